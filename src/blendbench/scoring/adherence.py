@@ -1,0 +1,58 @@
+"""Adherence: does the picture show what the prompt asks for?"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from blendbench.scoring.batch import Batch
+from blendbench.scoring.protocols import Reading
+from blendbench.scoring.registry import metric
+from blendbench.suites import Attributes
+
+
+@metric("clip_cosine", needs=("clip_pictures", "clip_texts"))
+def clip_cosine(batch: Batch) -> Tensor:
+    """(n,) cosine of CLIP's picture and prompt embeddings, raw."""
+    return (batch.clip_pictures * batch.clip_texts).sum(-1)
+
+
+@metric("siglip_cosine", needs=("siglip_pictures", "siglip_texts"))
+def siglip_cosine(batch: Batch) -> Tensor:
+    """(n,) cosine of SigLIP's picture and prompt embeddings, raw."""
+    return (batch.siglip_pictures * batch.siglip_texts).sum(-1)
+
+
+@metric("attribute_adherence", needs=("reading", "expects"))
+def attribute_adherence(batch: Batch) -> Tensor:
+    """(n,) mean probability of the facts that the prompt states; NaN where it states none. Errors: unknown names."""
+    assert batch.expects is not None
+    rows = [_facts(batch.reading, i, stated) for i, stated in enumerate(batch.expects)]
+    return torch.stack([torch.stack(facts).mean() if facts else torch.tensor(torch.nan) for facts in rows])
+
+
+def _facts(reading: Reading, i: int, stated: Attributes | None) -> list[Tensor]:
+    """Probability of each stated fact: every object there, these objects and no other, the background, the style."""
+    if stated is None:
+        return []
+    facts = []
+    if stated.objects:
+        pairs = {(position(reading.colours, c), position(reading.shapes, s)) for c, s in stated.objects}
+        present = [reading.objects[i, c, s].cpu() for c, s in sorted(pairs)]
+        others = reading.objects[i].cpu().clone()
+        for c, s in pairs:
+            others[c, s] = 0
+        # An empty picture has nothing too many in it: "no other" counts only as far as the stated objects are there.
+        facts = [*present, torch.stack(present).amin() * (1 - others.amax())]
+    if stated.background is not None:
+        facts.append(reading.background[i, position(reading.backgrounds, stated.background)].cpu())
+    if stated.style is not None:
+        facts.append(reading.style[i, position(reading.styles, stated.style)].cpu())
+    return facts
+
+
+def position(names: Sequence[str], name: str) -> int:
+    """Index of a stated name among those that the probe knows. Errors: ValueError."""
+    if name not in names:
+        raise ValueError(f"the probe knows no {name!r}; it knows {', '.join(names)}")
+    return names.index(name)

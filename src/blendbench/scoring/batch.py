@@ -1,0 +1,141 @@
+"""A batch of pictures to be scored, with the inputs that several metrics share, each computed once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blendbench.scoring import colourspace
+from blendbench.scoring.protocols import Encoder, Reading, Scorers
+from blendbench.suites import Attributes
+
+_SCORERS = ("clip", "siglip", "probe")
+
+
+class shared(cached_property):  # noqa: N801 - a decorator, named like cached_property
+    """A cached input of a Batch, and the fields or scorers that it is made from."""
+
+    def __init__(self, function: Callable[["Batch"], Any], requires: tuple[str, ...]) -> None:
+        super().__init__(function)
+        self.requires = requires
+
+
+def _from(*requires: str) -> Callable[[Callable[["Batch"], Any]], Any]:
+    return lambda function: shared(function, requires)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """n pictures of one size and all that is known about how they were made.
+
+    `pictures` uint8 (n, 3, h, w) as generated, never resized; `baselines` the text_only pictures of the same items and
+    seeds; `references` one uint8 (3, h, w) a picture, of any size; `expects` what each prompt states and
+    `reference_expects` what each reference shows; `lattice` the patch period of the generator in pixels (VAE stride
+    x patch); `scorers` the judging networks (see protocols.Scorers). What is None is missing: metrics that need it are
+    skipped. Errors: ValueError for a wrong dtype, shape or length.
+    """
+
+    pictures: Tensor
+    baselines: Tensor | None = None
+    references: list[Tensor] | None = None
+    prompts: list[str] | None = None
+    expects: list[Attributes | None] | None = None
+    lattice: int = 16
+    scorers: Scorers | None = None
+    reference_expects: list[Attributes | None] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("pictures", "baselines"):
+            _check_pictures(name, getattr(self, name), dimensions=4)
+        for i, reference in enumerate(self.references or []):
+            _check_pictures(f"references[{i}]", reference, dimensions=3)
+        for name in ("baselines", "references", "prompts", "expects", "reference_expects"):
+            value = getattr(self, name)
+            if value is not None and len(value) != len(self):
+                raise ValueError(f"{name}: {len(value)} for {len(self)} pictures")
+        if self.lattice < 1:
+            raise ValueError(f"lattice: {self.lattice} is no period in pixels")
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def missing(self, need: str) -> str | None:
+        """The first field or scorer that `need` is made from and this batch does not have."""
+        source = getattr(type(self), need, None)
+        if isinstance(source, shared):
+            return next((gap for root in source.requires if (gap := self.missing(root))), None)
+        holder = self.scorers if need in _SCORERS else self
+        return need if getattr(holder, need, None) is None else None
+
+    @_from("pictures")
+    def luma(self) -> Tensor:
+        """(n, h, w) float32, 0..255."""
+        return colourspace.luma(self.pictures)
+
+    @_from("pictures")
+    def chroma(self) -> Tensor:
+        """(n, 2, h, w) float32: OKLab a and b."""
+        return colourspace.oklab(self.pictures)[:, 1:]
+
+    @_from("baselines")
+    def baseline_chroma(self) -> Tensor:
+        """(n, 2, h, w) float32: OKLab a and b of the baseline pictures."""
+        return colourspace.oklab(_present(self.baselines))[:, 1:]
+
+    @_from("pictures", "clip")
+    def clip_pictures(self) -> Tensor:
+        """(n, d) unit rows: CLIP of the pictures."""
+        return _encoded("clip", _present(self.scorers).clip, self.pictures)
+
+    @_from("prompts", "clip")
+    def clip_texts(self) -> Tensor:
+        """(n, d) unit rows: CLIP of the prompts."""
+        return _encoded("clip", _present(self.scorers).clip, self.prompts)
+
+    @_from("pictures", "siglip")
+    def siglip_pictures(self) -> Tensor:
+        """(n, d) unit rows: SigLIP of the pictures."""
+        return _encoded("siglip", _present(self.scorers).siglip, self.pictures)
+
+    @_from("prompts", "siglip")
+    def siglip_texts(self) -> Tensor:
+        """(n, d) unit rows: SigLIP of the prompts."""
+        return _encoded("siglip", _present(self.scorers).siglip, self.prompts)
+
+    @_from("pictures", "probe")
+    def reading(self) -> Reading:
+        """What the attribute probe reads off the pictures."""
+        return _present(_present(self.scorers).probe)(self.pictures)
+
+
+def known_needs() -> frozenset[str]:
+    """Every input that a metric may name: the fields of a Batch, its shared inputs, and the scorers."""
+    made = {name for name, value in vars(Batch).items() if isinstance(value, shared)}
+    return frozenset(made | {field.name for field in fields(Batch)} - {"lattice", "scorers"} | set(_SCORERS))
+
+
+def _present(value: Any) -> Any:
+    if value is None:
+        raise ValueError("a shared input was read although what it is made from is missing")
+    return value
+
+
+def _encoded(name: str, encoder: Encoder | None, inputs: Tensor | list[str] | None) -> Tensor:
+    encoder = _present(encoder)
+    rows = encoder.encode_texts(inputs) if isinstance(inputs, list) else encoder.encode_pictures(_present(inputs))
+    if not torch.isfinite(rows).all():
+        raise ValueError(f"{name} gave an embedding that is not finite")
+    return rows
+
+
+def _check_pictures(name: str, pictures: Tensor | None, dimensions: int) -> None:
+    if pictures is None:
+        return
+    wanted = "(n, 3, h, w)" if dimensions == 4 else "(3, h, w)"
+    if pictures.dtype != torch.uint8 or pictures.ndim != dimensions or pictures.shape[-3] != 3:
+        raise ValueError(f"{name}: must be uint8 {wanted}, not {pictures.dtype} {tuple(pictures.shape)}")
+    if 0 in pictures.shape:
+        raise ValueError(f"{name}: there is no pixel in {tuple(pictures.shape)}")

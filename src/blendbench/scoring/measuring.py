@@ -1,0 +1,76 @@
+"""Score a batch with several metrics: one outcome a picture and metric, and never a 0 for a failure."""
+
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Literal
+
+import torch
+
+from blendbench.errors import UsageError
+from blendbench.scoring.batch import Batch
+from blendbench.scoring.registry import REGISTRY, Metric
+
+_MODULES = ("grid", "blockiness", "colour", "adherence", "reference", "effect")
+# Cosines and shares may leave their range by rounding alone.
+_ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one picture: a finite value exactly when the status is ok, otherwise the reason in `error`."""
+
+    value: float | None
+    status: Literal["ok", "failed", "skipped", "unscorable"]
+    error: str | None = None
+
+
+def all_metrics() -> dict[str, Metric]:
+    """Every metric by name, in the order in which they are shown."""
+    for module in _MODULES:
+        import_module(f"blendbench.scoring.{module}")
+    return dict(REGISTRY)
+
+
+def get_metric(name: str) -> Metric:
+    """One metric. Errors: UsageError with the nearest name."""
+    metrics = all_metrics()
+    if name not in metrics:
+        near = difflib.get_close_matches(name, metrics, n=1, cutoff=0.0)
+        raise UsageError(f"unknown metric {name!r}; did you mean {near[0]!r}? Known: {', '.join(metrics)}")
+    return metrics[name]
+
+
+def measure(batch: Batch, names: Sequence[str]) -> dict[str, list[Score]]:
+    """Score every picture of `batch` with each named metric.
+
+    A metric whose inputs the batch lacks is skipped, one that raises is failed, a picture that it is not defined for is
+    unscorable; the other metrics go on. Errors: UsageError for an unknown name, before anything is computed.
+    """
+    return {metric.name: _scores(metric, batch) for metric in [get_metric(name) for name in names]}
+
+
+def _scores(metric: Metric, batch: Batch) -> list[Score]:
+    gap = next((gap for need in metric.needs if (gap := batch.missing(need))), None)
+    if gap is not None:
+        return [Score(None, "skipped", f"{metric.name} needs {gap}")] * len(batch)
+    try:
+        with torch.inference_mode():
+            values = metric.function(batch)
+        if values.shape != (len(batch),):
+            raise ValueError(f"gave {tuple(values.shape)} values for {len(batch)} pictures")
+    except Exception as error:
+        # A third-party network may raise anything; the error is recorded with the score and the others go on.
+        return [Score(None, "failed", f"{type(error).__name__}: {error}")] * len(batch)
+    return [_score(metric, value) for value in values.double().tolist()]
+
+
+def _score(metric: Metric, value: float) -> Score:
+    low, high = metric.card.range
+    if math.isnan(value):
+        return Score(None, "unscorable", metric.card.unscorable)
+    if math.isinf(value) or not low - _ROUNDING <= value <= high + _ROUNDING:
+        return Score(None, "failed", f"{metric.name} = {value} is outside {low}..{high}")
+    return Score(min(max(value, low), high), "ok")

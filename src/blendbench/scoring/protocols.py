@@ -1,0 +1,45 @@
+"""What the metrics ask of the networks that read pictures; the model sets provide them."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Encoder(Protocol):
+    """A picture-text encoder such as CLIP or SigLIP."""
+
+    weights_sha256: str
+
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
+        """uint8 (n, 3, h, w) -> float32 (n, d) rows of unit norm."""
+
+    def encode_texts(self, texts: list[str]) -> Tensor:
+        """n texts -> float32 (n, d) rows of unit norm."""
+
+
+class Reading(Protocol):
+    """Probabilities read off n pictures: `objects` (n, colours, shapes), `style` (n, styles), `background` (n, ...)."""
+
+    objects: Tensor
+    style: Tensor
+    background: Tensor
+    colours: Sequence[str]
+    shapes: Sequence[str]
+    styles: Sequence[str]
+    backgrounds: Sequence[str]
+
+
+class Probe(Protocol):
+    """An attribute probe: ground truth read off pictures of the world that it was trained on."""
+
+    def __call__(self, pictures: Tensor) -> Reading:
+        """uint8 (n, 3, h, w) -> a Reading."""
+
+
+class Scorers(Protocol):
+    """The networks of a model set that judge pictures; one that the set does not have is None."""
+
+    clip: Encoder | None
+    siglip: Encoder | None
+    probe: Probe | None
