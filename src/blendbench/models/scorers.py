@@ -1,0 +1,167 @@
+"""CLIP and SigLIP as scorers: open_clip models from a local folder or a hub name, in float32."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as transforms
+
+from blendbench.errors import UsageError
+
+# Large enough to feed a GPU, small enough that 384-pixel inputs of the largest scorers fit beside the pipeline.
+_CHUNK = 64
+_LONG_TEXT = "word " * 1000
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A picture-text encoder.
+
+    `name` as it was asked for; `weights_sha256` over the names, shapes and float32 values of all weights;
+    `context_length` in tokens, to which every text is padded or truncated.
+    """
+
+    name: str
+    weights_sha256: str
+    context_length: int
+    device: str
+    _model: nn.Module = field(repr=False)
+    _tokenizer: Any = field(repr=False)
+    _preprocess: dict[str, Any] = field(repr=False)
+    _texts: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
+        """uint8 (n, 3, h, w) -> float32 (n, d) rows of unit norm, on the encoder's device."""
+        with torch.inference_mode(), _full_float32():
+            return torch.cat([_unit(self._model.encode_image(self._prepared(part))) for part in pictures.split(_CHUNK)])
+
+    def encode_texts(self, texts: list[str]) -> Tensor:
+        """n texts -> float32 (n, d) rows of unit norm, on the encoder's device; each distinct text is encoded once."""
+        new = sorted(set(texts) - self._texts.keys())
+        with torch.inference_mode(), _full_float32():
+            for start in range(0, len(new), _CHUNK):
+                part = new[start : start + _CHUNK]
+                rows = _unit(self._model.encode_text(self.tokens(part).to(self.device)))
+                self._texts.update(zip(part, rows, strict=True))
+        return torch.stack([self._texts[text] for text in texts])
+
+    def tokens(self, texts: list[str]) -> Tensor:
+        """n texts -> (n, context_length) token ids as the model reads them."""
+        return self._tokenizer(texts)
+
+    def _prepared(self, pictures: Tensor) -> Tensor:
+        """Resize as the checkpoint's own configuration says, on 8-bit values as Pillow does, then normalise."""
+        settings = self._preprocess
+        height, width = settings["size"]
+        shortest = settings["resize_mode"] == "shortest"
+        pictures = transforms.resize(
+            pictures.to(self.device),
+            [min(height, width)] if shortest else [height, width],
+            InterpolationMode(settings["interpolation"]),
+            antialias=True,
+        )
+        if shortest:
+            pictures = transforms.center_crop(pictures, [height, width])
+        mean, std = (torch.tensor(settings[key], device=self.device)[:, None, None] for key in ("mean", "std"))
+        return (pictures.float() / 255 - mean) / std
+
+
+def load_encoder(name: str | Path, device: str = "cpu") -> Encoder:
+    """Load CLIP or SigLIP from a folder in open_clip's layout, "hf-hub:ORG/REPO" or "ARCHITECTURE:PRETRAINED_TAG".
+
+    Errors: UsageError where the folder is incomplete, the weights are missing or do not fit (random weights are never
+    used), or the texts would be read in another way than the model was trained: end token lost on truncation, SigLIP
+    texts not padded to the context or not canonicalised.
+    """
+    source, tag = _source(name)
+    try:
+        model, _ = open_clip.create_model_from_pretrained(source, tag, precision="fp32", device=device)
+        tokenizer = open_clip.get_tokenizer(source)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UsageError(f"{name}: no usable open_clip model: {str(error).strip().splitlines()[0]}") from error
+    model.eval()
+    context = int(getattr(model, "context_length", tokenizer.context_length))
+    _check_texts(name, model, tokenizer, context)
+    return Encoder(
+        name=str(name),
+        weights_sha256=weights_sha256(model),
+        context_length=context,
+        device=device,
+        _model=model,
+        _tokenizer=tokenizer,
+        _preprocess=_checked_preprocess(name, open_clip.get_model_preprocess_cfg(model)),
+    )
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Hex sha256 over name, shape and float32 bytes of every weight and buffer, sorted by name."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(f"{key}\0{tuple(value.shape)}\0".encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def _source(name: str | Path) -> tuple[str, str | None]:
+    """open_clip's model name and pretrained tag."""
+    folder = Path(name)
+    if folder.is_dir():
+        config = folder / "open_clip_config.json"
+        if not config.is_file():
+            raise UsageError(f"{folder}: open_clip_config.json is missing; save the model in open_clip's folder layout")
+        if "model_cfg" not in json.loads(config.read_text(encoding="utf-8")):
+            raise UsageError(f"{config}: model_cfg is missing")
+        if not any(folder.glob("open_clip_*.safetensors")) and not any(folder.glob("open_clip_*.bin")):
+            raise UsageError(f"{folder}: weights are missing; put open_clip_model.safetensors there")
+        return f"local-dir:{folder.resolve()}", None
+    text = str(name)
+    if text.startswith("hf-hub:"):
+        return text, None
+    architecture, colon, tag = text.partition(":")
+    if not colon or not tag:
+        raise UsageError(f"{text}: neither a folder nor a name like hf-hub:ORG/REPO or ARCHITECTURE:PRETRAINED_TAG")
+    known = open_clip.list_pretrained_tags_by_model(architecture)
+    if tag not in known:
+        raise UsageError(
+            f"{text}: open_clip knows no such weights; known for {architecture}: {', '.join(known) or '-'}"
+        )
+    return architecture, tag
+
+
+def _check_texts(name: str | Path, model: nn.Module, tokenizer: Any, context: int) -> None:
+    long, short, loud = tokenizer([_LONG_TEXT, "red square", "Red, SQUARE."])
+    if short.shape != (context,):
+        raise UsageError(f"{name}: texts are padded to {len(short)} tokens, but the model reads {context}")
+    if pools_end_token(model) and long[-1] != short.max():
+        raise UsageError(f"{name}: the tokenizer drops the end token of a long text, where CLIP reads the embedding")
+    if getattr(model, "logit_bias", None) is not None and not torch.equal(short, loud):
+        raise UsageError(f'{name}: SigLIP texts are not canonicalised; set tokenizer_kwargs.clean = "canonicalize"')
+
+
+def pools_end_token(model: nn.Module) -> bool:
+    """Whether the text embedding is read at the end token, the highest id of the text."""
+    holder = model.text if hasattr(model, "text") else model
+    return getattr(holder, "text_pool_type", getattr(holder, "pool_type", "")) == "argmax"
+
+
+def _checked_preprocess(name: str | Path, settings: dict[str, Any]) -> dict[str, Any]:
+    if settings["resize_mode"] not in ("shortest", "squash"):
+        raise UsageError(f"{name}: preprocess_cfg.resize_mode = {settings['resize_mode']!r}; use shortest or squash")
+    size = settings["size"]
+    return {**settings, "size": (size, size) if isinstance(size, int) else tuple(size)}
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return F.normalize(rows.float(), dim=-1)
+
+
+def _full_float32() -> Any:
+    """Convolutions on NVIDIA GPUs would otherwise round their inputs to 10 bits (TF32)."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
