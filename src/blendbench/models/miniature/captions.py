@@ -1,0 +1,118 @@
+"""Captions of the procedural world: several phrasings of one scene, and the facts that a phrasing states.
+
+`canonical` names everything in one fixed order; `describe` draws a phrasing that may leave things out, as people do.
+What a caption leaves out is what a reference picture can fill in: that is the room that blending has.
+"""
+
+import random
+from dataclasses import dataclass
+
+from blendbench.models.miniature.world import BACKGROUNDS, COLOURS, POSITIONS, SHAPES, SIZES, STYLES, Scenes
+from blendbench.suites import Attributes
+
+SHAPE_WORDS = {
+    "circle": ("circle", "disc"), "square": ("square", "box"), "triangle": ("triangle",), "star": ("star",),
+    "cross": ("cross", "plus"), "ring": ("ring", "hoop"),
+}  # fmt: skip
+STYLE_WORDS = {
+    "flat": ("flat",), "outline": ("outline", "inked"), "striped": ("striped",), "glossy": ("glossy", "shiny"),
+    "watercolor": ("watercolor",), "pixel": ("pixel", "pixelated"), "halftone": ("halftone", "dotted"),
+}  # fmt: skip
+SIZE_WORDS = {"small": ("small", "little"), "big": ("big", "large")}
+POSITION_WORDS = {
+    "center": ("in the center", "in the middle"), "left": ("on the left",), "right": ("on the right",),
+    "top": ("at the top",), "bottom": ("at the bottom",),
+}  # fmt: skip
+BACKGROUND_TEMPLATES = (" on {} {} background", " with {} {} background", ", {1} background")
+STYLE_TEMPLATES = ("{0} {1} style picture of {2}", "{2}, {1} style", "{1} style, {2}", "{2} drawn in {1} style")
+PLAIN_TEMPLATES = ("a picture of {}", "{}", "an image of {}", "there is {}")
+# The share of captions that name each fact. An unnamed style is mostly flat: a default that blending can move away from.
+STATED = {"style": 0.65, "background": 0.8, "size": 0.6, "position": 0.8}
+FLAT_IF_UNSTATED = 0.85
+
+
+@dataclass(frozen=True)
+class Described:
+    """A caption, what it states, and the style index that the picture must be drawn in."""
+
+    caption: str
+    states: Attributes
+    style: int
+
+
+def canonical(scenes: Scenes) -> list[str]:
+    """One caption a scene that names every attribute in a fixed order (21 words at most)."""
+    captions = []
+    for shapes, colours, sizes, positions, background, style in _rows(scenes):
+        objects = [
+            f"a {list(SIZES)[size]} {list(COLOURS)[colour]} {SHAPES[shape]} {POSITION_WORDS[list(POSITIONS)[position]][0]}"
+            for shape, colour, size, position in zip(shapes, colours, sizes, positions, strict=True)
+            if shape >= 0
+        ]
+        captions.append(f"{' and '.join(objects)}, {list(BACKGROUNDS)[background]} background, {STYLES[style]} style")
+    return captions
+
+
+def describe(scenes: Scenes, seed: int) -> list[Described]:
+    """Draw one phrasing a scene. Where the style is left out, it is replaced by flat with `FLAT_IF_UNSTATED`."""
+    draw = random.Random(seed)
+    return [_describe(draw, *row) for row in _rows(scenes)]
+
+
+def _describe(
+    draw: random.Random, shapes: list[int], colours: list[int], sizes: list[int], positions: list[int],
+    background: int, style: int,
+) -> Described:  # fmt: skip
+    background_name, style_name = list(BACKGROUNDS)[background], STYLES[style]
+    says_position = draw.random() < STATED["position"]
+    objects, states = [], []
+    for shape, colour, size, position in zip(shapes, colours, sizes, positions, strict=True):
+        if shape < 0:
+            continue
+        words: list[str] = []
+        if draw.random() < STATED["size"]:
+            words.append(draw.choice(SIZE_WORDS[list(SIZES)[size]]))
+        words += [list(COLOURS)[colour], draw.choice(SHAPE_WORDS[SHAPES[shape]])]
+        words.insert(0, _article(words[0]))
+        if says_position:
+            words.append(draw.choice(POSITION_WORDS[list(POSITIONS)[position]]))
+        objects.append(" ".join(words))
+        states.append((list(COLOURS)[colour], SHAPES[shape]))
+    if len(objects) == 2 and draw.random() < 0.5:
+        objects.reverse()
+    content = " and ".join(objects)
+    says_background = draw.random() < STATED["background"]
+    if says_background:
+        content += draw.choice(BACKGROUND_TEMPLATES).format(_article(background_name), background_name)
+    says_style = draw.random() < STATED["style"]
+    if says_style:
+        word = draw.choice(STYLE_WORDS[style_name])
+        caption = draw.choice(STYLE_TEMPLATES).format(_article(word), word, content)
+    else:
+        caption = draw.choice(PLAIN_TEMPLATES).format(content)
+        style = STYLES.index("flat") if draw.random() < FLAT_IF_UNSTATED else style
+    facts = Attributes(
+        tuple(states), background_name if says_background else None, style_name if says_style else None
+    )
+    return Described(caption, facts, style)
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def attributes(scenes: Scenes) -> list[Attributes]:
+    """The full ground truth of each scene."""
+    return [
+        Attributes(
+            tuple((list(COLOURS)[c], SHAPES[s]) for s, c in zip(shapes, colours, strict=True) if s >= 0),
+            list(BACKGROUNDS)[background],
+            STYLES[style],
+        )
+        for shapes, colours, _, _, background, style in _rows(scenes)
+    ]
+
+
+def _rows(scenes: Scenes) -> list[tuple[list[int], list[int], list[int], list[int], int, int]]:
+    columns = (scenes.shape, scenes.colour, scenes.size, scenes.position, scenes.background, scenes.style)
+    return list(zip(*(column.tolist() for column in columns), strict=True))

@@ -1,0 +1,180 @@
+"""Stage `transformer`: the diffusion transformer, by flow matching on the trained text encoder and VAE."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, ZImageTransformer2DModel
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss, scaled_dot_product_attention
+from transformers import Qwen3ForCausalLM
+
+from blendbench.models.miniature import architecture, captions, world
+from blendbench.models.miniature.tokenizer import prompt
+from blendbench.models.miniature.train.data import draw_pictures, pad_ids, to_unit, training_scenes
+from blendbench.models.miniature.train.loop import Batch, Recipe, Training
+
+SHIFT = 3.0  # the sampler's own: training spends its time at the noise levels that sampling visits
+VERBOSE = 0.12  # share of captions that say everything twice: they fill the second bucket of 32 tokens
+TEXT_LAYER = -2
+_PATCH = 2
+
+
+class RealRotaryAttention:
+    """Attention processor equal to the model's own, with the rotation in real numbers so that it compiles."""
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: None = None,
+        attention_mask: None = None,
+        freqs_cis: Tensor | None = None,
+    ) -> Tensor:
+        if freqs_cis is None:
+            raise ValueError("rotations are missing")
+        query, key, value = (
+            project(hidden_states).unflatten(-1, (attn.heads, -1)) for project in (attn.to_q, attn.to_k, attn.to_v)
+        )
+        cos, sin = freqs_cis.unbind(0)
+        query, key = _rotate(attn.norm_q(query), cos, sin), _rotate(attn.norm_k(key), cos, sin)
+        mixed = scaled_dot_product_attention(*(x.transpose(1, 2) for x in (query, key, value)))
+        return attn.to_out[0](mixed.transpose(1, 2).flatten(2))
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2).to(x.dtype)
+
+
+def patches(latents: Tensor) -> Tensor:
+    """Latents (n, c, h, w) as the model's own tokens: (n, h/2 * w/2, 4c), channels innermost."""
+    n, c, h, w = latents.shape
+    tiles = latents.view(n, c, h // _PATCH, _PATCH, w // _PATCH, _PATCH)
+    return tiles.permute(0, 2, 4, 3, 5, 1).reshape(n, h * w // _PATCH**2, c * _PATCH**2)
+
+
+class BatchedForward(nn.Module):
+    """The transformer's forward for batches of equal shape, over the same modules: no list, no Python loop.
+
+    Equal to `ZImageTransformer2DModel.forward` (tests/models/miniature pins it), which takes lists of single pictures.
+    """
+
+    def __init__(self, model: ZImageTransformer2DModel) -> None:
+        super().__init__()
+        self.model = model
+        self.side = architecture.LATENT[1] // _PATCH
+
+    def rotations(self, caption_tokens: int, device: torch.device) -> Tensor:
+        """Cosines and sines (2, 1, pictures + caption tokens, 1, head_dim / 2); picture tokens come first."""
+        grid = torch.cartesian_prod(torch.tensor([caption_tokens + 1]), torch.arange(self.side), torch.arange(self.side))
+        line = torch.cartesian_prod(torch.arange(1, caption_tokens + 1), torch.tensor([0]), torch.tensor([0]))
+        angles = self.model.rope_embedder(torch.cat([grid, line]).to(device))
+        return torch.stack((angles.real, angles.imag))[:, None, :, None, :].contiguous()
+
+    def forward(self, tokens: Tensor, time: Tensor, caption: Tensor, is_pad: Tensor, rotations: Tensor) -> Tensor:
+        """tokens (n, 64, 64), time (n,) in 0..1, caption (n, t, dim), is_pad (n, t) -> velocity tokens (n, 64, 64)."""
+        model, key = self.model, f"{_PATCH}-1"
+        count = tokens.shape[1]
+        condition = model.t_embedder(time * model.t_scale).to(tokens.dtype)
+        x = model.all_x_embedder[key](tokens)
+        for layer in model.noise_refiner:
+            x = layer(x, None, rotations[:, :, :count], condition)
+        text = torch.where(is_pad[..., None], model.cap_pad_token, model.cap_embedder(caption))
+        for layer in model.context_refiner:
+            text = layer(text, None, rotations[:, :, count:])
+        x = torch.cat((x, text.to(x.dtype)), 1)
+        for layer in model.layers:
+            x = layer(x, None, rotations, condition)
+        return model.all_final_layer[key](x[:, :count], condition)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Everything that training reads, on its device: scene rows, caption states and their lengths, by padded length."""
+
+    latents: Tensor
+    captions: dict[int, tuple[Tensor, Tensor, Tensor]]
+
+
+def prepare(out: Path, device: str, scenes: int, workers: int) -> Examples:
+    """Encode captions and pictures with `out`/pipeline/{text_encoder,vae}."""
+    drawn, texts = training_scenes(scenes, seed=13, workers=workers)
+    return Examples(_latents(out, drawn, device), _conditions(out, drawn, texts, device))
+
+
+def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> tuple[ZImageTransformer2DModel, float]:
+    """Train the transformer on the trained text encoder and VAE in `out`."""
+    return fit(out, prepare(out, device, scenes, workers), recipe, device)
+
+
+def fit(out: Path, examples: Examples, recipe: Recipe, device: str) -> tuple[ZImageTransformer2DModel, float]:
+    """Flow matching: predict clean - noise from (1 - sigma) clean + sigma noise, as the pipeline's sign convention has it."""
+    torch.manual_seed(13)
+    model = architecture.transformer().to(device)
+    network = BatchedForward(model)
+    rotations = {length: network.rotations(length, torch.device(device)) for length in (32, 64)}
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.set_processor(RealRotaryAttention())
+    if device != "cpu":
+        for block in (*model.noise_refiner, *model.context_refiner, *model.layers):
+            block.compile(dynamic=False)
+
+    def loss(batch: Batch) -> Tensor:
+        clean, noise = batch["clean"].float(), torch.randn_like(batch["clean"], dtype=torch.float32)
+        u = torch.rand(len(clean), device=clean.device)
+        sigma = (SHIFT * u / (1 + (SHIFT - 1) * u))[:, None, None]
+        noisy = (1 - sigma) * clean + sigma * noise
+        caption = batch["caption"].float()
+        is_pad = torch.arange(caption.shape[1], device=clean.device) >= batch["length"][:, None]
+        predicted = network(noisy, 1 - sigma[:, 0, 0], caption, is_pad, rotations[caption.shape[1]])
+        return mse_loss(predicted.float(), clean - noise)
+
+    def batches(step: int) -> Batch:
+        rows, caption, length = examples.captions[64 if step % round(1 / VERBOSE) == 0 else 32]
+        chosen = torch.randint(len(rows), (recipe.batch,), device=device)
+        return {"clean": examples.latents[rows[chosen]], "caption": caption[chosen], "length": length[chosen]}
+
+    blocks = ("model.layers", "model.noise_refiner", "model.context_refiner")
+    matrices = blocks if recipe.muon else ()
+    training = Training(nn.ModuleDict({"model": model}), recipe, out / "checkpoints" / "transformer.pt", matrices)
+    final = training.run(loss, batches)
+    training.use_average()
+    return model, final
+
+
+@torch.inference_mode()
+def _conditions(
+    out: Path, scenes: world.Scenes, texts: list[str], device: str
+) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
+    encoder = Qwen3ForCausalLM.from_pretrained(out / "pipeline" / "text_encoder", dtype=torch.float32).to(device)
+    draw = random.Random(13)
+    verbose = [draw.random() < VERBOSE for _ in texts]
+    full = captions.canonical(scenes)
+    results = {}
+    for wanted, length in ((False, 32), (True, 64)):
+        rows = torch.tensor([i for i, is_verbose in enumerate(verbose) if is_verbose == wanted])
+        lines = [prompt(f"{texts[i]}. {full[i]}" if wanted else texts[i]) for i in rows.tolist()]
+        ids, lengths = pad_ids(lines, length)
+        hidden = torch.empty(len(ids), length, architecture.HIDDEN, dtype=torch.bfloat16, device=device)
+        for i in range(0, len(ids), 2048):
+            states = encoder(ids[i : i + 2048].to(device), output_hidden_states=True, use_cache=False).hidden_states
+            hidden[i : i + 2048] = states[TEXT_LAYER]
+        results[length] = (rows.to(device), hidden, lengths.to(device))
+    return results
+
+
+@torch.inference_mode()
+def _latents(out: Path, scenes: world.Scenes, device: str) -> Tensor:
+    """Normalised latents of all scenes as tokens (n, 64, 64) bfloat16."""
+    vae = AutoencoderKL.from_pretrained(out / "pipeline" / "vae", torch_dtype=torch.float32).to(device)
+    tokens = torch.empty(len(scenes), 64, 64, dtype=torch.bfloat16, device=device)
+    for i in range(0, len(scenes), 1024):
+        pictures = draw_pictures(scenes[i : i + 1024], device)
+        with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
+            mean = vae.encode(to_unit(pictures)).latent_dist.mean.float()
+        tokens[i : i + 1024] = patches((mean - vae.config.shift_factor) * vae.config.scaling_factor)
+    return tokens

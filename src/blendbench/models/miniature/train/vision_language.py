@@ -1,0 +1,151 @@
+"""Stage `vision_language`: Qwen3-VL, started from the text encoder and trained on, as the real one was.
+
+The text tower moves at a small share of the rate, so that its states of plain text stay close to the text encoder's
+while the vision tower learns to speak its language. A third of the exchanges shows a picture and restates the caption
+of another scene: text must survive the presence of a picture, as it does in the real model.
+"""
+
+import random
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import Qwen3ForCausalLM, Qwen3VLForConditionalGeneration
+from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_vision
+
+from blendbench.models.miniature import architecture, captions, world
+from blendbench.models.miniature.tokenizer import QUESTIONS
+from blendbench.models.miniature.train.data import conversation, draw_pictures, pad_ids, to_unit, training_scenes
+from blendbench.models.miniature.train.loop import Batch, Recipe, Training
+from blendbench.models.miniature.train.text import answer, next_token_loss
+
+LENGTH = 84
+FIRST_IMAGE_TOKEN = 4  # after <|im_start|>, user, newline, <|vision_start|>
+PICTURE = "<|vision_start|>" + "<|image_pad|>" * architecture.IMAGE_TOKENS + "<|vision_end|>"
+OTHER_CAPTION = 0.35
+_GRID, _MERGE, _PIXELS = world.SIZE // 16, 2, 16
+
+
+def patchify(pictures: Tensor) -> Tensor:
+    """Pictures (n, 3, 128, 128) in -1..1 as Qwen3-VL's patches (n, 64, 1536), in merge-block order, two equal frames."""
+    n, blocks = len(pictures), _GRID // _MERGE
+    tiles = pictures.view(n, 3, blocks, _MERGE, _PIXELS, blocks, _MERGE, _PIXELS).permute(0, 2, 5, 3, 6, 1, 4, 7)
+    frames = tiles.unsqueeze(6).expand(-1, -1, -1, -1, -1, -1, 2, -1, -1)
+    return frames.reshape(n, _GRID**2, -1)
+
+
+class BatchedForward(nn.Module):
+    """Logits for a batch of one picture and one text each, over the model's own modules and without its Python loops.
+
+    Equal to `Qwen3VLForConditionalGeneration.forward` for pictures of the miniature's one size (pinned by a test).
+    """
+
+    rotary: tuple[Tensor, Tensor]
+
+    def __init__(self, model: Qwen3VLForConditionalGeneration) -> None:
+        super().__init__()
+        self.model = model
+        device = model.device
+        cells = torch.arange(_GRID**2, device=device).view(_GRID // _MERGE, _MERGE, _GRID // _MERGE, _MERGE)
+        self.order = cells.transpose(1, 2).flatten()
+        self.rotary = self._vision_rotary()
+        side = _GRID // _MERGE
+        grid = torch.cartesian_prod(torch.zeros(1, dtype=torch.long), torch.arange(side), torch.arange(side)).T
+        head = torch.arange(FIRST_IMAGE_TOKEN).expand(3, -1)
+        tail = torch.arange(LENGTH - FIRST_IMAGE_TOKEN - side * side).expand(3, -1) + FIRST_IMAGE_TOKEN + side
+        self.positions = torch.cat((head, grid + FIRST_IMAGE_TOKEN, tail), 1)[:, None].to(device)
+
+    def _vision_rotary(self) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of one picture, as the model computes them."""
+        seen: list[tuple[Tensor, Tensor]] = []
+        visual = self.model.model.visual
+        hook = visual.blocks[0].register_forward_pre_hook(
+            lambda _, __, named: seen.append(named["position_embeddings"]), with_kwargs=True
+        )
+        grid = torch.tensor([[1, _GRID, _GRID]], device=self.model.device)
+        with torch.no_grad():
+            visual(torch.zeros(_GRID**2, 3 * 2 * _PIXELS**2, device=self.model.device), grid_thw=grid)
+        hook.remove()
+        return seen[0]
+
+    def _see(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Patches (n, 64, 1536) -> image tokens (n, 16, dim) and the deepstack features of the same shape."""
+        visual = self.model.model.visual
+        n, count = pixels.shape[:2]
+        hidden = visual.patch_embed(pixels.flatten(0, 1)) + visual.pos_embed.weight[self.order].repeat(n, 1)
+        cos, sin = (part.repeat(n, 1) for part in self.rotary)
+        deep = []
+        for index, block in enumerate(visual.blocks):
+            attention = block.attn
+            parts = attention.qkv(block.norm1(hidden)).view(n * count, 3, attention.num_heads, -1)
+            query, key = apply_rotary_pos_emb_vision(parts[:, 0], parts[:, 1], cos, sin)
+            heads = (x.to(parts.dtype).unflatten(0, (n, count)).transpose(1, 2) for x in (query, key, parts[:, 2]))
+            mixed = scaled_dot_product_attention(*heads, scale=attention.scaling)
+            hidden = hidden + attention.proj(mixed.transpose(1, 2).reshape(n * count, -1))
+            hidden = hidden + block.mlp(block.norm2(hidden))
+            if index in visual.deepstack_visual_indexes:
+                merge = visual.deepstack_merger_list[visual.deepstack_visual_indexes.index(index)]
+                deep.append(merge(hidden).unflatten(0, (n, -1)))
+        return visual.merger(hidden).unflatten(0, (n, -1)), deep
+
+    def forward(self, ids: Tensor, pixels: Tensor) -> Tensor:
+        """ids (n, LENGTH), pixels (n, 64, 1536) -> logits (n, LENGTH, vocabulary)."""
+        tower = self.model.model.language_model
+        image, deep = self._see(pixels)
+        first, last = FIRST_IMAGE_TOKEN, FIRST_IMAGE_TOKEN + architecture.IMAGE_TOKENS
+        embedded = tower.embed_tokens(ids)
+        hidden = torch.cat((embedded[:, :first], image.to(embedded.dtype), embedded[:, last:]), 1)
+        rotary = tower.rotary_emb(hidden, self.positions)
+        for index, layer in enumerate(tower.layers):
+            hidden = layer(hidden, attention_mask=None, position_embeddings=rotary)
+            if index < len(deep):
+                middle = hidden[:, first:last] + deep[index].to(hidden.dtype)
+                hidden = torch.cat((hidden[:, :first], middle, hidden[:, last:]), 1)
+        return self.model.lm_head(tower.norm(hidden))
+
+
+def exchanges(scenes: world.Scenes, texts: list[str], seed: int) -> list[str]:
+    """One exchange a picture: mostly a question about it, sometimes the caption of another scene to restate."""
+    draw = random.Random(seed)
+    full, facts = captions.canonical(scenes), captions.attributes(scenes)
+    lines = []
+    for i in range(len(scenes)):
+        if draw.random() < OTHER_CAPTION:
+            other = draw.randrange(len(scenes))
+            lines.append(conversation(f"{PICTURE}{texts[other]}", full[other]))
+        else:
+            question = QUESTIONS[0] if draw.random() < 0.7 else draw.choice(QUESTIONS[1:])
+            lines.append(conversation(f"{PICTURE}{question}", answer(question, full[i], facts[i])))
+    return lines
+
+
+def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> tuple[nn.Module, float]:
+    """Train Qwen3-VL from `out`/pipeline/text_encoder."""
+    torch.manual_seed(14)
+    text = Qwen3ForCausalLM.from_pretrained(out / "pipeline" / "text_encoder", dtype=torch.float32)
+    model = architecture.vision_language_from(text).to(device)
+    network = BatchedForward(model)
+    drawn, texts = training_scenes(scenes, seed=14, workers=workers)
+    pictures = draw_pictures(drawn, device)
+    ids, lengths = pad_ids(exchanges(drawn, texts, seed=14), LENGTH)
+    column = torch.arange(LENGTH)
+    # The answer follows the second <|im_start|>; what stands before it counts a little, to keep the language alive.
+    starts = (ids == ids[0, 0]).long().cumsum(1) >= 2
+    is_text = (column < lengths[:, None]) & (column > FIRST_IMAGE_TOKEN + architecture.IMAGE_TOKENS)
+    weight = torch.where(starts, 1.0, 0.1) * is_text
+    ids, weight = ids.to(device), weight.to(device)
+
+    def loss(batch: Batch) -> Tensor:
+        return next_token_loss(network(batch["ids"], patchify(to_unit(batch["pictures"]))), batch["ids"], batch["weight"])
+
+    def batches(step: int) -> Batch:
+        rows = torch.randint(len(ids), (recipe.batch,), device=device)
+        return {"ids": ids[rows], "weight": weight[rows], "pictures": pictures[rows]}
+
+    checkpoint = out / "checkpoints" / "vision_language.pt"
+    slow = ("model.model.language_model",)
+    training = Training(nn.ModuleDict({"model": model}), recipe, checkpoint, slow=slow)
+    final = training.run(loss, batches)
+    training.use_average()
+    return model, final

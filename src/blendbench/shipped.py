@@ -1,0 +1,11 @@
+"""Where the shipped prompts/, metrics/ and bench/ folders are: in the wheel, or in the working tree."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+
+
+def shipped(folder: str) -> Path:
+    """The folder `prompts`, `metrics` or `bench` that belongs to this installation."""
+    in_wheel = _PACKAGE / "_shipped" / folder
+    return in_wheel if in_wheel.is_dir() else _PACKAGE.parents[1] / folder
