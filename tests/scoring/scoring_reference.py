@@ -1,0 +1,83 @@
+"""The definitions of the cards once more, one picture at a time, in numpy, scipy and OpenCV and in double precision."""
+
+import math
+
+import cv2
+import numpy as np
+from scipy import ndimage, stats
+
+
+def luma(picture: np.ndarray) -> np.ndarray:
+    """uint8 (h, w, 3) -> (h, w)."""
+    return picture.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+
+
+def grid_energy(picture: np.ndarray, p: int = 16) -> float:
+    """metrics/grid_energy.md, bin by bin over the whole plane."""
+    y = luma(picture)
+    height, width = (side - side % p for side in y.shape)
+    y = y[:height, :width]
+    residual = y - ndimage.gaussian_filter(y, p / 4, mode="mirror", truncate=4)
+    local = ndimage.gaussian_filter(residual**2, p / 2, mode="mirror", truncate=4)
+    power = np.abs(np.fft.fft2(residual / np.sqrt(local + 4))) ** 2
+
+    def at(v: int, u: int) -> float:
+        return float(power[v % height, u % width])
+
+    excess = 0.0
+    for i in range(p):
+        for j in range(p):
+            if i == j == 0:
+                continue
+            v, u = i * height // p, j * width // p
+            if j == 0:
+                reach = min(7, height // p - 2)
+                ring = [at(v + d, u) for d in range(-reach, reach + 1) if abs(d) > 1]
+            elif i == 0:
+                reach = min(7, width // p - 2)
+                ring = [at(v, u + d) for d in range(-reach, reach + 1) if abs(d) > 1]
+            else:
+                ring = [at(v + a, u + b) for a in range(-3, 4) for b in range(-3, 4) if max(abs(a), abs(b)) > 1]
+            nearest = max(at(v + a, u + b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0))
+            excess += max(at(v, u) - max(3 * float(np.median(ring)) / math.log(2), nearest), 0)
+    return excess / float(power.sum())
+
+
+def blockiness(picture: np.ndarray, p: int = 16) -> float:
+    """metrics/blockiness.md, boundary by boundary."""
+    y = luma(picture)
+    return (_border_excess(y, p) + _border_excess(y.T, p)) / 2
+
+
+def _border_excess(y: np.ndarray, p: int) -> float:
+    step = np.abs(np.diff(y, axis=1))
+    by_phase: dict[int, list[float]] = {k: [] for k in range(p)}
+    for k in range(3, step.shape[1] - 3):
+        around = sum(step[:, k + d] for d in (-3, -2, -1, 1, 2, 3)) / 6
+        ratio = np.clip(np.log((step[:, k] + 1) / (around + 1)), -math.log(8), math.log(8))
+        by_phase[k % p].append(float(ratio.mean()))
+    mean = {k: float(np.mean(values)) for k, values in by_phase.items()}
+    others = [mean[k] for k in range(p) if k not in (p - 1, p // 2 - 1)]
+    return mean[p - 1] - max(mean[p // 2 - 1], float(np.median(others)))
+
+
+def oklab(picture: np.ndarray) -> np.ndarray:
+    """uint8 (h, w, 3) -> (h, w, 3), by way of CIE XYZ as Ottosson first published it."""
+    encoded = picture.astype(np.float64) / 255
+    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    xyz = cv2.cvtColor(linear.astype(np.float32), cv2.COLOR_RGB2XYZ).astype(np.float64)
+    to_lms = [[0.8189330101, 0.3618667424, -0.1288597137],
+              [0.0329845436, 0.9293118715, 0.0361456387],
+              [0.0482003018, 0.2643662691, 0.6338517070]]  # fmt: skip
+    to_lab = [[0.2104542553, 0.7936177850, -0.0040720468],
+              [1.9779984951, -2.4285922050, 0.4505937099],
+              [0.0259040371, 0.7827717662, -0.8086757660]]  # fmt: skip
+    return np.cbrt(xyz @ np.array(to_lms).T) @ np.array(to_lab).T
+
+
+def color_drift(picture: np.ndarray, baseline: np.ndarray) -> float:
+    """Mean over 16 directions of the exact Wasserstein-1 distance."""
+    a, b = (oklab(x)[..., 1:].reshape(-1, 2) for x in (picture, baseline))
+    angles = [math.pi * k / 16 for k in range(16)]
+    axes = [np.array([math.cos(angle), math.sin(angle)]) for angle in angles]
+    return float(np.mean([stats.wasserstein_distance(a @ axis, b @ axis) for axis in axes]))

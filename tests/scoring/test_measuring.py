@@ -1,0 +1,196 @@
+"""measure(): one outcome a picture and metric, whatever happens."""
+
+import dataclasses
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from blendbench.errors import UsageError
+from blendbench.scoring import Batch, Score, all_metrics, measure
+from blendbench.scoring.registry import REGISTRY, Metric
+from blendbench.suites import Attributes
+
+PIXEL_METRICS = ["grid_energy", "blockiness", "color_drift", "effect_size"]
+
+
+class FakeEncoder:
+    """Embeds a picture by its mean colour and a text by its length; counts its calls."""
+
+    weights_sha256 = "0" * 64
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def encode_pictures(self, pictures: torch.Tensor) -> torch.Tensor:
+        self.calls.append(len(pictures))
+        return torch.nn.functional.normalize(pictures.float().mean((-2, -1)), dim=-1)
+
+    def encode_texts(self, texts: list[str]) -> torch.Tensor:
+        return torch.nn.functional.normalize(torch.tensor([[float(len(t)), 1.0, 2.0] for t in texts]), dim=-1)
+
+
+def fake_probe(pictures: torch.Tensor) -> SimpleNamespace:
+    n, mean = len(pictures), pictures.float().mean((-2, -1)) / 255
+    return SimpleNamespace(
+        objects=mean[:, :2, None] * torch.tensor([1.0, 0.5]),
+        style=torch.stack([mean[:, 2], 1 - mean[:, 2]], 1),
+        background=torch.full((n, 2), 0.5),
+        colours=("red", "blue"), shapes=("circle", "star"), styles=("flat", "striped"), backgrounds=("white", "black"),
+    )  # fmt: skip
+
+
+def full_batch(n: int = 5, size: int = 128, seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(2, n, 3, size // 8, size // 8, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse.flatten(0, 1), scale_factor=8, mode="bicubic").clamp(0, 1)
+    noisy = (smooth * 220 + 30 * torch.rand(smooth.shape, generator=generator)).byte().unflatten(0, (2, n))
+    stated = Attributes(objects=(("red", "circle"),), background="white", style="flat")
+    return Batch(
+        noisy[0],
+        baselines=noisy[1],
+        references=list(noisy[1]),
+        prompts=[f"prompt {'x' * i}" for i in range(n)],
+        expects=[stated] * n,
+        reference_expects=[stated] * n,
+        scorers=SimpleNamespace(clip=FakeEncoder(), siglip=FakeEncoder(), probe=fake_probe),
+    )
+
+
+def part(batch: Batch, rows: list[int]) -> Batch:
+    def take(value: object) -> object:
+        if isinstance(value, torch.Tensor):
+            return value[rows]
+        return [value[i] for i in rows] if isinstance(value, list) else value
+
+    values = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+    return Batch(**{name: take(value) for name, value in values.items()})
+
+
+def values(batch: Batch) -> np.ndarray:
+    scores = measure(batch, list(all_metrics()))
+    assert all(score.status == "ok" for row in scores.values() for score in row), scores
+    return np.array([[score.value for score in row] for row in scores.values()])
+
+
+def test_a_batch_of_n_equals_n_batches_of_one() -> None:
+    batch = full_batch()
+    single = np.concatenate([values(part(batch, [i])) for i in range(len(batch))], axis=1)
+    np.testing.assert_allclose(values(batch), single, atol=1e-6, rtol=1e-6)
+
+
+def test_the_order_of_pictures_does_not_matter() -> None:
+    batch, order = full_batch(), [3, 0, 4, 2, 1]
+    np.testing.assert_allclose(values(part(batch, order)), values(batch)[:, order], atol=1e-6, rtol=1e-6)
+
+
+def test_an_input_shared_by_metrics_is_computed_once() -> None:
+    batch = full_batch()
+    measure(batch, ["clip_cosine", "clip_cosine"])
+    measure(batch, ["clip_cosine"])
+    assert batch.scorers is not None
+    assert batch.scorers.clip.calls == [len(batch)]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("name", "without", "reason"),
+    [
+        ("color_drift", "baselines", "baselines"),
+        ("effect_size", "baselines", "baselines"),
+        ("clip_cosine", "prompts", "prompts"),
+        ("siglip_cosine", "scorers", "siglip"),
+        ("attribute_adherence", "expects", "expects"),
+        ("reference_style", "reference_expects", "reference_expects"),
+    ],
+)
+def test_a_missing_input_skips_the_metric_and_says_which(name: str, without: str, reason: str) -> None:
+    batch = dataclasses.replace(full_batch(), **{without: None})
+    scores = measure(batch, [name, "grid_energy"])
+    assert scores[name] == [Score(None, "skipped", f"{name} needs {reason}")] * len(batch)
+    assert all(score.status == "ok" for score in scores["grid_energy"])
+
+
+def test_a_scorer_that_the_model_set_lacks_skips_its_metrics() -> None:
+    batch = dataclasses.replace(full_batch(), scorers=SimpleNamespace(clip=FakeEncoder(), siglip=None, probe=None))
+    statuses = {name: rows[0].status for name, rows in measure(batch, list(all_metrics())).items()}
+    assert {name for name, status in statuses.items() if status == "skipped"} == {
+        "siglip_cosine", "attribute_adherence", "reference_style",
+    }  # fmt: skip
+
+
+def test_an_exception_fails_its_metric_alone() -> None:
+    def broken(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("out of cheese")
+
+    batch = full_batch()
+    assert batch.scorers is not None
+    batch.scorers.clip.encode_pictures = broken  # type: ignore[union-attr, method-assign]
+    scores = measure(batch, ["clip_cosine", "siglip_cosine"])
+    assert scores["clip_cosine"] == [Score(None, "failed", "RuntimeError: out of cheese")] * len(batch)
+    assert scores["siglip_cosine"][0].status == "ok"
+
+
+def test_an_embedding_that_is_not_finite_is_a_failure_and_not_unscorable() -> None:
+    batch = full_batch()
+    assert batch.scorers is not None
+    batch.scorers.clip.encode_pictures = lambda pictures: torch.full((len(pictures), 3), math.nan)  # type: ignore
+    assert {score.status for score in measure(batch, ["clip_cosine"])["clip_cosine"]} == {"failed"}
+
+
+@pytest.mark.parametrize(("value", "status"), [(math.nan, "unscorable"), (math.inf, "failed"), (7.0, "failed")])
+def test_values_that_are_no_values(monkeypatch: pytest.MonkeyPatch, value: float, status: str) -> None:
+    known = all_metrics()["grid_energy"]
+    odd = Metric(known.name, known.version, known.card, lambda batch: torch.full((len(batch),), value))
+    monkeypatch.setitem(REGISTRY, "grid_energy", odd)
+    score = measure(full_batch(n=1), ["grid_energy"])["grid_energy"][0]
+    assert (score.value, score.status) == (None, status)
+    assert score.error
+
+
+def test_a_function_that_returns_another_number_of_values_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = all_metrics()["grid_energy"]
+    monkeypatch.setitem(REGISTRY, "grid_energy", dataclasses.replace(known, function=lambda _: torch.zeros(3)))
+    assert measure(full_batch(n=2), ["grid_energy"])["grid_energy"][0].status == "failed"
+
+
+def test_an_unknown_metric_names_its_neighbour() -> None:
+    with pytest.raises(UsageError, match=r"grid_enrgy.*did you mean 'grid_energy'"):
+        measure(full_batch(n=1), ["grid_enrgy"])
+
+
+@pytest.mark.parametrize("size", [1, 2, 15, 33, 64, 127])
+def test_small_pictures_have_a_value_or_are_unscorable(size: int) -> None:
+    pictures = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8)
+    scores = measure(Batch(pictures, baselines=pictures.flip(0)), PIXEL_METRICS)
+    assert {score.status for row in scores.values() for score in row} <= {"ok", "unscorable"}
+    assert scores["grid_energy"][0].status == "unscorable"
+    assert scores["effect_size"][0].status == "ok"
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (37, 200, 113), (1, 2, 3)])
+def test_a_constant_picture_has_no_artifact(colour: tuple[int, int, int]) -> None:
+    pictures = torch.tensor(colour, dtype=torch.uint8)[None, :, None, None].expand(1, 3, 144, 160).contiguous()
+    scores = measure(Batch(pictures, baselines=pictures), PIXEL_METRICS)
+    assert [scores[name][0].value for name in PIXEL_METRICS] == [0.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "said"),
+    [
+        (torch.full((1, 3, 128, 128), math.nan), "uint8"),
+        (torch.zeros(1, 3, 128, 128, dtype=torch.int16), "uint8"),
+        (torch.zeros(1, 128, 128, 3, dtype=torch.uint8), "uint8"),
+        (torch.zeros(3, 128, 128, dtype=torch.uint8), "uint8"),
+        (torch.zeros(1, 3, 0, 128, dtype=torch.uint8), "no pixel"),
+    ],
+)
+def test_what_is_no_8_bit_picture_is_refused(pictures: torch.Tensor, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Batch(pictures)
+
+
+def test_lists_of_another_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="prompts: 1 for 2 pictures"):
+        Batch(torch.zeros(2, 3, 16, 16, dtype=torch.uint8), prompts=["one"])
