@@ -57,7 +57,9 @@ class Batch:
             if value is not None and len(value) != len(self):
                 raise ValueError(f"{name}: {len(value)} for {len(self)} pictures")
         if self.lattice < 2:
-            raise ValueError(f"lattice: {self.lattice} is no period in pixels; it is VAE stride x patch, 16 for Z-Image")
+            raise ValueError(
+                f"lattice: {self.lattice} is no period in pixels; it is VAE stride x patch, 16 for Z-Image"
+            )
 
     def __len__(self) -> int:
         return len(self.pictures)

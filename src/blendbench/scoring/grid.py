@@ -10,9 +10,10 @@ from torch.nn import functional as F
 from blendbench.scoring.batch import Batch
 from blendbench.scoring.registry import metric
 
-# Grey levels below which contrast is not amplified, and the multiple of the local floor that counts as a peak.
+# Grey levels below which contrast is not amplified.
 _CONTRAST = 2.0
-_THRESHOLD = 3.0
+# How many lattice harmonics may stand above the threshold by chance, in a picture of white noise.
+_FALSE_PEAKS = 0.1
 _MIN_TILES = 8
 _BLOCK = 128
 # A residual below this RMS in grey levels is rounding of the arithmetic, not something in the picture.
@@ -80,14 +81,15 @@ def _normalised(residual: Tensor, p: int) -> Tensor:
 def _excess(power: Tensor, p: int, width: int) -> Tensor:
     """(n,) power of the lattice's p * p - 1 harmonics that stands above the floor around each of them."""
     flat = power.flatten(1)
+    # The bins of a periodogram of noise are exponential: this many times their mean is passed by _FALSE_PEAKS of them.
+    threshold = math.log((p * p - 1) / _FALSE_PEAKS)
     total = torch.zeros_like(flat[:, 0])
     for places in _comb_places(power.shape[-2], width, p):
         around = flat[:, torch.as_tensor(places, device=flat.device)]
         peak, nearest, ring = around[..., 0], around[..., 1:9].amax(-1), around[..., 9:].sort(-1).values
         middle = ring.shape[-1] // 2
-        # The bins of a periodogram are exponential: their mean is their median over ln 2.
-        floor = (ring[..., middle - 1] + ring[..., middle]) / (2 * math.log(2))
-        total += (peak - torch.maximum(_THRESHOLD * floor, nearest)).clamp_min(0).sum(-1)
+        mean = (ring[..., middle - 1] + ring[..., middle]) / (2 * math.log(2))
+        total += (peak - torch.maximum(threshold * mean, nearest)).clamp_min(0).sum(-1)
     return total
 
 
