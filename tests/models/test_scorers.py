@@ -1,0 +1,187 @@
+"""models/scorers.py: what it loads, what it refuses, and how it reads texts and pictures."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from blendbench.errors import UsageError
+from blendbench.models.miniature import recognition
+from blendbench.models.scorers import load_encoder, weights_sha256
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seeded random CLIP and SigLIP in open_clip's folder layout."""
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    recognition.write_scaffold(folder)
+    for name in ("clip", "siglip"):
+        recognition.save_weights(folder, name, recognition.network(name))
+    return folder
+
+
+@pytest.fixture
+def broken(models: Path, tmp_path: Path) -> Path:
+    """A copy to break."""
+    return Path(shutil.copytree(models, tmp_path / "models"))
+
+
+def configure(folder: Path, section: str, **changes: object) -> None:
+    path = folder / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    target = config["preprocess_cfg"] if section == "preprocess_cfg" else config["model_cfg"][section]
+    target.update(changes)
+    path.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+def test_embeddings_equal_open_clips_own(models: Path, name: str) -> None:
+    encoder = load_encoder(models / name)
+    model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{models / name}")
+    picture = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = model.eval().encode_image(preprocess(Image.fromarray(picture))[None], normalize=True)
+        tokens = open_clip.get_tokenizer(f"local-dir:{models / name}")(["a red star"])
+        expected_text = model.encode_text(tokens, normalize=True)
+    found = encoder.encode_pictures(torch.from_numpy(picture).permute(2, 0, 1)[None])
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(encoder.encode_texts(["a red star"]), expected_text, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+@pytest.mark.parametrize("size", [(300, 451), (77, 60), (128, 128)])
+def test_pictures_are_prepared_as_open_clip_prepares_them(models: Path, name: str, size: tuple[int, int]) -> None:
+    encoder = load_encoder(models / name)
+    _, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{models / name}")
+    small = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    picture = np.asarray(Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC))
+    found = encoder._prepared(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None])[0]
+    apart = (found - preprocess(Image.fromarray(picture))).abs() * 255 / 2
+    # Pillow and torch round single 8-bit values differently, and clip the overshoot of an enlargement in another order.
+    assert apart.mean() < 0.2
+    assert (apart > 1.01).float().mean() < 0.002
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+def test_embeddings_are_unit_rows_and_do_not_depend_on_the_batch(models: Path, name: str) -> None:
+    encoder = load_encoder(models / name)
+    pictures = torch.randint(0, 256, (7, 3, 128, 128), dtype=torch.uint8)
+    texts = ["a red star", "two blue rings", "a red star on white"]
+    rows, words = encoder.encode_pictures(pictures), encoder.encode_texts(texts)
+    assert rows.dtype == words.dtype == torch.float32
+    torch.testing.assert_close(rows.norm(dim=-1), torch.ones(7))
+    single = torch.cat([encoder.encode_pictures(picture[None]) for picture in pictures])
+    torch.testing.assert_close(rows, single, atol=1e-6, rtol=0)
+    other = load_encoder(models / name)
+    torch.testing.assert_close(words, torch.cat([other.encode_texts([text]) for text in texts]), atol=1e-6, rtol=0)
+
+
+def test_texts_keep_their_places_when_some_are_repeated(models: Path) -> None:
+    encoder = load_encoder(models / "clip")
+    a, b = encoder.encode_texts(["a red star"]), encoder.encode_texts(["two blue rings"])
+    torch.testing.assert_close(
+        encoder.encode_texts(["two blue rings", "a red star", "two blue rings"]), torch.cat([b, a, b])
+    )
+
+
+def test_every_text_is_padded_to_the_context(models: Path) -> None:
+    encoder = load_encoder(models / "siglip")
+    assert encoder.tokens(["red", "a red star " * 40]).shape == (2, encoder.context_length)
+
+
+def test_a_long_text_keeps_its_end_token(models: Path) -> None:
+    short, long = load_encoder(models / "clip").tokens(["a red star", "a red star " * 40])
+    assert long[-1] == short.max()
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+def test_case_and_punctuation_do_not_matter(models: Path, name: str) -> None:
+    rows = load_encoder(models / name).encode_texts(["A red STAR, on white.", "a red star on white"])
+    torch.testing.assert_close(rows[0], rows[1])
+
+
+def test_the_hash_is_of_the_weights(models: Path, broken: Path) -> None:
+    whole = load_encoder(models / "clip")
+    assert load_encoder(broken / "clip").weights_sha256 == whole.weights_sha256
+    assert load_encoder(models / "siglip").weights_sha256 != whole.weights_sha256
+    path = broken / "clip" / "open_clip_model.safetensors"
+    weights = load_file(path)
+    weights["text_projection"][3, 4] += 0.01
+    save_file(weights, path)
+    assert load_encoder(broken / "clip").weights_sha256 != whole.weights_sha256
+
+
+def test_the_hash_sees_names_and_shapes() -> None:
+    wide, tall = torch.nn.Linear(2, 3, bias=False), torch.nn.Linear(3, 2, bias=False)
+    tall.weight.data = wide.weight.data.reshape(2, 3)
+    assert weights_sha256(wide) != weights_sha256(tall)
+    assert weights_sha256(wide) != weights_sha256(torch.nn.Sequential(wide))
+
+
+def test_missing_weights_are_refused(broken: Path) -> None:
+    (broken / "clip" / "open_clip_model.safetensors").unlink()
+    with pytest.raises(UsageError, match="weights are missing"):
+        load_encoder(broken / "clip")
+
+
+def test_a_missing_tensor_is_refused_and_not_left_random(broken: Path) -> None:
+    path = broken / "clip" / "open_clip_model.safetensors"
+    weights = load_file(path)
+    del weights["text_projection"]
+    save_file(weights, path)
+    with pytest.raises(UsageError, match="no usable open_clip model"):
+        load_encoder(broken / "clip")
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_a_truncated_weight_file_is_refused(broken: Path, content: bytes) -> None:
+    (broken / "clip" / "open_clip_model.safetensors").write_bytes(content)
+    with pytest.raises(UsageError, match="clip"):
+        load_encoder(broken / "clip")
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"model_cfg": {"embed_dim": 64}}'])
+def test_a_bad_configuration_is_refused(broken: Path, content: str) -> None:
+    (broken / "clip" / "open_clip_config.json").write_text(content)
+    with pytest.raises(UsageError, match="clip"):
+        load_encoder(broken / "clip")
+
+
+def test_a_folder_without_configuration_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"open_clip_config\.json is missing"):
+        load_encoder(tmp_path)
+
+
+def test_siglip_without_canonicalised_texts_is_refused(broken: Path) -> None:
+    configure(broken / "siglip", "text_cfg", tokenizer_kwargs={"clean": "whitespace"})
+    with pytest.raises(UsageError, match="canonicalize"):
+        load_encoder(broken / "siglip")
+
+
+def test_a_tokenizer_that_drops_the_end_token_is_refused(broken: Path) -> None:
+    path = broken / "clip" / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    tokenizer["post_processor"] = None
+    path.write_text(json.dumps(tokenizer))
+    with pytest.raises(UsageError, match="end token"):
+        load_encoder(broken / "clip")
+
+
+def test_an_unknown_way_of_resizing_is_refused(broken: Path) -> None:
+    configure(broken / "clip", "preprocess_cfg", resize_mode="longest")
+    with pytest.raises(UsageError, match="resize_mode"):
+        load_encoder(broken / "clip")
+
+
+@pytest.mark.parametrize("name", ["no/such/folder", "ViT-B-32", "ViT-B-32:no_such_tag", "No-Such-Model:openai"])
+def test_a_name_that_is_nothing_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(UsageError) as error:
+        load_encoder(name)
+    assert name in str(error.value) and "\n" not in str(error.value)
