@@ -1,13 +1,13 @@
 """CLIP and SigLIP as scorers: open_clip models from a local folder or a hub name, in float32."""
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms import InterpolationMode
@@ -20,7 +20,7 @@ _CHUNK = 64
 _LONG_TEXT = "word " * 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Encoder:
     """A picture-text encoder.
 
@@ -84,7 +84,7 @@ def load_encoder(name: str | Path, device: str = "cpu") -> Encoder:
     try:
         model, _ = open_clip.create_model_from_pretrained(source, tag, precision="fp32", device=device)
         tokenizer = open_clip.get_tokenizer(source)
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, TypeError, KeyError, SafetensorError) as error:
         raise UsageError(f"{name}: no usable open_clip model: {str(error).strip().splitlines()[0]}") from error
     model.eval()
     context = int(getattr(model, "context_length", tokenizer.context_length))
@@ -116,9 +116,7 @@ def _source(name: str | Path) -> tuple[str, str | None]:
         config = folder / "open_clip_config.json"
         if not config.is_file():
             raise UsageError(f"{folder}: open_clip_config.json is missing; save the model in open_clip's folder layout")
-        if "model_cfg" not in json.loads(config.read_text(encoding="utf-8")):
-            raise UsageError(f"{config}: model_cfg is missing")
-        if not any(folder.glob("open_clip_*.safetensors")) and not any(folder.glob("open_clip_*.bin")):
+        if not any(file.suffix in (".safetensors", ".bin", ".pth") for file in folder.iterdir()):
             raise UsageError(f"{folder}: weights are missing; put open_clip_model.safetensors there")
         return f"local-dir:{folder.resolve()}", None
     text = str(name)
