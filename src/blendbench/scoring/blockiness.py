@@ -28,11 +28,11 @@ def blockiness(batch: Batch) -> Tensor:
 def _excess(luma: Tensor, lattice: int) -> Tensor:
     """Border steps of (n, h, w) along w: mean at lattice borders minus the greater of half-period and median phase."""
     step = luma.diff(dim=-1).abs()
-    sums = torch.nn.functional.pad(step.cumsum(-1, dtype=torch.float64), (1, 0))
-    window = 2 * _REACH + 1
-    inner = step[..., _REACH : step.shape[-1] - _REACH]
-    around = ((sums[..., window:] - sums[..., :-window]).float() - inner) / (2 * _REACH)
-    ratio = torch.log((inner + 1) / (around.clamp_min(0) + 1)).clamp(-_CLIP, _CLIP).mean(-2)
+    width = step.shape[-1] - 2 * _REACH
+    shifts = [step[..., start : start + width] for start in range(2 * _REACH + 1)]
+    inner = shifts.pop(_REACH)
+    around = sum(shifts) / (2 * _REACH)
+    ratio = torch.log((inner + 1) / (around + 1)).clamp(-_CLIP, _CLIP).mean(-2)
     # Column k of `ratio` is the step between pixels k + 3 and k + 4.
     phases = [ratio[..., (phase - _REACH) % lattice :: lattice].mean(-1) for phase in range(lattice)]
     border, half = lattice - 1, lattice // 2 - 1
