@@ -194,3 +194,15 @@ def test_what_is_no_8_bit_picture_is_refused(pictures: torch.Tensor, said: str) 
 def test_lists_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match="prompts: 1 for 2 pictures"):
         Batch(torch.zeros(2, 3, 16, 16, dtype=torch.uint8), prompts=["one"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cpu_and_gpu_agree() -> None:
+    batch = full_batch()
+    assert batch.baselines is not None
+    moved = dataclasses.replace(batch, pictures=batch.pictures.cuda(), baselines=batch.baselines.cuda())
+    here, there = measure(batch, PIXEL_METRICS), measure(moved, PIXEL_METRICS)
+    for name in PIXEL_METRICS:
+        np.testing.assert_allclose(
+            [score.value for score in there[name]], [score.value for score in here[name]], atol=1e-4, rtol=1e-4
+        )

@@ -1,0 +1,47 @@
+"""The loaded scorers and probe of a model set fit the metrics: every metric gives a value."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from blendbench.models.miniature import recognition
+from blendbench.models.miniature.probe import Probe, load_probe, save_probe
+from blendbench.models.miniature.world import BACKGROUNDS, COLOURS, SHAPES, STYLES, render, sample_scenes
+from blendbench.models.scorers import load_encoder
+from blendbench.scoring import Batch, all_metrics, measure
+from blendbench.suites import Attributes
+
+
+def test_every_metric_of_a_complete_model_set_gives_a_value_that_does_not_depend_on_the_batch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    recognition.write_scaffold(tmp_path)
+    for name in ("clip", "siglip"):
+        recognition.save_weights(tmp_path, name, recognition.network(name))
+    save_probe(tmp_path / "probe", Probe())
+    scorers = SimpleNamespace(
+        clip=load_encoder(tmp_path / "clip"),
+        siglip=load_encoder(tmp_path / "siglip"),
+        probe=load_probe(tmp_path / "probe"),
+    )
+    pictures = (render(sample_scenes(6, seed=1)) * 255).round().byte()
+    stated = Attributes(((list(COLOURS)[0], SHAPES[0]),), background=list(BACKGROUNDS)[0], style=STYLES[0])
+
+    def values(rows: list[int]) -> np.ndarray:
+        n = len(rows)
+        batch = Batch(
+            pictures[rows],
+            baselines=pictures[[5 - row for row in rows]],
+            references=list(pictures[rows]),
+            prompts=[f"{row} red circles" for row in rows],
+            expects=[stated] * n,
+            reference_expects=[stated] * n,
+            scorers=scorers,
+        )
+        scores = measure(batch, list(all_metrics()))
+        assert {score.status for outcomes in scores.values() for score in outcomes} == {"ok"}, scores
+        return np.array([[score.value for score in outcomes] for outcomes in scores.values()], dtype=float)
+
+    together = values([0, 1, 2, 3, 4, 5])
+    np.testing.assert_allclose(np.concatenate([values([row]) for row in range(6)], 1), together, atol=1e-6)
