@@ -26,7 +26,7 @@ def test_every_metric_of_a_complete_model_set_gives_a_value_that_does_not_depend
         probe=load_probe(tmp_path / "probe"),
     )
     pictures = (render(sample_scenes(6, seed=1)) * 255).round().byte()
-    stated = Attributes(((list(COLOURS)[0], SHAPES[0]),), background=list(BACKGROUNDS)[0], style=STYLES[0])
+    stated = Attributes(((next(iter(COLOURS)), SHAPES[0]),), background=next(iter(BACKGROUNDS)), style=STYLES[0])
 
     def values(rows: list[int]) -> np.ndarray:
         n = len(rows)

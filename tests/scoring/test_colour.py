@@ -108,3 +108,10 @@ def test_effect_size_is_zero_for_equal_pictures_and_255_for_opposite_ones() -> N
 def test_effect_size_of_another_size_is_unscorable() -> None:
     batch = Batch(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), baselines=torch.zeros(2, 3, 8, 9, dtype=torch.uint8))
     assert effect_size(batch).isnan().all()
+
+
+def test_every_corner_of_the_srgb_cube_lies_within_the_bins() -> None:
+    """A colour outside them would be counted in the histogram of a neighbouring picture."""
+    corners = torch.cartesian_prod(*[torch.arange(0, 256, 15)] * 3).to(torch.uint8)
+    chroma = oklab(corners[:, :, None, None])[:, 1:]
+    assert chroma.norm(dim=1).max() < 0.35

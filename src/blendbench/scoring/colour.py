@@ -24,13 +24,14 @@ def color_drift(batch: Batch) -> Tensor:
 
 def _cumulative(chroma: Tensor) -> Tensor:
     """(n, 2, h, w) -> (n, directions, bins): share of pixels up to each bin along each direction of (a, b)."""
-    n, a, b = len(chroma), chroma[:, 0].flatten(1), chroma[:, 1].flatten(1)
+    n, places = len(chroma), chroma.flatten(2)
+    a, b = places[:, 0], places[:, 1]
+    # 32-bit cells: half the memory traffic of 64-bit ones, which is what this costs.
+    first = torch.arange(n, dtype=torch.int32, device=chroma.device)[:, None] * _BINS
+    scale = _BINS / (2 * _REACH)
     rows = []
     for k in range(_DIRECTIONS):
         angle = math.pi * k / _DIRECTIONS
-        place = a * math.cos(angle) + b * math.sin(angle)
-        cell = ((place + _REACH) * (_BINS / (2 * _REACH))).long().clamp_(0, _BINS - 1)
-        cell += torch.arange(n, device=cell.device)[:, None] * _BINS
-        rows.append(torch.bincount(cell.flatten(), minlength=n * _BINS).reshape(n, _BINS))
-    counts = torch.stack(rows, 1)
-    return counts.cumsum(-1).double() / a.shape[1]
+        place = (a * (math.cos(angle) * scale)).add_(b, alpha=math.sin(angle) * scale).add_(_BINS / 2)
+        rows.append(torch.bincount(place.int().add_(first).flatten(), minlength=n * _BINS).reshape(n, _BINS))
+    return torch.stack(rows, 1).cumsum(-1).double() / places.shape[-1]
