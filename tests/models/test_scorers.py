@@ -185,3 +185,21 @@ def test_a_name_that_is_nothing_is_refused_in_one_line(name: str) -> None:
     with pytest.raises(UsageError) as error:
         load_encoder(name)
     assert name in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("tag", "quick"), [("openai", True), ("datacomp_xl_s13b_b90k", False)])
+def test_weights_get_the_activation_that_they_were_trained_with(
+    monkeypatch: pytest.MonkeyPatch, tag: str, quick: bool
+) -> None:
+    asked = {}
+
+    def record(*names: object, **options: object) -> None:
+        asked.update(options, names=names)
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(open_clip, "create_model_from_pretrained", record)
+    with pytest.raises(UsageError, match="no network"):
+        load_encoder(f"ViT-L-14:{tag}")
+    assert asked["names"] == ("ViT-L-14", tag)
+    assert asked["force_quick_gelu"] is quick
+    assert asked["precision"] == "fp32"

@@ -82,7 +82,9 @@ def load_encoder(name: str | Path, device: str = "cpu") -> Encoder:
     """
     source, tag = _source(name)
     try:
-        model, _ = open_clip.create_model_from_pretrained(source, tag, precision="fp32", device=device)
+        model, _ = open_clip.create_model_from_pretrained(
+            source, tag, precision="fp32", device=device, force_quick_gelu=_trained_with_quick_gelu(source, tag)
+        )
         tokenizer = open_clip.get_tokenizer(source)
     except (RuntimeError, ValueError, OSError, TypeError, KeyError, SafetensorError) as error:
         raise UsageError(f"{name}: no usable open_clip model: {str(error).strip().splitlines()[0]}") from error
@@ -131,6 +133,11 @@ def _source(name: str | Path) -> tuple[str, str | None]:
             f"{text}: open_clip knows no such weights; known for {architecture}: {', '.join(known) or '-'}"
         )
     return architecture, tag
+
+
+def _trained_with_quick_gelu(architecture: str, tag: str | None) -> bool:
+    """open_clip itself only warns when an architecture is given weights of the other activation."""
+    return tag is not None and bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu", False))
 
 
 def _check_texts(name: str | Path, model: nn.Module, tokenizer: Any, context: int) -> None:
