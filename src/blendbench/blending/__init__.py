@@ -1,0 +1,36 @@
+"""Blending: pure functions that turn text and vision embeddings into a conditioning, and their registry.
+
+Register a strategy with `@strategy`; the names of its positional parameters (`text`, `vision`, `neutral`) declare what
+it needs, its keyword-only parameters are its settings. No model, no file and no clock is known here.
+"""
+
+from blendbench.blending.parameters import Parameter, Range
+from blendbench.blending.registry import (
+    BlendError,
+    Configuration,
+    Sources,
+    Strategy,
+    all_strategies,
+    get_strategy,
+    load_plugin,
+    parse_configuration,
+    strategy,
+)
+from blendbench.blending.tokens import Kind, Tokens, select
+
+__all__ = [
+    "BlendError",
+    "Configuration",
+    "Kind",
+    "Parameter",
+    "Range",
+    "Sources",
+    "Strategy",
+    "Tokens",
+    "all_strategies",
+    "get_strategy",
+    "load_plugin",
+    "parse_configuration",
+    "select",
+    "strategy",
+]

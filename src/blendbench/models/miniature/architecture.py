@@ -77,8 +77,8 @@ def vae() -> AutoencoderKL:
     )
 
 
-def transformer() -> ZImageTransformer2DModel:
-    """The diffusion transformer.
+def transformer(heads: int = 4, layers: int = 8) -> ZImageTransformer2DModel:
+    """The diffusion transformer, 64 channels a head.
 
     The pad tokens are created as zeros by the class and go through an RMSNorm, whose gradient at zero is
     1 / sqrt(eps) = 316: from zeros they alone make up 99 % of the first gradient norms, and clipping then throws the
@@ -86,11 +86,11 @@ def transformer() -> ZImageTransformer2DModel:
     """
     model = ZImageTransformer2DModel(
         in_channels=LATENT[0],
-        dim=256,
-        n_layers=8,
+        dim=64 * heads,
+        n_layers=layers,
         n_refiner_layers=1,
-        n_heads=4,
-        n_kv_heads=4,
+        n_heads=heads,
+        n_kv_heads=heads,
         cap_feat_dim=HIDDEN,
         axes_dims=[16, 24, 24],
         axes_lens=[1024, 64, 64],

@@ -21,15 +21,15 @@ from blendbench.models.miniature.train import recognition, text, transformer, va
 from blendbench.models.miniature.train.loop import Recipe
 
 RECIPES = {
-    "text": Recipe(seconds=50, learning_rate=1.5e-3, batch=512),
+    "text": Recipe(seconds=35, learning_rate=1.5e-3, batch=512),
     "vae": Recipe(seconds=150, learning_rate=1e-3, batch=64, average=0.999),
-    "vision_language": Recipe(seconds=120, learning_rate=1.5e-3, batch=256, slow=0.04),
-    "transformer": Recipe(seconds=1000, learning_rate=1e-3, batch=256, muon=4e-3, average=0.9995, betas=(0.9, 0.99)),
+    "vision_language": Recipe(seconds=100, learning_rate=1.5e-3, batch=256, slow=0.015),
+    "transformer": Recipe(seconds=780, learning_rate=1e-3, batch=256, muon=4e-3, average=0.9995, betas=(0.9, 0.99)),
     "clip": Recipe(seconds=50, learning_rate=1e-3, batch=1024),
     "siglip": Recipe(seconds=50, learning_rate=1e-3, batch=1024),
-    "probe": Recipe(seconds=45, learning_rate=2e-3, batch=256),
+    "probe": Recipe(seconds=25, learning_rate=2e-3, batch=256),
 }
-SCENES = {"text": 240_000, "vae": 60_000, "vision_language": 200_000, "transformer": 400_000, "clip": 200_000, "siglip": 200_000, "probe": 120_000}  # fmt: skip
+SCENES = {"text": 120_000, "vae": 60_000, "vision_language": 120_000, "transformer": 230_000, "clip": 200_000, "siglip": 200_000, "probe": 80_000}  # fmt: skip
 
 
 def main() -> None:
@@ -40,6 +40,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="training time in place of the recipe's")
     parser.add_argument("--batch", type=int, help="batch size in place of the recipe's")
     parser.add_argument("--scenes", type=int, help="number of training scenes in place of the recipe's")
+    parser.add_argument("--heads", type=int, default=4, help="transformer only: attention heads of 64 channels")
+    parser.add_argument("--layers", type=int, default=8, help="transformer only: number of layers")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     stage, out = arguments.stage, arguments.out
@@ -52,7 +54,8 @@ def main() -> None:
         folder.write_scaffold(out)
     started = time.monotonic()
     workers = len(os.sched_getaffinity(0))
-    trained, loss = _train(stage, out, recipe, arguments.device, scenes, workers)
+    size = {"heads": arguments.heads, "layers": arguments.layers} if stage == "transformer" else {}
+    trained, loss = _train(stage, out, recipe, arguments.device, scenes, workers, **size)
     if stage in ("clip", "siglip"):
         scorers.save_weights(out, stage, trained)
     elif stage == "probe":
@@ -69,14 +72,16 @@ def main() -> None:
     print(json.dumps(record), flush=True)
 
 
-def _train(stage: str, out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> tuple[nn.Module, float]:
+def _train(
+    stage: str, out: Path, recipe: Recipe, device: str, scenes: int, workers: int, **size: int
+) -> tuple[nn.Module, float]:
     if stage in ("clip", "siglip"):
         return recognition.train_contrastive(stage, out, recipe, device, scenes, workers)
     stages = {
         "text": text.train, "vae": vae.train, "vision_language": vision_language.train,
         "transformer": transformer.train, "probe": recognition.train_probe,
     }  # fmt: skip
-    return stages[stage](out, recipe, device, scenes, workers)
+    return stages[stage](out, recipe, device, scenes, workers, **size)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,7 @@ class Training:
             capturable=on_gpu,
         )
         self.average = [p.detach().clone() for p in self.parameters]
+        self.average_rate = torch.ones((), device=self.device)
         self.gradient_norm = torch.zeros((), device=self.device)
         self.graphs: dict[tuple[object, ...], tuple[torch.cuda.CUDAGraph, Batch, Tensor]] = {}
         self.step_number, self.used_seconds = 0, 0.0
@@ -89,7 +90,9 @@ class Training:
         history: list[Tensor] = []
         while (elapsed := time.monotonic() - started) < self.recipe.seconds:
             self._set_rate(elapsed / self.recipe.seconds)
-            value = self._step(loss, batches(self.step_number))
+            batch = batches(self.step_number)
+            started += self._capture_once(loss, batch)
+            value = self._step(loss, batch)
             history = [*history[-199:], value.detach().clone()]
             self.step_number += 1
             if time.monotonic() - last_print > 10:
@@ -143,6 +146,8 @@ class Training:
         decay = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
         for rate, peak in self.rates:
             rate.fill_(peak * warm * decay)
+        # A young average must not remember the initial weights: its memory grows with the run.
+        self.average_rate.fill_(max(1 - self.recipe.average, 9 / (self.step_number + 10)))
 
     def _rate(self, peak: float) -> Tensor:
         rate = torch.zeros((), device=self.device)
@@ -150,7 +155,7 @@ class Training:
         return rate
 
     def _update(self, loss: Loss, batch: Batch) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda", cache_enabled=False):
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
             value = loss(batch)
         self.optimiser.zero_grad(set_to_none=True)
         value.backward()
@@ -158,22 +163,24 @@ class Training:
         self.optimiser.step()
         if self.muon:
             self.muon.step()
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - self.recipe.average)
+        for average, parameter in zip(self.average, self.parameters, strict=True):
+            average.lerp_(parameter.detach(), self.average_rate)
         return value.detach()
 
     def _step(self, loss: Loss, batch: Batch) -> Tensor:
         if self.device.type != "cuda":
             return self._update(loss, batch)
-        key = tuple((name, tuple(value.shape)) for name, value in batch.items())
-        if key not in self.graphs:
-            self.graphs[key] = self._capture(loss, batch)
-        graph, buffers, value = self.graphs[key]
+        graph, buffers, value = self.graphs[_shapes(batch)]
         for name, buffer in buffers.items():
             buffer.copy_(batch[name])
         graph.replay()
         return value
 
-    def _capture(self, loss: Loss, batch: Batch) -> tuple[torch.cuda.CUDAGraph, Batch, Tensor]:
+    def _capture_once(self, loss: Loss, batch: Batch) -> float:
+        """Capture the step for a new batch shape; returns the seconds it took, which are not training time."""
+        if self.device.type != "cuda" or _shapes(batch) in self.graphs:
+            return 0.0
+        began = time.monotonic()
         buffers = {name: value.clone() for name, value in batch.items()}
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -185,4 +192,9 @@ class Training:
         self.optimiser.zero_grad(set_to_none=True)
         with torch.cuda.graph(graph):
             value = self._update(loss, buffers)
-        return graph, buffers, value
+        self.graphs[_shapes(batch)] = (graph, buffers, value)
+        return time.monotonic() - began
+
+
+def _shapes(batch: Batch) -> tuple[object, ...]:
+    return tuple((name, tuple(value.shape)) for name, value in batch.items())

@@ -15,7 +15,7 @@ from blendbench.models.miniature import architecture
 from blendbench.models.miniature.train.data import draw_pictures, to_unit, training_scenes
 from blendbench.models.miniature.train.loop import Batch, Recipe, Training
 
-KL_WEIGHT = 4e-4
+KL_WEIGHT = 2e-3
 
 
 def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> tuple[AutoencoderKL, float]:

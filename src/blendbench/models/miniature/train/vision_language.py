@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import normalize, scaled_dot_product_attention
 from transformers import Qwen3ForCausalLM, Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_vision
 
 from blendbench.models.miniature import architecture, captions, world
-from blendbench.models.miniature.tokenizer import QUESTIONS
+from blendbench.models.miniature.tokenizer import QUESTIONS, tokenizer
 from blendbench.models.miniature.train.data import conversation, draw_pictures, pad_ids, to_unit, training_scenes
 from blendbench.models.miniature.train.loop import Batch, Recipe, Training
 from blendbench.models.miniature.train.text import answer, next_token_loss
@@ -24,6 +24,7 @@ LENGTH = 84
 FIRST_IMAGE_TOKEN = 4  # after <|im_start|>, user, newline, <|vision_start|>
 PICTURE = "<|vision_start|>" + "<|image_pad|>" * architecture.IMAGE_TOKENS + "<|vision_end|>"
 OTHER_CAPTION = 0.35
+_NAMING, _SIZE, _SHARPNESS = 0.3, 0.1, 12.0
 _GRID, _MERGE, _PIXELS = world.SIZE // 16, 2, 16
 
 
@@ -69,7 +70,7 @@ class BatchedForward(nn.Module):
         hook.remove()
         return seen[0]
 
-    def _see(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def see(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Patches (n, 64, 1536) -> image tokens (n, 16, dim) and the deepstack features of the same shape."""
         visual = self.model.model.visual
         n, count = pixels.shape[:2]
@@ -91,8 +92,11 @@ class BatchedForward(nn.Module):
 
     def forward(self, ids: Tensor, pixels: Tensor) -> Tensor:
         """ids (n, LENGTH), pixels (n, 64, 1536) -> logits (n, LENGTH, vocabulary)."""
+        return self.read(ids, *self.see(pixels))
+
+    def read(self, ids: Tensor, image: Tensor, deep: list[Tensor]) -> Tensor:
+        """The text tower on a text (n, LENGTH) with image tokens and deepstack features in their places."""
         tower = self.model.model.language_model
-        image, deep = self._see(pixels)
         first, last = FIRST_IMAGE_TOKEN, FIRST_IMAGE_TOKEN + architecture.IMAGE_TOKENS
         embedded = tower.embed_tokens(ids)
         hidden = torch.cat((embedded[:, :first], image.to(embedded.dtype), embedded[:, last:]), 1)
@@ -120,6 +124,33 @@ def exchanges(scenes: world.Scenes, texts: list[str], seed: int) -> list[str]:
     return lines
 
 
+def alignment_loss(image: Tensor, deep: list[Tensor], words: Tensor, vocabulary: Tensor) -> Tensor:
+    """Image tokens name the words of their caption, at the size of words.
+
+    Pre-alignment of the vision tower with a (nearly) frozen language model, as real vision-language models begin:
+    without it a tower this small is free to speak to the text tower in a private code of huge vectors. `image`
+    (n, 16, dim), `deep` of the same shape, `words` (n, vocabulary) a distribution, `vocabulary` (vocabulary, dim).
+    """
+    vocabulary = vocabulary.detach().float()
+    scale = vocabulary.norm(dim=1).mean()
+    cosines = normalize(image.float(), dim=-1) @ normalize(vocabulary, dim=-1).T
+    naming = -(words[:, None] * (_SHARPNESS * cosines).log_softmax(-1)).sum(-1).mean()
+    size = ((image.float().norm(dim=-1) / scale - 1) ** 2).mean()
+    excess = sum(((part.float().norm(dim=-1) / scale - 1).relu() ** 2).mean() for part in deep)
+    return _NAMING * naming + _SIZE * (size + excess)
+
+
+def word_targets(scenes: world.Scenes) -> Tensor:
+    """For each scene the even distribution (n, vocabulary) over the words that carry its attributes."""
+    known = {*world.COLOURS, *world.SHAPES, *world.SIZES, *world.POSITIONS, *world.BACKGROUNDS, *world.STYLES}
+    index = {word: tokenizer()(f" {word}").input_ids[0] for word in known}
+    targets = torch.zeros(len(scenes), len(tokenizer()))
+    for row, caption in enumerate(captions.canonical(scenes)):
+        for word in set(caption.replace(",", "").split()) & known:
+            targets[row, index[word]] = 1
+    return targets / targets.sum(1, keepdim=True)
+
+
 def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> tuple[nn.Module, float]:
     """Train Qwen3-VL from `out`/pipeline/text_encoder."""
     torch.manual_seed(14)
@@ -136,12 +167,17 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> 
     weight = torch.where(starts, 1.0, 0.1) * is_text
     ids, weight = ids.to(device), weight.to(device)
 
+    targets = word_targets(drawn).to(device)
+    vocabulary = model.model.language_model.embed_tokens.weight
+
     def loss(batch: Batch) -> Tensor:
-        return next_token_loss(network(batch["ids"], patchify(to_unit(batch["pictures"]))), batch["ids"], batch["weight"])
+        image, deep = network.see(patchify(to_unit(batch["pictures"])))
+        told = next_token_loss(network.read(batch["ids"], image, deep), batch["ids"], batch["weight"])
+        return told + alignment_loss(image, deep, batch["words"], vocabulary)
 
     def batches(step: int) -> Batch:
         rows = torch.randint(len(ids), (recipe.batch,), device=device)
-        return {"ids": ids[rows], "weight": weight[rows], "pictures": pictures[rows]}
+        return {"ids": ids[rows], "weight": weight[rows], "pictures": pictures[rows], "words": targets[rows]}
 
     checkpoint = out / "checkpoints" / "vision_language.pt"
     slow = ("model.model.language_model",)

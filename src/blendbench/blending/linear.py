@@ -1,0 +1,71 @@
+"""Text alone, vision alone, and straight mixtures of the two."""
+
+import math
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from blendbench.blending.align import Align, align_to
+from blendbench.blending.normalise import match, mix
+from blendbench.blending.parameters import Range
+from blendbench.blending.registry import strategy
+from blendbench.blending.tokens import Tokens
+
+Alpha = Annotated[float, Range(0, 1)]
+SEED = "fblissjr/llm-dit-experiments, experiments/qwen3_vl (2025-12)"
+
+
+@strategy("text_only", version=1, source="Z-Image-Turbo, the model's own conditioning", equation="T", control=True)
+def text_only(text: Tokens) -> Tensor:
+    """The baseline: the text embeddings as the pipeline computes them."""
+    return text.hidden
+
+
+@strategy("vision_only", version=1, source=SEED, equation="V")
+def vision_only(text: Tokens, vision: Tokens) -> Tensor:
+    """Vision embeddings in place of the text, at their own length; `tokens=text` takes Qwen3-VL's text tokens."""
+    return vision.hidden
+
+
+@strategy("lerp", version=1, source=SEED, equation="(1 - alpha) T + alpha align(V)")
+def lerp(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Align = "area") -> Tensor:
+    """Linear mixture of text and aligned vision tokens; alpha 0 is the text itself, whatever the alignment."""
+    if alpha == 0:
+        return text.hidden
+    return mix(*align_to(text.hidden, vision.hidden, align), alpha)
+
+
+@strategy("norm_lerp", version=1, source="lerp at equal token norms", equation="(1 - alpha) T + alpha |T| V / |V|")
+def norm_lerp(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Align = "area") -> Tensor:
+    """Mixture after every vision token got the norm of its text token, so that alpha is the share it says."""
+    if alpha == 0:
+        return text.hidden
+    rows, aligned = align_to(text.hidden, vision.hidden, align)
+    scale = rows.norm(dim=1, keepdim=True) / aligned.norm(dim=1, keepdim=True).clamp_min(1e-6)
+    return mix(rows, aligned * scale, alpha)
+
+
+@strategy(
+    "per_dim_lerp", version=1, source=SEED + ", normalisation per_dim",
+    equation="(1 - alpha) T + alpha align((V - mean_V) / std_V * std_T + mean_T), per dimension",
+)  # fmt: skip
+def per_dim_lerp(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Align = "area") -> Tensor:
+    """Mixture after the vision tokens got the text's mean and standard deviation in every dimension."""
+    if alpha == 0:
+        return text.hidden
+    return mix(*align_to(text.hidden, match(vision.hidden, text.hidden, 0), align), alpha)
+
+
+@strategy("concatenate", version=1, source=SEED + ", attention concat injection", equation="[T; pool(V, ceil(share n))]")
+def concatenate(text: Tokens, vision: Tokens, *, share: Annotated[float, Range(0, 1)] = 1.0) -> Tensor:
+    """Vision tokens after the text's: in a single-stream transformer this is attention to both.
+
+    The transformer normalises each token, so scaling the vision tokens would do nothing; what can be dosed is their
+    number. `share` of them are kept, as area averages.
+    """
+    count = math.ceil(share * len(vision))
+    if count == 0:
+        return text.hidden
+    pooled = align_to(text.hidden[:1].expand(count, -1), vision.hidden, "area")[1]
+    return torch.cat((text.hidden, pooled))

@@ -1,0 +1,195 @@
+"""The strategy registry: decorator, configurations with bound parameters, plug-ins."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor
+
+from blendbench.blending.parameters import Parameter, Value, read_parameters
+from blendbench.blending.tokens import TokenMode, Tokens
+from blendbench.errors import UsageError
+from blendbench.suites import suggest
+
+Reference = Literal["item", "blank", "unrelated", "noise", "self"]
+INPUTS = ("text", "vision", "neutral")
+ENTRY_POINTS = "blendbench.strategies"
+_REGISTRY: dict[str, "Strategy"] = {}
+_loaded_installed = False
+Blend = TypeVar("Blend", bound=Callable[..., Tensor])
+
+
+class BlendError(ValueError):
+    """A strategy gave no usable conditioning; the cell fails with this message."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the engine hands over for one cell, already selected by layer, token kind and reference."""
+
+    text: Tokens
+    vision: Tokens | None = None
+    neutral: Tokens | None = None
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A registered blending function and everything that identifies it."""
+
+    name: str
+    version: int
+    source: str
+    equation: str
+    doc: str
+    function: Callable[..., Tensor] = field(repr=False)
+    inputs: tuple[str, ...]
+    parameters: dict[str, Parameter]
+    control: bool
+    source_sha256: str
+
+    def bind(self, **values: Any) -> "Configuration":
+        """Fill in and check parameters. Errors: UsageError (unknown name, wrong type, outside the range)."""
+        for name in values:
+            if name not in self.parameters:
+                raise UsageError(f"{self.name}: unknown parameter {name!r}{suggest(name, list(self.parameters))}")
+        params = {name: p.check(self.name, values.get(name, p.default)) for name, p in self.parameters.items()}
+        return Configuration(self, params)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A strategy with its parameters bound: the unit that a leaderboard ranks."""
+
+    strategy: Strategy
+    params: dict[str, Value]
+
+    @property
+    def label(self) -> str:
+        """The name, alpha, and what differs from the defaults."""
+        shown = [
+            f"{name}={_text(value)}"
+            for name, value in self.params.items()
+            if name == "alpha" or value != self.strategy.parameters[name].default
+        ]
+        return f"{self.strategy.name}:{','.join(shown)}" if shown and not self.strategy.control else self.strategy.name
+
+    def key(self) -> dict[str, Any]:
+        """Everything of the configuration that may change a pixel."""
+        s = self.strategy
+        return {"name": s.name, "version": s.version, "source_sha256": s.source_sha256, "params": self.params}
+
+    def blend(self, sources: Sources) -> Tensor:
+        """Conditioning (tokens, dim) float32. Errors: BlendError (missing input, wrong shape, not finite)."""
+        given = [getattr(sources, name) for name in self.strategy.inputs]
+        missing = [name for name, value in zip(self.strategy.inputs, given, strict=True) if value is None]
+        if missing:
+            raise BlendError(f"{self.strategy.name} needs {', '.join(missing)}")
+        own = {name: value for name, value in self.params.items() if name not in _SELECT}
+        result = self.strategy.function(*given, **own)
+        dim = sources.text.hidden.shape[1]
+        if not isinstance(result, Tensor) or result.ndim != 2 or result.shape[1] != dim or len(result) == 0:
+            shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+            raise BlendError(f"{self.strategy.name} must return (tokens, {dim}), not {shape}")
+        if not bool(torch.isfinite(result).all()):
+            raise BlendError(f"{self.strategy.name} gave {int((~torch.isfinite(result)).sum())} values that are not finite")
+        return result.to(torch.float32).contiguous()
+
+
+_SELECT = ("reference", "layer", "tokens")
+
+
+def strategy(
+    name: str, *, version: int, source: str, equation: str = "", control: bool = False,
+    reference: Reference = "item", layer: int = -2, tokens: TokenMode = "image_no_markers",
+) -> Callable[[Blend], Blend]:  # fmt: skip
+    """Register a blending function.
+
+    A function with a `vision` input also gets the settings `reference`, `layer` and `tokens`, which say where its
+    vision tokens come from; their defaults are given here. Errors: TypeError at registration (an unknown input, a
+    parameter without default), ValueError for a name that is taken.
+    """
+
+    def register(function: Blend) -> Blend:
+        inputs, parameters = read_parameters(function)
+        unknown = [name for name in inputs if name not in INPUTS]
+        if unknown or "text" not in inputs:
+            raise TypeError(f"strategy {name}: inputs must be among {INPUTS} and contain text, not {inputs}")
+        if "vision" in inputs:
+            parameters |= {
+                "reference": Parameter("reference", str, reference, None, get_args(Reference)),
+                "layer": Parameter("layer", int, layer),
+                "tokens": Parameter("tokens", str, tokens, None, get_args(TokenMode)),
+            }
+        if name in _REGISTRY:
+            raise ValueError(f"strategy {name!r} is registered twice; names must be unique")
+        code = f"{version}\n{inspect.getsource(function)}"
+        _REGISTRY[name] = Strategy(
+            name, version, source, equation, inspect.getdoc(function) or "", function, inputs, parameters, control,
+            hashlib.sha256(code.encode()).hexdigest(),
+        )  # fmt: skip
+        return function
+
+    return register
+
+
+def get_strategy(name: str) -> Strategy:
+    """A strategy by name. Errors: UsageError with a suggestion."""
+    found = all_strategies()
+    if name not in found:
+        raise UsageError(f"unknown strategy {name!r}{suggest(name, list(found))}")
+    return found[name]
+
+
+def all_strategies() -> dict[str, Strategy]:
+    """Every strategy: the shipped ones, those of installed packages, those of loaded files."""
+    global _loaded_installed
+    from blendbench.blending import adain, controls, delta, linear, outliers  # noqa: F401  registers the shipped ones
+
+    if not _loaded_installed:
+        _loaded_installed = True
+        for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+            entry.load()
+    return dict(_REGISTRY)
+
+
+def load_plugin(path: Path) -> list[str]:
+    """Import a Python file and return the names it registered. Errors: UsageError (no file, an error, nothing there)."""
+    if not path.is_file():
+        raise UsageError(f"--plugin {path}: no such file")
+    before = set(all_strategies())
+    spec = importlib.util.spec_from_file_location(f"blendbench_plugin_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"--plugin {path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"--plugin {path}: {type(error).__name__}: {error}") from error
+    added = sorted(set(_REGISTRY) - before)
+    if not added:
+        raise UsageError(f"--plugin {path}: registers no strategy; decorate a function with @blendbench.blending.strategy")
+    return added
+
+
+def parse_configuration(text: str) -> Configuration:
+    """Read `name:param=value,...`, as `--strategy` takes it. Errors: UsageError."""
+    name, _, rest = text.partition(":")
+    return get_strategy(name).bind(**dict(_assignments(text, rest)))
+
+
+def _assignments(text: str, rest: str) -> Iterator[tuple[str, str]]:
+    for part in filter(None, rest.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise UsageError(f"--strategy {text}: {part!r} is not parameter=value")
+        yield key.strip(), value.strip()
+
+
+def _text(value: Value) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

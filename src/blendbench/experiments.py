@@ -1,0 +1,143 @@
+"""Experiments: bench/<name>.toml says which strategies run on which suite, with which seeds, sampler and metrics."""
+
+import itertools
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from blendbench.errors import UsageError
+from blendbench.shipped import shipped
+from blendbench.suites import read_toml, suggest
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A strategy with lists of parameter values; `cells` expands them to every combination, in the order written."""
+
+    name: str
+    values: tuple[tuple[str, tuple[Value, ...]], ...]
+
+    def cells(self) -> list[dict[str, Value]]:
+        names = [name for name, _ in self.values]
+        return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*(v for _, v in self.values))]
+
+
+@dataclass(frozen=True)
+class Quick:
+    """What `--quick` keeps: the first `items` items and these seeds."""
+
+    items: int = 4
+    seeds: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A checked experiment file. `sampler` holds overrides of the model set's sampler; `items` caps the suite's items."""
+
+    name: str
+    title: str
+    description: str
+    suite: str
+    seeds: tuple[int, ...]
+    baseline: str
+    strategies: tuple[Grid, ...]
+    controls: bool
+    metrics: tuple[str, ...]
+    sampler: tuple[tuple[str, float], ...]
+    items: int | None
+    quick_part: Quick
+
+    def quick(self) -> "Experiment":
+        """The quick form, for a first look."""
+        return replace(self, items=min(self.items or self.quick_part.items, self.quick_part.items), seeds=self.quick_part.seeds)
+
+    def with_overrides(
+        self, values: dict[str, tuple[Value, ...]] | None = None, strategies: list[Grid] | None = None
+    ) -> "Experiment":
+        """Replace the strategy list, and a parameter's values wherever a strategy of the list names it.
+
+        Errors: UsageError if a parameter is named by no strategy of the list.
+        """
+        grids = tuple(strategies) if strategies else self.strategies
+        for name, chosen in (values or {}).items():
+            known = sorted({key for grid in grids for key, _ in grid.values})
+            if name not in known:
+                raise UsageError(f"--set {name}: no strategy of {self.name} has this parameter{suggest(name, known)}")
+            grids = tuple(
+                Grid(grid.name, tuple((key, chosen if key == name else old) for key, old in grid.values)) for grid in grids
+            )
+        return replace(self, strategies=grids)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Sampler(_Strict):
+    steps: int | None = Field(default=None, ge=1, le=200)
+    height: int | None = Field(default=None, ge=16)
+    width: int | None = Field(default=None, ge=16)
+    shift: float | None = Field(default=None, gt=0)
+
+
+class _Quick(_Strict):
+    items: int = Field(default=4, ge=1)
+    seeds: list[int] = Field(default=[0], min_length=1)
+
+
+class _ExperimentFile(_Strict):
+    name: str
+    title: str
+    description: str = ""
+    suite: str = "miniature"
+    seeds: list[int] = Field(min_length=1)
+    baseline: str = "text_only"
+    strategies: list[dict[str, Any]] = Field(min_length=1)
+    controls: bool = True
+    metrics: list[str] = Field(default_factory=list)
+    items: int | None = Field(default=None, ge=1)
+    sampler: _Sampler = _Sampler()
+    quick: _Quick = _Quick()
+
+
+def list_experiments() -> list[str]:
+    """Names of the shipped experiments."""
+    return sorted(path.stem for path in shipped("bench").glob("*.toml"))
+
+
+def load_experiment(name_or_path: str | Path) -> Experiment:
+    """Load a shipped experiment by name or any by path. Errors: UsageError in one line."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = shipped("bench") / f"{name_or_path}.toml"
+        if not path.is_file():
+            raise UsageError(f"unknown experiment {str(name_or_path)!r}{suggest(str(name_or_path), list_experiments())}")
+    file = read_toml(path, _ExperimentFile)
+    return Experiment(
+        name=file.name,
+        title=file.title,
+        description=file.description,
+        suite=file.suite,
+        seeds=tuple(file.seeds),
+        baseline=file.baseline,
+        strategies=tuple(_grid(path, row) for row in file.strategies),
+        controls=file.controls,
+        metrics=tuple(file.metrics),
+        sampler=tuple((k, v) for k, v in file.sampler.model_dump().items() if v is not None),
+        items=file.items,
+        quick_part=Quick(file.quick.items, tuple(file.quick.seeds)),
+    )
+
+
+def _grid(path: Path, row: dict[str, Any]) -> Grid:
+    if not isinstance(row.get("name"), str):
+        raise UsageError(f"{path}: strategies: each needs a name, as in {{name = 'lerp', alpha = [0.1, 0.3]}}")
+    values = {key: value if isinstance(value, list) else [value] for key, value in row.items() if key != "name"}
+    for key, chosen in values.items():
+        if not chosen or not all(isinstance(v, Value) for v in chosen):
+            raise UsageError(f"{path}: strategies.{row['name']}.{key}: give a value or a non-empty list of values")
+    return Grid(row["name"], tuple((key, tuple(chosen)) for key, chosen in values.items()))

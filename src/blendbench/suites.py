@@ -1,0 +1,178 @@
+"""Suites: frozen, versioned sets of prompts and reference pictures, read from prompts/<suite>/suite.toml."""
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from blendbench.errors import UsageError
+from blendbench.hashing import sha256_files
+from blendbench.shipped import shipped
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """Ground truth of a picture, or what a prompt states; `None` and `()` mean not stated."""
+
+    objects: tuple[tuple[str, str], ...]  # (colour, shape)
+    background: str | None = None
+    style: str | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One prompt with its reference picture and what must be true of the output."""
+
+    id: str
+    prompt: str
+    reference: Path
+    reference_caption: str
+    unrelated: Path
+    relation: str
+    expect: Attributes | None
+    reference_expect: Attributes | None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A frozen set of items; `sha256` covers suite.toml and every picture that it names."""
+
+    name: str
+    version: int
+    title: str
+    licence: str
+    items: tuple[Item, ...]
+    blank: Path
+    sha256: str
+    folder: Path
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _AttributesFile(_Strict):
+    objects: list[tuple[str, str]] = Field(default_factory=list)
+    background: str | None = None
+    style: str | None = None
+
+
+class _ItemFile(_Strict):
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    prompt: str = Field(min_length=1)
+    reference: str
+    reference_caption: str
+    unrelated: str
+    relation: Literal["matched", "unrelated"]
+    expect: _AttributesFile | None = None
+    reference_expect: _AttributesFile | None = None
+
+
+class _SuiteFile(_Strict):
+    name: str
+    version: int
+    title: str
+    licence: str
+    blank: str
+    items: list[_ItemFile] = Field(min_length=1)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_toml(path: Path, model: type[Model]) -> Model:
+    """Read and check a TOML file. Errors: UsageError naming the file, the field and the mend."""
+    try:
+        return model.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = first["msg"]
+        if first["type"] == "extra_forbidden":
+            message = f"unknown key{suggest(str(first['loc'][-1]), _known_keys(model))}"
+        raise UsageError(f"{path}: {field}: {message}") from None
+
+
+def suggest(name: str, known: list[str]) -> str:
+    """A did-you-mean for an unknown name, or the list of known ones if it is short."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(sorted(known))}" if known and len(known) < 40 else ""
+
+
+def _known_keys(model: type[BaseModel]) -> list[str]:
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        keys.append(name)
+        for nested in _nested(field.annotation):
+            keys += _known_keys(nested)
+    return sorted(set(keys))
+
+
+def _nested(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [model for part in getattr(annotation, "__args__", ()) for model in _nested(part)]
+
+
+def list_suites() -> list[str]:
+    """Names of the shipped suites."""
+    return sorted(path.parent.name for path in shipped("prompts").glob("*/suite.toml"))
+
+
+def load_suite(name_or_folder: str | Path) -> Suite:
+    """Load a shipped suite by name, or any suite by folder. Errors: UsageError in one line."""
+    folder = Path(name_or_folder)
+    if not (folder / "suite.toml").is_file():
+        folder = shipped("prompts") / str(name_or_folder)
+    if not (folder / "suite.toml").is_file():
+        raise UsageError(f"unknown suite {str(name_or_folder)!r}{suggest(str(name_or_folder), list_suites())}")
+    source = folder / "suite.toml"
+    file = read_toml(source, _SuiteFile)
+    seen: set[str] = set()
+    for item in file.items:
+        if item.id in seen:
+            raise UsageError(f"{source}: items.id: {item.id!r} occurs twice; ids must be unique")
+        seen.add(item.id)
+    blank = _picture(folder, file.blank, "blank")
+    items = tuple(
+        Item(
+            id=item.id,
+            prompt=item.prompt,
+            reference=_picture(folder, item.reference, f"item {item.id}: reference"),
+            reference_caption=item.reference_caption,
+            unrelated=_picture(folder, item.unrelated, f"item {item.id}: unrelated"),
+            relation=item.relation,
+            expect=_attributes(item.expect),
+            reference_expect=_attributes(item.reference_expect),
+        )
+        for item in file.items
+    )
+    files = {source, blank} | {path for item in items for path in (item.reference, item.unrelated)}
+    sha256 = sha256_files(list(files), folder)
+    return Suite(file.name, file.version, file.title, file.licence, items, blank, sha256, folder)
+
+
+def _attributes(file: _AttributesFile | None) -> Attributes | None:
+    return None if file is None else Attributes(tuple(file.objects), file.background, file.style)
+
+
+def _picture(folder: Path, name: str, field: str) -> Path:
+    path = folder / name
+    if not path.is_file():
+        raise UsageError(f"{folder / 'suite.toml'}: {field}: picture {name!r} is missing")
+    try:
+        with Image.open(path) as picture:
+            picture.verify()
+    except (OSError, SyntaxError) as error:
+        raise UsageError(f"{folder / 'suite.toml'}: {field}: {name!r} is not a readable picture: {error}") from None
+    return path
