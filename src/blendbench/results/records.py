@@ -1,0 +1,216 @@
+"""The lines that a run writes: one frozen dataclass a table, one JSON object a line with its type in `record`."""
+
+import json
+import math
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any, ClassVar, TypeAlias, get_args
+
+from blendbench.hashing import canonical_json
+
+CELL_STATUSES = ("ok", "failed")
+SCORE_STATUSES = ("ok", "failed", "skipped", "unscorable")
+
+
+class RecordError(ValueError):
+    """A record that breaks its own rules: unknown status, a value without `ok`, a number that is not finite."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One call of `blendbench run`; written first. `started_at` is ISO 8601 in UTC.
+
+    `metrics` maps names to versions; `metric_cards` holds name, title, version, kind, direction, unit, margin and
+    decimals of each. `plan` says what was meant to be there ("items", "seeds", "labels"): the reports count missing
+    cells against it.
+    """
+
+    record: ClassVar[str] = "run"
+    run_id: str
+    experiment: str
+    started_at: str
+    blendbench_version: str
+    git_commit: str | None
+    model_set: str
+    model_set_sha256: str
+    suite: str
+    suite_sha256: str
+    device: str
+    dtype: str
+    sampler: dict[str, Any]
+    environment: dict[str, Any]
+    metrics: dict[str, int]
+    metric_cards: list[dict[str, Any]] = field(default_factory=list)
+    plan: dict[str, list[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SuiteRecord:
+    """A frozen suite, known by its hash."""
+
+    record: ClassVar[str] = "suite"
+    suite: str
+    suite_sha256: str
+    version: int
+    title: str
+
+
+@dataclass(frozen=True)
+class ItemRecord:
+    """One prompt of a suite; `reference_picture` is a path relative to the results folder."""
+
+    record: ClassVar[str] = "item"
+    suite_sha256: str
+    item: str
+    prompt: str
+    reference_sha256: str
+    reference_caption: str
+    relation: str
+    expect: dict[str, Any] | None = None
+    reference_expect: dict[str, Any] | None = None
+    reference_picture: str | None = None
+
+
+@dataclass(frozen=True)
+class StrategyRecord:
+    """One strategy at one state of its code."""
+
+    record: ClassVar[str] = "strategy"
+    strategy: str
+    version: int
+    source_sha256: str
+    source: str
+    equation: str
+    doc: str
+    control: bool
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """Configuration x item x seed. A failed cell has an `error` and no picture.
+
+    `source_sha256` is that of the strategy's code, so that pictures of old and new code are not mixed in one row.
+    """
+
+    record: ClassVar[str] = "cell"
+    cell_id: str
+    run_id: str
+    experiment: str
+    strategy: str
+    params: dict[str, Any]
+    label: str
+    control: bool
+    item: str
+    seed: int
+    suite_sha256: str
+    sampler_sha256: str
+    model_set_sha256: str
+    dtype: str
+    status: str
+    error: str | None
+    conditioning_sha256: str | None
+    picture_sha256: str | None
+    noise_seed: int
+    tokens: int | None
+    source_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        _check_status(self.status, CELL_STATUSES)
+        if self.status == "ok" and self.picture_sha256 is None:
+            raise RecordError("picture_sha256 is missing though status is ok")
+        if self.status == "failed" and not self.error:
+            raise RecordError("error is missing though status is failed")
+
+
+@dataclass(frozen=True)
+class ScoreRecord:
+    """One metric on one cell's picture: a finite `value` exactly when `status` is ok."""
+
+    record: ClassVar[str] = "score"
+    cell_id: str
+    metric: str
+    metric_version: int
+    value: float | None
+    status: str
+    error: str | None = None
+    scorer_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_status(self.status, SCORE_STATUSES)
+        if (self.status == "ok") != (self.value is not None):
+            raise RecordError(f"value is {self.value} though status is {self.status}; only ok scores have one")
+        if self.value is not None and not math.isfinite(self.value):
+            raise RecordError(f"value is {self.value}; record it as failed or unscorable")
+
+
+@dataclass(frozen=True)
+class StageTimeRecord:
+    """Wall time of one stage of a run and how many things it handled."""
+
+    record: ClassVar[str] = "stage_time"
+    run_id: str
+    stage: str
+    seconds: float
+    count: int
+
+
+@dataclass(frozen=True)
+class ConditioningRecord:
+    """What a conditioning looks like: shape and moments over all its values."""
+
+    record: ClassVar[str] = "conditioning"
+    conditioning_sha256: str
+    tokens: int
+    dim: int
+    mean: float
+    std: float
+    rms: float
+
+
+Record: TypeAlias = (
+    RunRecord
+    | SuiteRecord
+    | ItemRecord
+    | StrategyRecord
+    | CellRecord
+    | ScoreRecord
+    | StageTimeRecord
+    | ConditioningRecord
+)
+RECORD_TYPES: dict[str, type[Record]] = {kind.record: kind for kind in get_args(Record)}
+
+
+def to_line(record: Record) -> str:
+    """The record as one line of JSON, without the newline. Errors: RecordError on numbers that are not finite."""
+    try:
+        return canonical_json({"record": record.record, **asdict(record)})
+    except ValueError as error:
+        raise RecordError(f"{record.record} record: {error}") from error
+
+
+def from_line(line: str) -> Record:
+    """The record of one line. Errors: RecordError that says what is wrong with the line."""
+    try:
+        content = json.loads(line, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise RecordError(f"not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise RecordError("not a JSON object")
+    kind = RECORD_TYPES.get(content.pop("record", None))
+    if kind is None:
+        raise RecordError(f"record: not one of {', '.join(RECORD_TYPES)}")
+    known = {entry.name for entry in fields(kind)}
+    required = {e.name for e in fields(kind) if e.default is MISSING and e.default_factory is MISSING}
+    if unknown := sorted(set(content) - known):
+        raise RecordError(f"{kind.record} record: unknown field {unknown[0]!r}; written by a newer blendbench?")
+    if missing := sorted(required - set(content)):
+        raise RecordError(f"{kind.record} record: field {missing[0]!r} is missing")
+    return kind(**content)
+
+
+def _check_status(status: str, known: tuple[str, ...]) -> None:
+    if status not in known:
+        raise RecordError(f"status is {status!r}, not one of {', '.join(known)}")
+
+
+def _refuse_constant(name: str) -> None:
+    raise RecordError(f"{name} is not a finite number")
