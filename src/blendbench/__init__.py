@@ -1,3 +1,18 @@
 """blendbench: measure how vision embeddings blended into text conditioning change what Z-Image draws."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from blendbench.results.store import open_results as open_results
+
 __version__ = "0.1.0"
+__all__ = ["open_results"]
+
+
+def __getattr__(name: str) -> Any:
+    # DuckDB and pandas take most of a second to import; `import blendbench` must not wait for them.
+    if name == "open_results":
+        from blendbench.results.store import open_results  # noqa: PLC0415
+
+        return open_results
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

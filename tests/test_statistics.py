@@ -1,0 +1,154 @@
+"""Clustered statistics against scipy, statsmodels, exhaustive enumeration and simulation."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from blendbench.statistics import (
+    bootstrap_t,
+    cluster_means,
+    holm,
+    minimum_detectable,
+    paired_effect,
+    rank,
+    sign_flip_p,
+    spearman,
+    spearman_of_means,
+)
+
+numbers = st.floats(-100, 100, allow_nan=False, width=32)
+
+
+def test_cluster_means_average_seeds_within_items() -> None:
+    assert cluster_means([1, 3, 10], ["b", "b", "a"]).tolist() == [10, 2]
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, float("nan")]])
+def test_cluster_means_refuse_missing_values(values: list[float]) -> None:
+    with pytest.raises(ValueError, match="unit|finite"):
+        cluster_means(values, ["a", "b"])
+
+
+def test_interval_is_close_to_scipys_studentised_and_t_intervals() -> None:
+    data = np.random.default_rng(1).normal(0.4, 1, 40)
+    ours = bootstrap_t(data)
+    t_low, t_high = stats.t.interval(0.95, 39, data.mean(), stats.sem(data))
+    assert (ours.low, ours.high) == pytest.approx((t_low, t_high), abs=0.05)
+    assert ours.mean == pytest.approx(data.mean())
+
+
+def test_interval_covers_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(2)
+    covered = 0
+    for trial in range(400):
+        interval = bootstrap_t(rng.lognormal(0, 0.5, 12), draws=499, seed=trial)
+        covered += interval.low <= np.exp(0.125) <= interval.high
+    assert 0.90 <= covered / 400 <= 0.99
+
+
+def test_interval_of_constant_and_single_clusters() -> None:
+    constant = bootstrap_t([0.1] * 7)
+    assert (constant.low, constant.high) == (constant.mean, constant.mean)
+    assert np.isnan(bootstrap_t([0.3]).low)
+    few = bootstrap_t([0.0, 0.0, 1.0])
+    assert np.isfinite([few.low, few.high]).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(numbers, min_size=2, max_size=8), st.integers(-5, 5))
+def test_interval_shifts_with_the_data(data: list[float], shift: int) -> None:
+    first, second = bootstrap_t(data, draws=199), bootstrap_t([x + shift for x in data], draws=199)
+    assert second.mean == pytest.approx(first.mean + shift, abs=1e-6)
+    assert second.low == pytest.approx(first.low + shift, abs=1e-3, rel=1e-3)
+    assert first.low <= first.high
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(-9, 9), min_size=1, max_size=8))
+def test_sign_flip_is_exact_for_few_clusters(data: list[int]) -> None:
+    flips = [abs(sum(s * d for s, d in zip(signs, data, strict=True))) for signs in product((1, -1), repeat=len(data))]
+    assert sign_flip_p(data) == np.mean([flip >= abs(sum(data)) for flip in flips])
+
+
+def test_sign_flip_agrees_with_scipy_for_many_clusters() -> None:
+    data = np.random.default_rng(3).normal(0.3, 1, 30)
+    oracle = stats.permutation_test(
+        (data, np.zeros(30)), lambda a, b: np.mean(a - b), permutation_type="samples", n_resamples=9999, rng=4
+    )
+    assert sign_flip_p(data) == pytest.approx(oracle.pvalue, abs=0.015)
+
+
+def test_sign_flip_false_alarms_stay_at_the_nominal_rate() -> None:
+    rng = np.random.default_rng(5)
+    alarms = np.mean([sign_flip_p(rng.standard_t(3, 10)) <= 0.05 for _ in range(600)])
+    assert alarms <= 0.075
+
+
+def test_paired_effect_removes_what_both_share() -> None:
+    rng = np.random.default_rng(6)
+    items = np.repeat(np.arange(20), 2)
+    shared = rng.normal(0, 5, 40)
+    effect = paired_effect(shared + 0.5 + rng.normal(0, 0.1, 40), shared, items)
+    assert effect.low < 0.5 < effect.high
+    assert effect.high - effect.low < 0.2
+    assert (effect.p, effect.clusters) == (pytest.approx(1e-4), 20)
+
+
+def test_paired_effect_refuses_missing_pairs() -> None:
+    with pytest.raises(ValueError, match="pairs"):
+        paired_effect([1.0, 2.0], [1.0], ["a", "b"])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_equals_statsmodels(p: list[float]) -> None:
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    assert holm(p) == pytest.approx(multitest.multipletests(p, method="holm")[1])
+
+
+@given(st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=3, max_size=20))
+def test_spearman_equals_scipy(pairs: list[tuple[int, int]]) -> None:
+    first, second = zip(*pairs, strict=True)
+    if len(set(first)) == 1 or len(set(second)) == 1:
+        assert np.isnan(spearman(first, second))
+    else:
+        assert spearman(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
+
+
+def test_rank_orders_and_finds_ties() -> None:
+    rng = np.random.default_rng(7)
+    items = rng.normal(0, 1, 24)
+    means = np.stack(
+        [items, items + 1, items + rng.normal(0, 0.1, 24) - 5, items + 1, items + 1 + rng.normal(0, 1, 24)]
+    )
+    high = rank(means, higher_is_better=True)
+    assert high[1].rank == high[3].rank
+    assert high[1].tied_with_best and high[3].tied_with_best and high[4].tied_with_best
+    assert not high[0].tied_with_best and not high[2].tied_with_best
+    assert (high[2].rank, high[2].low, high[2].high, high[2].p_best) == (5, 5, 5, 0.0)
+    low = rank(means, higher_is_better=False)
+    assert (low[2].rank, low[2].p_best) == (1, 1.0)
+
+
+def test_agreement_interval_holds_the_agreement() -> None:
+    rng = np.random.default_rng(8)
+    base = np.linspace(0, 1, 10)[:, None] + rng.normal(0, 0.3, (10, 24))
+    agreement = spearman_of_means(base, base + rng.normal(0, 0.3, (10, 24)))
+    assert agreement.low <= agreement.mean <= agreement.high <= 1
+    assert agreement.mean > 0.9
+
+
+def test_minimum_detectable_difference_is_found_with_power_080() -> None:
+    rng = np.random.default_rng(9)
+    size = minimum_detectable(rng.normal(0, 1, 10_000)) * np.sqrt(10_000 / 24)
+    found = [stats.ttest_1samp(rng.normal(size, 1, 24), 0, alternative="greater").pvalue <= 0.05 for _ in range(800)]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.06)
+
+
+def test_everything_is_reproducible() -> None:
+    data = np.random.default_rng(10).normal(size=20)
+    assert bootstrap_t(data) == bootstrap_t(data)
+    assert sign_flip_p(data) == sign_flip_p(data)
