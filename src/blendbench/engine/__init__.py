@@ -1,0 +1,1 @@
+"""The engine: plan -> encode -> blend -> denoise -> measure, resumable by content."""

@@ -1,0 +1,1 @@
+"""Everything with weights: model sets, encoders, the diffusion pipeline and the scorers."""

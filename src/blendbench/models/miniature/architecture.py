@@ -71,6 +71,7 @@ def vae() -> AutoencoderKL:
         latent_channels=LATENT[0],
         norm_num_groups=8,
         sample_size=SIZE,
+        shift_factor=0.0,
         use_quant_conv=False,
         use_post_quant_conv=False,
         mid_block_add_attention=True,

@@ -1,0 +1,108 @@
+"""`blendbench run`: plan, then do what is left."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from blendbench.errors import UsageError
+from blendbench.experiments import Experiment, Grid, Value, load_experiment
+
+
+def run(
+    experiment: Annotated[str, typer.Argument(help="name of a shipped experiment, or a .toml file")],
+    models: Annotated[str, typer.Option(help="model set: a shipped name or a folder with model_set.toml")] = "miniature",
+    strategy: Annotated[list[str], typer.Option(help="NAME[:param=value,...] in place of the experiment's list; repeatable")] = [],  # noqa: B006
+    plugin: Annotated[list[Path], typer.Option(help="Python file that registers strategies; repeatable")] = [],  # noqa: B006
+    results: Annotated[Path, typer.Option(help="results folder")] = Path("results"),
+    set_: Annotated[list[str], typer.Option("--set", help="key=v1,v2 in place of a parameter's values; repeatable")] = [],  # noqa: B006
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")] = "auto",
+    executor: Annotated[Literal["local"], typer.Option(help="how cells are executed")] = "local",
+    quick: Annotated[bool, typer.Option("--quick", help="the experiment's quick form")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and write nothing")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
+) -> None:
+    """Run an experiment: draw what is not drawn yet, measure it, and bring it into the database."""
+    chosen = load_experiment(experiment)
+    added = _load_plugins(plugin)
+    chosen = _overridden(chosen, strategy, set_, added)
+    chosen = chosen.quick() if quick else chosen
+
+    from blendbench.engine.plan import configurations, make_plan
+    from blendbench.models.sets import load_model_set
+    from blendbench.suites import load_suite
+
+    configurations(chosen)  # a wrong name or value is told before anything is loaded
+    suite = load_suite(chosen.suite)
+    model_set = load_model_set(models, device, dict(chosen.sampler))
+    plan = make_plan(chosen, suite, model_set)
+
+    from blendbench.engine.progress import Reporter
+    from blendbench.engine.run import run as execute
+    from blendbench.engine.run import what_is_left
+
+    if dry_run:
+        todo = what_is_left(plan, model_set, results)
+        summary = {
+            "experiment": chosen.name, "configurations": [c.label for c in plan.configurations],
+            "items": len(plan.items), "seeds": list(chosen.seeds), "cells": len(plan.cells),
+            "to_draw": len(todo.cells), "to_measure": sum(map(len, todo.missing_scores.values())),
+        }  # fmt: skip
+        _print_plan(summary, json_)
+        return
+    done = execute(plan, model_set, results, Reporter(quiet=json_))
+    if json_:
+        print(json.dumps(asdict(done)))
+    else:
+        Console().print(
+            f"{done.experiment}: {done.ok} of {done.expected} cells ok, {done.failed} failed; {done.drawn} drawn,"
+            f" {done.reused} already there, {done.scored} scores measured in {done.seconds:.0f} s"
+            f"\nnext: blendbench leaderboard {done.experiment} --results {results}",
+            highlight=False,
+        )
+    if done.failed:
+        raise typer.Exit(5)
+
+
+def _load_plugins(paths: list[Path]) -> list[str]:
+    from blendbench.blending import load_plugin
+
+    return [name for path in paths for name in load_plugin(path)]
+
+
+def _overridden(experiment: Experiment, strategies: list[str], settings: list[str], added: list[str]) -> Experiment:
+    """Apply --strategy and --set; strategies of plug-ins join the list unless --strategy gives one."""
+    grids = [_grid(text) for text in strategies]
+    if not grids and added:
+        experiment = replace(experiment, strategies=(*experiment.strategies, *(Grid(name, ()) for name in added)))
+    values: dict[str, tuple[Value, ...]] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not text:
+            raise UsageError(f"--set {setting}: write it as key=v1,v2")
+        values[key] = tuple(text.split(","))
+    return experiment.with_overrides(values, grids)
+
+
+def _grid(text: str) -> Grid:
+    from blendbench.blending import parse_configuration
+
+    configuration = parse_configuration(text)
+    return Grid(configuration.strategy.name, tuple((key, (value,)) for key, value in configuration.params.items()))
+
+
+def _print_plan(summary: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(summary))
+        return
+    console = Console()
+    for key, value in summary.items():
+        if isinstance(value, list) and key == "configurations":
+            console.print(f"configurations ({len(value)}):", highlight=False)
+            for label in value:
+                console.print(f"  {label}", highlight=False)
+        else:
+            console.print(f"{key}: {value}", highlight=False)

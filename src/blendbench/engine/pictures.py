@@ -1,0 +1,45 @@
+"""The content-addressed picture store: pictures/<first two digits>/<sha256 of the PNG>.png."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from blendbench.hashing import sha256_bytes
+
+FOLDER = "pictures"
+
+
+def picture_path(results: Path, sha256: str) -> Path:
+    """Where a picture is kept."""
+    return results / FOLDER / sha256[:2] / f"{sha256}.png"
+
+
+def save_bytes(results: Path, data: bytes) -> str:
+    """Keep encoded picture bytes by write-then-rename; returns their sha256."""
+    sha256 = sha256_bytes(data)
+    path = picture_path(results, sha256)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    return sha256
+
+
+def save_picture(results: Path, pixels: np.ndarray) -> str:
+    """Keep uint8 (h, w, 3) pixels as a lossless PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=4)
+    return save_bytes(results, buffer.getvalue())
+
+
+def load_pixels(path: Path) -> np.ndarray:
+    """Pixels (h, w, 3) uint8 of a picture file."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
