@@ -29,7 +29,7 @@ def test_cluster_means_average_seeds_within_items() -> None:
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, float("nan")]])
 def test_cluster_means_refuse_missing_values(values: list[float]) -> None:
-    with pytest.raises(ValueError, match="unit|finite"):
+    with pytest.raises(ValueError, match=r"unit|finite"):
         cluster_means(values, ["a", "b"])
 
 

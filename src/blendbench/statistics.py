@@ -75,7 +75,7 @@ def bootstrap_t(means: ArrayLike, level: float = 0.95, draws: int = DRAWS, seed:
         return Estimate(centre, centre, centre, n)
     resampled = data[_indices(n, draws, seed)]
     errors = _standard_error(resampled)
-    # A draw of one cluster n times has no standard error, hence no t value; it only occurs with few clusters or many ties.
+    # A draw of equal values has no standard error, hence no t value: that takes few clusters or many ties.
     usable = errors > _noise(data)
     t = (resampled[usable].mean(axis=1) - centre) / errors[usable]
     tail = (1 - level) / 2
@@ -131,13 +131,12 @@ def rank(
     """
     data = np.asarray(means, dtype=np.float64) * (1.0 if higher_is_better else -1.0)
     weights = _weights(data.shape[1], draws, seed)
-    resampled = data @ weights.T
-    drawn = np.stack([_ranks(column) for column in resampled.T])
+    drawn = _ranks(data @ weights.T)
     tail = (1 - level) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail], axis=0, method="nearest")
+    low, high = np.quantile(drawn, [tail, 1 - tail], axis=1, method="nearest")
     ranks = _ranks(data.mean(axis=1))
     tied = _tied_with(data, int(np.argmin(ranks)), weights, level)
-    best = (drawn == 1).mean(axis=0)
+    best = (drawn == 1).mean(axis=1)
     return [Ranking(int(ranks[i]), int(low[i]), int(high[i]), float(best[i]), bool(tied[i])) for i in range(len(data))]
 
 
@@ -165,7 +164,7 @@ def spearman_of_means(
 
 
 def minimum_detectable(differences: ArrayLike) -> float:
-    """The true mean difference that a one-sided 5 % test on these clusters finds with power .8: 2.49 standard errors."""
+    """The true difference that a one-sided 5 % test on these clusters finds with power .8: 2.49 standard errors."""
     data = np.asarray(differences, dtype=np.float64)
     return 2.49 * float(_standard_error(data[None])[0]) if len(data) > 1 else float("nan")
 
@@ -208,9 +207,9 @@ def _at_least(sums: Array, data: Array) -> NDArray[np.bool_]:
 
 
 def _ranks(values: Array) -> NDArray[np.int64]:
-    # Differences below the rounding of a mean are ties: a no-op must share its baseline's rank.
+    # Rank along the first axis. Differences below the rounding of a mean are ties: a no-op shares its baseline's rank.
     rounded = np.round(values, 12)
-    return np.searchsorted(np.sort(-rounded), -rounded, side="left") + 1
+    return (rounded[None] > rounded[:, None]).sum(axis=1) + 1
 
 
 def _mean_ranks(values: Array) -> Array:

@@ -1,0 +1,73 @@
+"""`blendbench sql`: query the results, also while a run goes on."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from blendbench.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help="one SELECT; tables and views are listed by SHOW TABLES")],
+    results: Annotated[Path, typer.Option(help="results folder; its new shards are ingested first")] = Path("results"),
+    format_: Annotated[
+        Literal["table", "csv", "json", "parquet"],
+        typer.Option("--format", help="how rows are written; parquet wants a file behind >"),
+    ] = "table",
+) -> None:
+    """Print the rows of one reading SQL statement (DuckDB dialect)."""
+    from blendbench.results.query import read_only_rows
+    from blendbench.results.store import open_results
+
+    if format_ == "parquet" and sys.stdout.isatty():
+        raise UsageError("--format parquet is binary; redirect it: blendbench sql ... --format parquet > rows.parquet")
+    rows = read_only_rows(open_results(results), query)
+    if format_ == "table":
+        _print_table(rows)
+    elif format_ == "csv":
+        sys.stdout.write(rows.to_csv(index=False, lineterminator="\n"))
+    elif format_ == "json":
+        sys.stdout.write(f"{rows.to_json(orient='records', date_format='iso', double_precision=15, indent=1)}\n")
+    else:
+        _write_parquet(rows)
+
+
+def _print_table(rows: "pd.DataFrame") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold")
+    for name in rows.columns:
+        numeric = rows[name].dtype.kind in "iuf"
+        table.add_column(Text(str(name)), justify="right" if numeric else "left", overflow="fold")
+    for row in rows.itertuples(index=False, name=None):
+        table.add_row(*(Text(_shown(value)) for value in row))
+    Console().print(table)
+    Console(stderr=True).print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}", highlight=False)
+
+
+def _shown(value: object) -> str:
+    import pandas as pd
+
+    if value is None or (not isinstance(value, list | dict) and pd.api.types.is_scalar(value) and pd.isna(value)):
+        return "NULL"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _write_parquet(rows: "pd.DataFrame") -> None:
+    import tempfile
+
+    import duckdb
+
+    # DuckDB writes parquet without pyarrow, but only to a file.
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
+        path = Path(folder) / "rows.parquet"
+        connection.register("rows", rows)
+        connection.execute("COPY rows TO ? (FORMAT parquet)", [str(path)])
+        sys.stdout.buffer.write(path.read_bytes())

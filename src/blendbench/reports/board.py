@@ -1,0 +1,310 @@
+"""The numbers of a leaderboard: what the database holds for one experiment, with intervals, differences and ranks."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from blendbench.errors import UsageError
+from blendbench.results.store import Results
+from blendbench.statistics import (
+    Array,
+    Estimate,
+    PairedEffect,
+    Ranking,
+    bootstrap_t,
+    cluster_means,
+    holm,
+    minimum_detectable,
+    paired_effect,
+    rank,
+)
+
+BASELINE = "text_only"
+# Kinds that say whether a configuration is good; drift and effect sizes only say how much it changed.
+JUDGED_KINDS = ("adherence", "artifact", "reference")
+# What the overview shows of each judged kind, if measured; else the first of its kind by name. Adherence is read by the
+# probe that shares no weights with the generator or with CLIP, and grid energy has the measured detection limits.
+HEADLINES = {"adherence": "attribute_adherence", "artifact": "grid_energy", "reference": "reference_style"}
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What the database knows of one metric at the version in use."""
+
+    name: str
+    version: int
+    title: str
+    kind: str
+    direction: str
+    unit: str
+    margin: float
+    decimals: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One configuration under one metric. Without `complete` there is no effect and no rank, only a partial mean."""
+
+    ok: int
+    expected: int
+    complete: bool
+    estimate: Estimate | None = None
+    effect: PairedEffect | None = None
+    p_adjusted: float | None = None
+    detectable: float | None = None
+    ranking: Ranking | None = None
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One row of the leaderboard; `same_conditioning` counts cells whose conditioning is bit for bit the baseline's."""
+
+    label: str
+    strategy: str
+    params: dict[str, Any]
+    control: bool
+    ok: int
+    failed: int
+    expected: int
+    same_conditioning: int
+    entries: dict[str, Entry]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every expected cell is ok."""
+        return self.ok == self.expected
+
+    @property
+    def no_op(self) -> bool:
+        """Whether the strategy did nothing in any cell."""
+        return self.label != BASELINE and 0 < self.expected == self.same_conditioning
+
+
+@dataclass(frozen=True)
+class Board:
+    """All of one experiment: configurations in the order of the report, and where the data come from.
+
+    `means` holds, per metric, the labels that are complete under it and their item means (labels, items).
+    """
+
+    experiment: str
+    metrics: dict[str, MetricInfo]
+    configurations: tuple[Configuration, ...]
+    means: dict[str, tuple[list[str], Array]]
+    headlines: dict[str, str]
+    unmeasured: dict[str, str]
+    errors: tuple[tuple[str, str, int], ...]
+    run: dict[str, Any]
+    items: int
+    seeds: int
+    other_cells: int
+
+    def configuration(self, label: str) -> Configuration | None:
+        """The configuration of that label, or None."""
+        return next((entry for entry in self.configurations if entry.label == label), None)
+
+    def of_kind(self, *kinds: str) -> list[MetricInfo]:
+        """The metrics of these kinds, the headline of its kind first, then by name."""
+        chosen = [metric for metric in self.metrics.values() if metric.kind in kinds]
+        return sorted(chosen, key=lambda m: (kinds.index(m.kind), m.name != self.headlines.get(m.kind), m.name))
+
+
+def read_board(results: Results, experiment: str | None = None) -> Board:
+    """Compute the board of `experiment` (default: that of the latest run). Errors: UsageError for an unknown one."""
+    experiment = _experiment(results, experiment)
+    units = results.query("SELECT * FROM unit_scores WHERE experiment = ? ORDER BY ALL", [experiment])
+    metrics, unmeasured = _metrics(results, experiment, units)
+    headlines = _headlines(metrics)
+    entries: dict[str, dict[str, Entry]] = {}
+    means: dict[str, tuple[list[str], Array]] = {}
+    for name, metric in metrics.items():
+        entries[name], means[name] = _entries(units[units["metric"] == name], metric)
+    _adjust(entries, metrics)
+    configurations = _configurations(results, experiment, entries)
+    counts = results.query(
+        "SELECT count(DISTINCT item) AS items, count(DISTINCT seed) AS seeds FROM expected_cells WHERE experiment = ?",
+        [experiment],
+    ).iloc[0]
+    return Board(
+        experiment=experiment,
+        metrics=metrics,
+        configurations=tuple(sorted(configurations, key=lambda entry: _order(entry, headlines))),
+        means=means,
+        headlines=headlines,
+        unmeasured=unmeasured,
+        errors=_errors(results, experiment),
+        run=_run(results, experiment),
+        items=int(counts["items"]),
+        seeds=int(counts["seeds"]),
+        other_cells=_other_cells(results, experiment),
+    )
+
+
+def _experiment(results: Results, wanted: str | None) -> str:
+    known = list(results.query("SELECT experiment FROM runs GROUP BY 1 ORDER BY max(started_at) DESC, 1")["experiment"])
+    if wanted is not None and wanted not in known:
+        raise UsageError(f"{wanted}: no results of this experiment; there are some of {', '.join(sorted(known))}")
+    experiment = wanted if wanted is not None else known[0]
+    if results.query("SELECT count(*) AS n FROM current_cells WHERE experiment = ?", [experiment])["n"][0] == 0:
+        raise UsageError(f"{experiment}: its latest run has no cells yet; run `blendbench run {experiment}`")
+    return experiment
+
+
+def _metrics(results: Results, experiment: str, units: pd.DataFrame) -> tuple[dict[str, MetricInfo], dict[str, str]]:
+    rows = results.query("SELECT * FROM current_metrics WHERE experiment = ? ORDER BY metric", [experiment])
+    metrics, unmeasured = {}, {}
+    for row in rows.to_dict("records"):
+        name = row["metric"]
+        scored = units[units["metric"] == name]
+        if (scored["status"] == "ok").any():
+            metrics[name] = MetricInfo(
+                name,
+                int(row["metric_version"]),
+                row["title"],
+                row["kind"],
+                row["direction"],
+                row["unit"],
+                float(row["margin"]),
+                int(row["decimals"]),
+            )
+        else:
+            reasons = scored.loc[scored["status"] != "missing", "error"].dropna()
+            unmeasured[name] = reasons.mode().iloc[0] if len(reasons) else "no cell has a score"
+    return metrics, unmeasured
+
+
+def _headlines(metrics: dict[str, MetricInfo]) -> dict[str, str]:
+    chosen = {}
+    for kind, preferred in HEADLINES.items():
+        names = [name for name, metric in metrics.items() if metric.kind == kind]
+        if names:
+            chosen[kind] = preferred if preferred in names else names[0]
+    return chosen
+
+
+def _entries(units: pd.DataFrame, metric: MetricInfo) -> tuple[dict[str, Entry], tuple[list[str], Array]]:
+    """The entries of one metric by label, and the item means of the complete ones."""
+    ok = units[units["status"] == "ok"]
+    table = ok.pivot(index=["item", "seed"], columns="label", values="value").sort_index()
+    expected = units.groupby("label").size()
+    # Unscorable is a property of an item: what the baseline could be scored on is what the others are compared on.
+    compared = table[BASELINE].notna() if BASELINE in table else table.notna().any(axis=1)
+    shared = table[compared]
+    clusters = list(shared.index.get_level_values("item"))
+    entries, labels, rows = {}, [], []
+    for label in sorted(expected.index):
+        values = shared[label] if label in shared else pd.Series(np.nan, shared.index)
+        count = int(table[label].notna().sum()) if label in table else 0
+        entry = Entry(count, int(expected[label]), bool(values.notna().all() and len(values)))
+        if entry.complete:
+            means = cluster_means(values, clusters)
+            labels.append(label)
+            rows.append(means)
+            entry = replace(entry, estimate=bootstrap_t(means))
+            if label != BASELINE and BASELINE in shared:
+                effect = paired_effect(values, shared[BASELINE], clusters)
+                detectable = minimum_detectable(cluster_means(values - shared[BASELINE], clusters))
+                entry = replace(entry, effect=effect, detectable=detectable)
+        elif count:
+            own = table[label].dropna()
+            partial = bootstrap_t(cluster_means(own, list(own.index.get_level_values("item"))))
+            entry = replace(entry, estimate=partial)
+        entries[label] = entry
+    matrix = np.stack(rows) if rows else np.empty((0, 0))
+    if metric.direction != "none" and len(rows) > 1:
+        for label, ranking in zip(labels, rank(matrix, metric.direction == "higher"), strict=True):
+            entries[label] = replace(entries[label], ranking=ranking)
+    return entries, (labels, matrix)
+
+
+def _adjust(entries: dict[str, dict[str, Entry]], metrics: dict[str, MetricInfo]) -> None:
+    """Holm over every difference of the judged metrics that is not zero by construction."""
+    tested = [
+        (name, label, entry.effect.p)
+        for name, by_label in entries.items()
+        if metrics[name].kind in JUDGED_KINDS
+        for label, entry in by_label.items()
+        if entry.effect is not None and (entry.effect.low, entry.effect.high) != (0.0, 0.0)
+    ]
+    for (name, label, _), p in zip(tested, holm([p for *_, p in tested]), strict=True):
+        entries[name][label] = replace(entries[name][label], p_adjusted=float(p))
+
+
+def _configurations(results: Results, experiment: str, entries: dict[str, dict[str, Entry]]) -> list[Configuration]:
+    rows = results.query(
+        """
+        SELECT e.label, any_value(c.strategy) AS strategy, any_value(c.params) AS params,
+            coalesce(bool_or(c.control), false) AS control, count(*) AS expected,
+            count(*) FILTER (c.status = 'ok') AS ok, count(*) FILTER (c.status = 'failed') AS failed,
+            count(n.cell_id) AS same_conditioning
+        FROM expected_cells e
+        LEFT JOIN current_cells c USING (experiment, label, item, seed)
+        LEFT JOIN no_effect_cells n USING (experiment, label, item, seed)
+        WHERE e.experiment = ? GROUP BY e.label ORDER BY e.label
+        """,
+        [experiment],
+    )
+    return [
+        Configuration(
+            label=row["label"],
+            strategy=row["strategy"] if isinstance(row["strategy"], str) else row["label"].partition(":")[0],
+            params=json.loads(row["params"]) if isinstance(row["params"], str) else {},
+            control=bool(row["control"]),
+            ok=int(row["ok"]),
+            failed=int(row["failed"]),
+            expected=int(row["expected"]),
+            same_conditioning=int(row["same_conditioning"]),
+            entries={name: by_label[row["label"]] for name, by_label in entries.items() if row["label"] in by_label},
+        )
+        for row in rows.to_dict("records")
+    ]
+
+
+def _order(configuration: Configuration, headlines: dict[str, str]) -> tuple[int, float, str]:
+    """Baseline, then what was measured in full by the rank of the adherence headline, controls, incomplete ones."""
+    group = 3 if not configuration.complete else 2 if configuration.control else 1
+    if configuration.label == BASELINE:
+        group = 0
+    entry = configuration.entries.get(headlines.get("adherence", ""))
+    place = entry.ranking.rank if entry is not None and entry.ranking is not None else np.inf
+    return group, place, configuration.label
+
+
+def _errors(results: Results, experiment: str) -> tuple[tuple[str, str, int], ...]:
+    rows = results.query(
+        """
+        SELECT f.label, f.error, count(*) AS n FROM failures f
+        JOIN current_cells c USING (experiment, cell_id) WHERE f.experiment = ?
+        GROUP BY ALL ORDER BY f.label, n DESC, f.error
+        """,
+        [experiment],
+    )
+    return tuple((str(row["label"]), str(row["error"]), int(row["n"])) for row in rows.to_dict("records"))
+
+
+def _run(results: Results, experiment: str) -> dict[str, Any]:
+    rows = results.query(
+        """
+        SELECT r.*, s.sampler_sha256, u.title AS suite_title, u.version AS suite_version,
+            (SELECT max(d.started_at) FROM current_cells c JOIN runs d USING (run_id)
+                WHERE c.experiment = r.experiment) AS data_date
+        FROM runs r JOIN current_sets s USING (experiment, suite_sha256, model_set_sha256, dtype)
+        LEFT JOIN suites u USING (suite_sha256)
+        WHERE experiment = ? ORDER BY started_at DESC, run_id DESC LIMIT 1
+        """,
+        [experiment],
+    )
+    return {str(key): value for key, value in rows.to_dict("records")[0].items()}
+
+
+def _other_cells(results: Results, experiment: str) -> int:
+    rows = results.query(
+        """
+        SELECT count(*) AS n FROM cells ANTI JOIN current_cells USING (experiment, cell_id) WHERE experiment = ?
+        """,
+        [experiment],
+    )
+    return int(rows["n"][0])

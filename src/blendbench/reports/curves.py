@@ -1,0 +1,105 @@
+"""The plot of metrics over alpha: one panel a headline metric, one line a strategy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from blendbench.hashing import canonical_json
+from blendbench.reports.board import BASELINE, JUDGED_KINDS, Board, Configuration, MetricInfo
+
+# Okabe & Ito (2008): told apart with every common colour blindness; markers and line styles repeat the difference.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The configurations that differ in alpha alone, by alpha."""
+
+    label: str
+    points: tuple[tuple[float, Configuration], ...]
+
+
+def alpha_curves(board: Board) -> list[Curve]:
+    """Every family of complete configurations with at least two alphas, by label."""
+    families: dict[str, list[tuple[float, Configuration]]] = {}
+    for configuration in board.configurations:
+        alpha = configuration.params.get("alpha")
+        if isinstance(alpha, int | float) and configuration.complete and not configuration.control:
+            others = {name: value for name, value in configuration.params.items() if name != "alpha"}
+            family = canonical_json([configuration.strategy, others])
+            families.setdefault(family, []).append((float(alpha), configuration))
+    curves = [
+        Curve(_without_alpha(points[0][1].label), tuple(sorted(points, key=lambda point: point[0])))
+        for points in families.values()
+        if len(points) > 1
+    ]
+    return sorted(curves, key=lambda curve: curve.label)
+
+
+def draw_alpha_curves(board: Board, path: Path) -> bool:
+    """Draw the PNG; False (and no file) if no strategy was run with two alphas. Same board, same bytes."""
+    curves = alpha_curves(board)
+    metrics = [board.metrics[board.headlines[kind]] for kind in JUDGED_KINDS if kind in board.headlines]
+    if not curves or not metrics:
+        path.unlink(missing_ok=True)
+        return False
+    rows = -(-(len(curves) + 1) // 3)
+    legend = 0.22 * rows + 0.1
+    height = 3.2 + legend
+    figure = Figure(figsize=(3.6 * len(metrics) + 0.4, height), dpi=120)
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for panel, metric in zip(panels, metrics, strict=True):
+        _panel(panel, board, curves, metric)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncol=min(3, len(labels)), frameon=False, fontsize=8)
+    figure.tight_layout(rect=(0, legend / height, 1, 1))
+    # The default metadata names the version of matplotlib.
+    figure.savefig(path, metadata={"Software": None})
+    return True
+
+
+def _panel(panel: Any, board: Board, curves: list[Curve], metric: MetricInfo) -> None:
+    baseline = board.configuration(BASELINE)
+    estimate = baseline.entries[metric.name].estimate if baseline is not None else None
+    if estimate is not None:
+        panel.axhline(estimate.mean, color="0.35", linestyle=":", linewidth=1.2, label=BASELINE)
+        panel.axhspan(estimate.low, estimate.high, color="0.35", alpha=0.12, linewidth=0)
+    for index, curve in enumerate(curves):
+        points = [(alpha, entry.entries[metric.name].estimate) for alpha, entry in curve.points]
+        measured = [(alpha, value) for alpha, value in points if value is not None]
+        means = [value.mean for _, value in measured]
+        errors = [[v.mean - v.low for _, v in measured], [v.high - v.mean for _, v in measured]]
+        panel.errorbar(
+            [alpha for alpha, _ in measured],
+            means,
+            # A skewed bootstrap interval can leave out its own mean by a rounding error.
+            yerr=[[max(0.0, error) for error in side] for side in errors],
+            color=COLOURS[index % len(COLOURS)],
+            marker=MARKERS[index % len(MARKERS)],
+            linestyle=LINES[index // len(COLOURS) % len(LINES)],
+            markersize=4.5,
+            linewidth=1.4,
+            elinewidth=0.9,
+            capsize=2,
+            label=curve.label,
+        )
+    better = {"lower": "lower is better", "higher": "higher is better"}.get(metric.direction, "")
+    panel.set_title(f"{metric.title}\n({better})" if better else metric.title, fontsize=10)
+    panel.set_xlabel("alpha", fontsize=9)
+    panel.set_xlim(left=0)
+    panel.tick_params(labelsize=8)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(axis="y", color="0.9", linewidth=0.8)
+    panel.set_axisbelow(True)
+
+
+def _without_alpha(label: str) -> str:
+    strategy, _, parameters = label.partition(":")
+    kept = [part for part in parameters.split(",") if part and not part.startswith("alpha=")]
+    return f"{strategy}:{','.join(kept)}" if kept else strategy

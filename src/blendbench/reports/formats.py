@@ -1,0 +1,56 @@
+"""How numbers, intervals and tables are written, in the report and on the terminal."""
+
+import math
+from collections.abc import Sequence
+
+from blendbench.reports.board import JUDGED_KINDS, Entry, MetricInfo
+
+MINUS = "−"
+
+
+def number(value: float, metric: MetricInfo, signed: bool = False) -> str:
+    """The value with the metric's decimals; never "-0.000"."""
+    if math.isnan(value):
+        return "–"
+    rounded = round(value, metric.decimals) + 0.0
+    return f"{rounded:{'+' if signed and rounded else ''}.{metric.decimals}f}".replace("-", MINUS)
+
+
+def estimate_text(entry: Entry, metric: MetricInfo) -> str:
+    """Mean and interval of one entry."""
+    if entry.estimate is None:
+        return "–"
+    return _with_interval(entry.estimate.mean, entry.estimate.low, entry.estimate.high, metric, signed=False)
+
+
+def effect_text(entry: Entry, metric: MetricInfo) -> str:
+    """Difference to the baseline with interval and verdict."""
+    if entry.effect is None:
+        return "–"
+    text = _with_interval(entry.effect.mean, entry.effect.low, entry.effect.high, metric, signed=True)
+    return f"{text} {verdict(entry, metric)}".rstrip()
+
+
+def verdict(entry: Entry, metric: MetricInfo) -> str:
+    """better | worse (Holm p < .05), same (interval within the margin), unclear; empty for kinds that do not judge."""
+    if entry.effect is None or metric.direction == "none" or metric.kind not in JUDGED_KINDS:
+        return ""
+    if max(abs(entry.effect.low), abs(entry.effect.high)) <= metric.margin:
+        return "same"
+    if entry.p_adjusted is None or entry.p_adjusted >= 0.05:
+        return "unclear"
+    return "better" if (entry.effect.mean > 0) == (metric.direction == "higher") else "worse"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """A GitHub table; columns named in `right` are aligned right."""
+    marks = ["---:" if column in right else "---" for column in range(len(header))]
+    return [_row(header), _row(marks), *(_row(row) for row in rows)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _with_interval(mean: float, low: float, high: float, metric: MetricInfo, signed: bool) -> str:
+    return f"{number(mean, metric, signed)} [{number(low, metric, signed)}, {number(high, metric, signed)}]"

@@ -1,0 +1,233 @@
+"""The leaderboard page: markdown and pictures as a pure function of the database and the pictures it names."""
+
+from pathlib import Path
+
+from blendbench.reports.board import BASELINE, JUDGED_KINDS, Board, Configuration, MetricInfo, read_board
+from blendbench.reports.contact_sheet import draw_contact_sheet
+from blendbench.reports.curves import draw_alpha_curves
+from blendbench.reports.formats import effect_text, estimate_text, markdown_table, number
+from blendbench.reports.truth import Check, truth_checks
+from blendbench.results.store import open_results
+
+KIND_TITLES = {
+    "adherence": "Adherence to the prompt",
+    "artifact": "Artifacts",
+    "reference": "What came over from the reference",
+    "drift": "Drift",
+    "effect": "Size of the effect",
+    "diagnostic": "Diagnostics",
+}
+ARROWS = {"lower": "lower is better", "higher": "higher is better", "none": "neither direction is better"}
+ANSWERS = {True: "yes", False: "**NO**", None: "cannot tell"}
+
+
+def write_leaderboard(results_dir: Path | str, out: Path | str, experiment: str | None = None) -> tuple[Board, Path]:
+    """Write `<out>/<experiment>.md` and its pictures in `<out>/<experiment>/`; the board and the page's path.
+
+    Errors: UsageError when there are no results, or none of that experiment.
+    """
+    results = open_results(results_dir)
+    board = read_board(results, experiment)
+    page = Path(out) / f"{board.experiment}.md"
+    pictures = Path(out) / board.experiment
+    pictures.mkdir(parents=True, exist_ok=True)
+    curves = draw_alpha_curves(board, pictures / "alpha.png")
+    sheet = draw_contact_sheet(results, board, Path(results_dir), pictures / "pictures.png")
+    page.write_text(render(board, curves, sheet), encoding="utf-8")
+    return board, page
+
+
+def render(board: Board, curves: bool, sheet: str | None) -> str:
+    """The page. `curves`: the alpha plot was drawn; `sheet`: what the contact sheet shows, None if there is none."""
+    parts = [
+        _head(board),
+        _overview(board),
+        _incomplete(board),
+        _truth(truth_checks(board)),
+        _curves(board) if curves else [],
+        _pictures(board, sheet) if sheet else [],
+        *(_metric(board, metric) for metric in board.of_kind(*KIND_TITLES)),
+        _provenance(board),
+    ]
+    return "\n".join("\n".join([*part, ""]) for part in parts if part)
+
+
+def marks(configuration: Configuration) -> str:
+    """What a reader must know before believing a row."""
+    notes = []
+    if configuration.label == BASELINE:
+        notes.append("baseline")
+    if configuration.control and configuration.label != BASELINE:
+        notes.append("control")
+    if configuration.same_conditioning:
+        share = f"{configuration.same_conditioning} of {configuration.expected}"
+        kind = "no-op: same" if configuration.no_op else "same"
+        notes.append(f"{kind} conditioning as {BASELINE} in {share} cells")
+    return "; ".join(notes)
+
+
+def headline_metrics(board: Board) -> list[MetricInfo]:
+    """The metrics of the overview: one of each judged kind."""
+    return [board.metrics[board.headlines[kind]] for kind in JUDGED_KINDS if kind in board.headlines]
+
+
+def _head(board: Board) -> list[str]:
+    cells = sum(entry.expected for entry in board.configurations)
+    ok = sum(entry.ok for entry in board.configurations)
+    failed = sum(entry.failed for entry in board.configurations)
+    missing = cells - ok - failed
+    return [
+        f"# Leaderboard of {board.experiment}",
+        "",
+        f"{len(board.configurations)} configurations on {board.items} items x {board.seeds} seeds"
+        f" ({board.run['suite']}, models: {board.run['model_set']})."
+        f" Cells: {ok} ok, {failed} failed, {missing} missing, {cells} expected."
+        f" Data of {board.run['data_date']}.",
+    ]
+
+
+def _overview(board: Board) -> list[str]:
+    metrics = headline_metrics(board)
+    header = ["rank", "configuration", *(f"Δ {metric.name}" for metric in metrics), "ok", "notes"]
+    rows = []
+    for configuration in board.configurations:
+        if not configuration.complete and configuration.label != BASELINE:
+            continue
+        entries = [configuration.entries.get(metric.name) for metric in metrics]
+        first = entries[0].ranking if entries and entries[0] is not None else None
+        cells = [
+            (estimate_text(entry, metric) if configuration.label == BASELINE else effect_text(entry, metric))
+            if entry is not None
+            else "–"
+            for entry, metric in zip(entries, metrics, strict=True)
+        ]
+        rows.append(
+            [
+                f"{first.rank}{' =' if first.tied_with_best else ''}" if first is not None else "–",
+                f"`{configuration.label}`",
+                *cells,
+                f"{configuration.ok}/{configuration.expected}",
+                marks(configuration),
+            ]
+        )
+    directions = ", ".join(f"{metric.name}: {ARROWS[metric.direction]}" for metric in metrics)
+    return [
+        "## Overview",
+        "",
+        *markdown_table(header, rows, right=(0,)),
+        "",
+        f"Δ is the mean difference to `{BASELINE}` over the same items and seeds (the row of `{BASELINE}` shows its own"
+        f" means), with a 95 % interval; {directions}. **better** and **worse**: p < .05 after Holm's correction over"
+        " all differences of this page's adherence, artifact and reference metrics. **same**: the whole interval is"
+        " within the metric's margin. **unclear**: neither.",
+        "",
+        f"Rows are in the order of {metrics[0].name if metrics else 'their names'}, controls last;"
+        " `=` marks what cannot be told apart from the first. There is no overall score: how much of the prompt is"
+        " given up for how much of the reference is a choice, not a measurement.",
+    ]
+
+
+def _incomplete(board: Board) -> list[str]:
+    rows = []
+    for configuration in board.configurations:
+        if not configuration.complete:
+            reasons = [f"{text} ({count})" for label, text, count in board.errors if label == configuration.label]
+            missing = configuration.expected - configuration.ok - configuration.failed
+            counts = [configuration.ok, configuration.failed, missing, configuration.expected]
+            rows.append([f"`{configuration.label}`", *map(str, counts), "; ".join(reasons)])
+    if not rows:
+        return []
+    header = ["configuration", "ok", "failed", "missing", "expected", "errors"]
+    return [
+        "## Not ranked: incomplete",
+        "",
+        "The cells that failed may be the hard ones, so means over the rest are not compared with complete ones.",
+        "",
+        *markdown_table(header, rows, right=(1, 2, 3, 4)),
+    ]
+
+
+def _truth(checks: list[Check]) -> list[str]:
+    rows = [[check.question, ANSWERS[check.holds], check.evidence] for check in checks]
+    return [
+        "## Is the benchmark right where the truth is known?",
+        "",
+        "The canary is a deliberately broken blend, and the prompt alone should be followed best by its own embedding."
+        " Where an answer is no, the metric in that line cannot be trusted to order strategies here.",
+        "",
+        *markdown_table(["expected", "holds", "measured"], rows),
+    ]
+
+
+def _curves(board: Board) -> list[str]:
+    return [
+        "## Dose and response",
+        "",
+        f"![Metrics over alpha, one line a strategy]({board.experiment}/alpha.png)",
+        "",
+        f"Means with 95 % intervals over items; the dotted line is `{BASELINE}`.",
+    ]
+
+
+def _pictures(board: Board, sheet: str) -> list[str]:
+    return ["## Pictures", "", f"![Generated pictures]({board.experiment}/pictures.png)", "", sheet]
+
+
+def _metric(board: Board, metric: MetricInfo) -> list[str]:
+    header = ["configuration", "mean", f"difference to {BASELINE}", "rank", "detectable", "ok"]
+    rows = []
+    for configuration in board.configurations:
+        entry = configuration.entries[metric.name]
+        ranking = entry.ranking
+        place = "–"
+        if ranking is not None:
+            place = f"{ranking.rank} [{ranking.low}, {ranking.high}]{' =' if ranking.tied_with_best else ''}"
+        effect = effect_text(entry, metric) if entry.complete else "incomplete"
+        rows.append(
+            [
+                f"`{configuration.label}`",
+                estimate_text(entry, metric),
+                "–" if configuration.label == BASELINE else effect,
+                place,
+                number(entry.detectable, metric) if entry.detectable is not None else "–",
+                f"{entry.ok}/{entry.expected}",
+            ]
+        )
+    return [
+        "<details>",
+        f"<summary>{KIND_TITLES[metric.kind]}: {metric.title} ({metric.name}, {ARROWS[metric.direction]})</summary>",
+        "",
+        f"Unit: {metric.unit or 'none'}. Margin: {metric.margin:g}. Version {metric.version}.",
+        "",
+        *markdown_table(header, rows, right=(4,)),
+        "",
+        "</details>",
+    ]
+
+
+def _provenance(board: Board) -> list[str]:
+    run = board.run
+    versions = ", ".join(f"{metric.name} {metric.version}" for metric in board.metrics.values())
+    lines = [
+        "## Where these numbers come from",
+        "",
+        f"- suite: {run['suite']}, sha256 `{str(run['suite_sha256'])[:16]}`",
+        f"- model set: {run['model_set']}, sha256 `{str(run['model_set_sha256'])[:16]}`, {run['dtype']}",
+        f"- sampler: sha256 `{str(run['sampler_sha256'])[:16]}`; latest run on {run['device']}"
+        f" with blendbench {run['blendbench_version']}",
+        f"- metric versions: {versions}",
+    ]
+    lines += [f"- not measured: {name} ({reason})" for name, reason in sorted(board.unmeasured.items())]
+    if board.other_cells:
+        lines.append(
+            f"- {board.other_cells} cells of this experiment are left out: another suite, sampler, model set, dtype or"
+            " state of a strategy's code, so not comparable"
+        )
+    return [
+        *lines,
+        "- means: over items of the mean over seeds; intervals: studentised bootstrap of items (9,999 draws); p: sign"
+        " flips of item means; rank: joint bootstrap of items, `=` by a simultaneous (max-T) interval; detectable: the"
+        " true difference found with power .8 by a one-sided 5 % test",
+        "- rows: views `unit_scores`, `paired_effects`, `leaderboard` and `no_effect_cells` of the database"
+        f" (`blendbench sql \"FROM leaderboard WHERE experiment = '{board.experiment}'\"`)",
+    ]
