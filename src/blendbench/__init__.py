@@ -12,7 +12,7 @@ __all__ = ["open_results"]
 def __getattr__(name: str) -> Any:
     # DuckDB and pandas take most of a second to import; `import blendbench` must not wait for them.
     if name == "open_results":
-        from blendbench.results.store import open_results  # noqa: PLC0415
+        from blendbench.results.store import open_results
 
         return open_results
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -36,7 +36,7 @@ class Quick:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A checked experiment file. `sampler` holds overrides of the model set's sampler; `items` caps the suite's items."""
+    """A checked experiment file. `sampler` overrides the model set's sampler; `items` caps the suite's items."""
 
     name: str
     title: str
@@ -53,7 +53,9 @@ class Experiment:
 
     def quick(self) -> "Experiment":
         """The quick form, for a first look."""
-        return replace(self, items=min(self.items or self.quick_part.items, self.quick_part.items), seeds=self.quick_part.seeds)
+        return replace(
+            self, items=min(self.items or self.quick_part.items, self.quick_part.items), seeds=self.quick_part.seeds
+        )
 
     def with_overrides(
         self, values: dict[str, tuple[Value, ...]] | None = None, strategies: list[Grid] | None = None
@@ -68,7 +70,8 @@ class Experiment:
             if name not in known:
                 raise UsageError(f"--set {name}: no strategy of {self.name} has this parameter{suggest(name, known)}")
             grids = tuple(
-                Grid(grid.name, tuple((key, chosen if key == name else old) for key, old in grid.values)) for grid in grids
+                Grid(grid.name, tuple((key, chosen if key == name else old) for key, old in grid.values))
+                for grid in grids
             )
         return replace(self, strategies=grids)
 
@@ -115,7 +118,9 @@ def load_experiment(name_or_path: str | Path) -> Experiment:
     if path.suffix != ".toml":
         path = shipped("bench") / f"{name_or_path}.toml"
         if not path.is_file():
-            raise UsageError(f"unknown experiment {str(name_or_path)!r}{suggest(str(name_or_path), list_experiments())}")
+            raise UsageError(
+                f"unknown experiment {str(name_or_path)!r}{suggest(str(name_or_path), list_experiments())}"
+            )
     file = read_toml(path, _ExperimentFile)
     return Experiment(
         name=file.name,

@@ -93,7 +93,8 @@ def read_toml(path: Path, model: type[Model]) -> Model:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key is told before the field that is missing because of it.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         field = ".".join(str(part) for part in first["loc"])
         message = first["msg"]
         if first["type"] == "extra_forbidden":

@@ -15,7 +15,9 @@ from blendbench.blending.tokens import Tokens
 SOURCE = "Huang & Belongie 2017, arXiv:1703.06868"
 
 
-@strategy("adain_token", version=1, source=SOURCE, equation="(1 - alpha) T + alpha ((T - mu_T) / sd_T sd_V + mu_V), per token")
+@strategy(
+    "adain_token", version=1, source=SOURCE, equation="(1 - alpha) T + alpha ((T - mu_T) / sd_T sd_V + mu_V), per token"
+)
 def adain_token(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Align = "area") -> Tensor:
     """Each text token gets the mean and deviation, over its dimensions, of its vision token.
 
@@ -28,7 +30,12 @@ def adain_token(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Alig
     return mix(rows, match(rows, aligned, 1), alpha)
 
 
-@strategy("adain_dim", version=1, source=SOURCE, equation="(1 - alpha) T + alpha ((T - mu_T) / sd_T sd_V + mu_V), per dimension")
+@strategy(
+    "adain_dim",
+    version=1,
+    source=SOURCE,
+    equation="(1 - alpha) T + alpha ((T - mu_T) / sd_T sd_V + mu_V), per dimension",
+)
 def adain_dim(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3) -> Tensor:
     """Each dimension of the text gets the mean and deviation, over all vision tokens, of that dimension."""
     return mix(text.hidden, match(text.hidden, vision.hidden, 0), alpha)

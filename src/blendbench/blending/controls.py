@@ -16,31 +16,65 @@ from blendbench.blending.tokens import Tokens
 SOURCE = "blendbench, control"
 
 
-@strategy("blank_reference", version=1, source=SOURCE, equation="lerp with the suite's blank picture", control=True, reference="blank")
+@strategy(
+    "blank_reference",
+    version=1,
+    source=SOURCE,
+    equation="lerp with the suite's blank picture",
+    control=True,
+    reference="blank",
+)
 def blank_reference(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3) -> Tensor:
     """A picture that shows nothing: the effect of having image tokens at all."""
     return lerp(text, vision, alpha=alpha)
 
 
-@strategy("unrelated_reference", version=1, source=SOURCE, equation="lerp with another item's picture", control=True, reference="unrelated")
+@strategy(
+    "unrelated_reference",
+    version=1,
+    source=SOURCE,
+    equation="lerp with another item's picture",
+    control=True,
+    reference="unrelated",
+)
 def unrelated_reference(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3) -> Tensor:
     """Another picture: what follows from a picture, but not from this one."""
     return lerp(text, vision, alpha=alpha)
 
 
-@strategy("noise_reference", version=1, source=SOURCE, equation="lerp with Gaussian rows of the vision tokens' norms", control=True, reference="noise")
+@strategy(
+    "noise_reference",
+    version=1,
+    source=SOURCE,
+    equation="lerp with Gaussian rows of the vision tokens' norms",
+    control=True,
+    reference="noise",
+)
 def noise_reference(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3) -> Tensor:
     """Noise of the same size: what any disturbance of that size does."""
     return lerp(text, vision, alpha=alpha)
 
 
-@strategy("self_alignment", version=1, source=SOURCE, equation="lerp with the text's own tokens", control=True, reference="self")
+@strategy(
+    "self_alignment",
+    version=1,
+    source=SOURCE,
+    equation="lerp with the text's own tokens",
+    control=True,
+    reference="self",
+)
 def self_alignment(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3) -> Tensor:
     """The text's own words through the same alignment: the harm of misplacing tokens, with no vision at all."""
     return lerp(text, vision, alpha=alpha)
 
 
-@strategy("canary", version=1, source=SOURCE, equation="rows of align(V) with channels rolled by half and every second sign turned", control=True)
+@strategy(
+    "canary",
+    version=1,
+    source=SOURCE,
+    equation="rows of align(V) with channels rolled by half and every second sign turned",
+    control=True,
+)
 def canary(text: Tokens, vision: Tokens) -> Tensor:
     """Known-bad: the prompt is gone, and the vision tokens' channels sit where no trained weight expects them."""
     rows = align_to(text.hidden, vision.hidden, "area")[1].roll(vision.hidden.shape[1] // 2, dims=1)

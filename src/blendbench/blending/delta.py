@@ -24,5 +24,7 @@ def style_delta(
         return text.hidden
     length = min(len(vision), len(neutral))
     rows, delta = align_to(text.hidden, vision.hidden[:length] - neutral.hidden[:length], align)
-    factor = 1.0 if scale == "raw" else float(rows.square().mean().sqrt() / delta.square().mean().sqrt().clamp_min(1e-6))
+    factor = (
+        1.0 if scale == "raw" else float(rows.square().mean().sqrt() / delta.square().mean().sqrt().clamp_min(1e-6))
+    )
     return rows + alpha * factor * delta

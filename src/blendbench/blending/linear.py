@@ -57,7 +57,9 @@ def per_dim_lerp(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Ali
     return mix(*align_to(text.hidden, match(vision.hidden, text.hidden, 0), align), alpha)
 
 
-@strategy("concatenate", version=1, source=SEED + ", attention concat injection", equation="[T; pool(V, ceil(share n))]")
+@strategy(
+    "concatenate", version=1, source=SEED + ", attention concat injection", equation="[T; pool(V, ceil(share n))]"
+)
 def concatenate(text: Tokens, vision: Tokens, *, share: Annotated[float, Range(0, 1)] = 1.0) -> Tensor:
     """Vision tokens after the text's: in a single-stream transformer this is attention to both.
 

@@ -1,6 +1,7 @@
 """Parameters of strategies: read from a function's signature, checked when a configuration is bound."""
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -45,7 +46,7 @@ class Parameter:
             converted: Value = int(number) if self.type is int else number
         except (TypeError, ValueError):
             raise UsageError(f"{where} = {value!r} is not a number") from None
-        if number != number or (self.type is int and converted != number):
+        if math.isnan(number) or (self.type is int and converted != number):
             raise UsageError(f"{where} = {value!r} is not {'an integer' if self.type is int else 'a number'}")
         if self.range and not self.range.low <= number <= self.range.high:
             raise UsageError(f"{where} = {value} is outside {self.range.low:g}..{self.range.high:g}")

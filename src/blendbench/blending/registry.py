@@ -1,5 +1,6 @@
 """The strategy registry: decorator, configurations with bound parameters, plug-ins."""
 
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -21,7 +22,6 @@ Reference = Literal["item", "blank", "unrelated", "noise", "self"]
 INPUTS = ("text", "vision", "neutral")
 ENTRY_POINTS = "blendbench.strategies"
 _REGISTRY: dict[str, "Strategy"] = {}
-_loaded_installed = False
 Blend = TypeVar("Blend", bound=Callable[..., Tensor])
 
 
@@ -97,7 +97,9 @@ class Configuration:
             shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
             raise BlendError(f"{self.strategy.name} must return (tokens, {dim}), not {shape}")
         if not bool(torch.isfinite(result).all()):
-            raise BlendError(f"{self.strategy.name} gave {int((~torch.isfinite(result)).sum())} values that are not finite")
+            raise BlendError(
+                f"{self.strategy.name} gave {int((~torch.isfinite(result)).sum())} values that are not finite"
+            )
         return result.to(torch.float32).contiguous()
 
 
@@ -148,18 +150,20 @@ def get_strategy(name: str) -> Strategy:
 
 def all_strategies() -> dict[str, Strategy]:
     """Every strategy: the shipped ones, those of installed packages, those of loaded files."""
-    global _loaded_installed
     from blendbench.blending import adain, controls, delta, linear, outliers  # noqa: F401  registers the shipped ones
 
-    if not _loaded_installed:
-        _loaded_installed = True
-        for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-            entry.load()
+    _load_installed()
     return dict(_REGISTRY)
 
 
+@functools.cache
+def _load_installed() -> None:
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        entry.load()
+
+
 def load_plugin(path: Path) -> list[str]:
-    """Import a Python file and return the names it registered. Errors: UsageError (no file, an error, nothing there)."""
+    """Import a Python file and return the names it registered. Errors: UsageError (no file, an error, nothing)."""
     if not path.is_file():
         raise UsageError(f"--plugin {path}: no such file")
     before = set(all_strategies())
@@ -173,7 +177,9 @@ def load_plugin(path: Path) -> list[str]:
         raise UsageError(f"--plugin {path}: {type(error).__name__}: {error}") from error
     added = sorted(set(_REGISTRY) - before)
     if not added:
-        raise UsageError(f"--plugin {path}: registers no strategy; decorate a function with @blendbench.blending.strategy")
+        raise UsageError(
+            f"--plugin {path}: registers no strategy; decorate a function with @blendbench.blending.strategy"
+        )
     return added
 
 

@@ -5,7 +5,16 @@ import sys
 
 import typer
 
-_NEEDED = ("torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "duckdb", "pandas", "opencv-python-headless")
+_NEEDED = (
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "open_clip_torch",
+    "duckdb",
+    "pandas",
+    "opencv-python-headless",
+)
 
 
 def doctor() -> None:

@@ -1,5 +1,6 @@
 """`blendbench leaderboard`: print the overview and write the page with its pictures."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,11 +24,14 @@ def leaderboard(
     from blendbench.reports.truth import truth_checks
 
     board, page = write_leaderboard(results, out, experiment)
-    console = Console()
+    # Into a file or a log, rows are better long than folded.
+    console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(_table(board))
     for check in truth_checks(board):
         answer = {True: "[green]yes[/]", False: "[bold red]NO[/]", None: "[yellow]cannot tell[/]"}[check.holds]
-        console.print(f"{check.question}: {answer} ({check.evidence.replace('`', '')})", highlight=False)
+        console.print(
+            f"{check.question}: {answer} ({check.evidence.replace('`', '')})", highlight=False, soft_wrap=True
+        )
     console.print(f"\nwritten: {page}", highlight=False, soft_wrap=True)
 
 
@@ -40,21 +44,22 @@ def _table(board: "Board") -> "Table":
     from blendbench.reports.leaderboard import headline_metrics, marks
 
     metrics = headline_metrics(board)
-    table = Table(box=None, header_style="bold", title=f"{board.experiment}: mean (difference to {BASELINE})")
+    table = Table(box=None, header_style="bold", title=f"{board.experiment}: difference to {BASELINE}")
     table.add_column("configuration", overflow="fold")
     for metric in metrics:
-        table.add_column(Text(metric.name), justify="right")
+        table.add_column(Text(metric.name.replace("_", "\n", 1)), justify="right")
     table.add_column("ok", justify="right")
     table.add_column("notes", overflow="fold")
     for configuration in board.configurations:
         cells = []
         for metric in metrics:
             entry = configuration.entries[metric.name]
-            text = "–" if entry.estimate is None else number(entry.estimate.mean, metric)
             if entry.effect is not None:
-                text += f" ({number(entry.effect.mean, metric, signed=True)}) {verdict(entry, metric)}"
-            cells.append(text.rstrip())
-        notes = marks(configuration) if configuration.complete else "incomplete, not ranked"
+                cells.append(f"{number(entry.effect.mean, metric, signed=True)} {verdict(entry, metric)}".rstrip())
+            else:
+                own = entry.estimate if configuration.label == BASELINE else None
+                cells.append("–" if own is None else number(own.mean, metric))
         counts = f"{configuration.ok}/{configuration.expected}"
+        notes = marks(configuration) if configuration.complete else "incomplete, not ranked"
         table.add_row(*(Text(text) for text in (configuration.label, *cells, counts, notes)))
     return table

@@ -73,7 +73,10 @@ def _suites() -> list[dict[str, Any]]:
     from blendbench.suites import list_suites, load_suite
 
     loaded = (load_suite(name) for name in list_suites())
-    return [{"name": s.name, "version": s.version, "items": len(s.items), "title": s.title, "sha256": s.sha256[:12]} for s in loaded]
+    return [
+        {"name": s.name, "version": s.version, "items": len(s.items), "title": s.title, "sha256": s.sha256[:12]}
+        for s in loaded
+    ]
 
 
 def _models() -> list[dict[str, Any]]:

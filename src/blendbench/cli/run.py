@@ -14,11 +14,17 @@ from blendbench.experiments import Experiment, Grid, Value, load_experiment
 
 def run(
     experiment: Annotated[str, typer.Argument(help="name of a shipped experiment, or a .toml file")],
-    models: Annotated[str, typer.Option(help="model set: a shipped name or a folder with model_set.toml")] = "miniature",
-    strategy: Annotated[list[str], typer.Option(help="NAME[:param=value,...] in place of the experiment's list; repeatable")] = [],  # noqa: B006
+    models: Annotated[
+        str, typer.Option(help="model set: a shipped name or a folder with model_set.toml")
+    ] = "miniature",
+    strategy: Annotated[
+        list[str], typer.Option(help="NAME[:param=value,...] in place of the experiment's list; repeatable")
+    ] = [],  # noqa: B006
     plugin: Annotated[list[Path], typer.Option(help="Python file that registers strategies; repeatable")] = [],  # noqa: B006
     results: Annotated[Path, typer.Option(help="results folder")] = Path("results"),
-    set_: Annotated[list[str], typer.Option("--set", help="key=v1,v2 in place of a parameter's values; repeatable")] = [],  # noqa: B006
+    set_: Annotated[
+        list[str], typer.Option("--set", help="key=v1,v2 in place of a parameter's values; repeatable")
+    ] = [],  # noqa: B006
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")] = "auto",
     executor: Annotated[Literal["local"], typer.Option(help="how cells are executed")] = "local",
     quick: Annotated[bool, typer.Option("--quick", help="the experiment's quick form")] = False,

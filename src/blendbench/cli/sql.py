@@ -21,20 +21,16 @@ def sql(
     ] = "table",
 ) -> None:
     """Print the rows of one reading SQL statement (DuckDB dialect)."""
-    from blendbench.results.query import read_only_rows
+    from blendbench.results.query import read_only_bytes, read_only_rows
     from blendbench.results.store import open_results
 
     if format_ == "parquet" and sys.stdout.isatty():
         raise UsageError("--format parquet is binary; redirect it: blendbench sql ... --format parquet > rows.parquet")
-    rows = read_only_rows(open_results(results), query)
+    opened = open_results(results)
     if format_ == "table":
-        _print_table(rows)
-    elif format_ == "csv":
-        sys.stdout.write(rows.to_csv(index=False, lineterminator="\n"))
-    elif format_ == "json":
-        sys.stdout.write(f"{rows.to_json(orient='records', date_format='iso', double_precision=15, indent=1)}\n")
+        _print_table(read_only_rows(opened, query))
     else:
-        _write_parquet(rows)
+        sys.stdout.buffer.write(read_only_bytes(opened, query, format_))
 
 
 def _print_table(rows: "pd.DataFrame") -> None:
@@ -48,7 +44,8 @@ def _print_table(rows: "pd.DataFrame") -> None:
         table.add_column(Text(str(name)), justify="right" if numeric else "left", overflow="fold")
     for row in rows.itertuples(index=False, name=None):
         table.add_row(*(Text(_shown(value)) for value in row))
-    Console().print(table)
+    # Into a file or a log, rows are better long than folded.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
     Console(stderr=True).print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}", highlight=False)
 
 
@@ -58,16 +55,3 @@ def _shown(value: object) -> str:
     if value is None or (not isinstance(value, list | dict) and pd.api.types.is_scalar(value) and pd.isna(value)):
         return "NULL"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _write_parquet(rows: "pd.DataFrame") -> None:
-    import tempfile
-
-    import duckdb
-
-    # DuckDB writes parquet without pyarrow, but only to a file.
-    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
-        path = Path(folder) / "rows.parquet"
-        connection.register("rows", rows)
-        connection.execute("COPY rows TO ? (FORMAT parquet)", [str(path)])
-        sys.stdout.buffer.write(path.read_bytes())

@@ -52,7 +52,9 @@ def blend(cell: Cell, embeddings: Embeddings, longest: int) -> Conditioning:
     """The conditioning of a cell. Errors: whatever the strategy raises; ValueError if it is too long for the model."""
     rows = cell.configuration.blend(embeddings.sources(cell.item, cell.configuration))
     if len(rows) > longest:
-        raise ValueError(f"a conditioning of {len(rows)} tokens is longer than the {longest} that the model has room for")
+        raise ValueError(
+            f"a conditioning of {len(rows)} tokens is longer than the {longest} that the model has room for"
+        )
     digest = hashlib.sha256(f"{tuple(rows.shape)}".encode())
     digest.update(rows.numpy().tobytes())
     return Conditioning(rows, digest.hexdigest())

@@ -17,7 +17,7 @@ from blendbench.suites import Item, Suite
 
 
 class Embeddings:
-    """The cache of hidden states in `<results>/embeddings/`, filled on demand by the model set's encoders."""
+    """The cache of hidden states in a folder, filled on demand by the model set's encoders."""
 
     def __init__(self, folder: Path, models: ModelSet, suite: Suite) -> None:
         self.folder, self.models, self.suite = folder, models, suite

@@ -66,5 +66,7 @@ def _records(
         for cell, score in zip(cells, scores[name], strict=True):
             if name in missing[cell.cell_id]:
                 version = metrics[name].version
-                records.append(ScoreRecord(cell.cell_id, name, version, score.value, score.status, score.error, weights))
+                records.append(
+                    ScoreRecord(cell.cell_id, name, version, score.value, score.status, score.error, weights)
+                )
     return records

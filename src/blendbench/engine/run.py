@@ -118,7 +118,15 @@ def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter) -> Summ
     seconds = (datetime.now(UTC) - began).total_seconds()
     expected, drawn = len(plan.cells), len(todo.cells) - failed
     return Summary(
-        run_id, plan.experiment.name, expected, expected - failed, failed, drawn, expected - len(todo.cells), scored, seconds
+        run_id,
+        plan.experiment.name,
+        expected,
+        expected - failed,
+        failed,
+        drawn,
+        expected - len(todo.cells),
+        scored,
+        seconds,
     )
 
 
@@ -172,18 +180,29 @@ def _opening(plan: Plan, models: ModelSet, run_id: str, began: datetime, results
     suite = plan.suite
     records: list[Record] = [
         RunRecord(
-            run_id=run_id, experiment=plan.experiment.name, started_at=began.isoformat(), blendbench_version=__version__,
-            git_commit=_git_commit(), model_set=models.name, model_set_sha256=models.sha256, suite=suite.name,
-            suite_sha256=suite.sha256, device=models.device, dtype=models.dtype, sampler=plan.sampler,
-            environment=_environment(), metrics={card.name: card.version for card in cards},
+            run_id=run_id,
+            experiment=plan.experiment.name,
+            started_at=began.isoformat(),
+            blendbench_version=__version__,
+            git_commit=_git_commit(),
+            model_set=models.name,
+            model_set_sha256=models.sha256,
+            suite=suite.name,
+            suite_sha256=suite.sha256,
+            device=models.device,
+            dtype=models.dtype,
+            sampler=plan.sampler,
+            environment=_environment(),
+            metrics={card.name: card.version for card in cards},
             metric_cards=[{key: getattr(card, key) for key in shown} for card in cards],
             plan={
-                "items": [item.id for item in plan.items], "seeds": list(plan.experiment.seeds),
+                "items": [item.id for item in plan.items],
+                "seeds": list(plan.experiment.seeds),
                 "labels": [configuration.label for configuration in plan.configurations],
             },
         ),
         SuiteRecord(suite.name, suite.sha256, suite.version, suite.title),
-    ]  # fmt: skip
+    ]
     for item in plan.items:
         data = item.reference.read_bytes()
         sha256 = sha256_bytes(data)
@@ -192,10 +211,16 @@ def _opening(plan: Plan, models: ModelSet, run_id: str, began: datetime, results
             picture = picture_path(Path(FOLDER).parent, save_bytes(results, data)).as_posix()
         records.append(
             ItemRecord(
-                suite.sha256, item.id, item.prompt, sha256, item.reference_caption, item.relation,
+                suite.sha256,
+                item.id,
+                item.prompt,
+                sha256,
+                item.reference_caption,
+                item.relation,
                 asdict(item.expect) if item.expect else None,
-                asdict(item.reference_expect) if item.reference_expect else None, picture,
-            )  # fmt: skip
+                asdict(item.reference_expect) if item.reference_expect else None,
+                picture,
+            )
         )
     strategies = {c.strategy.name: c.strategy for c in plan.configurations}.values()
     records += [
@@ -247,5 +272,7 @@ def _locked(results: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"{results}: another run is writing here; wait for it or give --results another folder") from None
+            raise UsageError(
+                f"{results}: another run is writing here; wait for it or give --results another folder"
+            ) from None
         yield

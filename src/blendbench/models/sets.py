@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from blendbench.models.text import TextEncoder
     from blendbench.models.vision import VisionEncoder
 
-_SHIPPED = {"miniature": Path(__file__).parent / "miniature" / "weights", "z-image-turbo": Path(__file__).parent / "z_image_turbo"}
+_SHIPPED = {
+    "miniature": Path(__file__).parent / "miniature" / "weights",
+    "z-image-turbo": Path(__file__).parent / "z_image_turbo",
+}
 _HASHED = (".safetensors", ".json", ".txt", ".jinja", ".toml", ".bin", ".model")
 
 
@@ -67,12 +70,15 @@ def list_model_sets() -> list[str]:
     return sorted(name for name, folder in _SHIPPED.items() if (folder / "model_set.toml").is_file())
 
 
-def load_model_set(name_or_folder: str | Path, device: str = "auto", sampler: dict[str, float] | None = None) -> "ModelSet":
+def load_model_set(
+    name_or_folder: str | Path, device: str = "auto", sampler: dict[str, float] | None = None
+) -> "ModelSet":
     """Open a model set by shipped name or by folder; nothing heavy is loaded. Errors: UsageError in one line."""
     folder = _SHIPPED.get(str(name_or_folder), Path(name_or_folder))
     if not (folder / "model_set.toml").is_file():
         raise UsageError(
-            f"unknown model set {str(name_or_folder)!r}: no folder with a model_set.toml{suggest(str(name_or_folder), list_model_sets())}"
+            f"unknown model set {str(name_or_folder)!r}: no folder with a model_set.toml"
+            f"{suggest(str(name_or_folder), list_model_sets())}"
         )
     file = read_toml(folder / "model_set.toml", ModelSetFile)
     if sampler:
@@ -151,7 +157,9 @@ class ModelSet:
         from diffusers.pipelines.z_image.pipeline_z_image import get_default_z_image_sigmas
 
         sampler = self.file.sampler
-        scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(str(self.component("pipeline")), subfolder="scheduler")
+        scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(
+            str(self.component("pipeline")), subfolder="scheduler"
+        )
         if sampler.shift is not None:
             scheduler = FlowMatchEulerDiscreteScheduler.from_config(scheduler.config, shift=sampler.shift)
         scheduler.set_timesteps(sigmas=get_default_z_image_sigmas(sampler.steps), mu=1.0)

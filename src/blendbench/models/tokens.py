@@ -26,7 +26,7 @@ def text_kinds(count: int, before: int, after: int) -> Tensor:
 
 
 def template_length(whole: list[int], empty: list[int]) -> tuple[int, int]:
-    """Template tokens before and after the user's text: the ends that `whole` shares with the prompt of an empty text."""
+    """Template tokens before and after the user's text: the ends shared with the prompt of an empty text."""
     before = next((i for i, (a, b) in enumerate(zip(whole, empty, strict=False)) if a != b), len(empty))
     rest = len(empty) - before
     after = next((i for i, (a, b) in enumerate(zip(whole[::-1], empty[::-1], strict=False)) if a != b), rest)

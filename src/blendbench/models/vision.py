@@ -27,7 +27,7 @@ class VisionEncoder:
 
     @torch.inference_mode()
     def encode(self, picture: Path, prompt: str, layers: tuple[int, ...]) -> dict[int, Encoded]:
-        """Hidden states (tokens, dim) of the whole turn at each of `layers`. Errors: ValueError for a layer that is not there."""
+        """Hidden states (tokens, dim) of the whole turn at each of `layers`. Errors: ValueError (no such layer)."""
         with Image.open(picture) as opened:
             image = opened.convert("RGB")
         inputs = self._inputs(image, prompt)

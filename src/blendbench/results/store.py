@@ -101,6 +101,11 @@ class Results:
         with _connect(self.database, read_only=True) as connection:
             return connection.execute(sql, parameters or []).df()
 
+    def export(self, sql: str, path: Path, options: str) -> None:
+        """Write the rows of one statement to `path` with DuckDB's COPY options. Errors: duckdb.Error."""
+        with _connect(self.database, read_only=True) as connection:
+            connection.execute(f"COPY ({sql}\n) TO {_text(str(path))} ({options})")
+
     def __enter__(self) -> Self:
         return self
 
@@ -142,7 +147,7 @@ def _connect(database: Path, read_only: bool) -> Iterator[duckdb.DuckDBPyConnect
             connection = duckdb.connect(str(database), read_only=read_only)
             break
         except duckdb.IOException as error:
-            if "lock" not in str(error).lower():
+            if "could not set lock" not in str(error).lower():
                 raise UsageError(
                     f"{database}: not a database that can be read; delete it, the shards rebuild it"
                 ) from error

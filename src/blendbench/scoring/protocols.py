@@ -40,6 +40,14 @@ class Probe(Protocol):
 class Scorers(Protocol):
     """The networks of a model set that judge pictures; one that the set does not have is None."""
 
-    clip: Encoder | None
-    siglip: Encoder | None
-    probe: Probe | None
+    @property
+    def clip(self) -> Encoder | None:
+        """Judges pictures against texts by CLIP."""
+
+    @property
+    def siglip(self) -> Encoder | None:
+        """Judges pictures against texts by SigLIP."""
+
+    @property
+    def probe(self) -> Probe | None:
+        """Reads a picture's attributes."""

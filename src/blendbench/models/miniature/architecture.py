@@ -52,7 +52,9 @@ def vision_language() -> Qwen3VLForConditionalGeneration:
 def vision_language_from(text: Qwen3ForCausalLM) -> Qwen3VLForConditionalGeneration:
     """A Qwen3-VL whose text tower starts as a copy of `text`, as the real one did."""
     model = vision_language()
-    tower = {name.removeprefix("model."): value for name, value in text.state_dict().items() if name.startswith("model.")}
+    tower = {
+        name.removeprefix("model."): value for name, value in text.state_dict().items() if name.startswith("model.")
+    }
     model.model.language_model.load_state_dict(tower)
     model.tie_weights()
     return model

@@ -26,7 +26,7 @@ POSITION_WORDS = {
 BACKGROUND_TEMPLATES = (" on {} {} background", " with {} {} background", ", {1} background")
 STYLE_TEMPLATES = ("{0} {1} style picture of {2}", "{2}, {1} style", "{1} style, {2}", "{2} drawn in {1} style")
 PLAIN_TEMPLATES = ("a picture of {}", "{}", "an image of {}", "there is {}")
-# The share of captions that name each fact. An unnamed style is mostly flat: a default that blending can move away from.
+# The share of captions that name each fact. An unnamed style is mostly flat: a default to move away from.
 STATED = {"style": 0.65, "background": 0.8, "size": 0.6, "position": 0.8}
 FLAT_IF_UNSTATED = 0.85
 
@@ -45,7 +45,8 @@ def canonical(scenes: Scenes) -> list[str]:
     captions = []
     for shapes, colours, sizes, positions, background, style in _rows(scenes):
         objects = [
-            f"a {list(SIZES)[size]} {list(COLOURS)[colour]} {SHAPES[shape]} {POSITION_WORDS[list(POSITIONS)[position]][0]}"
+            f"a {list(SIZES)[size]} {list(COLOURS)[colour]} {SHAPES[shape]} "
+            f"{POSITION_WORDS[list(POSITIONS)[position]][0]}"
             for shape, colour, size, position in zip(shapes, colours, sizes, positions, strict=True)
             if shape >= 0
         ]
@@ -91,9 +92,7 @@ def _describe(
     else:
         caption = draw.choice(PLAIN_TEMPLATES).format(content)
         style = STYLES.index("flat") if draw.random() < FLAT_IF_UNSTATED else style
-    facts = Attributes(
-        tuple(states), background_name if says_background else None, style_name if says_style else None
-    )
+    facts = Attributes(tuple(states), background_name if says_background else None, style_name if says_style else None)
     return Described(caption, facts, style)
 
 

@@ -78,7 +78,9 @@ def generate(pipeline: ZImagePipeline, prompts: list[str], steps: int, seed: int
     return torch.cat(drawn)
 
 
-def measure_generation(pipeline: ZImagePipeline, probe: Probe, n: int, steps: int, batch: int) -> tuple[Measures, Tensor]:
+def measure_generation(
+    pipeline: ZImagePipeline, probe: Probe, n: int, steps: int, batch: int
+) -> tuple[Measures, Tensor]:
     """Adherence of text-only pictures to held-out prompts drawn from all phrasings."""
     scenes = world.sample_scenes(n, seed=901, held_out=True)
     described = captions.describe(scenes, seed=901)
@@ -124,7 +126,10 @@ def measure_vision_language(models: Path, pictures: Tensor, scenes: world.Scenes
     images = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in pictures]
     inputs = processor(text=[text] * len(images), images=images, return_tensors="pt").to(device)
     written = model.generate(**inputs, max_new_tokens=28, do_sample=False)[:, inputs["input_ids"].shape[1] :]
-    answers = [answer.strip().replace(",", " ,").split() for answer in processor.batch_decode(written, skip_special_tokens=True)]
+    answers = [
+        answer.strip().replace(",", " ,").split()
+        for answer in processor.batch_decode(written, skip_special_tokens=True)
+    ]
     expected = [caption.replace(",", " ,").split() for caption in captions.canonical(scenes)]
     words = {
         "colour": world.COLOURS, "shape": world.SHAPES, "background": world.BACKGROUNDS, "style": world.STYLES,
@@ -151,7 +156,7 @@ def main() -> None:
     scenes = world.sample_scenes(512, seed=900, held_out=True)
     pictures = draw_pictures(scenes, "cpu")
     probe = load_probe(models / "probe")
-    results: dict[str, Measures | dict[str, float]] = {"probe_rendered": measure_probe(probe, pictures, scenes)}
+    results: dict[str, Measures] = {"probe_rendered": measure_probe(probe, pictures, scenes)}
     vae = AutoencoderKL.from_pretrained(models / "pipeline" / "vae")
     back = torch.cat([round_trip(vae, pictures[i : i + 64]) for i in range(0, 256, 64)])
     results["vae"] = {name: share(r) for name, r in right_attributes(probe.read(back), scenes[:256]).items()}

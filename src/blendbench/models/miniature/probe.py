@@ -66,7 +66,7 @@ class Probe(nn.Module):
     @torch.inference_mode()
     def read(self, pictures: Tensor) -> ProbeReading:
         """Read (n, 3, 128, 128) uint8 pictures."""
-        logits = self((pictures.float() / 255).to(next(self.parameters()).device))
+        logits = self.forward((pictures.float() / 255).to(next(self.parameters()).device))
         presence = logits["presence"][..., 0].sigmoid()
         colour, shape = logits["colour"].softmax(-1), logits["shape"].softmax(-1)
         objects = (presence[:, :, None, None] * colour[..., None] * shape[:, :, None, :]).amax(1)

@@ -54,7 +54,7 @@ def network(name: str) -> nn.Module:
     """A freshly initialised "clip" or "siglip"."""
     from open_clip import CLIP
 
-    config = {key: value for key, value in model_config(name).items()}
+    config = model_config(name)
     text = {k: v for k, v in config["text_cfg"].items() if k not in ("hf_tokenizer_name", "tokenizer_kwargs")}  # type: ignore[attr-defined]
     return CLIP(**{**config, "text_cfg": text}, output_dict=True)  # type: ignore[arg-type]
 

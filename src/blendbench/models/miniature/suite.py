@@ -19,13 +19,13 @@ from blendbench.suites import Attributes
 
 ITEMS = 24
 SEED = 2026
-_HEAD = '''\
+_HEAD = """\
 name = "miniature"
 version = 1
 title = "Miniature: shapes, colours and styles with exact ground truth"
 licence = "Apache-2.0; prompts and pictures are made by blendbench.models.miniature.suite"
 blank = "pictures/blank.png"
-'''
+"""
 
 
 def prompt_of(scenes: world.Scenes, with_style: bool) -> str:

@@ -37,7 +37,10 @@ def tokenizer() -> Qwen2Tokenizer:
     """Byte-pair vocabulary of the world's words; deterministic, so that every stage builds the same one."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )  # fmt: skip
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY_SIZE - len(_SPECIALS),

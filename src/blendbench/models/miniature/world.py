@@ -37,7 +37,9 @@ BACKGROUNDS = {
 }
 STYLES = ("flat", "outline", "striped", "glossy", "watercolor", "pixel", "halftone")
 SIZES = {"small": 21.0, "big": 29.0}  # radius in pixels
-POSITIONS = {"center": (64.0, 64.0), "left": (33.0, 64.0), "right": (95.0, 64.0), "top": (64.0, 33.0), "bottom": (64.0, 95.0)}  # fmt: skip
+POSITIONS = {
+    "center": (64.0, 64.0), "left": (33.0, 64.0), "right": (95.0, 64.0), "top": (64.0, 33.0), "bottom": (64.0, 95.0),
+}  # fmt: skip
 PAIRED_POSITIONS = (("left", "right"), ("top", "bottom"))
 JITTER = 2.0  # pixels, uniform, on each coordinate of an object's centre
 

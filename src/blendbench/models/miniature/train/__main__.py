@@ -29,7 +29,10 @@ RECIPES = {
     "siglip": Recipe(seconds=50, learning_rate=1e-3, batch=1024),
     "probe": Recipe(seconds=25, learning_rate=2e-3, batch=256),
 }
-SCENES = {"text": 120_000, "vae": 60_000, "vision_language": 120_000, "transformer": 230_000, "clip": 200_000, "siglip": 200_000, "probe": 80_000}  # fmt: skip
+SCENES = {
+    "text": 120_000, "vae": 60_000, "vision_language": 120_000, "transformer": 230_000, "clip": 200_000,
+    "siglip": 200_000, "probe": 80_000,
+}  # fmt: skip
 
 
 def main() -> None:

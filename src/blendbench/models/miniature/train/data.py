@@ -43,7 +43,7 @@ def to_unit(pictures: Tensor) -> Tensor:
 
 
 def pad_ids(texts: list[str], length: int) -> tuple[Tensor, Tensor]:
-    """Token ids (n, length) padded on the right with <|endoftext|>, and true lengths (n,). Errors: a text is too long."""
+    """Token ids (n, length) padded on the right with <|endoftext|>, and true lengths (n,). Errors: ValueError."""
     pad = SPECIAL_TOKENS["<|endoftext|>"]
     ids = [tokenizer()(chunk).input_ids for chunk in (texts[i : i + CHUNK] for i in range(0, len(texts), CHUNK))]
     rows = [row for chunk in ids for row in chunk]

@@ -1,8 +1,8 @@
-"""The training loop that every stage shares: warm-up and cosine decay, clipping, averaged weights, checkpoints.
+"""The training loop of every stage: warm-up and cosine decay, clipping, averaged weights, checkpoints.
 
-On a GPU the whole step (forward, backward, clipping, AdamW or Muon, averaging) is captured once in a CUDA graph and replayed:
-networks this small are bound by kernel launches, and replaying is up to ten times faster than launching. Batches are
-therefore copied into fixed buffers; a stage whose batches come in several shapes has one graph a shape.
+On a GPU the whole step (forward, backward, clipping, AdamW or Muon, averaging) is captured once in a CUDA graph and
+replayed: networks this small are bound by kernel launches, and replaying is up to ten times faster than launching.
+Batches are therefore copied into fixed buffers; a stage whose batches come in several shapes has one graph a shape.
 """
 
 import math
@@ -47,7 +47,7 @@ class Training:
         matrices: tuple[str, ...] = (),
         slow: tuple[str, ...] = (),
     ) -> None:
-        """`matrices`: prefixes of the modules whose matrices Muon trains; `slow`: those at `recipe.slow` of the rate."""
+        """`matrices`: prefixes of the modules that Muon trains; `slow`: of those at `recipe.slow` of the rate."""
         self.recipe, self.checkpoint, self.modules = recipe, checkpoint, modules
         named = {name: p for name, p in modules.named_parameters() if p.requires_grad}
         self.parameters = list(named.values())
@@ -98,9 +98,12 @@ class Training:
             if time.monotonic() - last_print > 10:
                 last_print = time.monotonic()
                 recent = torch.stack(history).mean().item()
-                print(f"step {self.step_number} {elapsed:.0f}s loss {recent:.4f} gradient {self.gradient_norm.item():.2f}", flush=True)  # fmt: skip
+                norm = self.gradient_norm.item()
+                print(f"step {self.step_number} {elapsed:.0f}s loss {recent:.4f} gradient {norm:.2f}", flush=True)
                 if not math.isfinite(recent):
-                    raise FloatingPointError(f"the loss diverged at step {self.step_number}; the last checkpoint is good")
+                    raise FloatingPointError(
+                        f"the loss diverged at step {self.step_number}; the last checkpoint is good"
+                    )
             if time.monotonic() - last_save > 60:
                 self.used_seconds, last_save = elapsed, time.monotonic()
                 self.save()
@@ -117,7 +120,8 @@ class Training:
         """Write the checkpoint by write-then-rename."""
         state = {
             "parameters": self.parameters, "average": self.average, "optimiser": self.optimiser.state_dict(),
-            "momenta": self.muon.momenta if self.muon else [], "step": self.step_number, "seconds": self.used_seconds, "buffers": dict(self.modules.named_buffers()),
+            "momenta": self.muon.momenta if self.muon else [], "step": self.step_number,
+            "seconds": self.used_seconds, "buffers": dict(self.modules.named_buffers()),
         }  # fmt: skip
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         partial = self.checkpoint.with_suffix(".partial")

@@ -13,11 +13,14 @@ from blendbench.models.miniature import captions, recognition
 from blendbench.models.miniature.probe import Probe
 from blendbench.models.miniature.train.data import draw_pictures, to_unit, training_scenes
 from blendbench.models.miniature.train.loop import Batch, Recipe, Training
+from blendbench.models.miniature.world import POSITIONS, sample_scenes
 
 _SEEDS = {"clip": 15, "siglip": 16, "probe": 17}
 
 
-def train_contrastive(name: str, out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> tuple[nn.Module, float]:  # fmt: skip
+def train_contrastive(
+    name: str, out: Path, recipe: Recipe, device: str, scenes: int, workers: int
+) -> tuple[nn.Module, float]:
     """Train "clip" (softmax over the batch) or "siglip" (sigmoid over all pairs)."""
     torch.manual_seed(_SEEDS[name])
     drawn, texts = training_scenes(scenes, seed=_SEEDS[name], workers=workers)
@@ -53,8 +56,6 @@ def train_probe(out: Path, recipe: Recipe, device: str, scenes: int, workers: in
     The probe judges; it must know every combination as well as any other, or it would call the held-out ones wrong.
     """
     torch.manual_seed(_SEEDS["probe"])
-    from blendbench.models.miniature.world import POSITIONS, sample_scenes
-
     half = scenes // 2
     parts = [sample_scenes(half, 17), sample_scenes(half, 18, held_out=True)]
     pictures = torch.cat([draw_pictures(part, device) for part in parts])

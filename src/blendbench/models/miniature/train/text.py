@@ -65,5 +65,3 @@ def train(out: object, recipe: Recipe, device: str, scenes: int, workers: int) -
     final = training.run(loss, batches)
     training.use_average()
     return model, final
-
-

@@ -72,7 +72,9 @@ class BatchedForward(nn.Module):
 
     def rotations(self, caption_tokens: int, device: torch.device) -> Tensor:
         """Cosines and sines (2, 1, pictures + caption tokens, 1, head_dim / 2); picture tokens come first."""
-        grid = torch.cartesian_prod(torch.tensor([caption_tokens + 1]), torch.arange(self.side), torch.arange(self.side))
+        grid = torch.cartesian_prod(
+            torch.tensor([caption_tokens + 1]), torch.arange(self.side), torch.arange(self.side)
+        )
         line = torch.cartesian_prod(torch.arange(1, caption_tokens + 1), torch.tensor([0]), torch.tensor([0]))
         angles = self.model.rope_embedder(torch.cat([grid, line]).to(device))
         return torch.stack((angles.real, angles.imag))[:, None, :, None, :].contiguous()
@@ -136,7 +138,7 @@ def train(
 def fit(
     out: Path, examples: Examples, recipe: Recipe, device: str, model: ZImageTransformer2DModel
 ) -> tuple[ZImageTransformer2DModel, float]:
-    """Flow matching: predict clean - noise from (1 - sigma) clean + sigma noise, as the pipeline's sign convention has it."""
+    """Flow matching: predict clean - noise from (1 - sigma) clean + sigma noise, the pipeline's sign convention."""
     torch.manual_seed(13)
     model = model.to(device)
     network = BatchedForward(model)

@@ -29,7 +29,7 @@ _GRID, _MERGE, _PIXELS = world.SIZE // 16, 2, 16
 
 
 def patchify(pictures: Tensor) -> Tensor:
-    """Pictures (n, 3, 128, 128) in -1..1 as Qwen3-VL's patches (n, 64, 1536), in merge-block order, two equal frames."""
+    """Pictures (n, 3, 128, 128) in -1..1 as Qwen3-VL's patches (n, 64, 1536): merge-block order, two equal frames."""
     n, blocks = len(pictures), _GRID // _MERGE
     tiles = pictures.view(n, 3, blocks, _MERGE, _PIXELS, blocks, _MERGE, _PIXELS).permute(0, 2, 5, 3, 6, 1, 4, 7)
     frames = tiles.unsqueeze(6).expand(-1, -1, -1, -1, -1, -1, 2, -1, -1)
@@ -81,8 +81,8 @@ class BatchedForward(nn.Module):
             attention = block.attn
             parts = attention.qkv(block.norm1(hidden)).view(n * count, 3, attention.num_heads, -1)
             query, key = apply_rotary_pos_emb_vision(parts[:, 0], parts[:, 1], cos, sin)
-            heads = (x.to(parts.dtype).unflatten(0, (n, count)).transpose(1, 2) for x in (query, key, parts[:, 2]))
-            mixed = scaled_dot_product_attention(*heads, scale=attention.scaling)
+            q, k, v = (x.to(parts.dtype).unflatten(0, (n, count)).transpose(1, 2) for x in (query, key, parts[:, 2]))
+            mixed = scaled_dot_product_attention(q, k, v, scale=attention.scaling)
             hidden = hidden + attention.proj(mixed.transpose(1, 2).reshape(n * count, -1))
             hidden = hidden + block.mlp(block.norm2(hidden))
             if index in visual.deepstack_visual_indexes:
