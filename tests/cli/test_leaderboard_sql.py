@@ -1,0 +1,83 @@
+"""The verbs `leaderboard` and `sql` as a user calls them."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "results"))
+from synthetic_results import NO_OP, write_results
+
+ITEMS = 3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    write_results(folder, items=ITEMS)
+    return folder
+
+
+def _call(*arguments: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "blendbench", *map(str, arguments)], capture_output=True, check=False)
+
+
+def test_leaderboard_prints_and_writes(folder: Path, tmp_path: Path) -> None:
+    done = _call("leaderboard", "core", "--results", folder, "--out", tmp_path)
+    printed = done.stdout.decode()
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "core.md").is_file() and (tmp_path / "core" / "alpha.png").is_file()
+    assert "the canary is worst on grid_energy: yes" in printed
+    assert next(line for line in printed.splitlines() if NO_OP in line).count("same") >= 3
+    assert "incomplete, not ranked" in printed
+
+
+@pytest.mark.parametrize("arguments", [("nope",), ("--results", "nowhere")])
+def test_leaderboard_of_nothing_is_one_line_and_exit_code_2(
+    folder: Path, tmp_path: Path, arguments: tuple[str]
+) -> None:
+    results = () if "--results" in arguments else ("--results", folder)
+    done = _call("leaderboard", *arguments, *results, "--out", tmp_path / "out")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+QUERY = "SELECT cell_id, metric_version, value, error FROM scores WHERE value IS NULL OR metric = 'grid_energy' ORDER BY ALL"
+
+
+def test_formats_hold_the_same_rows(folder: Path, tmp_path: Path) -> None:
+    outputs = {name: _call("sql", QUERY, "--results", folder, "--format", name) for name in ("csv", "json", "parquet")}
+    assert all(done.returncode == 0 for done in outputs.values())
+    from_csv = pd.read_csv(io.BytesIO(outputs["csv"].stdout))
+    from_json = pd.DataFrame(json.loads(outputs["json"].stdout))
+    (tmp_path / "rows.parquet").write_bytes(outputs["parquet"].stdout)
+    with duckdb.connect() as connection:
+        from_parquet = connection.execute("FROM read_parquet(?)", [str(tmp_path / "rows.parquet")]).df()
+    assert len(from_csv) > 2 * ITEMS
+    for other in (from_json, from_parquet):
+        assert other["cell_id"].tolist() == from_csv["cell_id"].tolist()
+        assert other["value"].astype(float).round(12).equals(from_csv["value"].round(12))
+
+
+def test_tables_print_null_and_count_rows_beside_the_output(folder: Path) -> None:
+    done = _call("sql", "SELECT NULL AS nothing, 1 AS one", "--results", folder)
+    assert "NULL" in done.stdout.decode() and "1 row" in done.stderr.decode()
+
+
+@pytest.mark.parametrize("query", ["SELEC 1", "DROP TABLE cells", "SELECT 1; SELECT 2", "SELECT nope FROM cells"])
+@pytest.mark.parametrize("name", ["table", "csv"])
+def test_a_bad_query_is_one_line_and_exit_code_2(folder: Path, query: str, name: str) -> None:
+    done = _call("sql", query, "--results", folder, "--format", name)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, b"", 1)
+    assert done.stderr.startswith(b"blendbench: query: ")
+
+
+def test_sql_without_results_makes_no_folder(tmp_path: Path) -> None:
+    done = _call("sql", "SELECT 1", "--results", tmp_path / "results")
+    assert done.returncode == 2
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,244 @@
+"""The board and its page on results whose effects are known."""
+
+import hashlib
+import re
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path.append(str(Path(__file__).parents[1] / "results"))
+from synthetic_results import CONFIGURATIONS, INCOMPLETE, NO_OP, cell_record, item_name, run_record, sha, write_results
+
+from blendbench.errors import UsageError
+from blendbench.reports.board import Board, MetricInfo, read_board
+from blendbench.reports.contact_sheet import chosen_labels
+from blendbench.reports.curves import alpha_curves
+from blendbench.reports.formats import markdown_table, number
+from blendbench.reports.leaderboard import write_leaderboard
+from blendbench.reports.truth import truth_checks
+from blendbench.results.records import ScoreRecord
+from blendbench.results.shards import ShardWriter
+from blendbench.results.store import open_results
+
+ITEMS = 8
+METRIC = MetricInfo("m", 1, "M", "artifact", "lower", "share", 0.01, 3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    write_results(folder, items=ITEMS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def board(folder: Path) -> Board:
+    return read_board(open_results(folder))
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_leaderboard(folder, tmp_path_factory.mktemp("reports"))[1]
+
+
+def _entry(board: Board, label: str, metric: str):  # type: ignore[no-untyped-def]
+    configuration = board.configuration(label)
+    assert configuration is not None
+    return configuration.entries[metric]
+
+
+@pytest.mark.parametrize(
+    ("metric", "slope"), [("attribute_adherence", -0.6), ("grid_energy", 0.3), ("color_drift", 0.2)]
+)
+def test_known_effects_are_recovered(board: Board, metric: str, slope: float) -> None:
+    for label, (_, _, _, damage) in CONFIGURATIONS.items():
+        if label in (INCOMPLETE, "text_only"):
+            continue
+        effect = _entry(board, label, metric).effect
+        assert effect is not None
+        assert effect.mean == pytest.approx(slope * damage, abs=0.012)
+        assert effect.low <= effect.mean <= effect.high
+
+
+def test_pairing_makes_differences_sharper_than_means(board: Board) -> None:
+    entry = _entry(board, "canary", "attribute_adherence")
+    assert entry.effect.high - entry.effect.low < 0.7 * (entry.estimate.high - entry.estimate.low)
+
+
+def test_rows_are_baseline_then_ranked_then_controls_then_incomplete(board: Board) -> None:
+    labels = [entry.label for entry in board.configurations]
+    assert labels[:2] == ["text_only", NO_OP]
+    assert labels[-3:] == ["self_alignment", "canary", INCOMPLETE]
+    damages = [CONFIGURATIONS[label][3] for label in labels[:-3]]
+    assert damages == sorted(damages)
+
+
+def test_an_incomplete_strategy_gets_no_rank_and_no_difference(board: Board, page: Path) -> None:
+    for entry in (board.configuration(INCOMPLETE) or pytest.fail()).entries.values():
+        assert (entry.complete, entry.ranking, entry.effect) == (False, None, None)
+    overview, rest = page.read_text().split("## Not ranked: incomplete")
+    assert INCOMPLETE not in overview
+    assert (
+        f"| `{INCOMPLETE}` | {2 * ITEMS - 2} | 2 | 0 | {2 * ITEMS} | conditioning has NaN in 3 of 40 tokens (2) |"
+        in rest
+    )
+
+
+def test_unscorable_items_do_not_make_a_strategy_incomplete(board: Board) -> None:
+    entry = _entry(board, "canary", "reference_style")
+    assert (entry.complete, entry.ok, entry.expected, entry.effect.clusters) == (
+        True,
+        2 * ITEMS - 2,
+        2 * ITEMS,
+        ITEMS - 1,
+    )
+
+
+def test_no_ops_are_marked_and_share_the_rank_of_the_baseline(board: Board, page: Path) -> None:
+    assert [entry.label for entry in board.configurations if entry.no_op] == [NO_OP]
+    assert _entry(board, NO_OP, "grid_energy").ranking.rank == _entry(board, "text_only", "grid_energy").ranking.rank
+    assert f"no-op: same conditioning as text_only in {2 * ITEMS} of {2 * ITEMS} cells" in page.read_text()
+
+
+def test_metrics_without_any_score_are_named_with_the_reason(board: Board, page: Path) -> None:
+    assert board.unmeasured == {"probe_margin": "the model set has no probe"}
+    assert "not measured: probe_margin (the model set has no probe)" in page.read_text()
+
+
+def test_truth_checks_hold_on_true_data(board: Board) -> None:
+    checks = truth_checks(board)
+    assert len(checks) == 5 + 3 + 2
+    assert all(check.holds is True for check in checks)
+
+
+def _rescored(folder: Path, tmp_path: Path, changed: dict[tuple[str, str], float]) -> Board:
+    shutil.copytree(folder / "shards", tmp_path / "shards")
+    with ShardWriter(tmp_path, "run2") as writer:
+        writer.append([run_record("run2", items=ITEMS, started_at="2026-11-21T10:00:00Z")])
+        for (label, metric), value in changed.items():
+            for index in range(ITEMS):
+                for seed in (0, 1):
+                    cell = sha("cell", label, item_name(index), seed)
+                    writer.append([ScoreRecord(cell, metric, 1, value + 0.001 * index, "ok")])
+    return read_board(open_results(tmp_path))
+
+
+def test_truth_checks_say_no_when_it_is_no(folder: Path, tmp_path: Path) -> None:
+    board = _rescored(folder, tmp_path, {("canary", "grid_energy"): 0.0, ("vision_only", "clip_cosine"): 0.9})
+    answers = {check.question: check for check in truth_checks(board)}
+    assert answers["the canary is worst on grid_energy"].holds is False
+    assert answers["text_only is best on clip_cosine"].holds is False
+    assert "`vision_only`" in answers["text_only is best on clip_cosine"].evidence
+    assert answers["the canary is worst on attribute_adherence"].holds is True
+
+
+def test_a_judge_that_orders_backwards_does_not_agree(folder: Path, tmp_path: Path) -> None:
+    backwards = {(label, "clip_cosine"): values[3] for label, values in CONFIGURATIONS.items()}
+    checks = {check.question.split()[0]: check for check in truth_checks(_rescored(folder, tmp_path, backwards))[-2:]}
+    assert checks["clip_cosine"].holds is False
+    assert (
+        "−0.9" in checks["clip_cosine"].evidence
+        or "-0.9" in checks["clip_cosine"].evidence
+        or "-1.0" in (checks["clip_cosine"].evidence)
+    )
+    assert checks["siglip_cosine"].holds is True
+
+
+def test_same_database_same_bytes(folder: Path, page: Path, tmp_path: Path) -> None:
+    _, again = write_leaderboard(folder, tmp_path)
+    for name in ("core.md", "core/alpha.png", "core/pictures.png"):
+        first, second = (hashlib.sha256((path.parent / name).read_bytes()).hexdigest() for path in (page, again))
+        assert first == second, name
+
+
+def test_every_table_is_rectangular_and_every_link_leads_somewhere(page: Path) -> None:
+    text = page.read_text()
+    for block in re.findall(r"(?:^\|.*\|\n)+", text, flags=re.MULTILINE):
+        rows = block.splitlines()
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+        assert max(map(len, rows[2:])) <= 170
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) == 2
+    assert all((page.parent / link).is_file() for link in links)
+
+
+def test_the_page_names_suite_models_and_metric_versions(page: Path, board: Board) -> None:
+    text = page.read_text()
+    for needed in (board.run["suite_sha256"][:16], board.run["model_set_sha256"][:16], "grid_energy 1", "2026-11-20"):
+        assert needed in text
+
+
+def test_tables_escape_what_would_break_them() -> None:
+    assert markdown_table(["a"], [["x|y\nz"]])[-1] == "| x\\|y z |"
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "text"),
+    [(-0.0001, True, "0.000"), (-0.5, False, "−0.500"), (0.5, True, "+0.500"), (np.nan, False, "–")],
+)
+def test_numbers_never_show_a_negative_zero(value: float, signed: bool, text: str) -> None:
+    assert number(value, METRIC, signed) == text
+
+
+def test_curves_group_by_everything_but_alpha(board: Board) -> None:
+    curves = alpha_curves(board)
+    assert [curve.label for curve in curves] == ["lerp:align=area", "lerp:align=interpolate"]
+    assert [alpha for alpha, _ in curves[0].points] == [0.1, 0.3, 0.5, 0.8]
+
+
+def test_the_sheet_shows_pixels_as_they_are(folder: Path, page: Path, board: Board) -> None:
+    labels = chosen_labels(board)
+    assert labels[0] == "text_only" and labels[-1] == "canary" and NO_OP not in labels
+    with Image.open(page.parent / "core" / "pictures.png") as sheet:
+        drawn = np.asarray(sheet.convert("RGB"))
+    cells = open_results(folder).query(
+        "SELECT picture_sha256 FROM cells WHERE label = 'canary' AND item = 'item-00' AND seed = 0"
+    )
+    name = cells["picture_sha256"][0]
+    with Image.open(folder / "pictures" / name[:2] / f"{name}.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    column = 8 + len(labels) * 136
+    tops = [y for y in range(drawn.shape[0] - 127) if (drawn[y : y + 128, column : column + 128] == pixels).all()]
+    assert len(tops) == 1
+
+
+def test_without_pictures_and_alphas_the_page_still_stands(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "run1") as writer:
+        plan = {"items": ["item-00"], "seeds": [0], "labels": ["text_only"]}
+        cell = cell_record("text_only", "item-00", 0, sha("p"))
+        writer.append([run_record(plan=plan), cell, ScoreRecord(cell.cell_id, "grid_energy", 1, 0.5, "ok")])
+    board, page = write_leaderboard(tmp_path, tmp_path / "out")
+    assert "0.5000 [–, –]" in page.read_text()
+    assert "![" not in page.read_text()
+    assert all(check.holds is None for check in truth_checks(board))
+
+
+def test_a_run_without_any_ok_cell_is_reported_not_crashed(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "run1") as writer:
+        writer.append([run_record(plan={}), cell_record("canary", "item-00", 0, None)])
+    board, page = write_leaderboard(tmp_path, tmp_path / "out")
+    assert "0 ok, 1 failed" in page.read_text()
+    assert board.metrics == {}
+
+
+def test_an_unknown_experiment_is_named_with_the_known_ones(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nope: no results of this experiment; there are some of core"):
+        write_leaderboard(folder, tmp_path, "nope")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_baseline_with_a_gap_compares_only_what_it_has(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "shards", tmp_path / "shards")
+    shard = tmp_path / "shards" / "run1.jsonl"
+    lost = sha("cell", "text_only", item_name(0), 0)
+    shard.write_text("".join(line for line in shard.read_text().splitlines(keepends=True) if lost not in line))
+    board = read_board(open_results(tmp_path))
+    baseline = board.configuration("text_only")
+    assert baseline is not None
+    assert (baseline.ok, baseline.expected, baseline.complete) == (2 * ITEMS - 1, 2 * ITEMS, False)
+    assert replace(baseline, expected=baseline.ok).complete
