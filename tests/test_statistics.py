@@ -12,6 +12,7 @@ from blendbench.statistics import (
     bootstrap_t,
     cluster_means,
     holm,
+    least_p,
     minimum_detectable,
     paired_effect,
     rank,
@@ -72,6 +73,14 @@ def test_interval_shifts_with_the_data(data: list[float], shift: int) -> None:
 def test_sign_flip_is_exact_for_few_clusters(data: list[int]) -> None:
     flips = [abs(sum(s * d for s, d in zip(signs, data, strict=True))) for signs in product((1, -1), repeat=len(data))]
     assert sign_flip_p(data) == np.mean([flip >= abs(sum(data)) for flip in flips])
+
+
+@pytest.mark.parametrize("clusters", [1, 2, 6, 12, 13, 24])
+def test_the_clearest_difference_has_the_least_p(clusters: int) -> None:
+    # Random signs of 13 clusters may repeat the observed ones by chance, so draws can only give more.
+    clearest = sign_flip_p(np.linspace(1, 2, clusters))
+    assert clearest >= least_p(clusters)
+    assert clearest == pytest.approx(least_p(clusters), abs=0 if clusters <= 12 else 1e-3)
 
 
 def test_sign_flip_agrees_with_scipy_for_many_clusters() -> None:

@@ -94,6 +94,11 @@ def sign_flip_p(differences: ArrayLike, draws: int = DRAWS, seed: int = 0) -> fl
     return float((_at_least(signs @ data, data).sum() + 1) / (draws + 1))
 
 
+def least_p(clusters: int, draws: int = DRAWS) -> float:
+    """The smallest p that `sign_flip_p` can give for so many clusters: what a correction for many tests starts from."""
+    return 2.0 / 2**clusters if clusters <= EXACT_CLUSTERS else 1.0 / (draws + 1)
+
+
 def paired_effect(
     candidate: ArrayLike, baseline: ArrayLike, clusters: Sequence[object], level: float = 0.95, seed: int = 0
 ) -> PairedEffect:

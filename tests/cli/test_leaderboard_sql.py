@@ -47,7 +47,7 @@ def test_leaderboard_of_nothing_is_one_line_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-QUERY = "SELECT cell_id, metric_version, value, error FROM scores WHERE value IS NULL OR metric = 'grid_energy' ORDER BY ALL"
+QUERY = "SELECT cell_id, value, error FROM scores WHERE value IS NULL OR metric = 'grid_energy' ORDER BY ALL"
 
 
 def test_formats_hold_the_same_rows(folder: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from blendbench.errors import UsageError
 from blendbench.reports.board import Board, MetricInfo, read_board
 from blendbench.reports.contact_sheet import chosen_labels
 from blendbench.reports.curves import alpha_curves
-from blendbench.reports.formats import markdown_table, number
+from blendbench.reports.formats import markdown_table, number, verdict
 from blendbench.reports.leaderboard import write_leaderboard
 from blendbench.reports.truth import truth_checks
 from blendbench.results.records import ScoreRecord
@@ -102,7 +102,20 @@ def test_unscorable_items_do_not_make_a_strategy_incomplete(board: Board) -> Non
 def test_no_ops_are_marked_and_share_the_rank_of_the_baseline(board: Board, page: Path) -> None:
     assert [entry.label for entry in board.configurations if entry.no_op] == [NO_OP]
     assert _entry(board, NO_OP, "grid_energy").ranking.rank == _entry(board, "text_only", "grid_energy").ranking.rank
-    assert f"no-op: same conditioning as text_only in {2 * ITEMS} of {2 * ITEMS} cells" in page.read_text()
+    text = page.read_text()
+    assert f"`{NO_OP}`: same conditioning as `text_only` in {2 * ITEMS} of {2 * ITEMS} cells" in text
+    assert f"no-op ({2 * ITEMS}/{2 * ITEMS})" in text
+
+
+def test_too_few_items_for_any_verdict_are_said_and_enough_are_not(page: Path, tmp_path: Path) -> None:
+    assert f"**{ITEMS} items are too few**" in page.read_text()
+    write_results(tmp_path, items=24, pictures=False)
+    board, other = write_leaderboard(tmp_path, tmp_path / "out")
+    assert "too few" not in other.read_text()
+    assert verdict(_entry(board, "canary", "grid_energy"), board.metrics["grid_energy"]) == "worse"
+    assert verdict(_entry(board, "vision_only", "reference_style"), board.metrics["reference_style"]) == "better"
+    assert verdict(_entry(board, NO_OP, "grid_energy"), board.metrics["grid_energy"]) == "same"
+    assert verdict(_entry(board, "canary", "color_drift"), board.metrics["color_drift"]) == ""
 
 
 def test_metrics_without_any_score_are_named_with_the_reason(board: Board, page: Path) -> None:

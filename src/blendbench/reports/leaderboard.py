@@ -8,6 +8,7 @@ from blendbench.reports.curves import draw_alpha_curves
 from blendbench.reports.formats import effect_text, estimate_text, markdown_table, number
 from blendbench.reports.truth import Check, truth_checks
 from blendbench.results.store import open_results
+from blendbench.statistics import least_p
 
 KIND_TITLES = {
     "adherence": "Adherence to the prompt",
@@ -60,9 +61,8 @@ def marks(configuration: Configuration) -> str:
     if configuration.control and configuration.label != BASELINE:
         notes.append("control")
     if configuration.same_conditioning:
-        share = f"{configuration.same_conditioning} of {configuration.expected}"
-        kind = "no-op: same" if configuration.no_op else "same"
-        notes.append(f"{kind} conditioning as {BASELINE} in {share} cells")
+        share = f"{configuration.same_conditioning}/{configuration.expected}"
+        notes.append(f"no-op ({share})" if configuration.no_op else f"partly no-op ({share})")
     return "; ".join(notes)
 
 
@@ -121,10 +121,38 @@ def _overview(board: Board) -> list[str]:
         " all differences of this page's adherence, artifact and reference metrics. **same**: the whole interval is"
         " within the metric's margin. **unclear**: neither.",
         "",
+        *_too_few_items(board),
+        *_no_ops(board),
         f"Rows are in the order of {metrics[0].name if metrics else 'their names'}, controls last;"
         " `=` marks what cannot be told apart from the first. There is no overall score: how much of the prompt is"
         " given up for how much of the reference is a choice, not a measurement.",
     ]
+
+
+def _too_few_items(board: Board) -> list[str]:
+    effects = [
+        entry.effect
+        for configuration in board.configurations
+        for entry in configuration.entries.values()
+        if entry.p_adjusted is not None and entry.effect is not None
+    ]
+    if not effects or len(effects) * least_p(max(effect.clusters for effect in effects)) < 0.05:
+        return []
+    return [
+        f"**{board.items} items are too few** for any of these {len(effects)} differences to pass the correction,"
+        " however large it is: read the intervals, or run more items.",
+        "",
+    ]
+
+
+def _no_ops(board: Board) -> list[str]:
+    lines = [
+        f"- `{entry.label}`: same conditioning as `{BASELINE}` in {entry.same_conditioning} of {entry.expected} cells"
+        + (", bit for bit: this strategy did nothing here" if entry.no_op else "")
+        for entry in board.configurations
+        if entry.same_conditioning
+    ]
+    return [*lines, ""] if lines else []
 
 
 def _incomplete(board: Board) -> list[str]:
