@@ -25,7 +25,7 @@ class Embeddings:
         self._vision = functools.lru_cache(maxsize=64)(self._load_vision)
 
     def sources(self, item: Item, configuration: Configuration) -> Sources:
-        """What a configuration reads for an item. Errors: ValueError (no such layer, no token of the kind asked for)."""
+        """What a configuration reads for an item. Errors: ValueError (no such layer, no token of that kind)."""
         text = self._text(item.prompt)
         inputs, params = configuration.strategy.inputs, configuration.params
         if "vision" not in inputs:

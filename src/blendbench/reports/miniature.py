@@ -1,0 +1,227 @@
+"""`python -m blendbench.reports.miniature`: how good the miniature is, and whether it is a faithful stand-in.
+
+A pure function of the measures that `blendbench.models.miniature.evaluate` wrote and of the core experiment's results.
+"""
+
+import argparse
+import itertools
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blendbench.reports.board import Board, read_board
+from blendbench.reports.formats import markdown_table
+from blendbench.results.store import open_results
+
+Measures = dict[str, dict[str, dict[str, float]]]
+_TARGETS: tuple[tuple[str, tuple[tuple[str, str], ...], float], ...] = (
+    (
+        "probe on rendered pictures: every attribute",
+        tuple(("probe_rendered", name) for name in ("objects", "style", "background", "position", "size")),
+        0.99,
+    ),
+    ("text_only generation, 9 steps: colour and shape of all objects", (("generation", "objects"),), 0.90),
+    ("the same, single objects", (("generation", "single_object"),), 0.95),
+    ("style right where the prompt names it", (("generation", "style_named"),), 0.85),
+    (
+        "matched caption first among 64 (CLIP, SigLIP)",
+        (("clip", "first_of_64"), ("siglip", "first_of_64")),
+        0.90,
+    ),
+    (
+        "Qwen3-VL: caption attributes",
+        tuple(("vision_language", name) for name in ("colour", "shape", "size", "background", "style")),
+        0.95,
+    ),
+)
+_SPEED = 3.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One property of a faithful stand-in, whether the data show it, and the figures."""
+
+    text: str
+    shown: bool | None
+    figures: str
+
+
+def wilson(share: float, n: float, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of a share out of n (E. B. Wilson 1927)."""
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return centre - half, centre + half
+
+
+def quality_table(measures: Measures) -> list[str]:
+    """Targets against measured shares, worst attribute of each group."""
+    rows = []
+    for text, places, least in _TARGETS:
+        group, name = min(places, key=lambda place: measures[place[0]][place[1]]["value"])
+        share, n = measures[group][name]["value"], measures[group][name]["n"]
+        low, high = wilson(share, n)
+        part = f" ({name})" if len(places) > 1 else ""
+        rows.append(
+            [text + part, f"{least:.0%}", f"{share:.1%} [{low:.1%}, {high:.1%}]", f"{n:.0f}", _mark(share >= least)]
+        )
+    speed = measures["speed"]["pictures_a_second"]["value"]
+    rows.append(
+        [
+            "pictures a second, 9 steps, batch 16 (where this was run)",
+            f"{_SPEED:g}",
+            f"{speed:.1f}",
+            "",
+            _mark(speed >= _SPEED),
+        ]
+    )
+    return markdown_table(["what", "at least", "measured, 95 % interval", "n", "reached"], rows)
+
+
+def _mark(reached: bool | None) -> str:
+    return "cannot tell" if reached is None else ("yes" if reached else "**no**")
+
+
+def stand_in_claims(board: Board, measures: Measures) -> list[Claim]:
+    """The five properties, each from the core experiment or from the embeddings."""
+    return [
+        _text_stays(board),
+        _image_breaks(board),
+        *_monotone(board),
+        _style_transfers(board),
+        _kinds_differ(measures),
+    ]
+
+
+def _difference(board: Board, label: str, metric: str) -> tuple[float, float, float] | None:
+    configuration = board.configuration(label)
+    effect = configuration.entries[metric].effect if configuration and metric in configuration.entries else None
+    return (effect.mean, effect.low, effect.high) if effect else None
+
+
+def _shown(values: tuple[float, float, float]) -> str:
+    return f"{values[0]:+.3f} [{values[1]:+.3f}, {values[2]:+.3f}]"
+
+
+def _text_stays(board: Board) -> Claim:
+    text = "(a) Qwen3-VL's text tokens at alpha 1 stay near text_only (attribute adherence lost: less than 0.1)"
+    values = _difference(board, "vision_only:tokens=text", "attribute_adherence")
+    return Claim(text, values[1] > -0.1 if values else None, _shown(values) if values else "not measured")
+
+
+def _image_breaks(board: Board) -> Claim:
+    text = "(b) image tokens at alpha 1 lose the prompt (attribute adherence lost: more than 0.1)"
+    values = _difference(board, "vision_only", "attribute_adherence")
+    return Claim(text, values[2] < -0.1 if values else None, _shown(values) if values else "not measured")
+
+
+def _monotone(board: Board) -> list[Claim]:
+    claims = []
+    for metric, falls in (("attribute_adherence", True), ("effect_size", False), ("color_drift", False)):
+        labels = [f"lerp:alpha={alpha:g}" for alpha in (0.1, 0.3, 0.6)]
+        values = [_difference(board, label, metric) for label in labels]
+        text = f"(c) {metric} {'falls' if falls else 'rises'} with alpha (0, 0.1, 0.3, 0.6)"
+        if any(value is None for value in values):
+            claims.append(Claim(text, None, "not measured"))
+            continue
+        means = [0.0, *(value[0] for value in values if value)]
+        steps = [b - a for a, b in itertools.pairwise(means)]
+        shown = all(step <= 0 for step in steps) if falls else all(step >= 0 for step in steps)
+        claims.append(Claim(text, shown, ", ".join(_shown(value) for value in values if value)))
+    return claims
+
+
+def _style_transfers(board: Board) -> Claim:
+    text = "(d) the reference's style comes over for some configuration, more than for the controls"
+    metric = "reference_style"
+    gains = {
+        c.label: values
+        for c in board.configurations
+        if not c.control and (values := _difference(board, c.label, metric)) is not None
+    }
+    controls = [
+        _difference(board, name, metric) for name in ("noise_reference", "unrelated_reference", "blank_reference")
+    ]
+    if not gains or any(value is None for value in controls):
+        return Claim(text, None, "not measured")
+    label = max(gains, key=lambda name: gains[name][1])
+    highest = max(value[0] for value in controls if value)
+    figures = f"`{label}` {_shown(gains[label])}; best control {highest:+.3f}"
+    return Claim(text, gains[label][1] > max(highest, 0.0), figures)
+
+
+def _kinds_differ(measures: Measures) -> Claim:
+    text = "(e) per-dimension spread: text tokens close to the text encoder's, image tokens of another kind"
+    tokens = measures["embeddings"]
+    near, far = tokens["text"], tokens["image"]
+    figures = (
+        f"Pearson {near['pearson']:.3f} (text) against {far['pearson']:.3f} (image); "
+        f"Spearman {near['spearman']:.3f} against {far['spearman']:.3f}; ratios {near['least_ratio']:.2f}.."
+        f"{near['greatest_ratio']:.2f} against {far['least_ratio']:.2f}..{far['greatest_ratio']:.2f}"
+    )
+    return Claim(text, near["pearson"] > 0.9 and far["pearson"] < near["pearson"] - 0.1, figures)
+
+
+def page(board: Board, measures: Measures, training: list[dict[str, Any]]) -> str:
+    """The whole report as markdown."""
+    stages = markdown_table(
+        ["stage", "seconds trained", "steps' batch", "scenes", "last loss", "on"],
+        [
+            [
+                r["stage"],
+                f"{r['recipe']['seconds']:g}",
+                str(r["recipe"]["batch"]),
+                str(r["scenes"]),
+                f"{r['loss']:.4f}",
+                r["device"],
+            ]
+            for r in training
+        ],
+    )
+    claims = markdown_table(
+        ["property", "shown", "figures"],
+        [[claim.text, _mark(claim.shown), claim.figures] for claim in stand_in_claims(board, measures)],
+    )
+    lines = [
+        "# The miniature model set",
+        "",
+        "Measured on scenes whose combinations of colour, shape and style no stage but the probe was trained on.",
+        "",
+        "## Quality",
+        "",
+        *quality_table(measures),
+        "",
+        "## A faithful stand-in?",
+        "",
+        f"Differences to text_only with 95 % intervals, from experiment `{board.experiment}`.",
+        "",
+        *claims,
+        "",
+        "## Training record",
+        "",
+        *stages,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--measures", type=Path, required=True)
+    parser.add_argument(
+        "--training", type=Path, default=Path(__file__).parents[1] / "models/miniature/weights/training.jsonl"
+    )
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--experiment", default="core")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    measures = json.loads(arguments.measures.read_text())
+    training = [json.loads(line) for line in arguments.training.read_text().splitlines()]
+    with open_results(arguments.results) as results:
+        board = read_board(results, arguments.experiment)
+    arguments.out.write_text(page(board, measures, training))
+
+
+if __name__ == "__main__":
+    main()
