@@ -1,7 +1,9 @@
 """Paired statistics with items as clusters: seeds of one item are not independent, so items are what is resampled.
 
-Intervals: studentised cluster bootstrap (Efron & Tibshirani 1993, ch. 12.5). p-values: sign-flip permutation of cluster
-means (exact for up to 12 clusters). Everything random comes from a generator seeded by the caller's `seed`.
+Intervals: studentised cluster bootstrap (Efron & Tibshirani 1993, ch. 12.5); Student's t below 10 clusters, where too
+few different draws exist (two clusters have one that is not constant, and its interval has no width). p-values:
+sign-flip permutation of cluster means (exact for up to 12 clusters). Everything random comes from a generator seeded by
+the caller's `seed`.
 """
 
 from collections.abc import Sequence
@@ -9,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
 
 DRAWS = 9_999
 EXACT_CLUSTERS = 12
+BOOTSTRAP_CLUSTERS = 10
 Array = NDArray[np.float64]
 
 
@@ -64,7 +68,7 @@ def cluster_means(values: ArrayLike, clusters: Sequence[object]) -> Array:
 
 
 def bootstrap_t(means: ArrayLike, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Estimate:
-    """Mean of cluster means (clusters,) with its studentised bootstrap interval."""
+    """Mean of cluster means (clusters,) with its studentised bootstrap interval (Student's t below 10 clusters)."""
     data = np.asarray(means, dtype=np.float64)
     n = len(data)
     centre = float(data.mean())
@@ -73,12 +77,15 @@ def bootstrap_t(means: ArrayLike, level: float = 0.95, draws: int = DRAWS, seed:
     error = _standard_error(data[None])[0]
     if error <= _noise(data):
         return Estimate(centre, centre, centre, n)
+    tail = (1 - level) / 2
+    if n < BOOTSTRAP_CLUSTERS:
+        reach = float(stdtrit(n - 1, 1 - tail) * error)
+        return Estimate(centre, centre - reach, centre + reach, n)
     resampled = data[_indices(n, draws, seed)]
     errors = _standard_error(resampled)
-    # A draw of equal values has no standard error, hence no t value: that takes few clusters or many ties.
+    # A draw of equal values has no standard error, hence no t value: that takes many ties.
     usable = errors > _noise(data)
     t = (resampled[usable].mean(axis=1) - centre) / errors[usable]
-    tail = (1 - level) / 2
     upper, lower = np.quantile(t, [1 - tail, tail])
     return Estimate(centre, centre - float(upper) * error, centre - float(lower) * error, n)
 
@@ -131,8 +138,8 @@ def rank(
 ) -> list[Ranking]:
     """Rank configurations by cluster means (configurations, clusters), resampling clusters jointly over all of them.
 
-    `low`..`high` is the interval of the rank over draws. `tied_with_best`: a simultaneous (max-T) interval of the
-    difference to the best contains 0. Equal means share the better rank.
+    `low`..`high` is the interval of the rank over draws. `tied_with_best`: a simultaneous interval of the difference
+    to the best (max-T; Bonferroni's t below 10 clusters) contains 0. Equal means share the better rank.
     """
     data = np.asarray(means, dtype=np.float64) * (1.0 if higher_is_better else -1.0)
     weights = _weights(data.shape[1], draws, seed)
@@ -181,8 +188,11 @@ def _tied_with(data: Array, best: int, weights: Array, level: float) -> NDArray[
     testable = errors > _noise(data)
     if not testable.any():
         return observed == 0
-    drawn = np.abs(differences[testable] @ weights.T - observed[testable, None]) / errors[testable, None]
-    limit = np.quantile(drawn.max(axis=0), level)
+    if data.shape[1] < BOOTSTRAP_CLUSTERS:
+        limit = stdtrit(data.shape[1] - 1, 1 - (1 - level) / 2 / testable.sum())
+    else:
+        drawn = np.abs(differences[testable] @ weights.T - observed[testable, None]) / errors[testable, None]
+        limit = np.quantile(drawn.max(axis=0), level)
     tied = observed <= _noise(data)
     tied[testable] = observed[testable] <= limit * errors[testable]
     return tied

@@ -82,7 +82,7 @@ def _head(board: Board) -> list[str]:
         f"{len(board.configurations)} configurations on {board.items} items x {board.seeds} seeds"
         f" ({board.run['suite']}, models: {board.run['model_set']})."
         f" Cells: {ok} ok, {failed} failed, {missing} missing, {cells} expected."
-        f" Data of {board.run['data_date']}.",
+        f" Data of {str(board.run['data_date'])[:10]}.",
     ]
 
 
@@ -181,7 +181,9 @@ def _truth(checks: list[Check]) -> list[str]:
         "## Is the benchmark right where the truth is known?",
         "",
         "The canary is a deliberately broken blend, and the prompt alone should be followed best by its own embedding."
-        " Where an answer is no, the metric in that line cannot be trusted to order strategies here.",
+        " Where an answer is no, the metric in that line cannot be trusted to order strategies here. It is yes when the"
+        " means are in the expected order (the rank correlation: its interval above 0), no when they are not and the"
+        " paired 95 % interval excludes 0.",
         "",
         *markdown_table(["expected", "holds", "measured"], rows),
     ]
@@ -253,9 +255,9 @@ def _provenance(board: Board) -> list[str]:
         )
     return [
         *lines,
-        "- means: over items of the mean over seeds; intervals: studentised bootstrap of items (9,999 draws); p: sign"
-        " flips of item means; rank: joint bootstrap of items, `=` by a simultaneous (max-T) interval; detectable: the"
-        " true difference found with power .8 by a one-sided 5 % test",
+        "- means: over items of the mean over seeds; intervals: studentised bootstrap of items (9,999 draws; Student's"
+        " t below 10 items); p: sign flips of item means; rank: joint bootstrap of items, `=` by a simultaneous"
+        " interval; detectable: the true difference found with power .8 by a one-sided 5 % test",
         "- rows: views `unit_scores`, `paired_effects`, `leaderboard` and `no_effect_cells` of the database"
         f" (`blendbench sql \"FROM leaderboard WHERE experiment = '{board.experiment}'\"`)",
     ]

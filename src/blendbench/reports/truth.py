@@ -6,7 +6,7 @@ import numpy as np
 
 from blendbench.reports.board import BASELINE, Board, MetricInfo
 from blendbench.reports.formats import number
-from blendbench.statistics import spearman_of_means
+from blendbench.statistics import Array, bootstrap_t, spearman_of_means
 
 CANARY = "canary"
 TRUTH = "attribute_adherence"
@@ -35,12 +35,14 @@ def _canary_is_worst(board: Board, metric: MetricInfo) -> Check:
     labels, means = board.means[metric.name]
     if CANARY not in labels or len(labels) < 2:
         return Check(question, None, "the canary was not measured in full")
-    sign = 1.0 if metric.direction == "higher" else -1.0
-    averages = {label: float(row.mean()) for label, row in zip(labels, means, strict=True)}
-    others = sorted((sign * value, label) for label, value in averages.items() if label != CANARY)
-    worst, label = others[0]
-    values = f"canary {number(averages[CANARY], metric)}, worst other {number(averages[label], metric)} (`{label}`)"
-    return Check(question, sign * averages[CANARY] < worst, values)
+    rows = dict(zip(labels, means, strict=True))
+    rival = min((_sign(metric) * row.mean(), label) for label, row in rows.items() if label != CANARY)[1]
+    holds, difference = _order(rows[rival], rows[CANARY], metric)
+    return Check(
+        question,
+        holds,
+        f"canary {_mean(rows[CANARY], metric)}, worst other {_mean(rows[rival], metric)} (`{rival}`), {difference}",
+    )
 
 
 def _baseline_is_best(board: Board, metric: MetricInfo) -> Check:
@@ -49,21 +51,35 @@ def _baseline_is_best(board: Board, metric: MetricInfo) -> Check:
     silent = {entry.label for entry in board.configurations if entry.no_op}
     if BASELINE not in labels or len(labels) < 2:
         return Check(question, None, f"{BASELINE} was not measured in full")
-    sign = 1.0 if metric.direction == "higher" else -1.0
-    averages = {label: float(row.mean()) for label, row in zip(labels, means, strict=True) if label not in silent}
-    others = [(sign * value, label) for label, value in averages.items() if label != BASELINE]
+    rows = {label: row for label, row in zip(labels, means, strict=True) if label not in silent}
+    others = [(_sign(metric) * row.mean(), label) for label, row in rows.items() if label != BASELINE]
     if not others:
         return Check(question, None, "nothing else was measured in full")
-    best, label = max(others)
-    evidence = (
-        f"{BASELINE} {number(averages[BASELINE], metric)}, best other {number(averages[label], metric)} (`{label}`"
+    rival = max(others)[1]
+    holds, difference = _order(rows[BASELINE], rows[rival], metric)
+    return Check(
+        question,
+        holds,
+        f"{BASELINE} {_mean(rows[BASELINE], metric)}, best other {_mean(rows[rival], metric)}"
+        f" (`{rival}`), {difference}",
     )
-    configuration = board.configuration(label)
-    effect = configuration.entries[metric.name].effect if configuration is not None else None
-    if effect is not None:
-        evidence += f", difference {number(effect.mean, metric, signed=True)}"
-        evidence += f" [{number(effect.low, metric, signed=True)}, {number(effect.high, metric, signed=True)}]"
-    return Check(question, sign * averages[BASELINE] >= best, evidence + ")")
+
+
+def _order(better: Array, worse: Array, metric: MetricInfo) -> tuple[bool | None, str]:
+    """Whether the item means (items,) are in the expected order, and their paired difference in words."""
+    difference = bootstrap_t(better - worse)
+    reversed_order = difference.high < 0 if metric.direction == "higher" else difference.low > 0
+    holds = True if _sign(metric) * difference.mean > 1e-12 else False if reversed_order else None
+    interval = f"[{number(difference.low, metric, signed=True)}, {number(difference.high, metric, signed=True)}]"
+    return holds, f"difference {number(difference.mean, metric, signed=True)} {interval}"
+
+
+def _sign(metric: MetricInfo) -> float:
+    return 1.0 if metric.direction == "higher" else -1.0
+
+
+def _mean(row: Array, metric: MetricInfo) -> str:
+    return number(float(row.mean()), metric)
 
 
 def _agrees_with_truth(board: Board, judge: str) -> Check:
@@ -84,4 +100,4 @@ def _agrees_with_truth(board: Board, judge: str) -> Check:
     if np.isnan(rho.mean):
         return Check(question, None, "all configurations have the same mean")
     interval = f"Spearman {rho.mean:.2f} [{rho.low:.2f}, {rho.high:.2f}] over {len(labels)} configurations"
-    return Check(question, rho.low > 0, interval)
+    return Check(question, True if rho.low > 0 else False if rho.high < 0 else None, interval)
