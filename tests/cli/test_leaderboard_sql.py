@@ -9,8 +9,6 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "results"))
 from synthetic_results import NO_OP, write_results
 
 ITEMS = 3

@@ -3,15 +3,12 @@
 import hashlib
 import re
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-sys.path.append(str(Path(__file__).parents[1] / "results"))
 from synthetic_results import CONFIGURATIONS, INCOMPLETE, NO_OP, cell_record, item_name, run_record, sha, write_results
 
 from blendbench.errors import UsageError

@@ -1,0 +1,122 @@
+"""The command line: fast help, one line and exit code 2 for every mistake, nothing written by it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from blendbench.cli import VERBS, main
+
+PLUGIN = '''\
+from torch import Tensor
+from blendbench.blending import Tokens, strategy
+
+
+@strategy("mean_vision", version=1, source="me", equation="T + alpha mean(V)")
+def mean_vision(text: Tokens, vision: Tokens, *, alpha: float = 0.2) -> Tensor:
+    """Add the mean vision token to every text token."""
+    return text.hidden + alpha * vision.hidden.mean(0)
+'''
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run one command in this process; returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["blendbench", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "cor"], "did you mean 'core'"),
+        (["run", "smoke", "--strategy", "lrep"], "did you mean 'lerp'"),
+        (["run", "smoke", "--strategy", "lerp:alpha=2"], "alpha = 2 is outside 0..1"),
+        (["run", "smoke", "--set", "alpha=2"], "alpha = 2 is outside 0..1"),
+        (["run", "smoke", "--set", "alhpa=0.2"], "did you mean 'alpha'"),
+        (["run", "smoke", "--set", "alpha"], "key=v1,v2"),
+        (["run", "smoke", "--plugin", "gone.py"], "no such file"),
+        (["run", "smoke", "--models", "minature"], "did you mean 'miniature'"),
+        (["rnu", "smoke"], "did you mean 'run'"),
+        (["validate", "gone.toml"], "no such file"),
+    ],
+)
+def test_mistakes_get_one_line_and_write_nothing(
+    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_misspelt_key_and_a_missing_picture_are_told_with_their_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\ntitle = "x"\nsead = [0]\nstrategies = [{name = "lerp"}]\n')
+    assert call(monkeypatch, "run", str(path), "--results", str(tmp_path / "results")) == 2
+    assert "mine.toml: sead: unknown key; did you mean 'seeds'?" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_dry_run_writes_nothing(
+    untrained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    told = call(
+        monkeypatch, "run", "core", "--models", str(untrained), "--results", str(results), "--dry-run", "--json"
+    )
+    plan = json.loads(capsys.readouterr().out)
+    assert told == 0
+    assert plan["cells"] == plan["to_draw"] == len(plan["configurations"]) * 24 * 2
+    assert len(plan["configurations"]) >= 10
+    assert not results.exists()
+
+
+def test_a_plugin_of_ten_lines_reaches_the_results(
+    untrained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = tmp_path / "my_idea.py"
+    plugin.write_text(PLUGIN)
+    arguments = ["--models", str(untrained), "--results", str(tmp_path / "r"), "--quick", "--plugin", str(plugin)]
+    told = subprocess.run(
+        [sys.executable, "-m", "blendbench", "run", "smoke", *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["failed"] == 0
+    assert (
+        call(monkeypatch, "leaderboard", "smoke", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "o")) == 0
+    )
+    assert "mean_vision:alpha=0.2" in (tmp_path / "o" / "smoke.md").read_text()
+
+
+@pytest.mark.parametrize("kind", ["strategies", "metrics", "experiments", "suites", "models"])
+def test_lists_are_json(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "list", kind, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) >= 1
+
+
+def test_help_and_import_load_nothing_heavy() -> None:
+    code = (
+        "import sys, blendbench, blendbench.cli\n"
+        "heavy = {'torch', 'pandas', 'duckdb', 'diffusers'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    told = subprocess.run([sys.executable, "-m", "blendbench", "--help"], capture_output=True, text=True, check=True)
+    assert all(verb in told.stdout for verb in VERBS)
+
+
+def test_validate_accepts_what_is_shipped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).parents[2]
+    assert call(monkeypatch, "validate", str(root / "bench" / "core.toml"), str(root / "prompts" / "miniature")) == 0
+    assert "suite of 24 items" in capsys.readouterr().out
