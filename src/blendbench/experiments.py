@@ -3,13 +3,13 @@
 import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from blendbench.errors import UsageError
 from blendbench.shipped import shipped
-from blendbench.suites import read_toml, suggest
+from blendbench.suites import NAME, read_toml, suggest
 
 Value = str | int | float | bool
 
@@ -77,7 +77,13 @@ class Experiment:
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)  # seeds = [true] is a mistake, not [1]
+
+
+def _different(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed occurs twice")
+    return seeds
 
 
 class _Sampler(_Strict):
@@ -89,15 +95,15 @@ class _Sampler(_Strict):
 
 class _Quick(_Strict):
     items: int = Field(default=4, ge=1)
-    seeds: list[int] = Field(default=[0], min_length=1)
+    seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_different)] = [0]
 
 
 class _ExperimentFile(_Strict):
-    name: str
+    name: str = Field(pattern=NAME)
     title: str
     description: str = ""
     suite: str = "miniature"
-    seeds: list[int] = Field(min_length=1)
+    seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_different)]
     baseline: str = "text_only"
     strategies: list[dict[str, Any]] = Field(min_length=1)
     controls: bool = True

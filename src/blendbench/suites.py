@@ -13,6 +13,8 @@ from blendbench.errors import UsageError
 from blendbench.hashing import sha256_files
 from blendbench.shipped import shipped
 
+NAME = r"^[a-z0-9][a-z0-9_-]*$"  # of suites, items and experiments: they become names of files
+
 
 @dataclass(frozen=True)
 class Attributes:
@@ -62,8 +64,8 @@ class _AttributesFile(_Strict):
 
 
 class _ItemFile(_Strict):
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    prompt: str = Field(min_length=1)
+    id: str = Field(pattern=NAME)
+    prompt: str = Field(pattern=r"\S")
     reference: str
     reference_caption: str
     unrelated: str
@@ -73,8 +75,8 @@ class _ItemFile(_Strict):
 
 
 class _SuiteFile(_Strict):
-    name: str
-    version: int
+    name: str = Field(pattern=NAME)
+    version: int = Field(ge=1)
     title: str
     licence: str
     blank: str
@@ -90,6 +92,8 @@ def read_toml(path: Path, model: type[Model]) -> Model:
         return model.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from None
     except ValidationError as error:
@@ -137,6 +141,7 @@ def load_suite(name_or_folder: str | Path) -> Suite:
         folder = shipped("prompts") / str(name_or_folder)
     if not (folder / "suite.toml").is_file():
         raise UsageError(f"unknown suite {str(name_or_folder)!r}{suggest(str(name_or_folder), list_suites())}")
+    folder = folder.absolute()
     source = folder / "suite.toml"
     file = read_toml(source, _SuiteFile)
     seen: set[str] = set()
@@ -169,11 +174,13 @@ def _attributes(file: _AttributesFile | None) -> Attributes | None:
 
 def _picture(folder: Path, name: str, field: str) -> Path:
     path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UsageError(f"{folder / 'suite.toml'}: {field}: picture {name!r} must lie inside the suite's folder")
     if not path.is_file():
         raise UsageError(f"{folder / 'suite.toml'}: {field}: picture {name!r} is missing")
     try:
         with Image.open(path) as picture:
-            picture.verify()
-    except (OSError, SyntaxError) as error:
+            picture.load()  # verify() reads no pixel of a JPEG
+    except (OSError, SyntaxError, ValueError) as error:
         raise UsageError(f"{folder / 'suite.toml'}: {field}: {name!r} is not a readable picture: {error}") from None
     return path

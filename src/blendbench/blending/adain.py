@@ -8,7 +8,7 @@ from torch import Tensor
 
 from blendbench.blending.align import Align, align_to
 from blendbench.blending.linear import Alpha
-from blendbench.blending.normalise import match, mix
+from blendbench.blending.normalise import Sink, match, match_dimensions, mix
 from blendbench.blending.registry import strategy
 from blendbench.blending.tokens import Tokens
 
@@ -36,6 +36,9 @@ def adain_token(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Alig
     source=SOURCE,
     equation="(1 - alpha) T + alpha ((T - mu_T) / sd_T sd_V + mu_V), per dimension",
 )
-def adain_dim(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3) -> Tensor:
-    """Each dimension of the text gets the mean and deviation, over all vision tokens, of that dimension."""
-    return mix(text.hidden, match(text.hidden, vision.hidden, 0), alpha)
+def adain_dim(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, sink: Sink = "keep") -> Tensor:
+    """Each dimension of the text gets the mean and deviation, over all vision tokens, of that dimension.
+
+    The whole picture is read, where the seed cut it to the text's length. `sink=drop` leaves the text's position 0 out.
+    """
+    return mix(text.hidden, match_dimensions(text, vision, sink), alpha)

@@ -12,8 +12,9 @@ def align_to(text: Tensor, vision: Tensor, how: Align) -> tuple[Tensor, Tensor]:
     """Text (m, dim) and vision (n, dim) at one length.
 
     `truncate`: both cut to min(m, n), the seed's way; the vision rows kept are the picture's first corner.
-    `interpolate`: vision resampled to m rows by two-tap linear interpolation (align_corners=False), which reads at most
-    2 m of n rows. `area`: every output row is the mean of the vision rows that it covers, so all n are read.
+    A picture of fewer tokens than the text cuts the text. `interpolate`: vision resampled to m rows by two-tap linear
+    interpolation at (i + 1/2) n / m - 1/2, which reads at most 2 m of n rows. `area`: row i is the mean of the vision
+    rows floor(i n / m) .. ceil((i + 1) n / m) - 1, so all n are read.
     """
     if how == "truncate":
         length = min(len(text), len(vision))

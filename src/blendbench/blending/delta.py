@@ -18,12 +18,13 @@ def style_delta(
 ) -> Tensor:  # fmt: skip
     """Add the difference of the reference's and the suite's blank picture's tokens.
 
-    `scale=raw`: s = 1. `scale=text`: s brings the difference to the root mean square of the text.
+    `scale=raw`: s = 1. `scale=text`: s brings the difference to the root mean square of the text. A blank of another
+    size is first aligned to the reference's tokens in the same way, so that places are compared with places.
     """
     if alpha == 0:
         return text.hidden
-    length = min(len(vision), len(neutral))
-    rows, delta = align_to(text.hidden, vision.hidden[:length] - neutral.hidden[:length], align)
+    shown, nothing = align_to(vision.hidden, neutral.hidden, align)
+    rows, delta = align_to(text.hidden, shown - nothing, align)
     factor = (
         1.0 if scale == "raw" else float(rows.square().mean().sqrt() / delta.square().mean().sqrt().clamp_min(1e-6))
     )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from blendbench.blending.align import Align, align_to
-from blendbench.blending.normalise import match, mix
+from blendbench.blending.normalise import Sink, match_dimensions, mix
 from blendbench.blending.parameters import Range
 from blendbench.blending.registry import strategy
 from blendbench.blending.tokens import Tokens
@@ -50,11 +50,17 @@ def norm_lerp(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Align 
     "per_dim_lerp", version=1, source=SEED + ", normalisation per_dim",
     equation="(1 - alpha) T + alpha align((V - mean_V) / std_V * std_T + mean_T), per dimension",
 )  # fmt: skip
-def per_dim_lerp(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Align = "area") -> Tensor:
-    """Mixture after the vision tokens got the text's mean and standard deviation in every dimension."""
+def per_dim_lerp(
+    text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Align = "area", sink: Sink = "keep"
+) -> Tensor:
+    """Mixture after the vision tokens got the text's mean and standard deviation in every dimension.
+
+    With `sink=keep` the spread of the text's attention sink is written into ordinary picture tokens, as the seed did;
+    `sink=drop` takes the statistics without position 0.
+    """
     if alpha == 0:
         return text.hidden
-    return mix(*align_to(text.hidden, match(vision.hidden, text.hidden, 0), align), alpha)
+    return mix(*align_to(text.hidden, match_dimensions(vision, text, sink), align), alpha)
 
 
 @strategy(

@@ -1,20 +1,47 @@
 """Statistics of token sequences and their transfer."""
 
+from typing import Literal
+
+import torch
 from torch import Tensor
 
+from blendbench.blending.tokens import Tokens
+
+Sink = Literal["keep", "drop"]
 EPSILON = 1e-6
 
 
 def mean_std(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Mean and population standard deviation along `axis`, kept as a dimension; the latter at least 1e-6."""
-    return x.mean(axis, keepdim=True), x.std(axis, correction=0, keepdim=True).clamp_min(EPSILON)
+    """Mean and population standard deviation along `axis`, kept as a dimension; the latter at least 1e-6.
+
+    Computed and returned in float64: at the 13504 that attention sinks reach, rounding of the mean in float32 would
+    pass for a spread in a dimension that has none.
+    """
+    wide = x.double()
+    return wide.mean(axis, keepdim=True), wide.std(axis, correction=0, keepdim=True).clamp_min(EPSILON)
 
 
 def match(x: Tensor, reference: Tensor, axis: int) -> Tensor:
-    """`x` with the mean and standard deviation of `reference` along `axis` (0: per dimension, 1: per token)."""
+    """`x` with the mean and standard deviation of `reference` along `axis` (0: per dimension, 1: per token).
+
+    (x - mean_x) / std_x std_r + mean_r, in the dtype of `x`; what has no spread in `x` becomes mean_r.
+    """
     mean, std = mean_std(x, axis)
     wanted_mean, wanted_std = mean_std(reference, axis)
-    return (x - mean) / std * wanted_std + wanted_mean
+    return ((x - mean) / std * wanted_std + wanted_mean).to(x.dtype)
+
+
+def match_dimensions(x: Tokens, reference: Tokens, sink: Sink) -> Tensor:
+    """The rows of `x` with the per-dimension statistics of `reference`.
+
+    `sink=keep`: over all rows. `sink=drop`: position 0 of a chat template is left out of the statistics of either
+    side, and stays as it is in the result; see `Tokens.without_sink`.
+    """
+    if sink == "keep":
+        return match(x.hidden, reference.hidden, 0)
+    rows = x.without_sink
+    matched = match(x.hidden[rows], reference.hidden[reference.without_sink], 0)
+    return torch.cat((x.hidden[: rows.start], matched))
 
 
 def mix(text: Tensor, other: Tensor, alpha: float) -> Tensor:

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from blendbench.errors import UsageError
@@ -33,24 +33,32 @@ class Parameter:
         """Convert a value (text from a command line too) to the parameter's type. Errors: UsageError in one line."""
         where = f"{strategy}: {self.name}"
         if self.choices:
-            if value not in self.choices:
-                raise UsageError(f"{where} = {value!r} is not one of {', '.join(map(str, self.choices))}")
-            return value  # type: ignore[no-any-return]
-        if self.type is bool or isinstance(value, bool):
-            known = {"true": True, "false": False, True: True, False: False}
-            if self.type is not bool or value not in known:
-                raise UsageError(f"{where} = {value!r} is not a {self.type.__name__}")
-            return known[value]
+            return self._choice(where, value)
+        if self.type is bool:
+            known = {"true": True, "false": False}
+            if str(value).lower() not in known:
+                raise UsageError(f"{where} = {value!r} is neither true nor false")
+            return known[str(value).lower()]
+        return self._number(where, value)
+
+    def _choice(self, where: str, value: Any) -> Value:
+        for choice in self.choices:
+            if str(choice) == str(value):
+                return choice
+        raise UsageError(f"{where} = {value!r} is not one of {', '.join(map(str, self.choices))}")
+
+    def _number(self, where: str, value: Any) -> Value:
         try:
-            number = float(value)
-            converted: Value = int(number) if self.type is int else number
-        except (TypeError, ValueError):
+            number = float(value) + 0.0  # -0.0 is 0.0: one configuration, one identity
+        except (TypeError, ValueError, OverflowError):
             raise UsageError(f"{where} = {value!r} is not a number") from None
-        if math.isnan(number) or (self.type is int and converted != number):
-            raise UsageError(f"{where} = {value!r} is not {'an integer' if self.type is int else 'a number'}")
+        if isinstance(value, bool) or not math.isfinite(number):
+            raise UsageError(f"{where} = {value!r} is not a number")
+        if self.type is int and not number.is_integer():
+            raise UsageError(f"{where} = {value!r} is not an integer")
         if self.range and not self.range.low <= number <= self.range.high:
             raise UsageError(f"{where} = {value} is outside {self.range.low:g}..{self.range.high:g}")
-        return converted
+        return int(number) if self.type is int else number
 
 
 def read_parameters(function: Callable[..., object]) -> tuple[tuple[str, ...], dict[str, Parameter]]:
@@ -64,16 +72,23 @@ def read_parameters(function: Callable[..., object]) -> tuple[tuple[str, ...], d
             continue
         if declared.default is inspect.Parameter.empty:
             raise TypeError(f"strategy {function.__name__}: parameter {name} needs a default")
-        parameters[name] = _parameter(name, hints.get(name, type(declared.default)), declared.default)
+        parameters[name] = _parameter(
+            function.__name__, name, hints.get(name, type(declared.default)), declared.default
+        )
     return tuple(inputs), parameters
 
 
-def _parameter(name: str, hint: Any, default: Value) -> Parameter:
+def _parameter(strategy: str, name: str, hint: Any, default: Value) -> Parameter:
     interval = None
     if get_origin(hint) is Annotated:
         hint, *notes = get_args(hint)
         interval = next((note for note in notes if isinstance(note, Range)), None)
-    if get_origin(hint) is Literal:
-        choices = get_args(hint)
-        return Parameter(name, type(choices[0]), default, None, choices)
-    return Parameter(name, hint, default, interval)
+    choices: tuple[Value, ...] = get_args(hint) if get_origin(hint) is Literal else ()
+    kind = type(choices[0]) if choices else hint
+    if not choices and kind not in (int, float, bool):
+        raise TypeError(f"strategy {strategy}: parameter {name} must be int, float, bool or a Literal, not {hint}")
+    parameter = Parameter(name, kind, default, interval, choices)
+    try:
+        return replace(parameter, default=parameter.check(strategy, default))
+    except UsageError as error:
+        raise TypeError(f"default of {error}") from None

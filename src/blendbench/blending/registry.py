@@ -1,10 +1,12 @@
 """The strategy registry: decorator, configurations with bound parameters, plug-ins."""
 
+import contextlib
 import functools
-import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
+import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor
 
+from blendbench.blending.identity import code_sha256
 from blendbench.blending.parameters import Parameter, Value, read_parameters
 from blendbench.blending.tokens import TokenMode, Tokens
 from blendbench.errors import UsageError
@@ -40,7 +43,10 @@ class Sources:
 
 @dataclass(frozen=True)
 class Strategy:
-    """A registered blending function and everything that identifies it."""
+    """A registered blending function and everything that identifies it.
+
+    `parameters` holds its own settings and, with a `vision` input, the select settings `layer`, `tokens`, `reference`.
+    """
 
     name: str
     version: int
@@ -51,7 +57,11 @@ class Strategy:
     inputs: tuple[str, ...]
     parameters: dict[str, Parameter]
     control: bool
-    source_sha256: str
+
+    @functools.cached_property
+    def source_sha256(self) -> str:
+        """Hex sha256 of the version and the code, helpers included (see `identity.code_sha256`)."""
+        return code_sha256(self.function, self.version)
 
     def bind(self, **values: Any) -> "Configuration":
         """Fill in and check parameters. Errors: UsageError (unknown name, wrong type, outside the range)."""
@@ -71,36 +81,40 @@ class Configuration:
 
     @property
     def label(self) -> str:
-        """The name, alpha, and what differs from the defaults."""
+        """The name, alpha (of all but controls), and what differs from the defaults; `parse_configuration` reads it."""
         shown = [
             f"{name}={_text(value)}"
             for name, value in self.params.items()
-            if name == "alpha" or value != self.strategy.parameters[name].default
+            if (name == "alpha" and not self.strategy.control) or value != self.strategy.parameters[name].default
         ]
-        return f"{self.strategy.name}:{','.join(shown)}" if shown and not self.strategy.control else self.strategy.name
+        return f"{self.strategy.name}:{','.join(shown)}" if shown else self.strategy.name
 
     def key(self) -> dict[str, Any]:
         """Everything of the configuration that may change a pixel."""
         s = self.strategy
-        return {"name": s.name, "version": s.version, "source_sha256": s.source_sha256, "params": self.params}
+        return {"name": s.name, "version": s.version, "source_sha256": s.source_sha256, "params": dict(self.params)}
 
     def blend(self, sources: Sources) -> Tensor:
-        """Conditioning (tokens, dim) float32. Errors: BlendError (missing input, wrong shape, not finite)."""
-        given = [getattr(sources, name) for name in self.strategy.inputs]
-        missing = [name for name, value in zip(self.strategy.inputs, given, strict=True) if value is None]
+        """Conditioning (tokens, dim) float32 on the CPU. Errors: BlendError (missing input, wrong shape, not finite).
+
+        The strategy gets copies: the sources are shared by all cells of an item, and a strategy may write in place.
+        """
+        name = self.strategy.name
+        given = [getattr(sources, source) for source in self.strategy.inputs]
+        missing = [source for source, value in zip(self.strategy.inputs, given, strict=True) if value is None]
         if missing:
-            raise BlendError(f"{self.strategy.name} needs {', '.join(missing)}")
-        own = {name: value for name, value in self.params.items() if name not in _SELECT}
-        result = self.strategy.function(*given, **own)
+            raise BlendError(f"{name} needs {', '.join(missing)}")
+        own = {key: value for key, value in self.params.items() if key not in _SELECT}
+        result = self.strategy.function(*(tokens.copy() for tokens in given), **own)
         dim = sources.text.hidden.shape[1]
         if not isinstance(result, Tensor) or result.ndim != 2 or result.shape[1] != dim or len(result) == 0:
             shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-            raise BlendError(f"{self.strategy.name} must return (tokens, {dim}), not {shape}")
-        if not bool(torch.isfinite(result).all()):
-            raise BlendError(
-                f"{self.strategy.name} gave {int((~torch.isfinite(result)).sum())} values that are not finite"
-            )
-        return result.to(torch.float32).contiguous()
+            raise BlendError(f"{name} must return (tokens, {dim}), not {shape}")
+        conditioning = result.detach().to("cpu", torch.float32).contiguous()
+        wrong = int((~torch.isfinite(conditioning)).sum())
+        if wrong:
+            raise BlendError(f"{name} gave {wrong} values that are not finite")
+        return conditioning
 
 
 _SELECT = ("reference", "layer", "tokens")
@@ -114,11 +128,17 @@ def strategy(
 
     A function with a `vision` input also gets the settings `reference`, `layer` and `tokens`, which say where its
     vision tokens come from; their defaults are given here. Errors: TypeError at registration (an unknown input, a
-    parameter without default), ValueError for a name that is taken.
+    parameter without default or with one outside its range), ValueError for a name that is malformed or taken.
     """
 
     def register(function: Blend) -> Blend:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise ValueError(f"strategy {name!r}: a name has lower-case letters, digits and underscores only")
+        inspect.getsource(function)  # without source a strategy has no identity: OSError here, not in a run
         inputs, parameters = read_parameters(function)
+        reserved = sorted(set(parameters) & set(_SELECT))
+        if reserved:
+            raise TypeError(f"strategy {name}: {reserved[0]!r} is a select setting; give its default to @strategy")
         unknown = [name for name in inputs if name not in INPUTS]
         if unknown or "text" not in inputs:
             raise TypeError(f"strategy {name}: inputs must be among {INPUTS} and contain text, not {inputs}")
@@ -130,11 +150,8 @@ def strategy(
             }
         if name in _REGISTRY:
             raise ValueError(f"strategy {name!r} is registered twice; names must be unique")
-        code = f"{version}\n{inspect.getsource(function)}"
-        _REGISTRY[name] = Strategy(
-            name, version, source, equation, inspect.getdoc(function) or "", function, inputs, parameters, control,
-            hashlib.sha256(code.encode()).hexdigest(),
-        )  # fmt: skip
+        doc = inspect.getdoc(function) or ""
+        _REGISTRY[name] = Strategy(name, version, source, equation, doc, function, inputs, parameters, control)
         return function
 
     return register
@@ -159,7 +176,22 @@ def all_strategies() -> dict[str, Strategy]:
 @functools.cache
 def _load_installed() -> None:
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        entry.load()
+        package = entry.dist.name if entry.dist else entry.module
+        with _registering(f"installed package {package}, entry point {entry.name}"):
+            entry.load()
+
+
+@contextlib.contextmanager
+def _registering(what: str) -> Iterator[None]:
+    """Run third-party code that registers; if it fails, nothing of it stays. Errors: UsageError in one line."""
+    before = dict(_REGISTRY)
+    try:
+        yield
+    except Exception as error:
+        _REGISTRY.clear()
+        _REGISTRY.update(before)
+        message = " ".join(str(error).split())
+        raise UsageError(f"{what}: {type(error).__name__}: {message}") from error
 
 
 def load_plugin(path: Path) -> list[str]:
@@ -171,10 +203,9 @@ def load_plugin(path: Path) -> list[str]:
     if spec is None or spec.loader is None:
         raise UsageError(f"--plugin {path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
-    try:
+    sys.modules[spec.name] = module  # dataclasses and pickle look their module up there
+    with _registering(f"--plugin {path}"):
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"--plugin {path}: {type(error).__name__}: {error}") from error
     added = sorted(set(_REGISTRY) - before)
     if not added:
         raise UsageError(
@@ -198,4 +229,6 @@ def _assignments(text: str, rest: str) -> Iterator[tuple[str, str]]:
 
 
 def _text(value: Value) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

@@ -30,6 +30,20 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.hidden)
 
+    def copy(self) -> "Tokens":
+        """The same tokens in memory of their own."""
+        return Tokens(self.hidden.clone(), self.kinds.clone(), self.grid)
+
+    @property
+    def without_sink(self) -> slice:
+        """The rows that are not position 0 of a chat template: that token carries the attention sink.
+
+        In Qwen3-4B two dimensions of it hold 97.7 % of all second moments at layer -2, so statistics are another thing
+        with it and without. All rows, if the first is no template row or there is no other.
+        """
+        sink = len(self) > 1 and int(self.kinds[0]) == int(Kind.TEMPLATE)
+        return slice(1 if sink else 0, None)
+
 
 _KINDS: dict[TokenMode, tuple[Kind, ...]] = {
     "full": tuple(Kind),
