@@ -7,8 +7,8 @@ depend on what else is drawn with it.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,10 +17,11 @@ from torch import Tensor
 from blendbench.engine.encode import Embeddings
 from blendbench.engine.pictures import save_picture
 from blendbench.engine.plan import Cell
+from blendbench.engine.progress import Clock
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import ConditioningRecord
 
-BUCKET = 32
+BUCKET = 32  # the transformer pads captions to multiples of this
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """A blended conditioning and its identity."""
+    """A blended conditioning (tokens, dim) and its identity."""
 
     rows: Tensor
     sha256: str
@@ -46,6 +47,92 @@ class Conditioning:
         values = self.rows.double()
         mean, std, rms = values.mean(), values.std(correction=0), values.square().mean().sqrt()
         return ConditioningRecord(self.sha256, len(values), values.shape[1], float(mean), float(std), float(rms))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to draw, and the cells that share it."""
+
+    conditioning: Conditioning
+    noise_seed: int
+    cells: list[Cell]
+
+    def outcome(self, picture: str | None, error: str | None = None) -> list[Drawn]:
+        """The same outcome for every cell."""
+        sha256, tokens = self.conditioning.sha256, len(self.conditioning.rows)
+        return [Drawn(cell, sha256, picture, tokens, error) for cell in self.cells]
+
+
+Emit = Callable[[list[Drawn], list[ConditioningRecord]], None]
+
+
+@dataclass
+class Drawer:
+    """Draws cells into `results`.
+
+    `known` maps (conditioning, noise seed) to pictures that exist, and grows; `emit` gets the cells of a batch as soon
+    as their pictures are stored.
+    """
+
+    embeddings: Embeddings
+    models: ModelSet
+    results: Path
+    known: dict[tuple[str, int], str]
+    emit: Emit
+    clock: Clock
+    _open: dict[tuple[str, int], Job] = field(default_factory=dict)
+
+    def draw(self, cells: Iterable[Cell]) -> None:
+        """Draw all cells; one that cannot be blended or drawn is emitted with its error, and the others go on."""
+        waiting: defaultdict[int, list[Job]] = defaultdict(list)
+        size = self.models.file.sampler.batch_size
+        for cell in cells:
+            conditioning = self._blend(cell)
+            if conditioning is None:
+                continue
+            key = (conditioning.sha256, cell.noise_seed)
+            if key in self.known:
+                job = Job(conditioning, cell.noise_seed, [cell])
+                self.emit(job.outcome(self.known[key]), [conditioning.record()])
+            elif key in self._open:
+                self._open[key].cells.append(cell)
+            else:
+                self._open[key] = Job(conditioning, cell.noise_seed, [cell])
+                bucket = waiting[-(-len(conditioning.rows) // BUCKET)]
+                bucket.append(self._open[key])
+                if len(bucket) == size:
+                    self._draw_batch(bucket)
+                    bucket.clear()
+        for bucket in waiting.values():
+            if bucket:
+                self._draw_batch(bucket)
+
+    def _blend(self, cell: Cell) -> Conditioning | None:
+        try:
+            with self.clock.time("blend"):
+                return blend(cell, self.embeddings, self.models.longest)
+        except Exception as error:
+            # A strategy is third-party code: whatever it raises fails its own cell, and the run goes on.
+            self.emit([Drawn(cell, error=f"{type(error).__name__}: {error}")], [])
+            return None
+
+    def _draw_batch(self, jobs: list[Job]) -> None:
+        filled = [*jobs, *[jobs[-1]] * (self.models.file.sampler.batch_size - len(jobs))]
+        denoiser = self.models.denoiser
+        with self.clock.time("denoise", len(jobs)):
+            latents = torch.stack([denoiser.initial_latents(job.noise_seed) for job in filled])
+            pictures, finite = denoiser.generate([job.conditioning.rows for job in filled], latents)
+        drawn: list[Drawn] = []
+        for job, pixels, good in zip(jobs, pictures, finite, strict=False):
+            key = (job.conditioning.sha256, job.noise_seed)
+            del self._open[key]
+            if good:
+                with self.clock.time("save"):
+                    self.known[key] = save_picture(self.results, pixels)
+                drawn += job.outcome(self.known[key])
+            else:
+                drawn += job.outcome(None, "the model drew values that are not finite")
+        self.emit(drawn, [job.conditioning.record() for job in jobs])
 
 
 def blend(cell: Cell, embeddings: Embeddings, longest: int) -> Conditioning:
@@ -58,57 +145,3 @@ def blend(cell: Cell, embeddings: Embeddings, longest: int) -> Conditioning:
     digest = hashlib.sha256(f"{tuple(rows.shape)}".encode())
     digest.update(rows.numpy().tobytes())
     return Conditioning(rows, digest.hexdigest())
-
-
-Emit = Callable[[list[Drawn], list[ConditioningRecord]], None]
-
-
-def draw(
-    cells: list[Cell], embeddings: Embeddings, models: ModelSet, results: Path, batch_size: int,
-    known: dict[tuple[str, int], str], emit: Emit,
-) -> None:  # fmt: skip
-    """Draw all cells; `known` maps (conditioning, noise seed) to pictures that exist. `emit` gets finished cells."""
-    waiting: dict[int, list[tuple[Conditioning, list[Cell]]]] = defaultdict(list)
-    queued: dict[tuple[str, int], list[Cell]] = {}
-    for cell in cells:
-        try:
-            conditioning = blend(cell, embeddings, models.denoiser.longest)
-        except Exception as error:
-            # A strategy is third-party code: whatever it raises fails its own cell, and the run goes on.
-            emit([Drawn(cell, error=f"{type(error).__name__}: {error}")], [])
-            continue
-        key = (conditioning.sha256, cell.noise_seed)
-        if key in known:
-            emit([Drawn(cell, conditioning.sha256, known[key], len(conditioning.rows))], [conditioning.record()])
-        elif key in queued:
-            queued[key].append(cell)
-        else:
-            queued[key] = [cell]
-            length = -(-len(conditioning.rows) // BUCKET)
-            waiting[length].append((conditioning, queued[key]))
-            if len(waiting[length]) == batch_size:
-                _draw_batch(waiting.pop(length), models, results, batch_size, known, queued, emit)
-    for jobs in waiting.values():
-        _draw_batch(jobs, models, results, batch_size, known, queued, emit)
-
-
-def _draw_batch(
-    jobs: list[tuple[Conditioning, list[Cell]]], models: ModelSet, results: Path, batch_size: int,
-    known: dict[tuple[str, int], str], queued: dict[tuple[str, int], list[Cell]], emit: Emit,
-) -> None:  # fmt: skip
-    filled = [*jobs, *[jobs[-1]] * (batch_size - len(jobs))]
-    latents = torch.stack([models.denoiser.initial_latents(cells[0].noise_seed) for _, cells in filled])
-    pictures, finite = models.denoiser.generate([conditioning.rows for conditioning, _ in filled], latents)
-    drawn: list[Drawn] = []
-    for (conditioning, cells), pixels, good in zip(jobs, pictures, finite, strict=False):
-        key = (conditioning.sha256, cells[0].noise_seed)
-        del queued[key]
-        if good:
-            known[key] = save_picture(results, pixels)
-        picture, error = known.get(key), None if good else "the model drew values that are not finite"
-        drawn += [Drawn(c, conditioning.sha256, picture, len(conditioning.rows), error) for c in _unique(cells)]
-    emit(drawn, [conditioning.record() for conditioning, _ in jobs])
-
-
-def _unique(cells: list[Cell]) -> Iterator[Cell]:
-    yield from {cell.cell_id: cell for cell in cells}.values()

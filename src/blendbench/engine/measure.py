@@ -1,15 +1,16 @@
-"""Measuring: the metrics of every finished cell that lacks them, equal pictures once."""
+"""Measuring: the metrics of every finished cell that lacks them, in batches."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from blendbench.engine.pictures import load_pixels, picture_path
 from blendbench.engine.plan import Cell, Plan
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import ScoreRecord
-from blendbench.scoring import Batch, Score, all_metrics, measure
+from blendbench.scoring import Batch, Metric, Score, all_metrics, measure
 
 BATCH = 32
 _SCORERS = ("clip", "siglip", "probe")
@@ -30,16 +31,16 @@ def measure_cells(
             chunk = group[start : start + BATCH]
             names = list(dict.fromkeys(name for cell in chunk for name in missing[cell.cell_id]))
             scores = measure(_batch(chunk, pictures, plan, models, results, has_baseline), names)
-            emit(_records(chunk, names, scores, missing, models))
+            emit(_records(chunk, scores, missing, models))
 
 
 def _batch(
     cells: Sequence[Cell], pictures: dict[str, str], plan: Plan, models: ModelSet, results: Path, has_baseline: bool
 ) -> Batch:
-    def load(path: Path) -> torch.Tensor:
+    def load(path: Path) -> Tensor:
         return torch.from_numpy(load_pixels(path).copy()).permute(2, 0, 1).to(models.device)
 
-    def generated(cell: Cell) -> torch.Tensor:
+    def generated(cell: Cell) -> Tensor:
         return load(picture_path(results, pictures[cell.cell_id]))
 
     return Batch(
@@ -55,18 +56,22 @@ def _batch(
 
 
 def _records(
-    cells: Sequence[Cell], names: Sequence[str], scores: dict[str, list[Score]], missing: dict[str, list[str]],
-    models: ModelSet,
-) -> list[ScoreRecord]:  # fmt: skip
+    cells: Sequence[Cell], scores: dict[str, list[Score]], missing: dict[str, list[str]], models: ModelSet
+) -> list[ScoreRecord]:
     metrics = all_metrics()
     records = []
-    for name in names:
-        scorer = next((s for s in _SCORERS if name.startswith(s)), None)
-        weights = getattr(getattr(models, scorer), "weights_sha256", None) if scorer else None
-        for cell, score in zip(cells, scores[name], strict=True):
-            if name in missing[cell.cell_id]:
-                version = metrics[name].version
-                records.append(
-                    ScoreRecord(cell.cell_id, name, version, score.value, score.status, score.error, weights)
-                )
+    for name, found in scores.items():
+        weights = _weights(metrics[name], models)
+        records += [
+            ScoreRecord(cell.cell_id, name, metrics[name].version, score.value, score.status, score.error, weights)
+            for cell, score in zip(cells, found, strict=True)
+            if name in missing[cell.cell_id]
+        ]
     return records
+
+
+def _weights(metric: Metric, models: ModelSet) -> str | None:
+    """Hash of the judging network's weights that a metric reads, if it reads one."""
+    roots = {root for need in metric.needs for root in getattr(getattr(Batch, need, None), "requires", (need,))}
+    scorer = next((getattr(models, name) for name in _SCORERS if name in roots), None)
+    return getattr(scorer, "weights_sha256", None)

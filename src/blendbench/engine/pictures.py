@@ -12,9 +12,14 @@ from blendbench.hashing import sha256_bytes
 FOLDER = "pictures"
 
 
+def picture_name(sha256: str) -> str:
+    """A picture's path relative to its results folder."""
+    return f"{FOLDER}/{sha256[:2]}/{sha256}.png"
+
+
 def picture_path(results: Path, sha256: str) -> Path:
     """Where a picture is kept."""
-    return results / FOLDER / sha256[:2] / f"{sha256}.png"
+    return results / picture_name(sha256)
 
 
 def save_bytes(results: Path, data: bytes) -> str:
@@ -23,13 +28,19 @@ def save_bytes(results: Path, data: bytes) -> str:
     path = picture_path(results, sha256)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
+        partial = path.with_suffix(".partial")
         with partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     return sha256
+
+
+def drop_partial_pictures(results: Path) -> None:
+    """Remove what a killed run left half-written; only for who holds the folder's lock."""
+    for partial in (results / FOLDER).glob("*/*.partial"):
+        partial.unlink()
 
 
 def save_picture(results: Path, pixels: np.ndarray) -> str:

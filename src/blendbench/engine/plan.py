@@ -9,6 +9,7 @@ from blendbench.errors import UsageError
 from blendbench.experiments import Experiment
 from blendbench.hashing import sha256_json
 from blendbench.models.sets import ModelSet
+from blendbench.scoring import all_cards, get_metric
 from blendbench.suites import Item, Suite
 
 CONTROLS = ("blank_reference", "unrelated_reference", "noise_reference", "self_alignment", "canary")
@@ -28,7 +29,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of a run, baseline first for each item and seed."""
+    """All cells of a run, baseline first for each item and seed; `metrics` maps names to versions."""
 
     experiment: Experiment
     suite: Suite
@@ -38,6 +39,15 @@ class Plan:
     cells: tuple[Cell, ...]
     sampler: dict[str, Any]
     sampler_sha256: str
+    metrics: dict[str, int]
+
+    def expected(self) -> dict[str, list[Any]]:
+        """What must be there in the end, for the reports to count against."""
+        return {
+            "items": [item.id for item in self.items],
+            "seeds": list(self.experiment.seeds),
+            "labels": [configuration.label for configuration in self.configurations],
+        }
 
     def baseline_of(self, cell: Cell) -> Cell:
         """The baseline's cell of the same item and seed."""
@@ -74,9 +84,27 @@ def configurations(experiment: Experiment) -> tuple[Configuration, tuple[Configu
     return baseline, tuple(unique.values())
 
 
+def metric_versions(experiment: Experiment) -> dict[str, int]:
+    """An experiment's metrics (all if it names none) with their versions. Errors: UsageError for an unknown one."""
+    return {name: get_metric(name).version for name in experiment.metrics or all_cards()}
+
+
+def _check_layers(chosen: tuple[Configuration, ...], models: ModelSet) -> None:
+    states = models.vision_states
+    for configuration in chosen:
+        layer = int(configuration.params.get("layer", 0))
+        if not -states <= layer < states:
+            raise UsageError(
+                f"{configuration.label}: layer = {layer} is outside {-states}..{states - 1}, what {models.name} has"
+            )
+
+
 def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
     """Expand an experiment on a suite and a model set. Errors: UsageError, before anything is written."""
     baseline, chosen = configurations(experiment)
+    metrics = metric_versions(experiment)
+    models.check()
+    _check_layers(chosen, models)
     items = suite.items[: experiment.items]
     sampler = models.sampler_record
     shared = {
@@ -95,4 +123,4 @@ def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
         for seed in experiment.seeds
         for configuration in chosen
     )
-    return Plan(experiment, suite, baseline, chosen, items, cells, sampler, sha256_json(sampler))
+    return Plan(experiment, suite, baseline, chosen, items, cells, sampler, sha256_json(sampler), metrics)

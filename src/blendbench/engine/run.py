@@ -1,63 +1,30 @@
-"""One run: what is left of the plan is drawn, measured and brought into the database."""
+"""One run: what is left of the plan is encoded, blended, drawn, measured and brought into the database."""
 
-import fcntl
-import platform
-import subprocess
-import sys
+import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from blendbench import __version__
-from blendbench.engine.denoise import Drawn, draw
+from blendbench.engine.denoise import Drawer, Drawn
+from blendbench.engine.describe import adopted_record, cell_record, opening_records
 from blendbench.engine.encode import Embeddings
 from blendbench.engine.measure import measure_cells
-from blendbench.engine.pictures import FOLDER, picture_path, save_bytes
-from blendbench.engine.plan import Cell, Plan
-from blendbench.engine.progress import Reporter
-from blendbench.errors import UsageError
-from blendbench.hashing import sha256_bytes
+from blendbench.engine.plan import Plan
+from blendbench.engine.progress import Clock, Reporter
+from blendbench.engine.resume import Todo, locked, what_is_left
 from blendbench.models.sets import ModelSet
-from blendbench.results.records import (
-    CellRecord,
-    ConditioningRecord,
-    ItemRecord,
-    Record,
-    RunRecord,
-    ScoreRecord,
-    StageTimeRecord,
-    StrategyRecord,
-    SuiteRecord,
-)
-from blendbench.results.shards import ShardWriter, finished_cells, finished_scores
+from blendbench.results.records import ConditioningRecord, ScoreRecord, StageTimeRecord
+from blendbench.results.shards import ShardWriter
 from blendbench.results.store import ingest
-from blendbench.scoring import all_cards, get_metric
-
-BATCH_SIZE = 16
-
-
-@dataclass(frozen=True)
-class Todo:
-    """What is left of a plan."""
-
-    cells: tuple[Cell, ...]
-    adopt: tuple[CellRecord, ...]
-    pictures: dict[str, str]
-    missing_scores: dict[str, list[str]]
-    known: dict[tuple[str, int], str]
-
-    @property
-    def empty(self) -> bool:
-        return not (self.cells or self.adopt or self.missing_scores)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did. `ok`, `failed`, `expected` count the plan's cells as they are afterwards."""
+    """What a run did. `expected` cells are in the plan; of these `ok` and `failed` are so now, `drawn` were finished by
+    this run (`pictures` of them with a picture of their own), `reused` before it; `scored` and `scores_failed` count
+    values; `seconds` is wall time, of which `stages` says where it went. `run_id` is None if nothing was left to do.
+    """
 
     run_id: str | None
     experiment: str
@@ -65,214 +32,106 @@ class Summary:
     ok: int
     failed: int
     drawn: int
+    pictures: int
     reused: int
     scored: int
+    scores_failed: int
     seconds: float
-
-
-def what_is_left(plan: Plan, models: ModelSet, results: Path) -> Todo:
-    """Compare a plan with what the results folder holds; a cell whose picture file is gone is drawn again."""
-    metrics = plan.experiment.metrics or tuple(all_cards())
-    versions = {name: get_metric(name).version for name in metrics}
-    done = {
-        cell_id: record
-        for cell_id, record in finished_cells(results).items()
-        if record.picture_sha256 and picture_path(results, record.picture_sha256).is_file()
-    }
-    mine = finished_cells(results, plan.experiment.name)
-    scores = finished_scores(results)
-    missing = {
-        cell.cell_id: lacking
-        for cell in plan.cells
-        if (lacking := [n for n in metrics if (cell.cell_id, n, versions[n]) not in scores])
-    }
-    known = {
-        (str(record.conditioning_sha256), record.noise_seed): str(record.picture_sha256)
-        for record in done.values()
-        if (record.sampler_sha256, record.model_set_sha256, record.dtype)
-        == (plan.sampler_sha256, models.sha256, models.dtype)
-    }
-    return Todo(
-        cells=tuple(cell for cell in plan.cells if cell.cell_id not in done),
-        adopt=tuple(done[c.cell_id] for c in plan.cells if c.cell_id in done and c.cell_id not in mine),
-        pictures={c.cell_id: str(done[c.cell_id].picture_sha256) for c in plan.cells if c.cell_id in done},
-        missing_scores=missing,
-        known=known,
-    )
+    stages: dict[str, float]
 
 
 def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter) -> Summary:
     """Do what is left of `plan` in `results`. Errors: UsageError if another run holds the folder."""
-    began = datetime.now(UTC)
-    todo = what_is_left(plan, models, results)
-    if todo.empty:
+    began = time.perf_counter()
+    with locked(results):
+        todo = what_is_left(plan, models, results)
+        work = _Work(plan, models, results, todo, reporter, pictures=dict(todo.pictures))
+        if not todo.empty:
+            work.do()
         ingest(results)
-        return Summary(None, plan.experiment.name, len(plan.cells), len(plan.cells), 0, 0, len(plan.cells), 0, 0.0)
-    run_id = f"{began:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-    with _locked(results), ShardWriter(results, run_id) as shard, reporter:
-        shard.append(_opening(plan, models, run_id, began, results))
-        shard.append([_adopted(record, run_id, plan.experiment.name) for record in todo.adopt])
-        pictures, failed = _draw(plan, models, results, todo, run_id, shard, reporter)
-        scored = _score(plan, models, results, todo, pictures, run_id, shard, reporter)
-    ingest(results)
-    seconds = (datetime.now(UTC) - began).total_seconds()
-    expected, drawn = len(plan.cells), len(todo.cells) - failed
     return Summary(
-        run_id,
-        plan.experiment.name,
-        expected,
-        expected - failed,
-        failed,
-        drawn,
-        expected - len(todo.cells),
-        scored,
-        seconds,
+        run_id=None if todo.empty else work.run_id,
+        experiment=plan.experiment.name,
+        expected=len(plan.cells),
+        ok=len(plan.cells) - work.failed,
+        failed=work.failed,
+        drawn=len(todo.cells) - work.failed,
+        pictures=work.clock.counts["save"],
+        reused=len(plan.cells) - len(todo.cells),
+        scored=work.clock.counts["measure"],
+        scores_failed=work.scores_failed,
+        seconds=round(time.perf_counter() - began, 3),
+        stages={stage: round(seconds, 3) for stage, seconds in work.clock.seconds.items()},
     )
 
 
-def _draw(
-    plan: Plan, models: ModelSet, results: Path, todo: Todo, run_id: str, shard: ShardWriter, reporter: Reporter
-) -> tuple[dict[str, str], int]:
-    pictures, failed = dict(todo.pictures), 0
-    if not todo.cells:
-        return pictures, failed
-    stage = reporter.stage("pictures", len(todo.cells))
-    seen: set[str] = set()
+@dataclass
+class _Work:
+    """The state of one run while it is under way: `pictures` by cell id grows, failures are counted."""
 
-    def emit(drawn: list[Drawn], conditionings: list[ConditioningRecord]) -> None:
-        nonlocal failed
-        fresh = [c for c in conditionings if c.conditioning_sha256 not in seen]
-        seen.update(c.conditioning_sha256 for c in fresh)
-        shard.append([*fresh, *(_cell_record(one, plan, models, run_id) for one in drawn)])
-        pictures.update({one.cell.cell_id: one.picture_sha256 for one in drawn if one.picture_sha256})
-        bad = sum(one.picture_sha256 is None for one in drawn)
-        failed += bad
-        stage.advance(len(drawn), bad)
+    plan: Plan
+    models: ModelSet
+    results: Path
+    todo: Todo
+    reporter: Reporter
+    pictures: dict[str, str]
+    clock: Clock = field(default_factory=Clock)
+    failed: int = 0
+    scores_failed: int = 0
 
-    embeddings = Embeddings(results / "embeddings", models, plan.suite)
-    draw(list(todo.cells), embeddings, models, results, BATCH_SIZE, dict(todo.known), emit)
-    shard.append([StageTimeRecord(run_id, "pictures", stage.seconds, len(todo.cells))])
-    return pictures, failed
+    def __post_init__(self) -> None:
+        self.began = datetime.now(UTC)
+        self.run_id = f"{self.began:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
 
-
-def _score(
-    plan: Plan, models: ModelSet, results: Path, todo: Todo, pictures: dict[str, str], run_id: str,
-    shard: ShardWriter, reporter: Reporter,
-) -> int:  # fmt: skip
-    cells = [cell for cell in plan.cells if cell.cell_id in pictures and cell.cell_id in todo.missing_scores]
-    if not cells:
-        return 0
-    stage = reporter.stage("scores", sum(len(todo.missing_scores[cell.cell_id]) for cell in cells))
-
-    def emit(records: list[ScoreRecord]) -> None:
-        shard.append(records)
-        stage.advance(len(records), sum(record.status == "failed" for record in records))
-
-    measure_cells(cells, pictures, todo.missing_scores, plan, models, results, emit)
-    shard.append([StageTimeRecord(run_id, "scores", stage.seconds, stage.done)])
-    return stage.done
-
-
-def _opening(plan: Plan, models: ModelSet, run_id: str, began: datetime, results: Path) -> list[Record]:
-    metrics = plan.experiment.metrics or tuple(all_cards())
-    cards = [get_metric(name).card for name in metrics]
-    shown = ("name", "title", "version", "kind", "direction", "unit", "margin", "decimals")
-    suite = plan.suite
-    records: list[Record] = [
-        RunRecord(
-            run_id=run_id,
-            experiment=plan.experiment.name,
-            started_at=began.isoformat(),
-            blendbench_version=__version__,
-            git_commit=_git_commit(),
-            model_set=models.name,
-            model_set_sha256=models.sha256,
-            suite=suite.name,
-            suite_sha256=suite.sha256,
-            device=models.device,
-            dtype=models.dtype,
-            sampler=plan.sampler,
-            environment=_environment(),
-            metrics={card.name: card.version for card in cards},
-            metric_cards=[{key: getattr(card, key) for key in shown} for card in cards],
-            plan={
-                "items": [item.id for item in plan.items],
-                "seeds": list(plan.experiment.seeds),
-                "labels": [configuration.label for configuration in plan.configurations],
-            },
-        ),
-        SuiteRecord(suite.name, suite.sha256, suite.version, suite.title),
-    ]
-    for item in plan.items:
-        data = item.reference.read_bytes()
-        sha256 = sha256_bytes(data)
-        picture = None
-        if item.reference.suffix.lower() == ".png":
-            picture = picture_path(Path(FOLDER).parent, save_bytes(results, data)).as_posix()
-        records.append(
-            ItemRecord(
-                suite.sha256,
-                item.id,
-                item.prompt,
-                sha256,
-                item.reference_caption,
-                item.relation,
-                asdict(item.expect) if item.expect else None,
-                asdict(item.reference_expect) if item.reference_expect else None,
-                picture,
+    def do(self) -> None:
+        """Everything that is left; what is finished is on disk batch by batch."""
+        experiment = self.plan.experiment.name
+        with ShardWriter(self.results, self.run_id) as self.shard, self.reporter:
+            self.shard.append(opening_records(self.plan, self.models, self.run_id, self.began, self.results))
+            self.shard.append([adopted_record(record, self.run_id, experiment) for record in self.todo.adopt])
+            if self.todo.cells:
+                self._draw()
+            self._measure()
+            self.shard.append(
+                StageTimeRecord(self.run_id, stage, seconds, self.clock.counts[stage])
+                for stage, seconds in self.clock.seconds.items()
             )
-        )
-    strategies = {c.strategy.name: c.strategy for c in plan.configurations}.values()
-    records += [
-        StrategyRecord(s.name, s.version, s.source_sha256, s.source, s.equation, s.doc, s.control) for s in strategies
-    ]
-    return records
 
+    def _draw(self) -> None:
+        embeddings = Embeddings(self.results / "embeddings", self.models, self.plan.suite)
+        pending = embeddings.pending(self.todo.cells)
+        if pending:
+            stage = self.reporter.stage("encode", len(pending))
+            for encode in pending:
+                with self.clock.time("encode"):
+                    encode()
+                stage.advance(1)
+        stage = self.reporter.stage("pictures", len(self.todo.cells))
+        described: set[str] = set()
 
-def _cell_record(drawn: Drawn, plan: Plan, models: ModelSet, run_id: str) -> CellRecord:
-    cell, configuration = drawn.cell, drawn.cell.configuration
-    return CellRecord(
-        cell_id=cell.cell_id, run_id=run_id, experiment=plan.experiment.name, strategy=configuration.strategy.name,
-        params=dict(configuration.params), label=configuration.label, control=configuration.strategy.control,
-        item=cell.item.id, seed=cell.seed, suite_sha256=plan.suite.sha256, sampler_sha256=plan.sampler_sha256,
-        model_set_sha256=models.sha256, dtype=models.dtype, status="ok" if drawn.picture_sha256 else "failed",
-        error=drawn.error, conditioning_sha256=drawn.conditioning_sha256, picture_sha256=drawn.picture_sha256,
-        noise_seed=cell.noise_seed, tokens=drawn.tokens, source_sha256=configuration.strategy.source_sha256,
-    )  # fmt: skip
+        def emit(drawn: list[Drawn], conditionings: list[ConditioningRecord]) -> None:
+            fresh = {c.conditioning_sha256: c for c in conditionings if c.conditioning_sha256 not in described}
+            described.update(fresh)
+            self.shard.append([*fresh.values(), *(cell_record(d, self.plan, self.models, self.run_id) for d in drawn)])
+            self.pictures.update({d.cell.cell_id: d.picture_sha256 for d in drawn if d.picture_sha256})
+            bad = sum(d.picture_sha256 is None for d in drawn)
+            self.failed += bad
+            stage.advance(len(drawn), bad)
 
+        Drawer(embeddings, self.models, self.results, dict(self.todo.known), emit, self.clock).draw(self.todo.cells)
 
-def _adopted(record: CellRecord, run_id: str, experiment: str) -> CellRecord:
-    return CellRecord(**{**asdict(record), "run_id": run_id, "experiment": experiment})
+    def _measure(self) -> None:
+        missing = self.todo.missing_scores
+        cells = [cell for cell in self.plan.cells if cell.cell_id in self.pictures and cell.cell_id in missing]
+        if not cells:
+            return
+        stage = self.reporter.stage("scores", sum(len(missing[cell.cell_id]) for cell in cells))
 
+        def emit(records: list[ScoreRecord]) -> None:
+            bad = sum(record.status == "failed" for record in records)
+            self.shard.append(records)
+            self.scores_failed += bad
+            stage.advance(len(records), bad)
 
-def _environment() -> dict[str, str]:
-    packages = {}
-    for name in ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "duckdb"):
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = "absent"
-    return {"python": sys.version.split()[0], "platform": platform.platform(), **packages}
-
-
-def _git_commit() -> str | None:
-    try:
-        called = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return None
-    return called.stdout.strip() or None
-
-
-@contextmanager
-def _locked(results: Path) -> Iterator[None]:
-    results.mkdir(parents=True, exist_ok=True)
-    with (results / "run.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"{results}: another run is writing here; wait for it or give --results another folder"
-            ) from None
-        yield
+        with self.clock.time("measure", stage.total):
+            measure_cells(cells, self.pictures, missing, self.plan, self.models, self.results, emit)

@@ -4,19 +4,44 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
+from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift, get_default_z_image_sigmas
 from torch import Tensor
 
-BUCKET = 32  # the transformer pads captions to multiples of this
+from blendbench.models.loading import quiet_loading
 
 
 def load_pipeline(source: str, dtype: torch.dtype, device: str, shift: float | None) -> ZImagePipeline:
     """The pipeline from a local folder or a hub id; `shift` replaces the scheduler's."""
-    pipeline = ZImagePipeline.from_pretrained(source, torch_dtype=dtype).to(device)
+    with quiet_loading():
+        pipeline = ZImagePipeline.from_pretrained(source, dtype=dtype).to(device)
     if shift is not None:
-        pipeline.scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipeline.scheduler.config, shift=shift)
+        pipeline.scheduler = load_scheduler(source, shift)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def load_config(source: str, part: str) -> dict[str, Any]:
+    """The configuration of the pipeline's `vae` or `transformer`, without its weights."""
+    kind = {"vae": AutoencoderKL, "transformer": ZImageTransformer2DModel}[part]
+    return dict(kind.load_config(source, subfolder=part))
+
+
+def load_scheduler(source: str, shift: float | None) -> FlowMatchEulerDiscreteScheduler:
+    """The pipeline's scheduler alone; `shift` replaces its own."""
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(source, subfolder="scheduler")
+    return scheduler if shift is None else FlowMatchEulerDiscreteScheduler.from_config(scheduler.config, shift=shift)
+
+
+def resolved_sigmas(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, patches: int) -> tuple[list[float], int]:
+    """The noise levels, final 0 included, that the pipeline asks this scheduler for, and the number of its steps.
+
+    `patches` is the number of picture tokens; it matters to schedulers that shift by resolution.
+    """
+    names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
+    known = [scheduler.config.get(name, default) for name, default in zip(names, (256, 4096, 0.5, 1.15), strict=True)]
+    scheduler.set_timesteps(sigmas=get_default_z_image_sigmas(steps), mu=calculate_shift(patches, *known))
+    return [round(float(sigma), 6) for sigma in scheduler.sigmas], len(scheduler.timesteps)
 
 
 class Denoiser:
@@ -24,17 +49,7 @@ class Denoiser:
 
     def __init__(self, pipeline: Any, sampler: Any) -> None:
         self.pipeline, self.sampler = pipeline, sampler
-        patch = pipeline.transformer.config.all_patch_size[0]
         self.stride = pipeline.vae_scale_factor
-        self.lattice: int = self.stride * patch
-        if sampler.height % self.lattice or sampler.width % self.lattice:
-            raise ValueError(f"height and width must be multiples of {self.lattice}")
-
-    @property
-    def longest(self) -> int:
-        """The most caption tokens, padded, whose positions and the picture's after them fit the rotary table."""
-        length: int = self.pipeline.transformer.config.axes_lens[0]
-        return (length - 2) // BUCKET * BUCKET
 
     def initial_latents(self, noise_seed: int) -> Tensor:
         """(channels, height, width) float32 from a CPU generator: the same on every device and in every batch."""

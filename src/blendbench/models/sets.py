@@ -5,6 +5,8 @@ Components load on first use, so that a run with nothing left to do loads nothin
 
 import functools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +28,17 @@ _SHIPPED = {
     "miniature": Path(__file__).parent / "miniature" / "weights",
     "z-image-turbo": Path(__file__).parent / "z_image_turbo",
 }
+# What each local component must hold at the least; the libraries' own messages about a missing file are long.
+_REQUIRED = {
+    "pipeline": (
+        "model_index.json", "scheduler/scheduler_config.json", "text_encoder/config.json", "tokenizer",
+        "transformer/config.json", "vae/config.json",
+    ),
+    "vision_language": ("config.json", "chat_template.jinja"),
+    "clip": ("open_clip_config.json",),
+    "siglip": ("open_clip_config.json",),
+    "probe": ("config.json",),
+}  # fmt: skip
 _HASHED = (".safetensors", ".json", ".txt", ".jinja", ".toml", ".bin", ".model")
 
 
@@ -34,13 +47,14 @@ class _Strict(BaseModel):
 
 
 class Sampler(_Strict):
-    """How pictures are drawn; `steps` is the pipeline's own count."""
+    """How pictures are drawn: size in pixels, the pipeline's own count of steps, pictures a batch."""
 
     height: int = Field(ge=16)
     width: int = Field(ge=16)
     steps: int = Field(ge=1)
     guidance: float = Field(default=0.0, ge=0)
     shift: float | None = Field(default=None, gt=0)
+    batch_size: int = Field(default=16, ge=1)
 
 
 class _Text(_Strict):
@@ -139,38 +153,99 @@ class ModelSet:
             raise UsageError(f"{self.folder / 'model_set.toml'}: {name}: folder {value!r} is missing")
         return str(value)
 
-    @property
+    def check(self) -> None:
+        """Refuse what could not work, before anything is loaded or written.
+
+        Errors: UsageError (a component's folder or file is missing, a size that the patches do not divide).
+        """
+        for name, files in _REQUIRED.items():
+            folder = Path(self.component(name) or "")
+            missing = [file for file in files if self.is_local(name) and not (folder / file).exists()]
+            if missing:
+                raise UsageError(f"{self.folder / 'model_set.toml'}: {name}: {folder} has no {missing[0]}")
+        for side in ("height", "width"):
+            pixels = getattr(self.file.sampler, side)
+            if self.is_local("pipeline") and pixels % self.lattice:
+                raise UsageError(f"sampler: {side} = {pixels} is not a multiple of {self.lattice}, the patch in pixels")
+
+    def is_local(self, name: str) -> bool:
+        """Whether a component is a folder here, and not a hub id."""
+        return Path(self.component(name) or "\0").is_dir()
+
+    @functools.cached_property
     def lattice(self) -> int:
         """Period in pixels of the transformer's patches: VAE stride times patch size, from the configurations."""
-        pipeline = Path(str(self.component("pipeline")))
-        if not pipeline.is_dir():
-            return self.denoiser.lattice
-        vae = json.loads((pipeline / "vae" / "config.json").read_text())
-        transformer = json.loads((pipeline / "transformer" / "config.json").read_text())
-        stride: int = 2 ** (len(vae["block_out_channels"]) - 1)
-        return stride * int(transformer["all_patch_size"][0])
+        stride: int = 2 ** (len(self._config("vae")["block_out_channels"]) - 1)
+        return stride * int(self._config("transformer")["all_patch_size"][0])
+
+    @functools.cached_property
+    def longest(self) -> int:
+        """The most caption tokens, padded to 32, whose positions and the picture's after them fit the rotary table."""
+        length: int = self._config("transformer")["axes_lens"][0]
+        return (length - 2) // 32 * 32
+
+    @functools.cached_property
+    def vision_states(self) -> int:
+        """Number of hidden states of the vision-language model: its layers and the embedding."""
+        source = str(self.component("vision_language"))
+        with self._loading("vision_language"):
+            if self.is_local("vision_language"):
+                config = json.loads((Path(source) / "config.json").read_text())
+                return int(config["text_config"]["num_hidden_layers"]) + 1
+            from blendbench.models.vision import count_layers
+
+            return count_layers(source) + 1
+
+    def _config(self, part: str) -> dict[str, Any]:
+        source = str(self.component("pipeline"))
+        with self._loading("pipeline"):
+            if self.is_local("pipeline"):
+                config: dict[str, Any] = json.loads((Path(source) / part / "config.json").read_text())
+                return config
+            from blendbench.models.denoiser import load_config
+
+            return load_config(source, part)
 
     @functools.cached_property
     def sampler_record(self) -> dict[str, Any]:
-        """What is stored of the sampler: size, guidance and the resolved noise levels (steps are a request only)."""
-        from diffusers import FlowMatchEulerDiscreteScheduler
-        from diffusers.pipelines.z_image.pipeline_z_image import get_default_z_image_sigmas
+        """What is stored of the sampler: size, guidance, the resolved noise levels and the transformer's calls.
 
+        Steps are a request only: schedulers resolve them differently.
+        """
+        with self._loading("pipeline"):
+            from blendbench.models.denoiser import load_scheduler, resolved_sigmas
+
+            scheduler = load_scheduler(str(self.component("pipeline")), self.file.sampler.shift)
         sampler = self.file.sampler
-        scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(
-            str(self.component("pipeline")), subfolder="scheduler"
-        )
-        if sampler.shift is not None:
-            scheduler = FlowMatchEulerDiscreteScheduler.from_config(scheduler.config, shift=sampler.shift)
-        scheduler.set_timesteps(sigmas=get_default_z_image_sigmas(sampler.steps), mu=1.0)
-        sigmas = [round(float(sigma), 6) for sigma in scheduler.sigmas]
-        return {"height": sampler.height, "width": sampler.width, "guidance": sampler.guidance, "sigmas": sigmas}
+        patches = (sampler.height // self.lattice) * (sampler.width // self.lattice)
+        sigmas, calls = resolved_sigmas(scheduler, sampler.steps, patches)
+        calls *= 2 if sampler.guidance > 0 else 1
+        return {
+            "height": sampler.height, "width": sampler.width, "guidance": sampler.guidance, "sigmas": sigmas,
+            "transformer_calls": calls,
+        }  # fmt: skip
+
+    @contextmanager
+    def _loading(self, name: str) -> Iterator[None]:
+        """Turn whatever a library raises while it loads a component into one line."""
+        try:
+            yield
+        except UsageError:
+            raise
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UsageError(
+                f"{self.folder / 'model_set.toml'}: {name} = {getattr(self.file, name)!r} cannot be loaded: {reason}"
+            ) from error
 
     @functools.cached_property
     def _pipeline(self) -> Any:
-        from blendbench.models.denoiser import load_pipeline
+        with self._loading("pipeline"):
+            from blendbench.models.denoiser import load_pipeline
 
-        return load_pipeline(str(self.component("pipeline")), self.torch_dtype, self.device, self.file.sampler.shift)
+            return load_pipeline(
+                str(self.component("pipeline")), self.torch_dtype, self.device, self.file.sampler.shift
+            )
 
     @functools.cached_property
     def denoiser(self) -> "Denoiser":
@@ -186,9 +261,10 @@ class ModelSet:
 
     @functools.cached_property
     def vision(self) -> "VisionEncoder":
-        from blendbench.models.vision import VisionEncoder
+        with self._loading("vision_language"):
+            from blendbench.models.vision import load_vision_encoder
 
-        return VisionEncoder(str(self.component("vision_language")), self.torch_dtype, self.device)
+            return load_vision_encoder(str(self.component("vision_language")), self.torch_dtype, self.device)
 
     @functools.cached_property
     def clip(self) -> Any:
@@ -199,16 +275,20 @@ class ModelSet:
         return self._encoder("siglip")
 
     def _encoder(self, name: str) -> Any:
-        from blendbench.models.scorers import load_encoder
-
         place = self.component(name)
-        return None if place is None else load_encoder(place, self.device)
+        if place is None:
+            return None
+        with self._loading(name):
+            from blendbench.models.scorers import load_encoder
+
+            return load_encoder(place, self.device)
 
     @functools.cached_property
     def probe(self) -> Any:
         place = self.component("probe")
         if place is None:
             return None
-        from blendbench.models.miniature.probe import load_probe
+        with self._loading("probe"):
+            from blendbench.models.miniature.probe import load_probe
 
-        return load_probe(Path(place), self.device)
+            return load_probe(Path(place), self.device)

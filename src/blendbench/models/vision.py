@@ -5,47 +5,63 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
+from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from blendbench.models.tokens import IMAGE, MARKER, TEMPLATE, Encoded, template_length, text_kinds
+from blendbench.models.loading import quiet_loading
+from blendbench.models.tokens import IMAGE, MARKER, TEMPLATE, TEXT, Encoded, template_length
+
+
+def load_vision_encoder(source: str, dtype: torch.dtype, device: str) -> "VisionEncoder":
+    """Qwen3-VL and its processor from a local folder or a hub id. Errors: ValueError if weights are missing."""
+    with quiet_loading():
+        processor = AutoProcessor.from_pretrained(source)
+        model, told = Qwen3VLForConditionalGeneration.from_pretrained(source, dtype=dtype, output_loading_info=True)
+    if told["missing_keys"]:
+        raise ValueError(f"{len(told['missing_keys'])} weights are missing, {sorted(told['missing_keys'])[0]} first")
+    return VisionEncoder(processor, model.to(device).eval())
+
+
+def count_layers(source: str) -> int:
+    """Layers of the language model, from the configuration alone."""
+    layers: int = Qwen3VLConfig.from_pretrained(source).text_config.num_hidden_layers
+    return layers
 
 
 class VisionEncoder:
     """Qwen3-VL through its own processor. The picture comes first and attention is causal, so image tokens do not
     depend on the prompt."""
 
-    def __init__(self, source: str, dtype: torch.dtype, device: str) -> None:
-        from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
+    def __init__(self, processor: Any, model: Any) -> None:
+        self.processor, self.model = processor, model
 
-        self.processor = AutoProcessor.from_pretrained(source)
-        self.model = Qwen3VLForConditionalGeneration.from_pretrained(source, dtype=dtype).to(device).eval()
-        self.device = device
-
-    def _inputs(self, picture: Image.Image, prompt: str) -> Any:
+    def _turn(self, prompt: str) -> str:
         chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}]
-        text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        return self.processor(text=[text], images=[picture], return_tensors="pt")
+        text: str = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        return text
+
+    def _kinds(self, ids: list[int], prompt: str) -> Tensor:
+        config, tokenizer = self.model.config, self.processor.tokenizer
+        _, after = template_length(*(tokenizer(self._turn(text)).input_ids for text in (prompt, "")))
+        end = ids.index(config.vision_end_token_id)
+        kinds = torch.full((len(ids),), TEMPLATE)
+        kinds[end + 1 : len(ids) - after] = TEXT
+        rows = torch.tensor(ids)
+        kinds[(rows == config.vision_start_token_id) | (rows == config.vision_end_token_id)] = MARKER
+        kinds[rows == config.image_token_id] = IMAGE
+        return kinds
 
     @torch.inference_mode()
     def encode(self, picture: Path, prompt: str, layers: tuple[int, ...]) -> dict[int, Encoded]:
-        """Hidden states (tokens, dim) of the whole turn at each of `layers`. Errors: ValueError (no such layer)."""
+        """Hidden states (tokens, dim) of the whole turn at each of `layers`, from one forward pass."""
         with Image.open(picture) as opened:
             image = opened.convert("RGB")
-        inputs = self._inputs(image, prompt)
-        ids = inputs["input_ids"][0].tolist()
-        empty = self._inputs(image, "")["input_ids"][0].tolist()
-        config = self.model.config
-        kinds = text_kinds(len(ids), *template_length(ids, empty))
-        for row, token in enumerate(ids):
-            if token in (config.vision_start_token_id, config.vision_end_token_id):
-                kinds[row] = MARKER
-            elif token == config.image_token_id:
-                kinds[row] = IMAGE
-        kinds[: ids.index(config.vision_start_token_id)] = TEMPLATE
+        inputs = self.processor(text=[self._turn(prompt)], images=[image], return_tensors="pt")
+        kinds = self._kinds(inputs["input_ids"][0].tolist(), prompt)
         merge = self.model.config.vision_config.spatial_merge_size
         _, rows, columns = (int(n) for n in inputs["image_grid_thw"][0])
-        states = self.model(**inputs.to(self.device), output_hidden_states=True, use_cache=False).hidden_states
-        for layer in layers:
-            if not -len(states) <= layer < len(states):
-                raise ValueError(f"layer {layer}: the vision-language model has {len(states)} hidden states")
+        states = self.model(
+            **inputs.to(self.model.device), output_hidden_states=True, use_cache=False, logits_to_keep=1
+        ).hidden_states
         grid = (rows // merge, columns // merge)
         return {layer: Encoded(states[layer][0].float().cpu(), kinds, grid) for layer in layers}
