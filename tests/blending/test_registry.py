@@ -1,14 +1,28 @@
 """Registration: from code, from a file, from an installed package."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 import torch
 from torch import Tensor
 
-from blendbench.blending import BlendError, Kind, Sources, Tokens, get_strategy, load_plugin, strategy
+from blendbench.blending import (
+    BlendError,
+    Kind,
+    Range,
+    Sources,
+    Tokens,
+    all_strategies,
+    get_strategy,
+    load_plugin,
+    parse_configuration,
+    strategy,
+)
 from blendbench.blending.registry import _REGISTRY
 from blendbench.errors import UsageError
 
@@ -28,7 +42,7 @@ def half_and_half(text: Tokens, vision: Tokens, *, alpha: float = 0.5) -> Tensor
 
 @pytest.fixture(autouse=True)
 def registry_as_before() -> object:
-    before = dict(_REGISTRY)
+    before = all_strategies()
     yield
     _REGISTRY.clear()
     _REGISTRY.update(before)
@@ -44,13 +58,24 @@ def test_a_plugin_file_of_ten_lines_registers_a_strategy(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("code", "told"),
-    [("x = 1", "registers no strategy"), ("1/0", "ZeroDivisionError"), ("import nothere", "ModuleNotFoundError")],
+    [
+        ("x = 1", "registers no strategy"),
+        ("1/0", "ZeroDivisionError"),
+        ("import nothere", "ModuleNotFoundError"),
+        ("def f(:", "SyntaxError"),
+        ("raise ValueError('two\\nlines')", "ValueError: two lines"),
+        (PLUGIN.replace("half_and_half", "lerp"), "'lerp' is registered twice"),
+        (PLUGIN + "\n1/0", "ZeroDivisionError"),
+    ],
 )
-def test_a_broken_plugin_is_told_in_one_line(tmp_path: Path, code: str, told: str) -> None:
+def test_a_broken_plugin_is_told_in_one_line_and_leaves_nothing(tmp_path: Path, code: str, told: str) -> None:
     path = tmp_path / "broken.py"
     path.write_text(code)
-    with pytest.raises(UsageError, match=told):
+    before = all_strategies()
+    with pytest.raises(UsageError, match=told) as caught:
         load_plugin(path)
+    assert "\n" not in str(caught.value)
+    assert all_strategies() == before
     with pytest.raises(UsageError, match="no such file"):
         load_plugin(tmp_path / "absent.py")
 
@@ -78,29 +103,156 @@ def test_an_unknown_input_or_a_missing_default_is_refused() -> None:
             return text.hidden
 
 
-def test_a_wrong_return_value_is_a_blend_error() -> None:
-    @strategy("wrong_shape", version=1, source="me")
-    def wrong_shape(text: Tokens) -> Tensor:
-        return text.hidden[0]
-
-    with pytest.raises(BlendError, match=r"must return \(tokens, 3\)"):
-        get_strategy("wrong_shape").bind().blend(Sources(Tokens(torch.ones(2, 3), torch.ones(2))))
+@pytest.mark.parametrize("name", ["Lerp", "my lerp", "a:b", "a,b", "", "3d"])
+def test_a_name_that_a_command_line_cannot_carry_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="lower-case"):
+        strategy(name, version=1, source="me")(lambda text: text.hidden)
 
 
-def test_the_key_of_a_configuration_follows_code_version_and_parameters() -> None:
-    def register(version: int) -> str:
-        _REGISTRY.pop("keyed", None)
+def test_parameters_that_cannot_be_checked_are_refused() -> None:
+    def free_text(text: Tokens, *, note: str = "") -> Tensor:
+        return text.hidden
 
-        @strategy("keyed", version=version, source="me")
-        def keyed(text: Tokens, *, alpha: float = 0.1) -> Tensor:
-            return text.hidden * alpha
+    def outside(text: Tokens, *, alpha: Annotated[float, Range(0, 1)] = 2) -> Tensor:
+        return text.hidden
 
-        return get_strategy("keyed").source_sha256
+    def select_setting(text: Tokens, *, layer: int = 3) -> Tensor:
+        return text.hidden
 
-    assert register(1) != register(2)
-    bound = get_strategy("keyed")
-    assert bound.bind(alpha=0.1).key() == bound.bind().key()
-    assert bound.bind(alpha=0.2).key() != bound.bind().key()
+    for function, told in (
+        (free_text, "must be int, float, bool or a Literal"),
+        (outside, "default of outside: alpha = 2 is outside 0..1"),
+        (select_setting, "'layer' is a select setting"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(told)):
+            strategy(function.__name__, version=1, source="me")(function)
+
+
+def test_every_type_of_parameter_is_read_from_text_and_back() -> None:
+    @strategy("typed", version=1, source="me")
+    def typed(
+        text: Tokens, *, count: int = 1, share: float = 0.5, flip: bool = False, power: Literal[1, 2] = 1
+    ) -> Tensor:
+        return text.hidden
+
+    bound = parse_configuration("typed:count=3,share=0.12345678,flip=true,power=2")
+    assert bound.params == {"count": 3, "share": 0.12345678, "flip": True, "power": 2}
+    assert [type(value) for value in bound.params.values()] == [int, float, bool, int]
+    assert bound.label == "typed:count=3,share=0.12345678,flip=true,power=2"
+    assert parse_configuration(bound.label).key() == bound.key()
+    for wrong in ("count=1e999", "count=inf", "share=-inf", "flip=1", "power=3", "count=true"):
+        with pytest.raises(UsageError, match="typed: "):
+            parse_configuration(f"typed:{wrong}")
+    assert get_strategy("typed").bind(share=-0.0).key() == get_strategy("typed").bind(share=0).key()
+
+
+def blend_of(function: object) -> Tensor:
+    strategy("tried", version=1, source="me")(function)  # type: ignore[type-var]
+    return get_strategy("tried").bind().blend(Sources(Tokens(torch.ones(2, 3), torch.ones(2))))
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (lambda text: text.hidden[0], r"must return \(tokens, 3\), not \(3,\)"),
+        (lambda text: text.hidden[:0], r"not \(0, 3\)"),
+        (lambda text: text.hidden[:, :2], r"not \(2, 2\)"),
+        (lambda text: text, "not Tokens"),
+        (lambda text: text.hidden / 0, "6 values that are not finite"),
+        (lambda text: text.hidden.double() * 1e300, "6 values that are not finite"),  # finite until it is float32
+    ],
+)
+def test_an_unusable_return_value_is_a_blend_error(function: object, told: str) -> None:
+    with pytest.raises(BlendError, match=told):
+        blend_of(function)
+
+
+def test_a_result_with_a_graph_or_of_another_precision_is_taken_as_float32() -> None:
+    result = blend_of(lambda text: text.hidden.double().requires_grad_() * 2)
+    assert result.dtype == torch.float32
+    assert not result.requires_grad
+
+
+def test_a_strategy_that_writes_in_place_changes_nothing_for_the_next() -> None:
+    @strategy("vandal", version=1, source="me")
+    def vandal(text: Tokens, vision: Tokens) -> Tensor:
+        vision.hidden.zero_()
+        return text.hidden.mul_(7)
+
+    given = Sources(Tokens(torch.ones(2, 3), torch.ones(2)), Tokens(torch.ones(4, 3), torch.full((4,), 3)))
+    assert get_strategy("vandal").bind().blend(given).unique().tolist() == [7]
+    assert given.vision is not None
+    assert given.text.hidden.unique().tolist() == given.vision.hidden.unique().tolist() == [1]
+
+
+IDENTITY = """\
+from torch import Tensor
+
+from blendbench.blending import Tokens, strategy
+
+GAIN = {gain}
+
+
+@strategy("keyed", version={version}, source="me")
+def keyed(text: Tokens, *, alpha: float = 0.1) -> Tensor:
+    return helper(text.hidden) * alpha
+
+
+def helper(x: Tensor) -> Tensor:
+    return inner(x)
+
+
+def inner(x: Tensor) -> Tensor:
+    return x {operator} GAIN
+
+
+def unused() -> int:
+    return {unused}
+"""
+
+
+def identity_of(folder: Path, **changes: object) -> str:
+    folder.mkdir()
+    path = folder / "keyed.py"
+    path.write_text(IDENTITY.format(**{"gain": 2, "version": 1, "operator": "*", "unused": 0} | changes))
+    _REGISTRY.pop("keyed", None)
+    load_plugin(path)
+    return get_strategy("keyed").source_sha256
+
+
+def test_the_identity_follows_version_code_helpers_and_constants_but_not_the_place(tmp_path: Path) -> None:
+    plain = identity_of(tmp_path / "a")
+    assert identity_of(tmp_path / "b") == plain
+    assert identity_of(tmp_path / "c", unused=1) == plain
+    changed = [
+        identity_of(tmp_path / "d", version=2),
+        identity_of(tmp_path / "e", operator="+"),
+        identity_of(tmp_path / "f", gain=3),
+    ]
+    assert len({plain, *changed}) == 4
+
+
+def test_the_identity_of_a_shipped_strategy_follows_the_shared_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    from blendbench.blending import linear
+    from blendbench.blending.identity import code_sha256
+
+    before = {name: code_sha256(get_strategy(name).function, 1) for name in ("lerp", "noise_reference", "text_only")}
+
+    def mix(text: Tensor, other: Tensor, alpha: float) -> Tensor:
+        return other
+
+    mix.__module__ = "blendbench.blending.normalise"
+    monkeypatch.setattr(linear, "mix", mix)
+    after = {name: code_sha256(get_strategy(name).function, 1) for name in before}
+    assert {name for name in before if before[name] != after[name]} == {"lerp", "noise_reference"}
+
+
+def test_the_key_of_a_configuration_follows_its_parameters() -> None:
+    lerp = get_strategy("lerp")
+    assert lerp.bind(alpha=0.3).key() == lerp.bind().key()
+    assert lerp.bind(alpha="0.30").key() == lerp.bind().key()
+    assert lerp.bind(alpha=0.2).key() != lerp.bind().key()
+    assert lerp.bind(layer=-6).key() != lerp.bind().key()
 
 
 def test_an_installed_package_is_found_through_its_entry_point(tmp_path: Path) -> None:
@@ -109,12 +261,31 @@ def test_an_installed_package_is_found_through_its_entry_point(tmp_path: Path) -
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: blendbench-example\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[blendbench.strategies]\nexample = blendbench_example\n")
-    code = "from blendbench.blending import get_strategy; print(get_strategy('example_mean').bind().label)"
-    told = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"PYTHONPATH": f"{tmp_path}:{source / 'src'}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert told.stdout.strip() == "example_mean:alpha=0.2", told.stderr
+    assert label_of_example(tmp_path, source / "src") == "example_mean:alpha=0.2"
+    (tmp_path / "blendbench_example.py").write_text("1 / 0")
+    told = label_of_example(tmp_path, tmp_path)
+    assert told == "installed package blendbench-example, entry point example: ZeroDivisionError: division by zero"
+
+
+def label_of_example(*path: Path) -> str:
+    """The label of the package's strategy, or the error, in a process that has `path` to import from."""
+    code = """
+from blendbench.blending import get_strategy
+from blendbench.errors import UsageError
+try:
+    print(get_strategy("example_mean").bind().label)
+except UsageError as error:
+    print(error)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
+    run = [sys.executable, "-c", code]
+    return subprocess.run(run, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_strategy_in_the_guide_works_as_printed(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text()
+    path = tmp_path / "my_idea.py"
+    path.write_text(guide.partition("```python\n")[2].partition("```")[0])
+    assert load_plugin(path) == ["mean_vision"]
+    text, vision = Tokens(torch.ones(2, 3), torch.ones(2)), Tokens(torch.zeros(4, 3), torch.full((4,), 3))
+    assert get_strategy("mean_vision").bind(alpha=0.5).blend(Sources(text, vision)).tolist() == [[0.5] * 3] * 2

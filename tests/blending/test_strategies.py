@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from blendbench.blending import BlendError, Kind, Sources, Tokens, all_strategies, get_strategy, parse_configuration
 from blendbench.blending.align import align_to
-from blendbench.blending.normalise import match
+from blendbench.blending.normalise import match, match_dimensions
 from blendbench.blending.outliers import outlier_dimensions
 from blendbench.blending.tokens import content, gaussian_like, select
 from blendbench.errors import UsageError
@@ -30,18 +30,40 @@ ALL = sorted(all_strategies())
 WITH_ALPHA = [name for name in ALL if "alpha" in get_strategy(name).parameters]
 
 
-@pytest.mark.parametrize("name", ALL)
+def variants(name: str) -> list[dict[str, object]]:
+    """The defaults, and each choice of each of the strategy's own settings."""
+    own = [p for p in get_strategy(name).parameters.values() if p.name not in ("reference", "tokens")]
+    return [{}, *({p.name: choice} for p in own for choice in p.choices)]
+
+
+EVERY_VARIANT = [(name, values) for name in ALL for values in variants(name)]
+
+
+@pytest.mark.parametrize(("name", "values"), EVERY_VARIANT)
 @pytest.mark.parametrize(("text", "vision"), [(11, 16), (16, 11), (1, 16), (11, 1), (1, 1)])
-def test_every_strategy_gives_finite_rows_of_the_right_width(name: str, text: int, vision: int) -> None:
-    result = get_strategy(name).bind().blend(sources(text, vision))
+def test_every_strategy_gives_finite_rows_of_the_right_width(
+    name: str, values: dict[str, object], text: int, vision: int
+) -> None:
+    result = get_strategy(name).bind(**values).blend(sources(text, vision))
     assert result.shape[1] == DIM
     assert result.dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", WITH_ALPHA)
-def test_alpha_zero_is_the_text_bit_for_bit(name: str) -> None:
-    given_sources = sources()
-    assert torch.equal(get_strategy(name).bind(alpha=0).blend(given_sources), given_sources.text.hidden)
+@pytest.mark.parametrize(("name", "values"), [(n, v) for n, v in EVERY_VARIANT if n in WITH_ALPHA])
+@pytest.mark.parametrize(("text", "vision"), [(11, 16), (16, 11), (1, 1)])
+def test_alpha_zero_is_the_text_bit_for_bit(name: str, values: dict[str, object], text: int, vision: int) -> None:
+    given_sources = sources(text, vision)
+    result = get_strategy(name).bind(alpha=0, **values).blend(given_sources)
+    assert torch.equal(result, given_sources.text.hidden)
+
+
+@pytest.mark.parametrize(("name", "values"), EVERY_VARIANT)
+def test_strategies_are_functions_of_their_inputs(name: str, values: dict[str, object]) -> None:
+    bound = get_strategy(name).bind(**values)
+    torch.manual_seed(0)
+    first = bound.blend(sources())
+    torch.manual_seed(1)
+    assert torch.equal(bound.blend(sources()), first)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -52,10 +74,13 @@ def test_every_strategy_is_documented(name: str) -> None:
     assert strategy.doc
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_constant_tokens_do_not_divide_by_zero(name: str) -> None:
-    flat = Sources(*(Tokens(torch.ones(5, DIM), torch.full((5,), 1)) for _ in range(3)))
-    assert torch.isfinite(get_strategy(name).bind().blend(flat)).all()
+@pytest.mark.parametrize(("name", "values"), EVERY_VARIANT)
+@pytest.mark.parametrize("level", [0.0, 1.0, 13504.3])  # the last is the largest activation known of the real encoder
+def test_constant_tokens_do_not_divide_by_zero(name: str, values: dict[str, object], level: float) -> None:
+    flat = Sources(*(Tokens(torch.full((7, DIM), level), torch.full((7,), int(Kind.TEXT))) for _ in range(3)))
+    result = get_strategy(name).bind(**values).blend(flat)
+    assert torch.isfinite(result).all()
+    assert result.abs().max() <= max(level, 1) * 1.001
 
 
 @pytest.mark.parametrize("name", [n for n in ALL if "vision" in get_strategy(n).inputs])
@@ -96,6 +121,15 @@ def test_labels_name_alpha_and_what_differs_from_the_defaults() -> None:
     assert parse_configuration("lerp").label == "lerp:alpha=0.3"
     assert parse_configuration("lerp:alpha=0.30,align=truncate").label == "lerp:alpha=0.3,align=truncate"
     assert parse_configuration("noise_reference").label == "noise_reference"
+    assert parse_configuration("noise_reference:alpha=0.6").label == "noise_reference:alpha=0.6"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_label_reads_back_as_its_configuration(name: str) -> None:
+    strategy = get_strategy(name)
+    for values in [*variants(name), *({"alpha": a} for a in (0, 1, 0.1, 1 / 3) if name in WITH_ALPHA)]:
+        bound = strategy.bind(**values)
+        assert parse_configuration(bound.label).key() == bound.key()
 
 
 def test_lerp_at_alpha_one_is_the_aligned_vision() -> None:
@@ -122,6 +156,34 @@ def test_aligning_a_constant_gives_that_constant(text: int, vision: int, how: st
     torch.testing.assert_close(rows, torch.full((text, 3), 2.5))
 
 
+@given(st.integers(1, 30), st.integers(1, 60))
+@settings(max_examples=40, deadline=None)
+def test_area_alignment_is_the_mean_of_the_rows_covered(text: int, vision: int) -> None:
+    rows = tokens(vision, Kind.IMAGE).hidden
+    covered = [rows[i * vision // text : -(-(i + 1) * vision // text)] for i in range(text)]
+    expected = torch.stack([part.double().mean(0) for part in covered]).float()
+    torch.testing.assert_close(align_to(torch.zeros(text, DIM), rows, "area")[1], expected)
+
+
+@given(st.integers(1, 30), st.integers(1, 200))
+@settings(max_examples=40, deadline=None)
+def test_two_taps_read_two_rows_each_and_area_reads_all(text: int, vision: int) -> None:
+    def read(how: str) -> int:
+        rows = torch.eye(vision)  # column j of the result shows where row j went
+        return int((align_to(torch.zeros(text, vision), rows, how)[1] != 0).any(0).sum())  # type: ignore[arg-type]
+
+    assert read("area") == vision
+    assert read("interpolate") <= min(2 * text, vision)
+
+
+def test_truncation_keeps_the_first_rows_of_both() -> None:
+    short, long = torch.arange(3.0)[:, None], torch.arange(10.0, 15.0)[:, None]
+    for text, vision in ((short, long), (long, short)):
+        kept_text, kept_vision = align_to(text, vision, "truncate")
+        assert torch.equal(kept_text, text[:3])
+        assert torch.equal(kept_vision, vision[:3])
+
+
 def test_per_token_adain_only_scales_and_shifts_each_token() -> None:
     given_sources = sources(11, 11)
     result = get_strategy("adain_token").bind(alpha=1).blend(given_sources)
@@ -137,11 +199,62 @@ def test_matching_gives_exactly_the_reference_statistics() -> None:
     torch.testing.assert_close(matched.std(0, correction=0), reference.std(0, correction=0), atol=1e-5, rtol=1e-5)
 
 
+def with_sink(rows: torch.Tensor) -> Tokens:
+    """Tokens whose first is a template token with two dimensions of another order of magnitude."""
+    rows = rows.clone()
+    rows[0, 4], rows[0, 9] = 13504, -4544
+    return Tokens(rows, torch.tensor([int(Kind.TEMPLATE)] + [int(Kind.TEXT)] * (len(rows) - 1)))
+
+
+def test_without_the_sink_statistics_are_those_of_ordinary_tokens() -> None:
+    plain = torch.randn(12, DIM, generator=torch.Generator().manual_seed(4))
+    text, vision = with_sink(plain), tokens(16, Kind.IMAGE, 2)
+    kept = match_dimensions(vision, text, "keep")
+    assert kept[:, 4].std() > 1000  # what the seed's normalisation wrote into ordinary tokens
+    dropped = match_dimensions(vision, text, "drop")
+    assert torch.equal(dropped, match(vision.hidden, plain[1:], 0))
+    back = match_dimensions(text, vision, "drop")
+    assert torch.equal(back[0], text.hidden[0])
+    torch.testing.assert_close(back[1:].mean(0), vision.hidden.mean(0), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["per_dim_lerp", "adain_dim", "outlier_mask"])
+def test_leaving_the_sink_out_matters_only_where_there_is_one(name: str) -> None:
+    vision = tokens(16, Kind.IMAGE, 2)
+
+    def both(text: Tokens) -> list[torch.Tensor]:
+        return [get_strategy(name).bind(sink=sink).blend(Sources(text, vision)) for sink in ("keep", "drop")]
+
+    without = both(tokens(11, Kind.TEXT, 1))
+    assert torch.equal(*without)
+    sunk = both(with_sink(tokens(11, Kind.TEXT, 1).hidden))
+    assert not torch.equal(*sunk)
+
+
+def test_a_flat_dimension_at_the_height_of_a_sink_has_no_spread() -> None:
+    flat = torch.full((220, 1), 13504.3)
+    torch.testing.assert_close(match(flat, torch.randn(50, 1) * 9 + 2, 0).std(), torch.tensor(0.0), atol=1e-3, rtol=0)
+
+
 def test_the_outlier_test_sees_both_directions() -> None:
     text, vision = torch.randn(500, 3), torch.randn(500, 3)
     vision[:, 0] *= 100
     vision[:, 1] /= 100
     assert outlier_dimensions(vision, text, 10).tolist() == [True, True, False]
+    assert not outlier_dimensions(vision[:1], text, 10).any()  # one token has no spread
+
+
+def test_masking_touches_flagged_dimensions_alone() -> None:
+    text, vision = tokens(40, Kind.TEXT, 1), tokens(40, Kind.IMAGE, 2)
+    vision.hidden[:, 0] = vision.hidden[:, 0] / 617 + 3  # lacks the spread that the text has, as dimension 396 does
+    given_sources = Sources(text, vision)
+    result = {m: get_strategy("outlier_mask").bind(alpha=1, mode=m).blend(given_sources) for m in ("zero", "text")}
+    assert result["zero"][:, 0].unique().tolist() == [0]
+    assert torch.equal(result["text"][:, 0], text.hidden[:, 0])
+    clamped = get_strategy("outlier_mask").bind(alpha=1, mode="clamp").blend(given_sources)
+    torch.testing.assert_close(clamped[:, 0].mean(), vision.hidden[:, 0].mean())  # the spread grows, not the mean
+    for rows in (*result.values(), clamped):
+        assert torch.equal(rows[:, 1:], vision.hidden[:, 1:])
 
 
 def test_clamped_outliers_end_at_the_threshold() -> None:
@@ -157,6 +270,48 @@ def test_a_delta_from_the_same_picture_is_the_text() -> None:
     given_sources = sources()
     same = Sources(given_sources.text, given_sources.vision, given_sources.vision)
     assert torch.equal(get_strategy("style_delta").bind(alpha=2).blend(same), given_sources.text.hidden)
+
+
+def test_a_blank_of_another_size_is_compared_place_by_place() -> None:
+    text = tokens(5, Kind.TEXT, 1)
+    ramp = torch.arange(16.0)[:, None].expand(-1, DIM)
+    coarse = Tokens(ramp.reshape(4, 4, DIM).mean(1), torch.full((4,), int(Kind.IMAGE)))
+    fine = Tokens(coarse.hidden.repeat_interleave(4, 0) + 1, torch.full((16,), int(Kind.IMAGE)))
+    result = get_strategy("style_delta").bind(alpha=1).blend(Sources(text, fine, coarse))
+    torch.testing.assert_close(result, text.hidden + 1)
+
+
+def test_a_renormalised_delta_has_the_size_of_the_text() -> None:
+    given_sources = sources(11, 11)
+    result = get_strategy("style_delta").bind(alpha=2, scale="text").blend(given_sources)
+    added = (result - given_sources.text.hidden).square().mean().sqrt()
+    torch.testing.assert_close(added, 2 * given_sources.text.hidden.square().mean().sqrt())
+
+
+def rms_normalised(rows: torch.Tensor) -> torch.Tensor:
+    """What the transformer makes of a conditioning before anything else."""
+    return rows / rows.square().mean(1, keepdim=True).sqrt()
+
+
+def test_per_token_adain_is_a_near_identity_for_the_transformer() -> None:
+    generator = torch.Generator().manual_seed(0)
+    text, vision = (torch.randn(11, 2560, generator=generator) for _ in range(2))  # the real width
+    given_sources = Sources(Tokens(text, torch.ones(11)), Tokens(3 * vision + 0.3, torch.full((11,), 3)))
+    moved = {
+        name: (rms_normalised(get_strategy(name).bind(alpha=1).blend(given_sources)) - rms_normalised(text)).norm()
+        for name in ("adain_token", "lerp")
+    }
+    assert moved["adain_token"] < 0.15 * moved["lerp"]
+
+
+def test_the_canary_has_neither_the_words_nor_the_order_of_the_channels() -> None:
+    given_sources = sources(11, 11)
+    assert given_sources.vision is not None
+    result = get_strategy("canary").bind().blend(given_sources)
+    other_words = Sources(tokens(11, Kind.TEXT, 9), given_sources.vision)
+    assert torch.equal(get_strategy("canary").bind().blend(other_words), result)
+    assert torch.cosine_similarity(result, given_sources.vision.hidden).abs().max() < 0.9
+    torch.testing.assert_close(result.norm(dim=1), given_sources.vision.hidden.norm(dim=1))
 
 
 @pytest.mark.parametrize(("share", "length"), [(0, 11), (0.5, 19), (1, 27)])

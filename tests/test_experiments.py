@@ -1,0 +1,93 @@
+"""Experiments are read strictly, expanded in the order written, and overridden without touching the file."""
+
+from pathlib import Path
+
+import pytest
+
+from blendbench.errors import UsageError
+from blendbench.experiments import Grid, list_experiments, load_experiment
+
+EXPERIMENT = """\
+name = "tiny"
+title = "Tiny"
+seeds = [0, 1]
+strategies = [{name = "text_only"}, {name = "lerp", alpha = [0.1, 0.3], align = ["area", "truncate"], layer = -2}]
+"""
+
+
+@pytest.mark.parametrize("name", list_experiments())
+def test_shipped_experiments_load_and_keep_a_baseline(name: str) -> None:
+    experiment = load_experiment(name)
+    assert experiment.name == name
+    assert experiment.baseline == "text_only"
+
+
+def test_a_grid_is_expanded_in_the_order_written(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(EXPERIMENT)
+    cells = load_experiment(path).strategies[1].cells()
+    assert [(c["alpha"], c["align"]) for c in cells] == [
+        (0.1, "area"),
+        (0.1, "truncate"),
+        (0.3, "area"),
+        (0.3, "truncate"),
+    ]
+    assert {c["layer"] for c in cells} == {-2}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("seeds =", "seed =", "did you mean 'seeds'"),
+        ("seeds = [0, 1]", "seeds = []", "seeds"),
+        ('{name = "text_only"}', "{alpha = 1}", "each needs a name"),
+        ("alpha = [0.1, 0.3]", "alpha = []", "strategies.lerp.alpha"),
+        ("alpha = [0.1, 0.3]", "alpha = {a = 1}", "strategies.lerp.alpha"),
+        ("seeds = [0, 1]", "seeds = [0, 0]", "a seed occurs twice"),
+        ("seeds = [0, 1]", "seeds = [true]", "seeds.0"),
+        ("seeds = [0, 1]", "seeds = [0, 1]\nquick = {item = 2}", "did you mean 'items'"),
+        ("seeds = [0, 1]", "seeds = [0, 1]\nsampler = {steps = 0}", "sampler.steps"),
+        ('name = "tiny"', 'name = "../tiny"', "name"),
+        ("[{name", "[[{name", "not valid TOML"),
+    ],
+)
+def test_mistakes_in_an_experiment_are_named(tmp_path: Path, old: str, new: str, told: str) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(EXPERIMENT.replace(old, new))
+    with pytest.raises(UsageError) as caught:
+        load_experiment(path)
+    assert told in str(caught.value)
+    assert "tiny.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_experiment_gets_a_suggestion(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'smoke'"):
+        load_experiment("smok")
+    with pytest.raises(UsageError, match="no such file"):
+        load_experiment(tmp_path / "absent.toml")
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_experiment(tmp_path / "folder.toml")
+
+
+def test_overrides_replace_values_and_strategies(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(EXPERIMENT)
+    experiment = load_experiment(path)
+    changed = experiment.with_overrides({"alpha": ("0", "0.5")}).strategies[1]
+    assert [c["alpha"] for c in changed.cells()] == ["0", "0", "0.5", "0.5"]
+    assert experiment.with_overrides(strategies=[Grid("lerp", ())]).strategies == (Grid("lerp", ()),)
+    with pytest.raises(UsageError, match="did you mean 'alpha'"):
+        experiment.with_overrides({"alhpa": ("0",)})
+    assert experiment.quick().seeds == (0,)
+
+
+def test_quick_keeps_the_first_items_and_never_adds_any(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(EXPERIMENT + "[quick]\nitems = 3\nseeds = [1]\n")
+    assert load_experiment(path).items is None
+    quick = load_experiment(path).quick()
+    assert (quick.items, quick.seeds) == (3, (1,))
+    path.write_text("items = 2\n" + path.read_text())
+    assert load_experiment(path).quick().items == 2
