@@ -103,6 +103,26 @@ def test_the_database_of_a_newer_blendbench_is_refused(folder: Path) -> None:
         ingest(folder)
 
 
+def test_an_older_database_gets_the_new_migrations_and_views(folder: Path) -> None:
+    ingest(folder)
+    with duckdb.connect(str(folder / "blendbench.duckdb")) as connection:
+        expected = connection.execute("FROM leaderboard ORDER BY ALL").fetchall()
+        connection.execute("DROP TABLE view_definitions")
+        connection.execute("DELETE FROM migrations WHERE name = '0002_view_definitions'")
+        connection.execute("CREATE OR REPLACE VIEW leaderboard AS SELECT 1 AS outdated")
+    assert open_results(folder).query("FROM leaderboard ORDER BY ALL").shape[0] == len(expected)
+    assert ingest(folder).records == 0
+
+
+def test_changed_views_replace_the_old_ones_without_new_shards(folder: Path) -> None:
+    ingest(folder)
+    with duckdb.connect(str(folder / "blendbench.duckdb")) as connection:
+        connection.execute("CREATE OR REPLACE VIEW failures AS SELECT 1 AS outdated")
+        connection.execute("UPDATE view_definitions SET sha256 = 'that of an older blendbench'")
+    assert "outdated" not in open_results(folder).query("FROM failures").columns
+    assert ingest(folder).records == 0
+
+
 def test_a_database_that_is_none_is_refused_in_one_line(folder: Path) -> None:
     (folder / "blendbench.duckdb").write_bytes(b"this is not a block of a database" * 500)
     with pytest.raises(UsageError, match="not a database") as caught:

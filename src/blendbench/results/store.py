@@ -12,7 +12,7 @@ import duckdb
 import pandas as pd
 
 from blendbench.errors import UsageError
-from blendbench.hashing import canonical_json
+from blendbench.hashing import canonical_json, sha256_json
 from blendbench.results.records import (
     CellRecord,
     ConditioningRecord,
@@ -165,12 +165,18 @@ def _is_current(database: Path, sizes: dict[str, int]) -> bool:
         applied = _applied(connection)
         if applied != [name for name, _ in _migrations()]:
             return False
+        if connection.execute("SELECT sha256 FROM view_definitions").fetchall() != [(sha256_json(_views()),)]:
+            return False
         return dict(connection.execute("SELECT name, bytes FROM shards").fetchall()) == sizes
 
 
 def _migrations() -> list[tuple[str, str]]:
     paths = sorted((_HERE / "migrations").glob("*.sql"))
     return [(path.stem, path.read_text(encoding="utf-8")) for path in paths]
+
+
+def _views() -> dict[str, str]:
+    return {view: (_HERE / "views" / f"{view}.sql").read_text(encoding="utf-8") for view in VIEWS}
 
 
 def _applied(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -220,9 +226,9 @@ def _replace(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[
 def _create_views(connection: duckdb.DuckDBPyConnection) -> None:
     names = connection.execute("SELECT DISTINCT metric FROM scores ORDER BY metric").fetchall()
     columns = "".join(f",\n    any_value(s.value) FILTER (s.metric = {_text(n)}) AS {_name(n)}" for (n,) in names)
-    for view in VIEWS:
-        statement = (_HERE / "views" / f"{view}.sql").read_text(encoding="utf-8")
+    for statement in _views().values():
         connection.execute(statement.replace("{metric_columns}", columns))
+    _replace(connection, "view_definitions", [{"sha256": sha256_json(_views())}])
 
 
 def _text(value: str) -> str:
