@@ -28,9 +28,11 @@ def leaderboard(
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(_table(board))
     for check in truth_checks(board):
-        answer = {True: "[green]yes[/]", False: "[bold red]NO[/]", None: "[yellow]cannot tell[/]"}[check.holds]
+        colour = "bold red" if check.holds is False else "green" if check.holds and check.separable else "yellow"
         console.print(
-            f"{check.question}: {answer} ({check.evidence.replace('`', '')})", highlight=False, soft_wrap=True
+            f"{check.question}: [{colour}]{check.answer}[/] ({check.evidence.replace('`', '')})",
+            highlight=False,
+            soft_wrap=True,
         )
     console.print(f"\nwritten: {page}", highlight=False, soft_wrap=True)
 

@@ -19,7 +19,6 @@ KIND_TITLES = {
     "diagnostic": "Diagnostics",
 }
 ARROWS = {"lower": "lower is better", "higher": "higher is better", "none": "neither direction is better"}
-ANSWERS = {True: "yes", False: "**NO**", None: "cannot tell"}
 
 
 def write_leaderboard(results_dir: Path | str, out: Path | str, experiment: str | None = None) -> tuple[Board, Path]:
@@ -176,14 +175,14 @@ def _incomplete(board: Board) -> list[str]:
 
 
 def _truth(checks: list[Check]) -> list[str]:
-    rows = [[check.question, ANSWERS[check.holds], check.evidence] for check in checks]
+    rows = [[check.question, check.answer.replace("NO", "**NO**"), check.evidence] for check in checks]
     return [
         "## Is the benchmark right where the truth is known?",
         "",
         "The canary is a deliberately broken blend, and the prompt alone should be followed best by its own embedding."
         " Where an answer is no, the metric in that line cannot be trusted to order strategies here. It is yes when the"
-        " means are in the expected order (the rank correlation: its interval above 0), no when they are not and the"
-        " paired 95 % interval excludes 0.",
+        " means are in the expected order, not separable if the paired 95 % interval contains 0, and no when they are"
+        " in the other order and it does not. The rank correlation: yes above 0 and no below it, by its interval.",
         "",
         *markdown_table(["expected", "holds", "measured"], rows),
     ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from blendbench.reports.board import BASELINE, Board, MetricInfo
-from blendbench.reports.formats import number
+from blendbench.reports.formats import MINUS, number
 from blendbench.statistics import Array, bootstrap_t, spearman_of_means
 
 CANARY = "canary"
@@ -15,11 +15,19 @@ JUDGES = ("clip_cosine", "siglip_cosine")
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation: `holds` is None when the data cannot tell."""
+    """One expectation: `holds` is None when the data cannot tell; not `separable` when chance could have ordered it."""
 
     question: str
     holds: bool | None
     evidence: str
+    separable: bool = True
+
+    @property
+    def answer(self) -> str:
+        """The answer in the words of the report."""
+        if self.holds is None:
+            return "cannot tell"
+        return ("yes" if self.separable else "yes, but not separable") if self.holds else "NO"
 
 
 def truth_checks(board: Board) -> list[Check]:
@@ -37,11 +45,12 @@ def _canary_is_worst(board: Board, metric: MetricInfo) -> Check:
         return Check(question, None, "the canary was not measured in full")
     rows = dict(zip(labels, means, strict=True))
     rival = min((_sign(metric) * row.mean(), label) for label, row in rows.items() if label != CANARY)[1]
-    holds, difference = _order(rows[rival], rows[CANARY], metric)
+    holds, separable, difference = _order(rows[rival], rows[CANARY], metric)
     return Check(
         question,
         holds,
         f"canary {_mean(rows[CANARY], metric)}, worst other {_mean(rows[rival], metric)} (`{rival}`), {difference}",
+        separable,
     )
 
 
@@ -56,22 +65,24 @@ def _baseline_is_best(board: Board, metric: MetricInfo) -> Check:
     if not others:
         return Check(question, None, "nothing else was measured in full")
     rival = max(others)[1]
-    holds, difference = _order(rows[BASELINE], rows[rival], metric)
+    holds, separable, difference = _order(rows[BASELINE], rows[rival], metric)
     return Check(
         question,
         holds,
         f"{BASELINE} {_mean(rows[BASELINE], metric)}, best other {_mean(rows[rival], metric)}"
         f" (`{rival}`), {difference}",
+        separable,
     )
 
 
-def _order(better: Array, worse: Array, metric: MetricInfo) -> tuple[bool | None, str]:
-    """Whether the item means (items,) are in the expected order, and their paired difference in words."""
+def _order(better: Array, worse: Array, metric: MetricInfo) -> tuple[bool | None, bool, str]:
+    """Whether the item means (items,) are in the expected order, whether 0 is excluded, and the difference in words."""
     difference = bootstrap_t(better - worse)
-    reversed_order = difference.high < 0 if metric.direction == "higher" else difference.low > 0
-    holds = True if _sign(metric) * difference.mean > 1e-12 else False if reversed_order else None
+    separable = difference.low > 0 or difference.high < 0
+    in_order = _sign(metric) * difference.mean > 1e-12
+    holds = True if in_order else False if separable else None
     interval = f"[{number(difference.low, metric, signed=True)}, {number(difference.high, metric, signed=True)}]"
-    return holds, f"difference {number(difference.mean, metric, signed=True)} {interval}"
+    return holds, separable, f"difference {number(difference.mean, metric, signed=True)} {interval}"
 
 
 def _sign(metric: MetricInfo) -> float:
@@ -99,5 +110,9 @@ def _agrees_with_truth(board: Board, judge: str) -> Check:
     rho = spearman_of_means(a, b)
     if np.isnan(rho.mean):
         return Check(question, None, "all configurations have the same mean")
-    interval = f"Spearman {rho.mean:.2f} [{rho.low:.2f}, {rho.high:.2f}] over {len(labels)} configurations"
-    return Check(question, True if rho.low > 0 else False if rho.high < 0 else None, interval)
+    interval = f"Spearman {rho.mean:.2f} [{rho.low:.2f}, {rho.high:.2f}]".replace("-", MINUS)
+    return Check(
+        question,
+        True if rho.low > 0 else False if rho.high < 0 else None,
+        f"{interval} over {len(labels)} configurations",
+    )
