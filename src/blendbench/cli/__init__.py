@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from typing import Any, NoReturn
 
 from blendbench.errors import UsageError
 
@@ -14,6 +15,8 @@ VERBS = {
     "doctor": "check this installation",
 }
 _USAGE = "usage: blendbench [--version] COMMAND [ARGUMENTS]\n\ncommands:\n"
+# What only the extra `models` brings; without it, results can still be read.
+_MODEL_PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "open_clip", "safetensors", "cv2")
 
 
 def main() -> None:
@@ -30,16 +33,21 @@ def main() -> None:
         print(f"blendbench {__version__}")
         sys.exit(0)
     try:
-        _verb(arguments[0], arguments[1:])
+        code = _verb(arguments[0], arguments[1:])
     except UsageError as error:
-        print(f"blendbench: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(f"blendbench: {error}")
+    except ModuleNotFoundError as error:
+        if error.name not in _MODEL_PACKAGES:
+            raise
+        _refuse(f"blendbench: this needs the package {error.name}; install it with: pip install 'blendbench[models]'")
     except KeyboardInterrupt:
+        code = 130
+    if code == 130:
         print("blendbench: stopped; the same command goes on where it was", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(code)
 
 
-def _verb(name: str, arguments: list[str]) -> None:
+def _verb(name: str, arguments: list[str]) -> int:
     if name not in VERBS:
         from blendbench.suites import suggest
 
@@ -49,4 +57,15 @@ def _verb(name: str, arguments: list[str]) -> None:
     function = getattr(import_module(f"blendbench.cli.{name}"), "list_" if name == "list" else name)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name, help=function.__doc__)(function)
-    app(args=arguments, prog_name=f"blendbench {name}")
+    # Not standalone: typer would print a wrong option as a box of several lines.
+    refusal: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+    try:
+        return app(args=arguments, prog_name=f"blendbench {name}", standalone_mode=False) or 0
+    except refusal as error:
+        told = " ".join(error.format_message().split())
+        raise UsageError(f"{name}: {told}; see `blendbench {name} --help`") from None
+
+
+def _refuse(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(2)

@@ -37,18 +37,20 @@ def run(
     chosen = _overridden(chosen, strategy, set_, added)
     chosen = chosen.quick() if quick else chosen
 
-    from blendbench.engine.plan import configurations, make_plan
+    from blendbench.engine.plan import configurations, make_plan, metric_versions
     from blendbench.models.sets import load_model_set
     from blendbench.suites import load_suite
 
-    configurations(chosen)  # a wrong name or value is told before anything is loaded
+    # A wrong name or value is told before anything is loaded.
+    configurations(chosen)
+    metric_versions(chosen)
     suite = load_suite(chosen.suite)
     model_set = load_model_set(models, device, dict(chosen.sampler))
     plan = make_plan(chosen, suite, model_set)
 
     from blendbench.engine.progress import Reporter
+    from blendbench.engine.resume import what_is_left
     from blendbench.engine.run import run as execute
-    from blendbench.engine.run import what_is_left
 
     if dry_run:
         todo = what_is_left(plan, model_set, results)
@@ -56,6 +58,7 @@ def run(
             "experiment": chosen.name, "configurations": [c.label for c in plan.configurations],
             "items": len(plan.items), "seeds": list(chosen.seeds), "cells": len(plan.cells),
             "to_draw": len(todo.cells), "to_measure": sum(map(len, todo.missing_scores.values())),
+            "estimated_seconds": todo.estimated_seconds,
         }  # fmt: skip
         _print_plan(summary, json_)
         return
@@ -68,7 +71,14 @@ def run(
             f" {done.reused} already there, {done.scored} scores measured in {done.seconds:.0f} s"
             f"\nnext: blendbench leaderboard {done.experiment} --results {results}",
             highlight=False,
+            soft_wrap=True,
         )
+        if done.scores_failed:
+            Console(stderr=True).print(
+                f"{done.scores_failed} scores failed; why: blendbench sql 'FROM failures' --results {results}",
+                highlight=False,
+                soft_wrap=True,
+            )
     if done.failed:
         raise typer.Exit(5)
 
@@ -83,7 +93,7 @@ def _overridden(experiment: Experiment, strategies: list[str], settings: list[st
     """Apply --strategy and --set; strategies of plug-ins join the list unless --strategy gives one."""
     grids = [_grid(text) for text in strategies]
     if not grids and added:
-        experiment = replace(experiment, strategies=(*experiment.strategies, *(Grid(name, ()) for name in added)))
+        experiment = replace(experiment, strategies=(*experiment.strategies, *map(_grid, added)))
     values: dict[str, tuple[Value, ...]] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")

@@ -5,23 +5,42 @@ from typing import Annotated
 
 import typer
 
+from blendbench.errors import UsageError
+
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="experiment .toml files, suite folders, plug-in .py files")],
+    files: Annotated[
+        list[Path], typer.Argument(help="experiment .toml files, suite or model set folders, plug-in .py files")
+    ],
 ) -> None:
-    """Check experiment, suite and plug-in files; the first mistake is named, with exit code 2."""
-    from blendbench.blending import load_plugin
+    """Check files; the first mistake is told in one line, with exit code 2. Name plug-ins before what uses them."""
+    for path in files:
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
+        print(f"{path}: {_told(path)}")
+
+
+def _told(path: Path) -> str:
+    folder = path if path.is_dir() else path.parent
+    if path.suffix == ".py":
+        from blendbench.blending import load_plugin
+
+        return f"registers {', '.join(load_plugin(path))}"
+    if path.name == "model_set.toml" or (path.is_dir() and (path / "model_set.toml").is_file()):
+        from blendbench.models.sets import load_model_set
+
+        models = load_model_set(folder)
+        models.check()
+        return f"model set {models.name}"
+    if path.is_dir() or path.name == "suite.toml":
+        from blendbench.suites import load_suite
+
+        return f"suite of {len(load_suite(folder).items)} items"
+    from blendbench.engine.plan import configurations, metric_versions
     from blendbench.experiments import load_experiment
     from blendbench.suites import load_suite
 
-    for path in files:
-        if path.suffix == ".py":
-            told = f"registers {', '.join(load_plugin(path))}"
-        elif path.is_dir() or path.name == "suite.toml":
-            suite = load_suite(path if path.is_dir() else path.parent)
-            told = f"suite of {len(suite.items)} items"
-        else:
-            from blendbench.engine.plan import configurations
-
-            told = f"experiment with {len(configurations(load_experiment(path))[1])} configurations"
-        print(f"{path}: {told}")
+    experiment = load_experiment(path)
+    metric_versions(experiment)
+    load_suite(experiment.suite)
+    return f"experiment with {len(configurations(experiment)[1])} configurations"

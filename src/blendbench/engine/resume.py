@@ -11,7 +11,7 @@ from blendbench.engine.pictures import drop_partial_pictures, picture_path
 from blendbench.engine.plan import Cell, Plan
 from blendbench.errors import UsageError
 from blendbench.models.sets import ModelSet
-from blendbench.results.records import CellRecord, RunRecord, ScoreRecord
+from blendbench.results.records import CellRecord, RunRecord, ScoreRecord, StageTimeRecord
 from blendbench.results.shards import read_shards
 
 _SCORED = ("ok", "unscorable")
@@ -22,13 +22,15 @@ class Ledger:
     """What a results folder holds.
 
     `cells`: the finished ones whose picture is there; `members`: (experiment, cell id) of the finished ones;
-    `scores`: status by (cell id, metric, version); `plans`: what the last run of each experiment meant to have.
+    `scores`: status by (cell id, metric, version); `plans`: what the last run of each experiment meant to have;
+    `pace`: seconds a thing, by stage, in the last run that had that stage.
     """
 
     cells: dict[str, CellRecord]
     members: frozenset[tuple[str, str]]
     scores: dict[tuple[str, str, int], str]
     plans: dict[str, tuple[Any, ...]]
+    pace: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Todo:
 
     `cells` to draw; `adopt`: finished in another experiment; `pictures` by cell id; `missing_scores`: metrics by cell
     id; `known`: pictures by (conditioning, noise seed); `replanned`: the last run of this experiment meant something
-    else.
+    else; `pace`: seconds a thing, by stage, as the last run here went.
     """
 
     cells: tuple[Cell, ...]
@@ -46,10 +48,19 @@ class Todo:
     missing_scores: dict[str, list[str]]
     known: dict[tuple[str, int], str]
     replanned: bool
+    pace: dict[str, float]
 
     @property
     def empty(self) -> bool:
         return not (self.cells or self.adopt or self.missing_scores or self.replanned)
+
+    @property
+    def estimated_seconds(self) -> float | None:
+        """How long the rest takes if it goes as fast as the last run here; None if there was none."""
+        counts = {"denoise": len(self.cells), "measure": sum(map(len, self.missing_scores.values()))}
+        if not self.pace.keys() >= counts.keys():
+            return None
+        return round(sum(count * self.pace[stage] for stage, count in counts.items()), 1)
 
 
 def read_ledger(results: Path) -> Ledger:
@@ -58,6 +69,7 @@ def read_ledger(results: Path) -> Ledger:
     members: set[tuple[str, str]] = set()
     scores: dict[tuple[str, str, int], str] = {}
     plans: dict[str, tuple[Any, ...]] = {}
+    pace: dict[str, float] = {}
     for record in read_shards(results).records:
         if isinstance(record, ScoreRecord):
             scores[(record.cell_id, record.metric, record.metric_version)] = record.status
@@ -66,8 +78,10 @@ def read_ledger(results: Path) -> Ledger:
             members.add((record.experiment, record.cell_id))
         elif isinstance(record, RunRecord):
             plans[record.experiment] = (record.plan, record.metrics)
+        elif isinstance(record, StageTimeRecord) and record.count:
+            pace[record.stage] = record.seconds / record.count
     kept = {cell_id: record for cell_id, record in cells.items() if _picture(results, record).is_file()}
-    return Ledger(kept, frozenset(members), scores, plans)
+    return Ledger(kept, frozenset(members), scores, plans, pace)
 
 
 def what_is_left(plan: Plan, models: ModelSet, results: Path) -> Todo:
@@ -90,6 +104,7 @@ def what_is_left(plan: Plan, models: ModelSet, results: Path) -> Todo:
             if (record.sampler_sha256, record.model_set_sha256, record.dtype) == settings
         },
         replanned=ledger.plans.get(name) != (plan.expected(), plan.metrics),
+        pace=ledger.pace,
     )
 
 
