@@ -1,5 +1,6 @@
 """Encodings: each computed once, for all the layers that are wanted; failures stay with their own item."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def test_all_layers_of_a_picture_come_from_one_forward_pass(models: ModelSet, su
     layers = [embeddings.sources(c.item, c.configuration).vision for c in plan.cells if c.seed == 0]
     found = [tokens.hidden for tokens in layers if tokens]
     assert len(found) == 3
-    assert not any(torch.equal(a, b) for a, b in zip(found, found[1:], strict=False))
+    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(found))
 
 
 def test_what_is_kept_survives_the_process(models: ModelSet, suite: Suite, tmp_path: Path) -> None:

@@ -1,0 +1,200 @@
+"""Model sets: identity, early refusals, and the same numbers as the official pipeline."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from blendbench.errors import UsageError
+from blendbench.models.sets import ModelSet, list_model_sets, load_model_set
+
+PROMPTS = ["a red circle", "two blue stars on a green background, striped"]
+
+
+@pytest.fixture(scope="module")
+def models(untrained: Path) -> ModelSet:
+    return load_model_set(untrained, "cpu")
+
+
+@pytest.fixture
+def copy(untrained: Path, tmp_path: Path) -> Path:
+    """A model set folder that a test may damage."""
+    return Path(shutil.copytree(untrained, tmp_path / "copy"))
+
+
+def edit(folder: Path, old: str, new: str) -> Path:
+    path = folder / "model_set.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    return folder
+
+
+def test_text_is_encoded_as_the_pipeline_does(models: ModelSet) -> None:
+    pipeline = models.denoiser.pipeline
+    official, _ = pipeline.encode_prompt(list(PROMPTS), do_classifier_free_guidance=False, max_sequence_length=64)
+    for prompt, expected in zip(PROMPTS, official, strict=True):
+        encoded = models.text.encode(prompt)
+        torch.testing.assert_close(encoded.hidden, expected.detach(), rtol=1e-4, atol=1e-4)
+        assert len(encoded.kinds) == len(encoded.hidden)
+
+
+def test_pictures_are_the_pipelines_own(models: ModelSet) -> None:
+    pipeline = models.denoiser.pipeline
+    latents = torch.stack([models.denoiser.initial_latents(seed) for seed in (5, 6)])
+    with torch.inference_mode():
+        embeds, _ = pipeline.encode_prompt(list(PROMPTS), do_classifier_free_guidance=False, max_sequence_length=64)
+        official = pipeline(
+            prompt=list(PROMPTS), latents=latents.clone(), height=128, width=128, num_inference_steps=9,
+            guidance_scale=0.0, max_sequence_length=64, output_type="np",
+        ).images  # fmt: skip
+    drawn, finite = models.denoiser.generate(embeds, latents)
+    assert finite.all()
+    assert np.array_equal(drawn, (official * 255).round().astype(np.uint8))
+
+
+def test_the_kinds_of_text_tokens_mark_the_prompt(models: ModelSet) -> None:
+    encoded, ids = models.text.encode(PROMPTS[0]), models.text._ids(PROMPTS[0])
+    words = [token for token, kind in zip(ids, encoded.kinds.tolist(), strict=True) if kind == 1]
+    assert models.denoiser.pipeline.tokenizer.decode(words).strip() == PROMPTS[0]
+
+
+def test_the_kinds_of_vision_tokens_mark_picture_and_prompt(models: ModelSet, tmp_path: Path) -> None:
+    from PIL import Image
+
+    path = tmp_path / "p.png"
+    Image.new("RGB", (128, 128), "red").save(path)
+    encoded = models.vision.encode(path, PROMPTS[1], (-2,))[-2]
+    processor = models.vision.processor
+    with Image.open(path) as picture:
+        inputs = processor(text=[models.vision._turn(PROMPTS[1])], images=[picture], return_tensors="pt")
+    ids = inputs["input_ids"][0]
+    assert processor.tokenizer.decode(ids[encoded.kinds == 1]).strip() == PROMPTS[1]
+    assert (encoded.kinds == 2).sum() == 2
+    assert encoded.grid is not None
+    assert (encoded.kinds == 3).sum() == encoded.grid[0] * encoded.grid[1]
+    first_image = int((encoded.kinds == 3).nonzero()[0])
+    assert first_image < int((encoded.kinds == 1).nonzero()[0])
+
+
+def test_the_record_of_the_sampler_is_what_happens(untrained: Path) -> None:
+    models = load_model_set(untrained, "cpu", {"steps": 4, "shift": 1.7})
+    calls = []
+    handle = models.denoiser.pipeline.transformer.register_forward_hook(lambda *_: calls.append(1))
+    rows = models.text.encode(PROMPTS[0]).hidden
+    models.denoiser.generate([rows], models.denoiser.initial_latents(0)[None])
+    handle.remove()
+    record = models.sampler_record
+    assert record["transformer_calls"] == len(calls)
+    used = models.denoiser.pipeline.scheduler.sigmas.tolist()
+    assert record["sigmas"] == pytest.approx(used, abs=1e-6)
+    assert record["sigmas"] != load_model_set(untrained, "cpu", {"steps": 4}).sampler_record["sigmas"]
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_sizes_known_without_loading_agree_with_the_loaded_models(untrained: Path, models: ModelSet) -> None:
+    cold = load_model_set(untrained, "cpu")
+    pipeline, config = models.denoiser.pipeline, models.denoiser.pipeline.transformer.config
+    assert cold.lattice == pipeline.vae_scale_factor * config.all_patch_size[0] == 16
+    assert cold.longest % 32 == 0
+    assert cold.longest + 1 < config.axes_lens[0]
+    assert cold.vision_states == models.vision.model.config.text_config.num_hidden_layers + 1
+    assert "_pipeline" not in vars(cold)
+
+
+def test_latents_belong_to_their_seed(models: ModelSet) -> None:
+    first = models.denoiser.initial_latents(1)
+    assert torch.equal(first, models.denoiser.initial_latents(1))
+    assert not torch.equal(first, models.denoiser.initial_latents(2))
+    assert first.shape == (16, 16, 16)
+
+
+def test_the_hash_follows_weights_and_settings_but_not_the_place(untrained: Path, copy: Path) -> None:
+    before = load_model_set(untrained).sha256
+    assert load_model_set(copy).sha256 == before
+    weights = copy / "pipeline" / "transformer" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    changed = load_model_set(copy).sha256
+    assert changed != before
+    assert load_model_set(edit(copy, "layer = -2", "layer = -3")).sha256 not in (before, changed)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("steps = 9", "stepps = 9", "sampler.stepps: unknown key; did you mean 'steps'?"),
+        ('dtype = "float32"', 'dtype = "float8"', "dtype"),
+        ('clip = "clip"', 'clip = "clop"', "clip: folder 'clop' is missing"),
+        ("height = 128", "height = 100", "height = 100 is not a multiple of 16"),
+    ],
+)
+def test_mistakes_in_the_file_are_told_with_their_field(copy: Path, old: str, new: str, told: str) -> None:
+    with pytest.raises(UsageError) as error:
+        load_model_set(edit(copy, old, new)).check()
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "gone", ["pipeline/vae/config.json", "vision_language/config.json", "pipeline/model_index.json"]
+)
+def test_a_missing_file_is_named_before_anything_is_loaded(copy: Path, gone: str) -> None:
+    (copy / gone).unlink()
+    with pytest.raises(UsageError) as error:
+        load_model_set(copy).check()
+    assert gone.split("/", 1)[1] in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "use"),
+    [
+        ("pipeline/transformer/diffusion_pytorch_model.safetensors", lambda m: m.denoiser),
+        ("pipeline/text_encoder/model.safetensors", lambda m: m.text),
+        ("vision_language/model.safetensors", lambda m: m.vision),
+        ("clip/open_clip_model.safetensors", lambda m: m.clip),
+        ("probe/probe.safetensors", lambda m: m.probe),
+    ],
+)
+@pytest.mark.parametrize("damage", ["removed", "truncated"])
+def test_missing_or_broken_weights_are_one_line(copy: Path, part: str, use: object, damage: str) -> None:
+    path = copy / part
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "truncated":
+        path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(UsageError) as error:
+        use(load_model_set(copy, "cpu"))  # type: ignore[operator]
+    assert "\n" not in str(error.value)
+    assert part.split("/", maxsplit=1)[0] in str(error.value)
+
+
+def test_weights_that_lack_a_tensor_are_refused(copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = copy / "vision_language" / "model.safetensors"
+    weights = load_file(path)
+    name = next(key for key in weights if "visual" in key)
+    del weights[name]
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(UsageError, match="missing"):
+        _ = load_model_set(copy, "cpu").vision
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_told(untrained: Path) -> None:
+    with pytest.raises(UsageError, match="--device cpu"):
+        _ = load_model_set(untrained, "cuda").device
+    assert load_model_set(untrained).device == "cpu"
+
+
+def test_shipped_sets_open_without_the_network() -> None:
+    for name in list_model_sets():
+        models = load_model_set(name)
+        models.check()
+        assert models.name == name
+        assert len(models.sha256) == 64
