@@ -1,5 +1,6 @@
 """The database: ingestion, rebuilding, migrations, constraints, views, reading while a run writes."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -271,3 +272,11 @@ def test_import_and_open_results_are_lazy() -> None:
     assert blendbench.open_results is open_results
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         _ = blendbench.nope  # type: ignore[attr-defined]
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "sql.md"
+
+
+@pytest.mark.parametrize("query", re.findall(r"```sql\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL))
+def test_the_queries_of_the_guide_find_rows(filled: Path, query: str) -> None:
+    assert len(read_only_rows(open_results(filled), query)) > 0
