@@ -147,6 +147,33 @@ def test_a_truncated_weight_file_is_refused(broken: Path, content: bytes) -> Non
         load_encoder(broken / "clip")
 
 
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"PK\x03\x04", b"hello"])
+def test_a_damaged_pickle_of_weights_is_refused_in_one_line(broken: Path, content: bytes) -> None:
+    (broken / "clip" / "open_clip_model.safetensors").unlink()
+    (broken / "clip" / "open_clip_pytorch_model.bin").write_bytes(content)
+    with pytest.raises(UsageError, match="no usable open_clip model") as error:
+        load_encoder(broken / "clip")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(broken: Path, value: float) -> None:
+    path = broken / "siglip" / "open_clip_model.safetensors"
+    weights = load_file(path)
+    weights["text_projection.weight"][3, 4] = value
+    save_file(weights, path)
+    with pytest.raises(UsageError, match=r"text_projection.weight.*not finite"):
+        load_encoder(broken / "siglip")
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_tokenizer_that_is_no_tokenizer_is_refused_in_one_line(broken: Path, file: str) -> None:
+    (broken / "clip" / file).write_text("[]")
+    with pytest.raises(UsageError) as error:
+        load_encoder(broken / "clip")
+    assert str(broken / "clip") in str(error.value) and "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("content", ["{", "{}", '{"model_cfg": {"embed_dim": 64}}'])
 def test_a_bad_configuration_is_refused(broken: Path, content: str) -> None:
     (broken / "clip" / "open_clip_config.json").write_text(content)

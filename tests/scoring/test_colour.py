@@ -68,6 +68,11 @@ def test_a_picture_does_not_drift_from_itself(photos: np.ndarray) -> None:
     assert drift(photos, photos).tolist() == [0.0] * len(photos)
 
 
+def test_two_grey_pictures_do_not_drift_apart_by_rounding() -> None:
+    levels = torch.arange(256, dtype=torch.uint8)[:, None, None, None].expand(256, 3, 4, 4).contiguous()
+    assert color_drift(Batch(levels, baselines=levels.roll(97, 0))).max() == 0
+
+
 def test_it_is_symmetric_and_ignores_where_the_colours_are(photos: np.ndarray) -> None:
     other = np.roll(photos, 1, 0)
     np.testing.assert_allclose(drift(photos, other), drift(other, photos), atol=1e-12)

@@ -132,6 +132,26 @@ def test_an_exception_fails_its_metric_alone() -> None:
     assert scores["siglip_cosine"][0].status == "ok"
 
 
+def test_a_picture_that_fails_leaves_its_neighbours_their_values() -> None:
+    batch = full_batch()
+    assert batch.scorers is not None and batch.expects is not None
+    expected = measure(batch, list(all_metrics()))
+    batch.expects[1] = Attributes(objects=(("mauve", "circle"),))
+    black = torch.zeros_like(batch.pictures[3])
+    broken = dataclasses.replace(batch, pictures=torch.stack([*batch.pictures[:3], black, batch.pictures[4]]))
+    # The fake encoder's unit row of a black picture is 0 / 0 here, as an overflowing network's would be.
+    broken.scorers.clip.encode_pictures = lambda pictures: (  # type: ignore[union-attr, method-assign]
+        pictures.float().mean((-2, -1)) / pictures.float().mean((-2, -1)).norm(dim=-1, keepdim=True)
+    )
+    found = measure(broken, ["attribute_adherence", "clip_cosine"])
+    assert [score.status for score in found["attribute_adherence"]] == ["ok", "failed", "ok", "ok", "ok"]
+    assert "mauve" in (found["attribute_adherence"][1].error or "")
+    assert [score.status for score in found["clip_cosine"]] == ["ok", "ok", "ok", "failed", "ok"]
+    for name in found:
+        for i in (0, 2, 4):
+            assert found[name][i].value == pytest.approx(expected[name][i].value, abs=1e-6)
+
+
 def test_an_embedding_that_is_not_finite_is_a_failure_and_not_unscorable() -> None:
     batch = full_batch()
     assert batch.scorers is not None

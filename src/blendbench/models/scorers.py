@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import open_clip
@@ -18,6 +19,18 @@ from blendbench.errors import UsageError
 # Large enough to feed a GPU, small enough that 384-pixel inputs of the largest scorers fit beside the pipeline.
 _CHUNK = 64
 _LONG_TEXT = "word " * 1000
+# What open_clip, transformers, safetensors and torch.load raise on incomplete or damaged files and on hub names.
+_UNLOADABLE = (
+    RuntimeError,
+    ValueError,
+    OSError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    EOFError,
+    SafetensorError,
+    UnpicklingError,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +99,14 @@ def load_encoder(name: str | Path, device: str = "cpu") -> Encoder:
             source, tag, precision="fp32", device=device, force_quick_gelu=_trained_with_quick_gelu(source, tag)
         )
         tokenizer = open_clip.get_tokenizer(source)
-    except (RuntimeError, ValueError, OSError, TypeError, KeyError, SafetensorError) as error:
-        raise UsageError(f"{name}: no usable open_clip model: {str(error).strip().splitlines()[0]}") from error
+    except _UNLOADABLE as error:
+        reason = " ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+        raise UsageError(
+            f"{name}: no usable open_clip model; give a complete folder in its layout or a name that can be downloaded "
+            f"({reason})"
+        ) from error
     model.eval()
+    _check_weights(name, model)
     context = int(getattr(model, "context_length", tokenizer.context_length))
     _check_texts(name, model, tokenizer, context)
     return Encoder(
@@ -138,6 +156,12 @@ def _source(name: str | Path) -> tuple[str, str | None]:
 def _trained_with_quick_gelu(architecture: str, tag: str | None) -> bool:
     """open_clip itself only warns when an architecture is given weights of the other activation."""
     return tag is not None and bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu", False))
+
+
+def _check_weights(name: str | Path, model: nn.Module) -> None:
+    broken = next((key for key, value in model.named_parameters() if not torch.isfinite(value).all()), None)
+    if broken is not None:
+        raise UsageError(f"{name}: weights {broken!r} are not finite; save or download them anew")
 
 
 def _check_texts(name: str | Path, model: nn.Module, tokenizer: Any, context: int) -> None:

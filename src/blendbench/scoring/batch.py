@@ -1,7 +1,7 @@
 """A batch of pictures to be scored, with the inputs that several metrics share, each computed once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,8 @@ from blendbench.scoring.protocols import Encoder, Reading, Scorers
 from blendbench.suites import Attributes
 
 _SCORERS = ("clip", "siglip", "probe")
+# Fields that all pictures have in common; the others hold one entry a picture.
+_COMMON = ("lattice", "scorers")
 
 
 class shared(cached_property):  # noqa: N801 - a decorator, named like cached_property
@@ -63,6 +65,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def single(self, i: int) -> "Batch":
+        """Picture i and all that is known about it, as a batch of one."""
+        entries = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _COMMON}
+        return replace(self, **{name: rows[i : i + 1] for name, rows in entries.items() if rows is not None})
 
     def missing(self, need: str) -> str | None:
         """The first field or scorer that `need` is made from and this batch does not have."""
@@ -116,7 +123,7 @@ class Batch:
 def known_needs() -> frozenset[str]:
     """Every input that a metric may name: the fields of a Batch, its shared inputs, and the scorers."""
     made = {name for name, value in vars(Batch).items() if isinstance(value, shared)}
-    return frozenset(made | {field.name for field in fields(Batch)} - {"lattice", "scorers"} | set(_SCORERS))
+    return frozenset(made | {field.name for field in fields(Batch)} - set(_COMMON) | set(_SCORERS))
 
 
 def _present(value: Any) -> Any:

@@ -29,9 +29,11 @@ def _cumulative(chroma: Tensor) -> Tensor:
     # 32-bit cells: half the memory traffic of 64-bit ones, which is what this costs.
     first = torch.arange(n, dtype=torch.int32, device=chroma.device)[:, None] * _BINS
     scale = _BINS / (2 * _REACH)
+    # Grey lies in the middle of a bin: on an edge, rounding would move all grey pixels from one bin to the next.
+    grey = _BINS / 2 + 0.5
     rows = []
     for k in range(_DIRECTIONS):
         angle = math.pi * k / _DIRECTIONS
-        place = (a * (math.cos(angle) * scale)).add_(b, alpha=math.sin(angle) * scale).add_(_BINS / 2)
+        place = (a * (math.cos(angle) * scale)).add_(b, alpha=math.sin(angle) * scale).add_(grey)
         rows.append(torch.bincount(place.int().add_(first).flatten(), minlength=n * _BINS).reshape(n, _BINS))
     return torch.stack(rows, 1).cumsum(-1).double() / places.shape[-1]

@@ -47,7 +47,8 @@ def measure(batch: Batch, names: Sequence[str]) -> dict[str, list[Score]]:
     """Score every picture of `batch` with each named metric.
 
     A metric whose inputs the batch lacks is skipped, one that raises is failed, a picture that it is not defined for is
-    unscorable; the other metrics go on. Errors: UsageError for an unknown name, before anything is computed.
+    unscorable; the other metrics go on, and so do the other pictures: where a metric raises on a batch, each picture is
+    measured alone. Errors: UsageError for an unknown name, before anything is computed.
     """
     return {metric.name: _scores(metric, batch) for metric in [get_metric(name) for name in names]}
 
@@ -62,8 +63,10 @@ def _scores(metric: Metric, batch: Batch) -> list[Score]:
         if values.shape != (len(batch),):
             raise ValueError(f"gave {tuple(values.shape)} values for {len(batch)} pictures")
     except Exception as error:
-        # A third-party network may raise anything; the error is recorded with the score and the others go on.
-        return [Score(None, "failed", f"{type(error).__name__}: {error}")] * len(batch)
+        # A third-party network may raise anything; the error is recorded with the score of the picture that caused it.
+        if len(batch) > 1:
+            return [score for i in range(len(batch)) for score in _scores(metric, batch.single(i))]
+        return [Score(None, "failed", f"{type(error).__name__}: {error}")]
     return [_score(metric, value) for value in values.double().tolist()]
 
 
