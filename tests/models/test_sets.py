@@ -173,16 +173,28 @@ def test_missing_or_broken_weights_are_one_line(copy: Path, part: str, use: obje
     assert part.split("/", maxsplit=1)[0] in str(error.value)
 
 
-def test_weights_that_lack_a_tensor_are_refused(copy: Path) -> None:
+@pytest.mark.parametrize(
+    ("part", "use"),
+    [
+        ("pipeline/transformer/diffusion_pytorch_model.safetensors", lambda m: m.denoiser),
+        ("pipeline/vae/diffusion_pytorch_model.safetensors", lambda m: m.denoiser),
+        ("pipeline/text_encoder/model.safetensors", lambda m: m.text),
+        ("vision_language/model.safetensors", lambda m: m.vision),
+    ],
+)
+def test_weights_that_lack_a_tensor_are_refused(
+    copy: Path, part: str, use: object, capfd: pytest.CaptureFixture[str]
+) -> None:
     from safetensors.torch import load_file, save_file
 
-    path = copy / "vision_language" / "model.safetensors"
-    weights = load_file(path)
-    name = next(key for key in weights if "visual" in key)
-    del weights[name]
-    save_file(weights, path, metadata={"format": "pt"})
-    with pytest.raises(UsageError, match="missing"):
-        _ = load_model_set(copy, "cpu").vision
+    weights = load_file(copy / part)
+    gone = sorted(weights)[len(weights) // 2]
+    del weights[gone]
+    save_file(weights, copy / part, metadata={"format": "pt"})
+    with pytest.raises(UsageError) as error:
+        use(load_model_set(copy, "cpu"))  # type: ignore[operator]
+    assert f"1 weights are missing, {gone} first" in str(error.value)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -4,17 +4,24 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
 from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift, get_default_z_image_sigmas
 from torch import Tensor
 
-from blendbench.models.loading import quiet_loading
+from blendbench.models.loading import load_complete, quiet_loading
 
 
 def load_pipeline(source: str, dtype: torch.dtype, device: str, shift: float | None) -> ZImagePipeline:
-    """The pipeline from a local folder or a hub id; `shift` replaces the scheduler's."""
+    """The pipeline from a local folder or a hub id; `shift` replaces the scheduler's.
+
+    Errors: ValueError if weights are missing.
+    """
     with quiet_loading():
-        pipeline = ZImagePipeline.from_pretrained(source, dtype=dtype).to(device)
+        text_encoder = getattr(transformers, ZImagePipeline.load_config(source)["text_encoder"][1])
+        kinds = {"text_encoder": text_encoder, "transformer": ZImageTransformer2DModel, "vae": AutoencoderKL}
+        parts = {name: load_complete(kind, source, dtype, subfolder=name) for name, kind in kinds.items()}
+        pipeline = ZImagePipeline.from_pretrained(source, **parts).to(device)
     if shift is not None:
         pipeline.scheduler = load_scheduler(source, shift)
     pipeline.set_progress_bar_config(disable=True)

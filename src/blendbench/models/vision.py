@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from blendbench.models.loading import quiet_loading
+from blendbench.models.loading import load_complete, quiet_loading
 from blendbench.models.tokens import IMAGE, MARKER, TEMPLATE, TEXT, Encoded, template_length
 
 
@@ -16,10 +16,8 @@ def load_vision_encoder(source: str, dtype: torch.dtype, device: str) -> "Vision
     """Qwen3-VL and its processor from a local folder or a hub id. Errors: ValueError if weights are missing."""
     with quiet_loading():
         processor = AutoProcessor.from_pretrained(source)
-        model, told = Qwen3VLForConditionalGeneration.from_pretrained(source, dtype=dtype, output_loading_info=True)
-    if told["missing_keys"]:
-        raise ValueError(f"{len(told['missing_keys'])} weights are missing, {sorted(told['missing_keys'])[0]} first")
-    return VisionEncoder(processor, model.to(device).eval())
+        model = load_complete(Qwen3VLForConditionalGeneration, source, dtype)
+    return VisionEncoder(processor, model.to(device))
 
 
 def count_layers(source: str) -> int:
