@@ -1,0 +1,148 @@
+"""`blendbench run`: exit codes, overrides and the summary, through the program itself."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PLUGIN = """\
+from blendbench.blending import strategy
+
+
+@strategy("breaks", version=1, source="test")
+def breaks(text, *, when: bool = True):
+    return text.hidden * (float("nan") if when else 0.5)
+"""
+
+
+def blendbench(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The program in a process of its own; one thread, so that tests do not fight over the cores."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "80"}
+    command = [sys.executable, "-m", "blendbench", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("experiments") / "tiny.toml"
+    path.write_text(
+        'name = "tiny"\ntitle = "x"\nseeds = [0]\nitems = 2\nmetrics = ["effect_size"]\nsampler = {steps = 1}\n'
+        'strategies = [{name = "lerp", alpha = 0.3}]\nquick = {items = 1}\n'
+    )
+    return path
+
+
+def test_a_failing_cell_gives_exit_code_5_and_the_others_are_done(
+    untrained: Path, experiment: Path, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "broken.py"
+    plugin.write_text(PLUGIN)
+    results = tmp_path / "results"
+    common = (experiment, "--models", untrained, "--results", results, "--plugin", plugin)
+    told = blendbench("run", *common, "--set", "when=true,false", "--json")
+    assert told.returncode == 5, told.stderr
+    summary = json.loads(told.stdout)
+    # 9 configurations: text_only, lerp, breaks twice, 5 controls; two items.
+    assert (summary["expected"], summary["ok"], summary["failed"]) == (18, 16, 2)
+    assert summary["scored"] == 16
+    failures = json.loads(
+        blendbench("sql", "SELECT label, error FROM failures", "--results", results, "--format", "json").stdout
+    )
+    assert {row["label"] for row in failures} == {"breaks"}
+    assert all("not finite" in row["error"] for row in failures)
+    board = json.loads(
+        blendbench(
+            "sql", "SELECT count(*) AS n FROM cells WHERE status = 'ok'", "--results", results, "--format", "json"
+        ).stdout
+    )
+    assert board[0]["n"] == 16
+
+
+def test_overrides_replace_the_list_and_controls_stay(untrained: Path, experiment: Path, tmp_path: Path) -> None:
+    def planned(*arguments: str) -> dict[str, object]:
+        told = blendbench(
+            "run", experiment, "--models", untrained, "--results", tmp_path / "r", "--dry-run", "--json", *arguments
+        )
+        assert told.returncode == 0, told.stderr
+        plan: dict[str, object] = json.loads(told.stdout)
+        return plan
+
+    controls = ["blank_reference", "unrelated_reference", "noise_reference", "self_alignment", "canary"]
+    assert planned()["configurations"] == ["text_only", "lerp:alpha=0.3", *controls]
+    assert planned("--set", "alpha=0,0.5")["configurations"] == [
+        "text_only",
+        "lerp:alpha=0",
+        "lerp:alpha=0.5",
+        *controls,
+    ]
+    assert planned("--strategy", "lerp:alpha=0.2", "--strategy", "adain_dim")["configurations"] == [
+        "text_only", "lerp:alpha=0.2", "adain_dim:alpha=0.3", *controls,
+    ]  # fmt: skip
+    assert planned("--quick")["cells"] == 7
+    assert planned()["cells"] == 14
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_second_run_says_that_nothing_was_left(untrained: Path, experiment: Path, tmp_path: Path) -> None:
+    arguments = ("run", experiment, "--models", untrained, "--results", tmp_path / "r", "--quick")
+    first = blendbench(*arguments)
+    assert first.returncode == 0, first.stderr
+    assert "7 of 7 cells ok" in first.stdout
+    assert "pictures: 7/7" in first.stderr
+    assert "Warning" not in first.stderr
+    again = blendbench(*arguments, "--json")
+    assert again.stderr == ""
+    summary = json.loads(again.stdout)
+    assert (summary["run_id"], summary["drawn"], summary["scored"], summary["reused"]) == (None, 0, 0, 7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "smoke", "--device", "tpu"], "--device"),
+        (["run", "smoke", "--nonsense"], "--nonsense"),
+        (["run"], "experiment"),
+        (["list", "pictures"], "pictures"),
+        (["run", "smoke", "--models", "z-image-turbo"], "cannot be loaded"),
+    ],
+)
+def test_wrong_options_get_one_line(arguments: list[str], told: str, tmp_path: Path) -> None:
+    done = blendbench(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert told in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_experiment_with_an_unknown_metric_writes_nothing(untrained: Path, experiment: Path, tmp_path: Path) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text(experiment.read_text().replace("effect_size", "efect_size"))
+    done = blendbench("run", path, "--models", untrained, "--results", tmp_path / "r")
+    assert done.returncode == 2
+    assert "did you mean 'effect_size'" in done.stderr
+    assert not (tmp_path / "r").exists()
+    assert blendbench("validate", path).returncode == 2
+
+
+def test_doctor_names_what_is_missing(untrained: Path, tmp_path: Path) -> None:
+    good = blendbench("doctor", "--models", untrained)
+    assert good.returncode == 0, good.stderr
+    assert "device" in good.stdout
+    (tmp_path / "model_set.toml").write_text((untrained / "model_set.toml").read_text())
+    bad = blendbench("doctor", "--models", tmp_path)
+    assert bad.returncode == 2
+    assert "folder 'pipeline' is missing" in bad.stderr
+
+
+def test_help_of_a_verb_needs_no_torch() -> None:
+    code = (
+        "import sys\nsys.argv = ['blendbench', sys.argv[1], '--help']\nfrom blendbench.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'diffusers', 'transformers', 'duckdb', 'pandas'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    for verb in ("run", "list", "validate", "doctor"):
+        subprocess.run([sys.executable, "-c", code, verb], check=True, capture_output=True)
