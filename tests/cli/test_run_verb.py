@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from blendbench.cli import main
+
 PLUGIN = """\
 from blendbench.blending import strategy
 
@@ -61,13 +63,20 @@ def test_a_failing_cell_gives_exit_code_5_and_the_others_are_done(
     assert board[0]["n"] == 16
 
 
-def test_overrides_replace_the_list_and_controls_stay(untrained: Path, experiment: Path, tmp_path: Path) -> None:
+def test_overrides_replace_the_list_and_controls_stay(
+    untrained: Path,
+    experiment: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def planned(*arguments: str) -> dict[str, object]:
-        told = blendbench(
-            "run", experiment, "--models", untrained, "--results", tmp_path / "r", "--dry-run", "--json", *arguments
-        )
-        assert told.returncode == 0, told.stderr
-        plan: dict[str, object] = json.loads(told.stdout)
+        common = ["run", experiment, "--models", untrained, "--results", tmp_path / "r", "--dry-run", "--json"]
+        monkeypatch.setattr(sys, "argv", ["blendbench", *map(str, common), *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+        plan: dict[str, object] = json.loads(capsys.readouterr().out)
         return plan
 
     controls = ["blank_reference", "unrelated_reference", "noise_reference", "self_alignment", "canary"]
@@ -135,6 +144,21 @@ def test_doctor_names_what_is_missing(untrained: Path, tmp_path: Path) -> None:
     bad = blendbench("doctor", "--models", tmp_path)
     assert bad.returncode == 2
     assert "folder 'pipeline' is missing" in bad.stderr
+
+
+def test_a_finished_run_imports_neither_diffusers_nor_transformers(
+    untrained: Path, experiment: Path, tmp_path: Path
+) -> None:
+    arguments = ["run", experiment, "--models", untrained, "--results", tmp_path, "--quick", "--json"]
+    assert blendbench(*arguments).returncode == 0
+    code = (
+        f"import sys\nsys.argv = {['blendbench', *map(str, arguments)]}\nfrom blendbench.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'diffusers', 'transformers', 'open_clip'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    again = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert json.loads(again.stdout)["run_id"] is None
 
 
 def test_help_of_a_verb_needs_no_torch() -> None:

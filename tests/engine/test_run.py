@@ -228,7 +228,7 @@ def test_what_is_left_counts_missing_scores(models: ModelSet, tmp_path: Path) ->
     plan = plan_of(models)
     assert len(what_is_left(plan, models, tmp_path).cells) == 1
     run(plan, models, tmp_path, Reporter(quiet=True))
-    more = replace(plan, experiment=replace(plan.experiment, metrics=("effect_size", "blockiness")))
+    more = plan_of(models, metrics=("effect_size", "blockiness"))
     left = what_is_left(more, models, tmp_path)
     assert not left.cells
     assert list(left.missing_scores.values()) == [["blockiness"]]

@@ -38,6 +38,7 @@ def run(
     chosen = chosen.quick() if quick else chosen
 
     from blendbench.engine.plan import configurations, make_plan, metric_versions
+    from blendbench.engine.samplers import resolved_sampler
     from blendbench.models.sets import load_model_set
     from blendbench.suites import load_suite
 
@@ -46,7 +47,8 @@ def run(
     metric_versions(chosen)
     suite = load_suite(chosen.suite)
     model_set = load_model_set(models, device, dict(chosen.sampler))
-    plan = make_plan(chosen, suite, model_set)
+    model_set.check()
+    plan = make_plan(chosen, suite, model_set, resolved_sampler(model_set, results))
 
     from blendbench.engine.progress import Reporter
     from blendbench.engine.resume import what_is_left

@@ -99,14 +99,17 @@ def _check_layers(chosen: tuple[Configuration, ...], models: ModelSet) -> None:
             )
 
 
-def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
-    """Expand an experiment on a suite and a model set. Errors: UsageError, before anything is written."""
+def make_plan(experiment: Experiment, suite: Suite, models: ModelSet, sampler: dict[str, Any] | None = None) -> Plan:
+    """Expand an experiment on a suite and a model set. Errors: UsageError, before anything is written.
+
+    `sampler` is the model set's `sampler_record` if the caller has it already.
+    """
     baseline, chosen = configurations(experiment)
     metrics = metric_versions(experiment)
     models.check()
     _check_layers(chosen, models)
     items = suite.items[: experiment.items]
-    sampler = models.sampler_record
+    sampler = sampler or models.sampler_record
     shared = {
         "schema": CELL_SCHEMA, "suite": suite.sha256, "sampler": sampler, "model_set": models.sha256,
         "dtype": models.dtype,

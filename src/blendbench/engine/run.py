@@ -13,6 +13,7 @@ from blendbench.engine.measure import measure_cells
 from blendbench.engine.plan import Plan
 from blendbench.engine.progress import Clock, Reporter
 from blendbench.engine.resume import Todo, locked, what_is_left
+from blendbench.engine.samplers import keep_sampler
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import ConditioningRecord, ScoreRecord, StageTimeRecord
 from blendbench.results.shards import ShardWriter
@@ -48,6 +49,7 @@ def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter) -> Summ
         work = _Work(plan, models, results, todo, reporter, pictures=dict(todo.pictures))
         if not todo.empty:
             work.do()
+        keep_sampler(models, results, plan.sampler)
         ingest(results)
     return Summary(
         run_id=None if todo.empty else work.run_id,

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -205,6 +206,14 @@ class ModelSet:
             from blendbench.models.denoiser import load_config
 
             return load_config(source, part)
+
+    @functools.cached_property
+    def sampler_request(self) -> str | None:
+        """Hash of all that `sampler_record` follows from, known without diffusers itself; None for a hub id."""
+        if not self.is_local("pipeline"):
+            return None
+        scheduler = Path(str(self.component("pipeline"))) / "scheduler" / "scheduler_config.json"
+        return sha256_json([self.file.sampler.model_dump(), self.lattice, scheduler.read_text(), version("diffusers")])
 
     @functools.cached_property
     def sampler_record(self) -> dict[str, Any]:
