@@ -28,12 +28,14 @@ def load_pipeline(source: str, dtype: torch.dtype, device: str, shift: float | N
     return pipeline
 
 
+@quiet_loading()
 def load_config(source: str, part: str) -> dict[str, Any]:
     """The configuration of the pipeline's `vae` or `transformer`, without its weights."""
     kind = {"vae": AutoencoderKL, "transformer": ZImageTransformer2DModel}[part]
     return dict(kind.load_config(source, subfolder=part))
 
 
+@quiet_loading()
 def load_scheduler(source: str, shift: float | None) -> FlowMatchEulerDiscreteScheduler:
     """The pipeline's scheduler alone; `shift` replaces its own."""
     scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(source, subfolder="scheduler")

@@ -1,5 +1,6 @@
 """Loading by the libraries' own `from_pretrained`: without their progress bars, and never with made-up weights."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,14 +12,16 @@ import transformers.utils.logging as transformers_logging
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """No progress bars and no warnings of diffusers and transformers within; afterwards all is as it was."""
+    """No progress bars and no warnings of diffusers, transformers and the hub client within; then all is as it was."""
     libraries = (diffusers_logging, transformers_logging)
     before = [(library, library.is_progress_bar_enabled(), library.get_verbosity()) for library in libraries]
     for library in libraries:
         library.disable_progress_bar()
         library.set_verbosity_error()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"huggingface_hub\.")
+            yield
     finally:
         for library, shown, verbosity in before:
             library.set_verbosity(verbosity)
