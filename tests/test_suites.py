@@ -91,7 +91,7 @@ def test_a_truncated_photo_is_refused(suite: Path) -> None:
     (suite / "suite.toml").write_text(SUITE.replace("a.png", "a.jpg"))
     assert load_suite(suite).items[0].reference == photo
     photo.write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
-    with pytest.raises(UsageError, match=r"reference: 'a\.jpg' is not a readable picture"):
+    with pytest.raises(UsageError, match=r"reference: picture 'a\.jpg' is not a readable picture"):
         load_suite(suite)
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blendbench.errors import UsageError
-from blendbench.hashing import sha256_files
+from blendbench.hashing import sha256_bytes, sha256_files, sha256_json
 from blendbench.shipped import shipped
 
 NAME = r"^[a-z0-9][a-z0-9_-]*$"  # of suites, items and experiments: they become names of files
@@ -40,8 +40,20 @@ class Item:
 
 
 @dataclass(frozen=True)
+class FitPair:
+    """A caption, a picture of it, and a picture of the same content in a plain style: what fits are made on."""
+
+    caption: str
+    picture: Path
+    plain: Path
+
+
+@dataclass(frozen=True)
 class Suite:
-    """A frozen set of items; `sha256` covers suite.toml and every picture that it names."""
+    """A frozen set of items; `sha256` covers suite.toml and every picture that it names.
+
+    `blank` and `white` show nothing; `pairs` are for strategies that fit, and none of them is an item's.
+    """
 
     name: str
     version: int
@@ -49,6 +61,8 @@ class Suite:
     licence: str
     items: tuple[Item, ...]
     blank: Path
+    white: Path | None
+    pairs: tuple[FitPair, ...]
     sha256: str
     folder: Path
 
@@ -74,13 +88,21 @@ class _ItemFile(_Strict):
     reference_expect: _AttributesFile | None = None
 
 
+class _PairFile(_Strict):
+    caption: str = Field(pattern=r"\S")
+    picture: str
+    plain: str
+
+
 class _SuiteFile(_Strict):
     name: str = Field(pattern=NAME)
     version: int = Field(ge=1)
     title: str
     licence: str
     blank: str
+    white: str | None = None
     items: list[_ItemFile] = Field(min_length=1)
+    pairs: list[_PairFile] = Field(default_factory=list)
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -150,6 +172,15 @@ def load_suite(name_or_folder: str | Path) -> Suite:
             raise UsageError(f"{source}: items.id: {item.id!r} occurs twice; ids must be unique")
         seen.add(item.id)
     blank = _picture(folder, file.blank, "blank")
+    white = None if file.white is None else _picture(folder, file.white, "white")
+    pairs = tuple(
+        FitPair(
+            pair.caption,
+            _picture(folder, pair.picture, f"pair {number}: picture"),
+            _picture(folder, pair.plain, f"pair {number}: plain"),
+        )
+        for number, pair in enumerate(file.pairs, start=1)
+    )
     items = tuple(
         Item(
             id=item.id,
@@ -164,8 +195,34 @@ def load_suite(name_or_folder: str | Path) -> Suite:
         for item in file.items
     )
     files = {source, blank} | {path for item in items for path in (item.reference, item.unrelated)}
-    sha256 = sha256_files(list(files), folder)
-    return Suite(file.name, file.version, file.title, file.licence, items, blank, sha256, folder)
+    files |= {path for pair in pairs for path in (pair.picture, pair.plain)} | ({white} if white else set())
+    return Suite(
+        name=file.name, version=file.version, title=file.title, licence=file.licence, items=items, blank=blank,
+        white=white, pairs=pairs, sha256=sha256_files(list(files), folder), folder=folder,
+    )  # fmt: skip
+
+
+def trial(suite: Suite, prompt: str | None, picture: Path | None) -> Suite:
+    """A private suite of one item: the first of `suite` with another prompt, another reference picture, or both.
+
+    What no longer holds (expected contents) is dropped. Errors: UsageError (an empty prompt, not a picture).
+    """
+    first = suite.items[0]
+    if prompt is not None and not prompt.strip():
+        raise UsageError("--prompt: the prompt is empty")
+    path = first.reference if picture is None else _opened(picture.absolute(), f"--image {picture}")
+    item = replace(
+        first,
+        id="trial",
+        prompt=first.prompt if prompt is None else prompt,
+        reference=path,
+        reference_caption=first.reference_caption if picture is None else "",
+        relation="unrelated",
+        expect=first.expect if prompt is None else None,
+        reference_expect=first.reference_expect if picture is None else None,
+    )
+    sha256 = sha256_json([suite.sha256, item.prompt, sha256_bytes(path.read_bytes())])
+    return replace(suite, name=f"{suite.name}-trial", items=(item,), sha256=sha256)
 
 
 def _attributes(file: _AttributesFile | None) -> Attributes | None:
@@ -176,11 +233,15 @@ def _picture(folder: Path, name: str, field: str) -> Path:
     path = folder / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UsageError(f"{folder / 'suite.toml'}: {field}: picture {name!r} must lie inside the suite's folder")
+    return _opened(path, f"{folder / 'suite.toml'}: {field}: picture {name!r}")
+
+
+def _opened(path: Path, where: str) -> Path:
     if not path.is_file():
-        raise UsageError(f"{folder / 'suite.toml'}: {field}: picture {name!r} is missing")
+        raise UsageError(f"{where} is missing")
     try:
         with Image.open(path) as picture:
             picture.load()  # verify() reads no pixel of a JPEG
     except (OSError, SyntaxError, ValueError) as error:
-        raise UsageError(f"{folder / 'suite.toml'}: {field}: {name!r} is not a readable picture: {error}") from None
+        raise UsageError(f"{where} is not a readable picture: {error}") from None
     return path

@@ -53,7 +53,7 @@ def test_a_plugin_file_of_ten_lines_registers_a_strategy(tmp_path: Path) -> None
     path.write_text(PLUGIN)
     assert load_plugin(path) == ["half_and_half"]
     text, vision = Tokens(torch.ones(2, 3), torch.ones(2)), Tokens(torch.zeros(4, 3), torch.full((4,), int(Kind.IMAGE)))
-    assert get_strategy("half_and_half").bind().blend(Sources(text, vision)).tolist() == [[0.5] * 3] * 2
+    assert get_strategy("half_and_half").bind().blend(Sources(text, vision)).rows.tolist() == [[0.5] * 3] * 2
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_every_type_of_parameter_is_read_from_text_and_back() -> None:
 
 def blend_of(function: object) -> Tensor:
     strategy("tried", version=1, source="me")(function)  # type: ignore[type-var]
-    return get_strategy("tried").bind().blend(Sources(Tokens(torch.ones(2, 3), torch.ones(2))))
+    return get_strategy("tried").bind().blend(Sources(Tokens(torch.ones(2, 3), torch.ones(2)))).rows
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_strategy_that_writes_in_place_changes_nothing_for_the_next() -> None:
         return text.hidden.mul_(7)
 
     given = Sources(Tokens(torch.ones(2, 3), torch.ones(2)), Tokens(torch.ones(4, 3), torch.full((4,), 3)))
-    assert get_strategy("vandal").bind().blend(given).unique().tolist() == [7]
+    assert get_strategy("vandal").bind().blend(given).rows.unique().tolist() == [7]
     assert given.vision is not None
     assert given.text.hidden.unique().tolist() == given.vision.hidden.unique().tolist() == [1]
 
@@ -288,4 +288,4 @@ def test_the_strategy_in_the_guide_works_as_printed(tmp_path: Path) -> None:
     path.write_text(guide.partition("```python\n")[2].partition("```")[0])
     assert load_plugin(path) == ["mean_vision"]
     text, vision = Tokens(torch.ones(2, 3), torch.ones(2)), Tokens(torch.zeros(4, 3), torch.full((4,), 3))
-    assert get_strategy("mean_vision").bind(alpha=0.5).blend(Sources(text, vision)).tolist() == [[0.5] * 3] * 2
+    assert get_strategy("mean_vision").bind(alpha=0.5).blend(Sources(text, vision)).rows.tolist() == [[0.5] * 3] * 2

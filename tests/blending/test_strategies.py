@@ -44,7 +44,7 @@ EVERY_VARIANT = [(name, values) for name in ALL for values in variants(name)]
 def test_every_strategy_gives_finite_rows_of_the_right_width(
     name: str, values: dict[str, object], text: int, vision: int
 ) -> None:
-    result = get_strategy(name).bind(**values).blend(sources(text, vision))
+    result = get_strategy(name).bind(**values).blend(sources(text, vision)).rows
     assert result.shape[1] == DIM
     assert result.dtype == torch.float32
 
@@ -53,7 +53,7 @@ def test_every_strategy_gives_finite_rows_of_the_right_width(
 @pytest.mark.parametrize(("text", "vision"), [(11, 16), (16, 11), (1, 1)])
 def test_alpha_zero_is_the_text_bit_for_bit(name: str, values: dict[str, object], text: int, vision: int) -> None:
     given_sources = sources(text, vision)
-    result = get_strategy(name).bind(alpha=0, **values).blend(given_sources)
+    result = get_strategy(name).bind(alpha=0, **values).blend(given_sources).rows
     assert torch.equal(result, given_sources.text.hidden)
 
 
@@ -61,9 +61,9 @@ def test_alpha_zero_is_the_text_bit_for_bit(name: str, values: dict[str, object]
 def test_strategies_are_functions_of_their_inputs(name: str, values: dict[str, object]) -> None:
     bound = get_strategy(name).bind(**values)
     torch.manual_seed(0)
-    first = bound.blend(sources())
+    first = bound.blend(sources()).rows
     torch.manual_seed(1)
-    assert torch.equal(bound.blend(sources()), first)
+    assert torch.equal(bound.blend(sources()).rows, first)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -78,7 +78,7 @@ def test_every_strategy_is_documented(name: str) -> None:
 @pytest.mark.parametrize("level", [0.0, 1.0, 13504.3])  # the last is the largest activation known of the real encoder
 def test_constant_tokens_do_not_divide_by_zero(name: str, values: dict[str, object], level: float) -> None:
     flat = Sources(*(Tokens(torch.full((7, DIM), level), torch.full((7,), int(Kind.TEXT))) for _ in range(3)))
-    result = get_strategy(name).bind(**values).blend(flat)
+    result = get_strategy(name).bind(**values).blend(flat).rows
     assert torch.isfinite(result).all()
     assert result.abs().max() <= max(level, 1) * 1.001
 
@@ -105,7 +105,7 @@ def test_a_missing_input_is_named() -> None:
         ("lerp:alpha=x", "not a number"),
         ("lerp:alhpa=0.1", "did you mean 'alpha'"),
         ("lerp:align=crop", "truncate, interpolate, area"),
-        ("lerp:layer=1.5", "not an integer"),
+        ("lerp:layer=1.5", "neither a layer"),
         ("lrep", "did you mean 'lerp'"),
         ("lerp:alpha", "is not parameter=value"),
     ],
@@ -135,7 +135,7 @@ def test_a_label_reads_back_as_its_configuration(name: str) -> None:
 def test_lerp_at_alpha_one_is_the_aligned_vision() -> None:
     given_sources = sources(11, 11)
     assert given_sources.vision is not None
-    assert torch.equal(get_strategy("lerp").bind(alpha=1).blend(given_sources), given_sources.vision.hidden)
+    assert torch.equal(get_strategy("lerp").bind(alpha=1).blend(given_sources).rows, given_sources.vision.hidden)
 
 
 def test_alignments_read_what_they_say() -> None:
@@ -186,7 +186,7 @@ def test_truncation_keeps_the_first_rows_of_both() -> None:
 
 def test_per_token_adain_only_scales_and_shifts_each_token() -> None:
     given_sources = sources(11, 11)
-    result = get_strategy("adain_token").bind(alpha=1).blend(given_sources)
+    result = get_strategy("adain_token").bind(alpha=1).blend(given_sources).rows
     centred = given_sources.text.hidden - given_sources.text.hidden.mean(1, keepdim=True)
     moved = result - result.mean(1, keepdim=True)
     assert torch.cosine_similarity(centred, moved).min() > 1 - 1e-6
@@ -223,7 +223,7 @@ def test_leaving_the_sink_out_matters_only_where_there_is_one(name: str) -> None
     vision = tokens(16, Kind.IMAGE, 2)
 
     def both(text: Tokens) -> list[torch.Tensor]:
-        return [get_strategy(name).bind(sink=sink).blend(Sources(text, vision)) for sink in ("keep", "drop")]
+        return [get_strategy(name).bind(sink=sink).blend(Sources(text, vision)).rows for sink in ("keep", "drop")]
 
     without = both(tokens(11, Kind.TEXT, 1))
     assert torch.equal(*without)
@@ -248,10 +248,10 @@ def test_masking_touches_flagged_dimensions_alone() -> None:
     text, vision = tokens(40, Kind.TEXT, 1), tokens(40, Kind.IMAGE, 2)
     vision.hidden[:, 0] = vision.hidden[:, 0] / 617 + 3  # lacks the spread that the text has, as dimension 396 does
     given_sources = Sources(text, vision)
-    result = {m: get_strategy("outlier_mask").bind(alpha=1, mode=m).blend(given_sources) for m in ("zero", "text")}
+    result = {m: get_strategy("outlier_mask").bind(alpha=1, mode=m).blend(given_sources).rows for m in ("zero", "text")}
     assert result["zero"][:, 0].unique().tolist() == [0]
     assert torch.equal(result["text"][:, 0], text.hidden[:, 0])
-    clamped = get_strategy("outlier_mask").bind(alpha=1, mode="clamp").blend(given_sources)
+    clamped = get_strategy("outlier_mask").bind(alpha=1, mode="clamp").blend(given_sources).rows
     torch.testing.assert_close(clamped[:, 0].mean(), vision.hidden[:, 0].mean())  # the spread grows, not the mean
     for rows in (*result.values(), clamped):
         assert torch.equal(rows[:, 1:], vision.hidden[:, 1:])
@@ -261,7 +261,7 @@ def test_clamped_outliers_end_at_the_threshold() -> None:
     text, vision = torch.randn(400, 4), torch.randn(400, 4)
     vision[:, 0] *= 100
     both = Sources(Tokens(text, torch.ones(400)), Tokens(vision, torch.full((400,), 3)))
-    result = get_strategy("outlier_mask").bind(alpha=1, mode="clamp", threshold=5).blend(both)
+    result = get_strategy("outlier_mask").bind(alpha=1, mode="clamp", threshold=5).blend(both).rows
     assert math.isclose(float(result[:, 0].std() / text[:, 0].std()), 5, rel_tol=0.01)
     torch.testing.assert_close(result[:, 1:], vision[:, 1:])
 
@@ -269,7 +269,7 @@ def test_clamped_outliers_end_at_the_threshold() -> None:
 def test_a_delta_from_the_same_picture_is_the_text() -> None:
     given_sources = sources()
     same = Sources(given_sources.text, given_sources.vision, given_sources.vision)
-    assert torch.equal(get_strategy("style_delta").bind(alpha=2).blend(same), given_sources.text.hidden)
+    assert torch.equal(get_strategy("style_delta").bind(alpha=2).blend(same).rows, given_sources.text.hidden)
 
 
 def test_a_blank_of_another_size_is_compared_place_by_place() -> None:
@@ -277,13 +277,13 @@ def test_a_blank_of_another_size_is_compared_place_by_place() -> None:
     ramp = torch.arange(16.0)[:, None].expand(-1, DIM)
     coarse = Tokens(ramp.reshape(4, 4, DIM).mean(1), torch.full((4,), int(Kind.IMAGE)))
     fine = Tokens(coarse.hidden.repeat_interleave(4, 0) + 1, torch.full((16,), int(Kind.IMAGE)))
-    result = get_strategy("style_delta").bind(alpha=1).blend(Sources(text, fine, coarse))
+    result = get_strategy("style_delta").bind(alpha=1).blend(Sources(text, fine, coarse)).rows
     torch.testing.assert_close(result, text.hidden + 1)
 
 
 def test_a_renormalised_delta_has_the_size_of_the_text() -> None:
     given_sources = sources(11, 11)
-    result = get_strategy("style_delta").bind(alpha=2, scale="text").blend(given_sources)
+    result = get_strategy("style_delta").bind(alpha=2, scale="text").blend(given_sources).rows
     added = (result - given_sources.text.hidden).square().mean().sqrt()
     torch.testing.assert_close(added, 2 * given_sources.text.hidden.square().mean().sqrt())
 
@@ -298,7 +298,7 @@ def test_per_token_adain_is_a_near_identity_for_the_transformer() -> None:
     text, vision = (torch.randn(11, 2560, generator=generator) for _ in range(2))  # the real width
     given_sources = Sources(Tokens(text, torch.ones(11)), Tokens(3 * vision + 0.3, torch.full((11,), 3)))
     moved = {
-        name: (rms_normalised(get_strategy(name).bind(alpha=1).blend(given_sources)) - rms_normalised(text)).norm()
+        name: (rms_normalised(get_strategy(name).bind(alpha=1).blend(given_sources).rows) - rms_normalised(text)).norm()
         for name in ("adain_token", "lerp")
     }
     assert moved["adain_token"] < 0.15 * moved["lerp"]
@@ -307,9 +307,9 @@ def test_per_token_adain_is_a_near_identity_for_the_transformer() -> None:
 def test_the_canary_has_neither_the_words_nor_the_order_of_the_channels() -> None:
     given_sources = sources(11, 11)
     assert given_sources.vision is not None
-    result = get_strategy("canary").bind().blend(given_sources)
+    result = get_strategy("canary").bind().blend(given_sources).rows
     other_words = Sources(tokens(11, Kind.TEXT, 9), given_sources.vision)
-    assert torch.equal(get_strategy("canary").bind().blend(other_words), result)
+    assert torch.equal(get_strategy("canary").bind().blend(other_words).rows, result)
     assert torch.cosine_similarity(result, given_sources.vision.hidden).abs().max() < 0.9
     torch.testing.assert_close(result.norm(dim=1), given_sources.vision.hidden.norm(dim=1))
 
@@ -317,14 +317,14 @@ def test_the_canary_has_neither_the_words_nor_the_order_of_the_channels() -> Non
 @pytest.mark.parametrize(("share", "length"), [(0, 11), (0.5, 19), (1, 27)])
 def test_concatenation_keeps_the_text_and_doses_the_vision(share: float, length: int) -> None:
     given_sources = sources()
-    result = get_strategy("concatenate").bind(share=share).blend(given_sources)
+    result = get_strategy("concatenate").bind(share=share).blend(given_sources).rows
     assert len(result) == length
     assert torch.equal(result[:11], given_sources.text.hidden)
 
 
 def test_norm_matched_mixing_keeps_token_norms() -> None:
     given_sources = sources(11, 11)
-    result = get_strategy("norm_lerp").bind(alpha=1).blend(given_sources)
+    result = get_strategy("norm_lerp").bind(alpha=1).blend(given_sources).rows
     torch.testing.assert_close(result.norm(dim=1), given_sources.text.hidden.norm(dim=1))
 
 

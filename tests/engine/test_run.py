@@ -126,10 +126,10 @@ def test_a_picture_does_not_depend_on_its_place_or_neighbours(models: ModelSet) 
     torch.manual_seed(0)
     rows = [torch.randn(n, 192) for n in (12, 20, 30, 32)]
     latents = torch.stack([models.denoiser.initial_latents(i) for i in range(4)])
-    together, finite = models.denoiser.generate(rows, latents)
+    together, finite = models.denoiser.generate([(r,) for r in rows], latents)
     order = [2, 0, 3, 1]
-    shuffled, _ = models.denoiser.generate([rows[i] for i in order], latents[order])
-    alike, _ = models.denoiser.generate([rows[2]] * 4, latents[2].expand(4, -1, -1, -1))
+    shuffled, _ = models.denoiser.generate([(rows[i],) for i in order], latents[order])
+    alike, _ = models.denoiser.generate([(rows[2],)] * 4, latents[2].expand(4, -1, -1, -1))
     assert finite.all()
     assert np.array_equal(shuffled, together[order])
     assert np.array_equal(alike[3], together[2])

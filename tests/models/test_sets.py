@@ -51,7 +51,7 @@ def test_pictures_are_the_pipelines_own(models: ModelSet) -> None:
             prompt=list(PROMPTS), latents=latents.clone(), height=128, width=128, num_inference_steps=9,
             guidance_scale=0.0, max_sequence_length=64, output_type="np",
         ).images  # fmt: skip
-    drawn, finite = models.denoiser.generate(embeds, latents)
+    drawn, finite = models.denoiser.generate([(rows,) for rows in embeds], latents)
     assert finite.all()
     assert np.array_equal(drawn, (official * 255).round().astype(np.uint8))
 
@@ -85,7 +85,7 @@ def test_the_record_of_the_sampler_is_what_happens(untrained: Path) -> None:
     calls = []
     handle = models.denoiser.pipeline.transformer.register_forward_hook(lambda *_: calls.append(1))
     rows = models.text.encode(PROMPTS[0]).hidden
-    models.denoiser.generate([rows], models.denoiser.initial_latents(0)[None])
+    models.denoiser.generate([(rows,)], models.denoiser.initial_latents(0)[None])
     handle.remove()
     record = models.sampler_record
     assert record["transformer_calls"] == len(calls)

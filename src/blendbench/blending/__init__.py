@@ -4,9 +4,9 @@ Register a strategy with `@strategy`; the names of its positional parameters (`t
 it needs, its keyword-only parameters are its settings. No model, no file and no clock is known here.
 """
 
-from blendbench.blending.parameters import Parameter, Range
+from blendbench.blending.conditioning import BlendError, Conditioning, Denoising
+from blendbench.blending.parameters import Parameter, Range, layer_weights
 from blendbench.blending.registry import (
-    BlendError,
     Configuration,
     Sources,
     Strategy,
@@ -16,12 +16,15 @@ from blendbench.blending.registry import (
     parse_configuration,
     strategy,
 )
-from blendbench.blending.tokens import Kind, Tokens, select
+from blendbench.blending.tokens import Kind, Pair, Tokens, select
 
 __all__ = [
     "BlendError",
+    "Conditioning",
     "Configuration",
+    "Denoising",
     "Kind",
+    "Pair",
     "Parameter",
     "Range",
     "Sources",
@@ -29,6 +32,7 @@ __all__ = [
     "Tokens",
     "all_strategies",
     "get_strategy",
+    "layer_weights",
     "load_plugin",
     "parse_configuration",
     "select",

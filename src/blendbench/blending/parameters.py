@@ -61,6 +61,42 @@ class Parameter:
         return int(number) if self.type is int else number
 
 
+class LayerParameter(Parameter):
+    """A hidden state by its index, or a mixture of several, as `0.7*-2+0.3*-5`."""
+
+    def check(self, strategy: str, value: Any) -> Value:
+        """The index, or the mixture in one spelling. Errors: UsageError in one line."""
+        if value in self.choices:
+            return str(value)
+        try:
+            weights = layer_weights(value)
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"{strategy}: {self.name} = {value!r} is neither a layer like -2 nor a mixture like 0.7*-2+0.3*-5"
+            ) from None
+        if len(weights) == 1:
+            return next(iter(weights))
+        return "+".join(f"{weight:g}*{layer}" for layer, weight in sorted(weights.items()))
+
+
+def layer_weights(value: Any) -> dict[int, float]:
+    """Weights by layer, adding up to 1. Errors: ValueError (no layer or mixture, a weight that is not positive)."""
+    if isinstance(value, bool):
+        raise ValueError("a truth value is no layer")
+    if isinstance(value, int | float):
+        if value != int(value):
+            raise ValueError("a layer is an integer")
+        return {int(value): 1.0}
+    weights: dict[int, float] = {}
+    for term in str(value).split("+"):
+        weight, star, layer = term.rpartition("*")
+        weights[int(layer)] = weights.get(int(layer), 0.0) + (float(weight) if star else 1.0)
+    if not all(math.isfinite(weight) and weight > 0 for weight in weights.values()):
+        raise ValueError("weights are positive")
+    total = sum(weights.values())
+    return {layer: weight / total for layer, weight in weights.items()}
+
+
 def read_parameters(function: Callable[..., object]) -> tuple[tuple[str, ...], dict[str, Parameter]]:
     """The positional names (inputs) and keyword-only parameters of a strategy. Errors: TypeError at registration."""
     hints = get_type_hints(function, include_extras=True)

@@ -8,44 +8,57 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-import torch
 from torch import Tensor
 
+from blendbench.blending.conditioning import BlendError, Conditioning, Denoising
 from blendbench.blending.identity import code_sha256
-from blendbench.blending.parameters import Parameter, Value, read_parameters
-from blendbench.blending.tokens import TokenMode, Tokens
+from blendbench.blending.parameters import LayerParameter, Parameter, Value, layer_weights, read_parameters
+from blendbench.blending.tokens import Pair, TokenMode, Tokens
 from blendbench.errors import UsageError
 from blendbench.suites import suggest
 
 Reference = Literal["item", "blank", "unrelated", "noise", "self"]
-INPUTS = ("text", "vision", "neutral")
+Neutral = Literal["blank", "white", "mean"]
 ENTRY_POINTS = "blendbench.strategies"
 _REGISTRY: dict[str, "Strategy"] = {}
-Blend = TypeVar("Blend", bound=Callable[..., Tensor])
-
-
-class BlendError(ValueError):
-    """A strategy gave no usable conditioning; the cell fails with this message."""
+Blend = TypeVar("Blend", bound=Callable[..., Tensor | Conditioning])
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What the engine hands over for one cell, already selected by layer, token kind and reference."""
+    """What the engine hands over for one cell; a strategy asks for it by the names of its positional parameters.
+
+    `text`: the prompt's tokens as the pipeline computes them. `vision`: the reference's tokens, selected by layer,
+    token kind and reference. `neutral`: those of a picture that shows nothing. `other`: those of the item's second picture.
+    `wordless`: the reference's image tokens from a turn without the prompt. `corpus`: the text tokens of all prompts of
+    the suite. `pairs`: captions and pictures to fit on, none of them an item's. `denoising`: the sampling.
+    """
 
     text: Tokens
     vision: Tokens | None = None
     neutral: Tokens | None = None
+    other: Tokens | None = None
+    wordless: Tokens | None = None
+    corpus: tuple[Tokens, ...] | None = None
+    pairs: tuple[Pair, ...] | None = None
+    denoising: Denoising | None = None
+
+
+INPUTS = tuple(field.name for field in fields(Sources))
+# A strategy that reads any of these also gets the settings that say where they come from.
+PICTURED = frozenset({"vision", "neutral", "other", "wordless", "pairs"})
 
 
 @dataclass(frozen=True)
 class Strategy:
     """A registered blending function and everything that identifies it.
 
-    `parameters` holds its own settings and, with a `vision` input, the select settings `layer`, `tokens`, `reference`.
+    `parameters` holds its own settings and the select settings of its inputs. `companion` names a control that a run
+    needs beside it, at the same values of the parameters that they share.
     """
 
     name: str
@@ -53,10 +66,11 @@ class Strategy:
     source: str
     equation: str
     doc: str
-    function: Callable[..., Tensor] = field(repr=False)
+    function: Callable[..., Tensor | Conditioning] = field(repr=False)
     inputs: tuple[str, ...]
     parameters: dict[str, Parameter]
     control: bool
+    companion: str | None = None
 
     @functools.cached_property
     def source_sha256(self) -> str:
@@ -94,10 +108,24 @@ class Configuration:
         s = self.strategy
         return {"name": s.name, "version": s.version, "source_sha256": s.source_sha256, "params": dict(self.params)}
 
-    def blend(self, sources: Sources) -> Tensor:
-        """Conditioning (tokens, dim) float32 on the CPU. Errors: BlendError (missing input, wrong shape, not finite).
+    @property
+    def layers(self) -> set[int]:
+        """Every hidden state of the vision-language model that it reads."""
+        settings = [self.params[name] for name in ("layer", "text_layer") if self.params.get(name, "same") != "same"]
+        return {layer for setting in settings for layer in layer_weights(setting)}
 
-        The strategy gets copies: the sources are shared by all cells of an item, and a strategy may write in place.
+    def companion(self) -> "Configuration | None":
+        """The control that belongs to this configuration."""
+        if self.strategy.companion is None:
+            return None
+        other = get_strategy(self.strategy.companion)
+        return other.bind(**{name: value for name, value in self.params.items() if name in other.parameters})
+
+    def blend(self, sources: Sources) -> Conditioning:
+        """The conditioning, float32 on the CPU. Errors: BlendError (missing input, wrong shape, not finite).
+
+        Tokens are handed over as copies, because the sources are shared by all cells of an item, and a strategy may
+        write in place; `corpus` and `pairs` are large and shared.
         """
         name = self.strategy.name
         given = [getattr(sources, source) for source in self.strategy.inputs]
@@ -105,30 +133,25 @@ class Configuration:
         if missing:
             raise BlendError(f"{name} needs {', '.join(missing)}")
         own = {key: value for key, value in self.params.items() if key not in _SELECT}
-        result = self.strategy.function(*(tokens.copy() for tokens in given), **own)
-        dim = sources.text.hidden.shape[1]
-        if not isinstance(result, Tensor) or result.ndim != 2 or result.shape[1] != dim or len(result) == 0:
-            shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-            raise BlendError(f"{name} must return (tokens, {dim}), not {shape}")
-        conditioning = result.detach().to("cpu", torch.float32).contiguous()
-        wrong = int((~torch.isfinite(conditioning)).sum())
-        if wrong:
-            raise BlendError(f"{name} gave {wrong} values that are not finite")
-        return conditioning
+        result = self.strategy.function(*(g.copy() if isinstance(g, Tokens) else g for g in given), **own)
+        conditioning = result if isinstance(result, Conditioning) else Conditioning((result,))
+        return conditioning.checked(name, sources.text.hidden.shape[1], sources.denoising)
 
 
-_SELECT = ("reference", "layer", "tokens")
+_SELECT = ("reference", "layer", "text_layer", "tokens", "neutral_picture")
 
 
 def strategy(
     name: str, *, version: int, source: str, equation: str = "", control: bool = False,
-    reference: Reference = "item", layer: int = -2, tokens: TokenMode = "image_no_markers",
+    reference: Reference = "item", layer: int | str = -2, tokens: TokenMode = "image_no_markers",
+    companion: str | None = None,
 ) -> Callable[[Blend], Blend]:  # fmt: skip
     """Register a blending function.
 
-    A function with a `vision` input also gets the settings `reference`, `layer` and `tokens`, which say where its
-    vision tokens come from; their defaults are given here. Errors: TypeError at registration (an unknown input, a
-    parameter without default or with one outside its range), ValueError for a name that is malformed or taken.
+    A function that reads pictures also gets the settings `layer` (a hidden state, or a mixture as `0.7*-2+0.3*-5`),
+    `text_layer` (the same for text rows beside image rows), `tokens` and, with a `vision` input, `reference`; with a
+    `neutral` input, `neutral_picture`. Their defaults are given here. Errors: TypeError at registration (an unknown
+    input, a parameter without default or with one outside its range), ValueError for a name that is malformed or taken.
     """
 
     def register(function: Blend) -> Blend:
@@ -143,15 +166,21 @@ def strategy(
         if unknown or "text" not in inputs:
             raise TypeError(f"strategy {name}: inputs must be among {INPUTS} and contain text, not {inputs}")
         if "vision" in inputs:
+            parameters["reference"] = Parameter("reference", str, reference, None, get_args(Reference))
+        if PICTURED & set(inputs):
             parameters |= {
-                "reference": Parameter("reference", str, reference, None, get_args(Reference)),
-                "layer": Parameter("layer", int, layer),
+                "layer": LayerParameter("layer", int, layer),
+                "text_layer": LayerParameter("text_layer", int, "same", None, ("same",)),
                 "tokens": Parameter("tokens", str, tokens, None, get_args(TokenMode)),
             }
+        if "neutral" in inputs:
+            parameters["neutral_picture"] = Parameter("neutral_picture", str, "blank", None, get_args(Neutral))
         if name in _REGISTRY:
             raise ValueError(f"strategy {name!r} is registered twice; names must be unique")
         doc = inspect.getdoc(function) or ""
-        _REGISTRY[name] = Strategy(name, version, source, equation, doc, function, inputs, parameters, control)
+        _REGISTRY[name] = Strategy(
+            name, version, source, equation, doc, function, inputs, parameters, control, companion
+        )
         return function
 
     return register

@@ -45,6 +45,16 @@ class Tokens:
         return slice(1 if sink else 0, None)
 
 
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A caption and a picture of what it says, for fits: its text tokens, the picture's tokens, and those of the same
+    content in a plain style. Compared by identity, so that a fit can be kept."""
+
+    text: Tokens
+    vision: Tokens
+    plain: Tokens
+
+
 _KINDS: dict[TokenMode, tuple[Kind, ...]] = {
     "full": tuple(Kind),
     "text": (Kind.TEMPLATE, Kind.TEXT),

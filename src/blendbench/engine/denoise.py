@@ -5,19 +5,21 @@ conditionings of one padded length and is always full (the last one is filled up
 depend on what else is drawn with it.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
 
+from blendbench.blending import Conditioning
 from blendbench.engine.encode import Embeddings
-from blendbench.engine.pictures import save_picture
+from blendbench.engine.pictures import load_resized, save_picture
 from blendbench.engine.plan import Cell
 from blendbench.engine.progress import Clock
+from blendbench.hashing import sha256_bytes
+from blendbench.models.interventions import Injection, Start
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import ConditioningRecord
 
@@ -36,31 +38,35 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Conditioning:
-    """A blended conditioning (tokens, dim) and its identity."""
-
-    rows: Tensor
-    sha256: str
-
-    def record(self) -> ConditioningRecord:
-        """Its shape and moments."""
-        values = self.rows.double()
-        mean, std, rms = values.mean(), values.std(correction=0), values.square().mean().sqrt()
-        return ConditioningRecord(self.sha256, len(values), values.shape[1], float(mean), float(std), float(rms))
-
-
-@dataclass(frozen=True)
 class Job:
-    """One picture to draw, and the cells that share it."""
+    """One picture to draw, and the cells that share it. `start` is the picture to start from, below strength 1."""
 
     conditioning: Conditioning
+    sha256: str
     noise_seed: int
+    start: Path | None
     cells: list[Cell]
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What decides the picture."""
+        return (self.sha256, self.noise_seed)
+
+    @property
+    def company(self) -> tuple[object, ...]:
+        """What all jobs of a batch have in common: the padded length and the way of drawing."""
+        c = self.conditioning
+        return (-(-len(c.rows) // BUCKET), len(c.steps), c.blocks, c.strength)
 
     def outcome(self, picture: str | None, error: str | None = None) -> list[Drawn]:
         """The same outcome for every cell."""
-        sha256, tokens = self.conditioning.sha256, len(self.conditioning.rows)
-        return [Drawn(cell, sha256, picture, tokens, error) for cell in self.cells]
+        return [Drawn(cell, self.sha256, picture, len(self.conditioning.rows), error) for cell in self.cells]
+
+    def record(self) -> ConditioningRecord:
+        """Shape and moments of what the first transformer call reads."""
+        values = self.conditioning.rows.double()
+        mean, std, rms = values.mean(), values.std(correction=0), values.square().mean().sqrt()
+        return ConditioningRecord(self.sha256, len(values), values.shape[1], float(mean), float(std), float(rms))
 
 
 Emit = Callable[[list[Drawn], list[ConditioningRecord]], None]
@@ -84,30 +90,28 @@ class Drawer:
 
     def draw(self, cells: Iterable[Cell]) -> None:
         """Draw all cells; one that cannot be blended or drawn is emitted with its error, and the others go on."""
-        waiting: defaultdict[int, list[Job]] = defaultdict(list)
+        waiting: defaultdict[tuple[object, ...], list[Job]] = defaultdict(list)
         size = self.models.file.sampler.batch_size
         for cell in cells:
-            conditioning = self._blend(cell)
-            if conditioning is None:
+            job = self._blend(cell)
+            if job is None:
                 continue
-            key = (conditioning.sha256, cell.noise_seed)
-            if key in self.known:
-                job = Job(conditioning, cell.noise_seed, [cell])
-                self.emit(job.outcome(self.known[key]), [conditioning.record()])
-            elif key in self._open:
-                self._open[key].cells.append(cell)
+            if job.key in self.known:
+                self.emit(job.outcome(self.known[job.key]), [job.record()])
+            elif job.key in self._open:
+                self._open[job.key].cells.append(cell)
             else:
-                self._open[key] = Job(conditioning, cell.noise_seed, [cell])
-                bucket = waiting[-(-len(conditioning.rows) // BUCKET)]
-                bucket.append(self._open[key])
-                if len(bucket) == size:
-                    self._draw_batch(bucket)
-                    bucket.clear()
-        for bucket in waiting.values():
-            if bucket:
-                self._draw_batch(bucket)
+                self._open[job.key] = job
+                batch = waiting[job.company]
+                batch.append(job)
+                if len(batch) == size:
+                    self._draw_batch(batch)
+                    batch.clear()
+        for batch in waiting.values():
+            if batch:
+                self._draw_batch(batch)
 
-    def _blend(self, cell: Cell) -> Conditioning | None:
+    def _blend(self, cell: Cell) -> Job | None:
         try:
             with self.clock.time("blend"):
                 return blend(cell, self.embeddings, self.models.longest)
@@ -118,30 +122,39 @@ class Drawer:
 
     def _draw_batch(self, jobs: list[Job]) -> None:
         filled = [*jobs, *[jobs[-1]] * (self.models.file.sampler.batch_size - len(jobs))]
-        denoiser = self.models.denoiser
         with self.clock.time("denoise", len(jobs)):
-            latents = torch.stack([denoiser.initial_latents(job.noise_seed) for job in filled])
-            pictures, finite = denoiser.generate([job.conditioning.rows for job in filled], latents)
+            pictures, finite = self._generate(filled)
         drawn: list[Drawn] = []
         for job, pixels, good in zip(jobs, pictures, finite, strict=False):
-            key = (job.conditioning.sha256, job.noise_seed)
-            del self._open[key]
+            del self._open[job.key]
             if good:
                 with self.clock.time("save"):
-                    self.known[key] = save_picture(self.results, pixels)
-                drawn += job.outcome(self.known[key])
+                    self.known[job.key] = save_picture(self.results, pixels)
+                drawn += job.outcome(self.known[job.key])
             else:
                 drawn += job.outcome(None, "the model drew values that are not finite")
-        self.emit(drawn, [job.conditioning.record() for job in jobs])
+        self.emit(drawn, [job.record() for job in jobs])
 
-
-def blend(cell: Cell, embeddings: Embeddings, longest: int) -> Conditioning:
-    """The conditioning of a cell. Errors: whatever the strategy raises; ValueError if it is too long for the model."""
-    rows = cell.configuration.blend(embeddings.sources(cell.item, cell.configuration))
-    if len(rows) > longest:
-        raise ValueError(
-            f"a conditioning of {len(rows)} tokens is longer than the {longest} that the model has room for"
+    def _generate(self, jobs: list[Job]) -> tuple[np.ndarray, np.ndarray]:
+        denoiser, first = self.models.denoiser, jobs[0].conditioning
+        latents = torch.stack([denoiser.initial_latents(job.noise_seed) for job in jobs])
+        rows = [job.conditioning.injected for job in jobs if job.conditioning.injected is not None]
+        sampler = self.models.file.sampler
+        starts = [load_resized(job.start, sampler.width, sampler.height) for job in jobs if job.start]
+        return denoiser.generate(
+            [job.conditioning.steps for job in jobs],
+            latents,
+            Injection(rows, first.blocks) if rows else None,
+            Start(np.stack(starts), first.strength) if starts else None,
         )
-    digest = hashlib.sha256(f"{tuple(rows.shape)}".encode())
-    digest.update(rows.numpy().tobytes())
-    return Conditioning(rows, digest.hexdigest())
+
+
+def blend(cell: Cell, embeddings: Embeddings, longest: int) -> Job:
+    """The picture to draw for a cell. Errors: whatever the strategy raises; ValueError if it is too long."""
+    conditioning = cell.configuration.blend(embeddings.sources(cell.item, cell.configuration))
+    tokens = len(conditioning.rows)
+    if tokens > longest:
+        raise ValueError(f"a conditioning of {tokens} tokens is longer than the {longest} that the model has room for")
+    start = cell.item.reference if conditioning.strength < 1 else None
+    sha256 = conditioning.sha256(sha256_bytes(start.read_bytes()) if start else "")
+    return Job(conditioning, sha256, cell.noise_seed, start, [cell])

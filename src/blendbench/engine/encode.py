@@ -2,13 +2,15 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from blendbench.blending import Configuration, Sources, Tokens, select
+from blendbench.blending import Configuration, Denoising, Kind, Pair, Sources, Tokens, layer_weights, select
 from blendbench.blending.tokens import content, gaussian_like
 from blendbench.engine.plan import Cell
 from blendbench.hashing import sha256_bytes, sha256_json
@@ -27,6 +29,7 @@ class Embeddings:
     def __init__(self, folder: Path, models: ModelSet, suite: Suite) -> None:
         self.folder, self.models, self.suite = folder, models, suite
         self._failures: dict[str, str] = {}
+        self._fitted: dict[tuple[Any, Any, str], tuple[Pair, ...]] = {}
         self._load = functools.lru_cache(maxsize=128)(self._read)
 
     def pending(self, cells: Iterable[Cell]) -> list[Callable[[], None]]:
@@ -34,9 +37,9 @@ class Embeddings:
         prompts: dict[str, None] = {}
         layers: defaultdict[tuple[Path, str], set[int]] = defaultdict(set)
         for cell in cells:
-            prompts[cell.item.prompt] = None
-            for picture, layer in self._pictures(cell.item, cell.configuration):
-                layers[(picture, cell.item.prompt)].add(layer)
+            prompts |= dict.fromkeys(self._prompts(cell.item, cell.configuration))
+            for view in self._views(cell.item, cell.configuration):
+                layers[view] |= cell.configuration.layers
         text = [
             functools.partial(self._encode_text, prompt)
             for prompt in prompts
@@ -52,35 +55,104 @@ class Embeddings:
     def sources(self, item: Item, configuration: Configuration) -> Sources:
         """What a configuration reads for an item, computed now if it is not kept yet.
 
-        Errors: EncodingError; ValueError if no token is of the kind asked for.
+        Errors: EncodingError; ValueError if no token is of the kind asked for, or if the suite lacks a picture.
         """
-        text = self._text(item.prompt)
         inputs, params = configuration.strategy.inputs, configuration.params
-        if "vision" not in inputs:
-            return Sources(text)
-        layer, mode, reference = int(params["layer"]), str(params["tokens"]), str(params["reference"])
-        if reference == "self":
-            vision = content(text)
-        else:
-            vision = select(self._vision(self._reference(item, reference), item.prompt, layer), mode)  # type: ignore[arg-type]
-            if reference == "noise":
-                vision = gaussian_like(vision, int(sha256_json(["noise", item.id])[:12], 16))
-        neutral = None
-        if "neutral" in inputs:
-            neutral = select(self._vision(self.suite.blank, item.prompt, layer), mode)  # type: ignore[arg-type]
-        return Sources(text, vision, neutral)
 
-    def _reference(self, item: Item, reference: str) -> Path:
+        def view(picture: Path) -> Tokens:
+            return self._selected(picture, item.prompt, params)
+
+        text = self._text(item.prompt)
+        found: dict[str, Any] = {}
+        if "vision" in inputs:
+            found["vision"] = self._reference(item, str(params["reference"]), text, view)
+        if "neutral" in inputs:
+            blanks = [view(picture) for picture in self._neutrals(str(params["neutral_picture"]))]
+            found["neutral"] = replace(blanks[0], hidden=torch.stack([blank.hidden for blank in blanks]).mean(0))
+        if "other" in inputs:
+            found["other"] = view(item.unrelated)
+        if "wordless" in inputs:
+            found["wordless"] = self._selected(item.reference, "", {**params, "tokens": "image_no_markers"})
+        if "corpus" in inputs:
+            found["corpus"] = tuple(self._text(other.prompt) for other in self.suite.items)
+        if "pairs" in inputs:
+            found["pairs"] = self._pairs(params["layer"], params["text_layer"], str(params["tokens"]))
+        if "denoising" in inputs:
+            sigmas = self.models.sampler_record["sigmas"][:-1]
+            found["denoising"] = Denoising(tuple(sigmas), self.models.blocks)
+        return Sources(text, **found)
+
+    def _reference(self, item: Item, reference: str, text: Tokens, view: Callable[[Path], Tokens]) -> Tokens:
+        if reference == "self":
+            return content(text)
+        tokens = view(self._reference_picture(item, reference))
+        if reference == "noise":
+            return gaussian_like(tokens, int(sha256_json(["noise", item.id])[:12], 16))
+        return tokens
+
+    def _reference_picture(self, item: Item, reference: str) -> Path:
         return {"blank": self.suite.blank, "unrelated": item.unrelated}.get(reference, item.reference)
 
-    def _pictures(self, item: Item, configuration: Configuration) -> set[tuple[Path, int]]:
+    def _neutrals(self, wanted: str) -> list[Path]:
+        if wanted == "blank":
+            return [self.suite.blank]
+        if self.suite.white is None:
+            raise ValueError(f"suite {self.suite.name} has no white picture")
+        return [self.suite.white] if wanted == "white" else [self.suite.blank, self.suite.white]
+
+    def _prompts(self, item: Item, configuration: Configuration) -> list[str]:
+        """Every prompt whose text tokens a configuration reads for an item."""
+        inputs = configuration.strategy.inputs
+        corpus = [other.prompt for other in self.suite.items] if "corpus" in inputs else []
+        fitted = [pair.caption for pair in self.suite.pairs] if "pairs" in inputs else []
+        return [item.prompt, *corpus, *fitted]
+
+    def _views(self, item: Item, configuration: Configuration) -> set[tuple[Path, str]]:
+        """Every (picture, prompt) that the vision-language model has to see for an item."""
         inputs, params = configuration.strategy.inputs, configuration.params
-        found: set[tuple[Path, int]] = set()
+        found: set[tuple[Path, str]] = set()
         if "vision" in inputs and params["reference"] != "self":
-            found.add((self._reference(item, str(params["reference"])), int(params["layer"])))
-        if "neutral" in inputs:
-            found.add((self.suite.blank, int(params["layer"])))
+            found.add((self._reference_picture(item, str(params["reference"])), item.prompt))
+        if "neutral" in inputs and (self.suite.white or params["neutral_picture"] == "blank"):
+            found |= {(picture, item.prompt) for picture in self._neutrals(str(params["neutral_picture"]))}
+        if "other" in inputs:
+            found.add((item.unrelated, item.prompt))
+        if "wordless" in inputs:
+            found.add((item.reference, ""))
+        if "pairs" in inputs:
+            found |= {(p, pair.caption) for pair in self.suite.pairs for p in (pair.picture, pair.plain)}
         return found
+
+    def _selected(self, picture: Path, prompt: str, params: Mapping[str, Any]) -> Tokens:
+        """Rows of some kinds, image rows from `layer` and all others from `text_layer`."""
+        tokens = self._mixed(picture, prompt, params["layer"])
+        if params["text_layer"] != "same":
+            other = self._mixed(picture, prompt, params["text_layer"])
+            of_picture = ((tokens.kinds == int(Kind.IMAGE)) | (tokens.kinds == int(Kind.MARKER)))[:, None]
+            tokens = replace(tokens, hidden=torch.where(of_picture, tokens.hidden, other.hidden))
+        return select(tokens, params["tokens"])
+
+    def _mixed(self, picture: Path, prompt: str, layer: Any) -> Tokens:
+        parts = [(weight, self._vision(picture, prompt, n)) for n, weight in layer_weights(layer).items()]
+        hidden = torch.stack([weight * tokens.hidden for weight, tokens in parts]).sum(0)
+        return replace(parts[0][1], hidden=hidden)
+
+    def _pairs(self, layer: Any, text_layer: Any, tokens: str) -> tuple[Pair, ...]:
+        """The suite's pairs, encoded; the same objects for the same settings, so that a fit can be kept."""
+        key = (layer, text_layer, tokens)
+        if not self.suite.pairs:
+            raise ValueError(f"suite {self.suite.name} has no pairs to fit on")
+        if key not in self._fitted:
+            params = {"layer": layer, "text_layer": text_layer, "tokens": tokens}
+            self._fitted[key] = tuple(
+                Pair(
+                    self._text(pair.caption),
+                    self._selected(pair.picture, pair.caption, params),
+                    self._selected(pair.plain, pair.caption, params),
+                )
+                for pair in self.suite.pairs
+            )
+        return self._fitted[key]
 
     def _text(self, prompt: str) -> Tokens:
         key = self._text_key(prompt)

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from blendbench.hashing import sha256_bytes
 
@@ -54,3 +54,9 @@ def load_pixels(path: Path) -> np.ndarray:
     """Pixels (h, w, 3) uint8 of a picture file."""
     with Image.open(path) as picture:
         return np.asarray(picture.convert("RGB"))
+
+
+def load_resized(path: Path, width: int, height: int) -> np.ndarray:
+    """Pixels (height, width, 3) uint8 of a picture file, cut to the shape's middle and resized by area averages."""
+    with Image.open(path) as picture:
+        return np.asarray(ImageOps.fit(picture.convert("RGB"), (width, height), Image.Resampling.BOX))

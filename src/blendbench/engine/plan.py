@@ -64,7 +64,7 @@ def noise_seed(item: str, seed: int) -> int:
 
 
 def configurations(experiment: Experiment) -> tuple[Configuration, tuple[Configuration, ...]]:
-    """The baseline, and all configurations without repetition: baseline, the experiment's own, controls.
+    """The baseline, and all configurations without repetition: baseline, the experiment's own, controls, companions.
 
     Errors: UsageError (unknown strategy or parameter, a value outside its range).
     """
@@ -74,6 +74,7 @@ def configurations(experiment: Experiment) -> tuple[Configuration, tuple[Configu
         chosen += [get_strategy(grid.name).bind(**values) for values in grid.cells()]
     if experiment.controls:
         chosen += [get_strategy(name).bind() for name in CONTROLS]
+    chosen += [companion for configuration in chosen if (companion := configuration.companion())]
     unique: dict[str, Configuration] = {}
     for configuration in chosen:
         unique.setdefault(sha256_json(configuration.key()), configuration)
@@ -92,11 +93,11 @@ def metric_versions(experiment: Experiment) -> dict[str, int]:
 def _check_layers(chosen: tuple[Configuration, ...], models: ModelSet) -> None:
     states = models.vision_states
     for configuration in chosen:
-        layer = int(configuration.params.get("layer", 0))
-        if not -states <= layer < states:
-            raise UsageError(
-                f"{configuration.label}: layer = {layer} is outside {-states}..{states - 1}, what {models.name} has"
-            )
+        for layer in sorted(configuration.layers):
+            if not -states <= layer < states:
+                raise UsageError(
+                    f"{configuration.label}: layer = {layer} is outside {-states}..{states - 1}, what {models.name} has"
+                )
 
 
 def make_plan(experiment: Experiment, suite: Suite, models: ModelSet, sampler: dict[str, Any] | None = None) -> Plan:

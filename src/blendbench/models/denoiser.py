@@ -1,5 +1,6 @@
 """Denoising through `ZImagePipeline` itself, with given conditionings and given initial latents."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipe
 from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift, get_default_z_image_sigmas
 from torch import Tensor
 
+from blendbench.models.interventions import Injection, Start, injected, refined
 from blendbench.models.loading import load_complete, quiet_loading
 
 
@@ -67,17 +69,54 @@ class Denoiser:
         return torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed))
 
     @torch.inference_mode()
-    def generate(self, conditionings: list[Tensor], latents: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Conditionings [(tokens, dim)] and latents (n, c, h, w) -> uint8 (n, height, width, 3) and (n,) is finite."""
-        device, dtype = self.pipeline.transformer.device, self.pipeline.transformer.dtype
-        drawn = self.pipeline(
-            prompt_embeds=[rows.to(device, dtype) for rows in conditionings],
-            latents=latents.to(device),
-            height=self.sampler.height,
-            width=self.sampler.width,
-            num_inference_steps=self.sampler.steps,
-            guidance_scale=self.sampler.guidance,
-            output_type="np",
-        ).images
+    def generate(
+        self, schedules: list[tuple[Tensor, ...]], latents: Tensor, injection: Injection | None = None,
+        start: Start | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """Draw n pictures.
+
+        `schedules`: for each the conditionings (tokens, dim), one for each transformer call or one for all; `latents`:
+        (n, channels, height, width). Returns uint8 (n, height, width, 3) and (n,): whether its values are finite.
+        """
+        transformer = self.pipeline.transformer
+        device, dtype = transformer.device, transformer.dtype
+        placed = [[rows.to(device, dtype) for rows in schedule] for schedule in schedules]
+        latents, sigmas = latents.to(device), get_default_z_image_sigmas(self.sampler.steps)
+        if start is not None:
+            latents, sigmas = self._started(latents, start, sigmas)
+
+        def rows_at(step: int) -> list[Tensor]:
+            return [schedule[min(step, len(schedule) - 1)] for schedule in placed]
+
+        def next_rows(_pipeline: Any, step: int, _time: Any, _tensors: Any) -> dict[str, Any]:
+            return {"prompt_embeds": rows_at(step + 1)}
+
+        with ExitStack() as stack:
+            if injection is not None:
+                rows = [row.to(device, dtype) for row in injection.rows]
+                caption = refined(transformer, rows, latents)
+                stack.enter_context(injected(transformer, caption, injection.blocks))
+            drawn = self.pipeline(
+                prompt_embeds=rows_at(0),
+                latents=latents,
+                height=self.sampler.height,
+                width=self.sampler.width,
+                sigmas=sigmas,
+                guidance_scale=self.sampler.guidance,
+                callback_on_step_end=next_rows,
+                callback_on_step_end_tensor_inputs=[],
+                output_type="np",
+            ).images
         finite = np.isfinite(drawn).all((1, 2, 3))
         return (np.nan_to_num(drawn).clip(0, 1) * 255).round().astype(np.uint8), finite
+
+    def _started(self, noise: Tensor, start: Start, sigmas: Any) -> tuple[Tensor, Any]:
+        """Latents of the starting pictures, noised to the level of the first step that is left, and the steps left."""
+        left = max(int(len(sigmas) * start.strength), 1)
+        vae, scheduler = self.pipeline.vae, self.pipeline.scheduler
+        pixels = torch.from_numpy(start.pictures).permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
+        clean = (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
+        patches = noise.shape[-2] * noise.shape[-1] // 4
+        levels, _ = resolved_sigmas(scheduler, self.sampler.steps, patches)
+        level = levels[len(sigmas) - left]
+        return (1 - level) * clean.to(noise.dtype) + level * noise, sigmas[-left:]

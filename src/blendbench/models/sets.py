@@ -186,6 +186,11 @@ class ModelSet:
         return (length - 2) // 32 * 32
 
     @functools.cached_property
+    def blocks(self) -> int:
+        """Number of blocks of the transformer's main stream."""
+        return int(self._config("transformer")["n_layers"])
+
+    @functools.cached_property
     def vision_states(self) -> int:
         """Number of hidden states of the vision-language model: its layers and the embedding."""
         source = str(self.component("vision_language"))

@@ -1,8 +1,9 @@
 """`python -m blendbench.models.miniature.suite --out DIR`: write the miniature's suite, prompts and pictures.
 
-24 items. Half of the references show the prompt's own objects in another style ("matched"), half show other objects on
-another background in another style ("unrelated"). Two prompts of three leave the style open: there the reference has
-something to give. The suite is frozen: running this again must give the same bytes.
+24 items and 36 pairs to fit on. Half of the references show the prompt's own objects in another style ("matched"), half
+show other objects on another background in another style ("unrelated"). Two prompts of three leave the style open:
+there the reference has something to give. A pair is a caption, its picture, and the same objects in the flat style; no
+pair shows an item's scene. The suite is frozen: running this again must give the same bytes.
 """
 
 import argparse
@@ -18,13 +19,16 @@ from blendbench.models.miniature import captions, world
 from blendbench.suites import Attributes
 
 ITEMS = 24
+PAIRS_A_STYLE = 6
 SEED = 2026
+GREYS = {"blank": 128, "white": 255}
 _HEAD = """\
 name = "miniature"
-version = 1
+version = 2
 title = "Miniature: shapes, colours and styles with exact ground truth"
 licence = "Apache-2.0; prompts and pictures are made by blendbench.models.miniature.suite"
 blank = "pictures/blank.png"
+white = "pictures/white.png"
 """
 
 
@@ -33,6 +37,7 @@ def prompt_of(scenes: world.Scenes, with_style: bool) -> str:
     text = captions.canonical(scenes)[0]
     for size in world.SIZES:
         text = text.replace(f" {size} ", " ")
+    text = text.replace("a orange", "an orange")
     return text if with_style else text.rsplit(",", 1)[0]
 
 
@@ -58,7 +63,8 @@ def write_suite(out: Path) -> None:
     """Write suite.toml and pictures/ into `out`."""
     draw = random.Random(SEED)
     (out / "pictures").mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((world.SIZE, world.SIZE, 3), 128, np.uint8)).save(out / "pictures" / "blank.png")
+    for name, grey in GREYS.items():
+        Image.fromarray(np.full((world.SIZE, world.SIZE, 3), grey, np.uint8)).save(out / "pictures" / f"{name}.png")
     plain, combined = world.sample_scenes(ITEMS, SEED), world.sample_scenes(ITEMS, SEED, held_out=True)
     scenes, references = [], []
     for i in range(ITEMS):
@@ -69,8 +75,7 @@ def write_suite(out: Path) -> None:
     lines = [_HEAD]
     for i, (scene, reference) in enumerate(zip(scenes, references, strict=True)):
         name = f"{i + 1:02d}"
-        pixels = (world.render(reference)[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-        Image.fromarray(pixels).save(out / "pictures" / f"reference-{name}.png")
+        _draw(reference, out / "pictures" / f"reference-{name}.png")
         # The control's picture is the reference of an item half the suite away, so with other objects.
         far = (i + ITEMS // 2 + 1) % ITEMS + 1
         with_style = i % 3 == 2
@@ -89,7 +94,35 @@ expect = {_inline(expected)}
 reference_expect = {_inline(captions.attributes(reference)[0])}
 '''
         )
+    lines += _pairs(out)
     (out / "suite.toml").write_text("".join(lines))
+
+
+def _pairs(out: Path) -> list[str]:
+    """Draw the pictures to fit on; their scenes are seeded apart from the items'."""
+    styles = [i for i, name in enumerate(world.STYLES) if name != "flat"] * PAIRS_A_STYLE
+    scenes = world.sample_scenes(len(styles), SEED + 1)
+    lines = []
+    for i, style in enumerate(styles):
+        styled = replace(scenes[i : i + 1], style=torch.tensor([style]))
+        plain = replace(styled, style=torch.tensor([world.STYLES.index("flat")]))
+        name = f"pictures/pair-{i + 1:02d}"
+        _draw(styled, out / f"{name}.png")
+        _draw(plain, out / f"{name}-plain.png")
+        lines.append(
+            f"""
+[[pairs]]
+caption = "{captions.canonical(styled)[0]}"
+picture = "{name}.png"
+plain = "{name}-plain.png"
+"""
+        )
+    return lines
+
+
+def _draw(scene: world.Scenes, path: Path) -> None:
+    pixels = (world.render(scene)[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    Image.fromarray(pixels).save(path)
 
 
 def _inline(facts: Attributes) -> str:
