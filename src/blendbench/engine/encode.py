@@ -34,23 +34,33 @@ class Embeddings:
 
     def pending(self, cells: Iterable[Cell]) -> list[Callable[[], None]]:
         """What has to be computed before `cells` can be blended: one call a forward pass, none for what is kept."""
-        prompts: dict[str, None] = {}
-        layers: defaultdict[tuple[Path, str], set[int]] = defaultdict(set)
+        prompts: dict[str, set[int]] = {}
+        views: defaultdict[tuple[Path, str], set[int]] = defaultdict(set)
         for cell in cells:
-            prompts |= dict.fromkeys(self._prompts(cell.item, cell.configuration))
+            prompts |= {prompt: {self._text_layer} for prompt in self._prompts(cell.item, cell.configuration)}
             for view in self._views(cell.item, cell.configuration):
-                layers[view] |= cell.configuration.layers
-        text = [
-            functools.partial(self._encode_text, prompt)
-            for prompt in prompts
-            if not self._path(self._text_key(prompt)).is_file()
-        ]
-        vision = []
-        for (picture, prompt), wanted in layers.items():
+                views[view] |= cell.configuration.layers
+        return self._absent(prompts, views)
+
+    def pending_layers(self, views: Iterable[tuple[Path, str]], layers: Iterable[int]) -> list[Callable[[], None]]:
+        """The same for (picture, prompt) at chosen layers of both encoders, and prompts at the model set's layer."""
+        wanted, seen = set(layers), list(views)
+        prompts = {prompt: wanted | {self._text_layer} for _, prompt in seen}
+        return self._absent(prompts, dict.fromkeys(seen, wanted))
+
+    def _absent(
+        self, prompts: Mapping[str, set[int]], views: Mapping[tuple[Path, str], set[int]]
+    ) -> list[Callable[[], None]]:
+        found: list[Callable[[], None]] = []
+        for prompt, wanted in prompts.items():
+            absent = [n for n in sorted(wanted) if not self._path(self._text_key(prompt, n)).is_file()]
+            if absent:
+                found.append(functools.partial(self._encode_text, prompt, tuple(absent)))
+        for (picture, prompt), wanted in views.items():
             absent = [n for n in sorted(wanted) if not self._path(self._vision_key(picture, prompt, n)).is_file()]
             if absent:
-                vision.append(functools.partial(self._encode_vision, picture, prompt, tuple(absent)))
-        return [*text, *vision]
+                found.append(functools.partial(self._encode_vision, picture, prompt, tuple(absent)))
+        return found
 
     def sources(self, item: Item, configuration: Configuration) -> Sources:
         """What a configuration reads for an item, computed now if it is not kept yet.
@@ -62,7 +72,7 @@ class Embeddings:
         def view(picture: Path) -> Tokens:
             return self._selected(picture, item.prompt, params)
 
-        text = self._text(item.prompt)
+        text = self.text(item.prompt)
         found: dict[str, Any] = {}
         if "vision" in inputs:
             found["vision"] = self._reference(item, str(params["reference"]), text, view)
@@ -74,7 +84,7 @@ class Embeddings:
         if "wordless" in inputs:
             found["wordless"] = self._selected(item.reference, "", {**params, "tokens": "image_no_markers"})
         if "corpus" in inputs:
-            found["corpus"] = tuple(self._text(other.prompt) for other in self.suite.items)
+            found["corpus"] = tuple(self.text(other.prompt) for other in self.suite.items)
         if "pairs" in inputs:
             found["pairs"] = self._pairs(params["layer"], params["text_layer"], str(params["tokens"]))
         if "denoising" in inputs:
@@ -133,7 +143,7 @@ class Embeddings:
         return select(tokens, params["tokens"])
 
     def _mixed(self, picture: Path, prompt: str, layer: Any) -> Tokens:
-        parts = [(weight, self._vision(picture, prompt, n)) for n, weight in layer_weights(layer).items()]
+        parts = [(weight, self.vision(picture, prompt, n)) for n, weight in layer_weights(layer).items()]
         hidden = torch.stack([weight * tokens.hidden for weight, tokens in parts]).sum(0)
         return replace(parts[0][1], hidden=hidden)
 
@@ -146,7 +156,7 @@ class Embeddings:
             params = {"layer": layer, "text_layer": text_layer, "tokens": tokens}
             self._fitted[key] = tuple(
                 Pair(
-                    self._text(pair.caption),
+                    self.text(pair.caption),
                     self._selected(pair.picture, pair.caption, params),
                     self._selected(pair.plain, pair.caption, params),
                 )
@@ -154,21 +164,28 @@ class Embeddings:
             )
         return self._fitted[key]
 
-    def _text(self, prompt: str) -> Tokens:
-        key = self._text_key(prompt)
+    @property
+    def _text_layer(self) -> int:
+        return self.models.file.text.layer
+
+    def text(self, prompt: str, layer: int | None = None) -> Tokens:
+        """The text encoder's tokens, at the model set's layer unless another is named. Errors: EncodingError."""
+        wanted = self._text_layer if layer is None else layer
+        key = self._text_key(prompt, wanted)
         if not self._path(key).is_file():
-            self._encode_text(prompt)
+            self._encode_text(prompt, (wanted,))
         return self._load(key)
 
-    def _vision(self, picture: Path, prompt: str, layer: int) -> Tokens:
+    def vision(self, picture: Path, prompt: str, layer: int) -> Tokens:
+        """The vision-language model's tokens of a picture and a prompt at one layer. Errors: EncodingError."""
         key = self._vision_key(picture, prompt, layer)
         if not self._path(key).is_file():
             self._encode_vision(picture, prompt, (layer,))
         return self._load(key)
 
-    def _encode_text(self, prompt: str) -> None:
-        key = self._text_key(prompt)
-        self._keep({key: 0}, lambda: {0: self.models.text.encode(prompt)})
+    def _encode_text(self, prompt: str, layers: tuple[int, ...]) -> None:
+        keys = {self._text_key(prompt, layer): layer for layer in layers}
+        self._keep(keys, lambda: self.models.text.encode_layers(prompt, layers))
 
     def _encode_vision(self, picture: Path, prompt: str, layers: tuple[int, ...]) -> None:
         keys = {self._vision_key(picture, prompt, layer): layer for layer in layers}
@@ -200,8 +217,9 @@ class Embeddings:
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
 
-    def _text_key(self, prompt: str) -> str:
-        return sha256_json([self.models.sha256, "text", self.models.file.text.model_dump(), prompt])
+    def _text_key(self, prompt: str, layer: int) -> str:
+        settings = self.models.file.text.model_dump() | {"layer": layer}
+        return sha256_json([self.models.sha256, "text", settings, prompt])
 
     def _vision_key(self, picture: Path, prompt: str, layer: int) -> str:
         return sha256_json([self.models.sha256, "vision", _picture_hash(picture), prompt, layer])

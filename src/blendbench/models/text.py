@@ -21,13 +21,23 @@ class TextEncoder:
         ids: list[int] = self.tokenizer(text).input_ids
         return ids
 
-    @torch.inference_mode()
     def encode(self, prompt: str) -> Encoded:
-        """One prompt: (tokens, dim). Errors: ValueError if it is longer than the model set allows."""
+        """One prompt at the model set's layer: (tokens, dim). Errors: ValueError as `encode_layers`."""
+        return self.encode_layers(prompt, (self.layer,))[self.layer]
+
+    @torch.inference_mode()
+    def encode_layers(self, prompt: str, layers: tuple[int, ...]) -> dict[int, Encoded]:
+        """One prompt at each of `layers`, from one forward pass.
+
+        Errors: ValueError if it is longer than the model set allows, or if the encoder lacks a layer.
+        """
         ids = self._ids(prompt)
         if len(ids) > self.max_sequence_length:
             raise ValueError(f"the prompt has {len(ids)} tokens, the model set allows {self.max_sequence_length}")
         before, after = template_length(ids, self._ids(""))
         inputs = torch.tensor([ids], device=self.encoder.device)
         states = self.encoder(input_ids=inputs, output_hidden_states=True, use_cache=False).hidden_states
-        return Encoded(states[self.layer][0].float().cpu(), text_kinds(len(ids), before, after))
+        if lacking := [layer for layer in layers if not -len(states) <= layer < len(states)]:
+            raise ValueError(f"the text encoder has {len(states)} hidden states, and none at layer {lacking[0]}")
+        kinds = text_kinds(len(ids), before, after)
+        return {layer: Encoded(states[layer][0].float().cpu(), kinds) for layer in layers}

@@ -166,6 +166,87 @@ class ConditioningRecord:
     rms: float
 
 
+@dataclass(frozen=True)
+class EmbeddingAnalysisRecord:
+    """One analysis of hidden states: of which models, on which prompts. Written last, so that it says it is whole.
+
+    `text_layer` is the text encoder's layer that conditionings are made from, `dim` the length of a hidden state.
+    """
+
+    record: ClassVar[str] = "embedding_analysis"
+    analysis_id: str
+    started_at: str
+    blendbench_version: str
+    git_commit: str | None
+    model_set: str
+    model_set_sha256: str
+    suite: str
+    suite_sha256: str
+    items: list[str]
+    layers: list[int]
+    text_layer: int
+    dim: int
+    device: str
+    dtype: str
+    environment: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EmbeddingValueRecord:
+    """One statistic of one kind of token at one layer. `low` and `high` are a 95 % interval, if there is one.
+
+    `reference`: "" (the tokens by themselves), "same_layer" or "text_layer" of the text encoder.
+    """
+
+    record: ClassVar[str] = "embedding_value"
+    analysis_id: str
+    layer: int
+    tokens: str
+    position_0: bool
+    reference: str
+    statistic: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddingDimensionRecord:
+    """One dimension that stands out: by its ratio of spreads, or with `reference` "" by its share of second moment."""
+
+    record: ClassVar[str] = "embedding_dimension"
+    analysis_id: str
+    layer: int
+    tokens: str
+    position_0: bool
+    reference: str
+    rank: int
+    dimension: int
+    mean: float
+    std: float
+    share: float
+    reference_mean: float | None = None
+    reference_std: float | None = None
+    reference_share: float | None = None
+    ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class CellEmbeddingRecord:
+    """A file of embeddings that a cell was made from: `embeddings/<sha256>.safetensors`.
+
+    `stage`: text, vision, neutral, other, ... or conditioning; the rest says what was encoded.
+    """
+
+    record: ClassVar[str] = "cell_embedding"
+    cell_id: str
+    stage: str
+    sha256: str
+    layer: int | None = None
+    picture_sha256: str | None = None
+    prompt: str | None = None
+
+
 Record: TypeAlias = (
     RunRecord
     | SuiteRecord
@@ -175,6 +256,10 @@ Record: TypeAlias = (
     | ScoreRecord
     | StageTimeRecord
     | ConditioningRecord
+    | EmbeddingAnalysisRecord
+    | EmbeddingValueRecord
+    | EmbeddingDimensionRecord
+    | CellEmbeddingRecord
 )
 RECORD_TYPES: dict[str, type[Record]] = {kind.record: kind for kind in get_args(Record)}
 

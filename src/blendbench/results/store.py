@@ -14,8 +14,12 @@ import pandas as pd
 from blendbench.errors import UsageError
 from blendbench.hashing import canonical_json, sha256_json
 from blendbench.results.records import (
+    CellEmbeddingRecord,
     CellRecord,
     ConditioningRecord,
+    EmbeddingAnalysisRecord,
+    EmbeddingDimensionRecord,
+    EmbeddingValueRecord,
     ItemRecord,
     Record,
     RunRecord,
@@ -41,6 +45,10 @@ VIEWS = (
     "failures",
     "cell_scores",
     "leaderboard",
+    "current_embedding_analyses",
+    "embedding_statistics",
+    "embedding_outliers",
+    "embedding_files",
 )
 # Table of each record type and what makes two of its rows the same row; stage times have no identity but themselves.
 _TABLES: dict[type[Record], tuple[str, tuple[str, ...]]] = {
@@ -52,7 +60,15 @@ _TABLES: dict[type[Record], tuple[str, tuple[str, ...]]] = {
     ScoreRecord: ("scores", ("cell_id", "metric", "metric_version")),
     StageTimeRecord: ("stage_times", ("run_id", "stage", "seconds", "count")),
     ConditioningRecord: ("conditionings", ("conditioning_sha256",)),
-}
+    EmbeddingAnalysisRecord: ("embedding_analyses", ("analysis_id",)),
+    EmbeddingValueRecord: (
+        "embedding_values", ("analysis_id", "layer", "tokens", "position_0", "reference", "statistic"),
+    ),
+    EmbeddingDimensionRecord: (
+        "embedding_dimensions", ("analysis_id", "layer", "tokens", "position_0", "reference", "dimension"),
+    ),
+    CellEmbeddingRecord: ("cell_embeddings", ("cell_id", "stage", "sha256")),
+}  # fmt: skip
 _CARD_FIELDS = ("title", "kind", "direction", "unit", "margin", "decimals")
 
 
