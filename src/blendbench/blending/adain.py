@@ -4,11 +4,12 @@ Source: X. Huang, S. Belongie, "Arbitrary style transfer in real-time with adapt
 arXiv:1703.06868.
 """
 
+import torch
 from torch import Tensor
 
 from blendbench.blending.align import Align, align_to
-from blendbench.blending.linear import Alpha
-from blendbench.blending.normalise import Sink, match, match_dimensions, mix
+from blendbench.blending.linear import SEED, Alpha
+from blendbench.blending.normalise import Sink, match, match_dimensions, mean_std, mix
 from blendbench.blending.registry import strategy
 from blendbench.blending.tokens import Tokens
 
@@ -42,3 +43,29 @@ def adain_dim(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, sink: Sink = 
     The whole picture is read, where the seed cut it to the text's length. `sink=drop` leaves the text's position 0 out.
     """
     return mix(text.hidden, match_dimensions(text, vision, sink), alpha)
+
+
+@strategy(
+    "adain_dim_cut", version=1, source=SEED + ", adain_per_dim as published",
+    equation="adain_dim with the statistics of the first len(T) vision tokens",
+)  # fmt: skip
+def adain_dim_cut(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, sink: Sink = "keep") -> Tensor:
+    """The seed's literal form: the picture is cut to the prompt's length, so its first corner gives the statistics."""
+    rows, cut = align_to(text.hidden, vision.hidden, "truncate")
+    kept = Tokens(rows, text.kinds[: len(rows)]), Tokens(cut, vision.kinds[: len(cut)])
+    return text.hidden if alpha == 0 else mix(rows, match_dimensions(*kept, sink), alpha)
+
+
+@strategy(
+    "adain_sequence", version=1, source=SEED + ", adain global",
+    equation="(1 - alpha) T + alpha ((T - mu_T) / sd_T sd_V + mu_V), one mean and deviation for all tokens",
+)  # fmt: skip
+def adain_sequence(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, sink: Sink = "keep") -> Tensor:
+    """One scale and one shift for the whole prompt: nearly nothing is left of it behind the token normalisation."""
+    if alpha == 0:
+        return text.hidden
+    rows = text.without_sink if sink == "drop" else slice(None)
+    mean, std = mean_std(text.hidden[rows].flatten(), 0)
+    wanted_mean, wanted_std = mean_std(vision.hidden.flatten(), 0)
+    moved = ((text.hidden[rows] - mean) / std * wanted_std + wanted_mean).to(text.hidden.dtype)
+    return mix(text.hidden, torch.cat((text.hidden[: rows.start or 0], moved)), alpha)

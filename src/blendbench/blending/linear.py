@@ -22,6 +22,11 @@ def text_only(text: Tokens) -> Tensor:
     return text.hidden
 
 
+def text_length(text: Tokens, length: int) -> Tensor:
+    """The text's rows, and copies of its last one up to `length` rows."""
+    return torch.cat((text.hidden, text.hidden[-1:].expand(length - len(text), -1)))
+
+
 @strategy("vision_only", version=1, source=SEED, equation="V")
 def vision_only(text: Tokens, vision: Tokens) -> Tensor:
     """Vision embeddings in place of the text, at their own length; `tokens=text` takes Qwen3-VL's text tokens."""

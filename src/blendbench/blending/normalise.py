@@ -1,5 +1,6 @@
 """Statistics of token sequences and their transfer."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -42,6 +43,16 @@ def match_dimensions(x: Tokens, reference: Tokens, sink: Sink) -> Tensor:
     rows = x.without_sink
     matched = match(x.hidden[rows], reference.hidden[reference.without_sink], 0)
     return torch.cat((x.hidden[: rows.start], matched))
+
+
+def scale_to(x: Tensor, target: float) -> Tensor:
+    """`x` times the one factor that gives it the population standard deviation `target`."""
+    return x * (target / float(x.double().std(correction=0).clamp_min(EPSILON)))
+
+
+def without_sinks(corpus: Sequence[Tokens]) -> Tensor:
+    """All rows of several prompts but their attention sinks, (tokens, dim)."""
+    return torch.cat([tokens.hidden[tokens.without_sink] for tokens in corpus])
 
 
 def mix(text: Tensor, other: Tensor, alpha: float) -> Tensor:

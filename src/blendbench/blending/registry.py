@@ -33,9 +33,9 @@ class Sources:
     """What the engine hands over for one cell; a strategy asks for it by the names of its positional parameters.
 
     `text`: the prompt's tokens as the pipeline computes them. `vision`: the reference's tokens, selected by layer,
-    token kind and reference. `neutral`: those of a picture that shows nothing. `other`: those of the item's second picture.
-    `wordless`: the reference's image tokens from a turn without the prompt. `corpus`: the text tokens of all prompts of
-    the suite. `pairs`: captions and pictures to fit on, none of them an item's. `denoising`: the sampling.
+    token kind and reference. `neutral`: those of a picture that shows nothing. `other`: those of the item's second
+    picture. `wordless`: the reference's image tokens from a turn without the prompt. `corpus`: the text tokens of all
+    prompts of the suite. `pairs`: captions and pictures to fit on, none of them an item's. `denoising`: the sampling.
     """
 
     text: Tokens
@@ -196,7 +196,20 @@ def get_strategy(name: str) -> Strategy:
 
 def all_strategies() -> dict[str, Strategy]:
     """Every strategy: the shipped ones, those of installed packages, those of loaded files."""
-    from blendbench.blending import adain, controls, delta, linear, outliers  # noqa: F401  registers the shipped ones
+    from blendbench.blending import (  # noqa: F401  importing a family registers it
+        adain,
+        controls,
+        covariance,
+        delta,
+        fits,
+        interpolation,
+        linear,
+        normalisation,
+        outliers,
+        references,
+        sampling,
+        style_vectors,
+    )  # fmt: skip
 
     _load_installed()
     return dict(_REGISTRY)

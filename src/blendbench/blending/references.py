@@ -1,0 +1,119 @@
+"""Several sources of vision tokens: two pictures, or the two kinds of tokens of one extraction."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from blendbench.blending.align import Align, align_to
+from blendbench.blending.linear import SEED, Alpha
+from blendbench.blending.normalise import match, mix
+from blendbench.blending.parameters import Range
+from blendbench.blending.registry import strategy
+from blendbench.blending.tokens import Tokens, select
+
+Share = Annotated[float, Range(0, 1)]
+Gain = Annotated[float, Range(0, 4)]
+
+
+@strategy(
+    "multi_reference", version=1, source=SEED + ", multi-reference",
+    equation="(1 - alpha) T + alpha ((1 - w) align(V_A) + w align(V_B))",
+)  # fmt: skip
+def multi_reference(
+    text: Tokens, vision: Tokens, other: Tokens, *, alpha: Alpha = 0.3, weight: Share = 0.5, align: Align = "area"
+) -> Tensor:
+    """Lerp with a weighted mean of two pictures' tokens; weight 0 is `lerp` with the first, 1 with the second."""
+    if alpha == 0:
+        return text.hidden
+    rows, first = align_to(text.hidden, vision.hidden, align)
+    second = align_to(text.hidden, other.hidden, align)[1]
+    shared = min(len(first), len(second))
+    return mix(rows[:shared], mix(first[:shared], second[:shared], weight), alpha)
+
+
+@strategy("multi_concatenate", version=1, source=SEED + ", multi-reference", equation="[T; align_n(V_A); align_n(V_B)]")
+def multi_concatenate(text: Tokens, vision: Tokens, other: Tokens, *, share: Share = 0.5) -> Tensor:
+    """Both pictures' tokens after the text's, each pooled to a share of its own number."""
+    pooled = [_pooled(tokens.hidden, share) for tokens in (vision, other)]
+    return torch.cat((text.hidden, *pooled)) if share else text.hidden
+
+
+def _pooled(rows: Tensor, share: float) -> Tensor:
+    count = max(round(share * len(rows)), 1)
+    return align_to(rows[:1].expand(count, -1), rows, "area")[1]
+
+
+@strategy(
+    "style_composition", version=1, source=SEED + ", style of A with composition of B",
+    equation="(1 - alpha) T + alpha align((V_B - mu_B) / sd_B sd_A + mu_A), per dimension",
+)  # fmt: skip
+def style_composition(
+    text: Tokens, vision: Tokens, other: Tokens, *, alpha: Alpha = 0.3, align: Align = "area"
+) -> Tensor:
+    """The second picture's tokens in their places, with the first one's statistics."""
+    if alpha == 0:
+        return text.hidden
+    return mix(*align_to(text.hidden, match(other.hidden, vision.hidden, 0), align), alpha)
+
+
+@strategy(
+    "delta_negative", version=1, source=SEED + ", style delta, negative direction",
+    equation="T + alpha align(V_A - V_neutral) - beta align(V_B - V_neutral)",
+)  # fmt: skip
+def delta_negative(
+    text: Tokens, vision: Tokens, neutral: Tokens, other: Tokens, *, alpha: Gain = 1.0, beta: Gain = 0.5,
+    align: Align = "area",
+) -> Tensor:  # fmt: skip
+    """Towards the first picture, away from the second."""
+    return _deltas(text, neutral, align, (vision, alpha), (other, -beta))
+
+
+@strategy(
+    "delta_mixed", version=1, source=SEED + ", style delta, mixed references",
+    equation="T + alpha align(V_A - V_neutral) + beta align(V_B - V_neutral)",
+)  # fmt: skip
+def delta_mixed(
+    text: Tokens, vision: Tokens, neutral: Tokens, other: Tokens, *, alpha: Gain = 0.7, beta: Gain = 0.5,
+    align: Align = "area",
+) -> Tensor:  # fmt: skip
+    """Two differences at once; the seed proposed 0.2 and 0.15 of renormalised ones."""
+    return _deltas(text, neutral, align, (vision, alpha), (other, beta))
+
+
+def _deltas(text: Tokens, neutral: Tokens, align: Align, *weighted: tuple[Tokens, float]) -> Tensor:
+    result = text.hidden
+    for tokens, weight in weighted:
+        if weight:
+            shown, nothing = align_to(tokens.hidden, neutral.hidden, align)
+            rows, delta = align_to(result, shown - nothing, align)
+            result = rows + weight * delta
+    return result
+
+
+@strategy(
+    "intra_vl", version=1, source=SEED + ", intra-VL blending", tokens="full",
+    equation="(1 - ratio) V_text + ratio align(V_image), both of one extraction",
+)  # fmt: skip
+def intra_vl(text: Tokens, vision: Tokens, *, ratio: Share = 0.3, align: Align = "area") -> Tensor:
+    """Qwen3-VL's own text tokens with its image tokens mixed in, in place of Qwen3's text: 0 all text, 1 all image.
+
+    Errors: ValueError if `tokens` leaves one kind out.
+    """
+    words, picture = select(vision, "text").hidden, select(vision, "image_no_markers").hidden
+    return mix(*align_to(words, picture, align), ratio)
+
+
+@strategy(
+    "dual_extraction", version=1, source=SEED + ", double conditioning", tokens="text",
+    equation="(1 - alpha) V_text(picture, prompt) + alpha align(V_image(picture alone))",
+)  # fmt: skip
+def dual_extraction(
+    text: Tokens, vision: Tokens, wordless: Tokens, *, alpha: Alpha = 0.3, align: Align = "area"
+) -> Tensor:
+    """Text tokens of one extraction, image tokens of another that has no prompt.
+
+    Qwen3-VL is causal and the picture comes first, so its image tokens cannot depend on the prompt: this must equal
+    `intra_vl` at the same share, up to rounding.
+    """
+    return mix(*align_to(vision.hidden, wordless.hidden, align), alpha)

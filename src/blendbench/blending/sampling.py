@@ -1,0 +1,110 @@
+"""Blends that act on a part of the sampling: on some steps, in some blocks, or from a starting picture."""
+
+import math
+from typing import Annotated, Literal
+
+from blendbench.blending.align import Align, align_to
+from blendbench.blending.conditioning import Conditioning, Denoising
+from blendbench.blending.linear import SEED, Alpha, lerp
+from blendbench.blending.normalise import mix
+from blendbench.blending.parameters import Range
+from blendbench.blending.registry import strategy
+from blendbench.blending.tokens import Tokens
+
+Share = Annotated[float, Range(0, 1)]
+Strength = Annotated[float, Range(0.05, 1)]
+Curve = Literal["constant", "linear_decay", "linear_growth", "cosine", "exponential", "step"]
+
+
+def alpha_at(curve: Curve, step: int, calls: int, sigma: float, threshold: float) -> float:
+    """Share of the full alpha at transformer call `step` of `calls`, whose noise level is `sigma`: from 1 to 0.
+
+    linear_decay 1 - s / (n - 1); linear_growth s / (n - 1); cosine (1 + cos(pi s / (n - 1))) / 2; exponential
+    e^(-s / (n / 3)); step 1 while sigma >= threshold, then 0.
+    """
+    passed = step / max(calls - 1, 1)
+    if curve == "constant":
+        return 1.0
+    if curve == "linear_decay":
+        return 1 - passed
+    if curve == "linear_growth":
+        return passed
+    if curve == "cosine":
+        return (1 + math.cos(math.pi * passed)) / 2
+    if curve == "exponential":
+        return math.exp(-3 * step / calls)
+    return 1.0 if sigma >= threshold else 0.0
+
+
+@strategy(
+    "timestep_alpha", version=1, source=SEED + ", timestep-dependent alpha; Hertz et al. 2022, arXiv:2208.01626",
+    equation="(1 - a_s) T + a_s align(V); a_s = alpha curve(s)",
+)  # fmt: skip
+def timestep_alpha(
+    text: Tokens, vision: Tokens, denoising: Denoising, *, alpha: Alpha = 0.5, curve: Curve = "linear_decay",
+    threshold: Share = 0.7, align: Align = "area",
+) -> Conditioning:  # fmt: skip
+    """Lerp with a share that follows the denoising: early steps set the layout, late ones the detail.
+
+    `threshold` is the noise level at which `curve=step` leaves the picture for the text.
+    """
+    rows, aligned = align_to(text.hidden, vision.hidden, align)
+    calls = len(denoising.sigmas)
+    shares = [alpha * alpha_at(curve, s, calls, sigma, threshold) for s, sigma in enumerate(denoising.sigmas)]
+    if not any(shares):
+        return Conditioning((text.hidden,))
+    return Conditioning(tuple(mix(rows, aligned, share) for share in shares))
+
+
+@strategy(
+    "timestep_swap", version=1, source=SEED + ", timestep-dependent alpha, the other way round",
+    equation="T while sigma >= threshold, then (1 - alpha) T + alpha align(V)",
+)  # fmt: skip
+def timestep_swap(
+    text: Tokens, vision: Tokens, denoising: Denoising, *, alpha: Alpha = 0.5, threshold: Share = 0.7,
+    align: Align = "area",
+) -> Conditioning:  # fmt: skip
+    """The text alone sets the layout; the picture joins for the detail."""
+    rows, aligned = align_to(text.hidden, vision.hidden, align)
+    if alpha == 0:
+        return Conditioning((text.hidden,))
+    return Conditioning(tuple(mix(rows, aligned, 0 if s >= threshold else alpha) for s in denoising.sigmas))
+
+
+@strategy(
+    "block_injection", version=1, source=SEED + ", layer-specific injection",
+    equation="lerp in the main stream's blocks first, first + stride ... (count of them), T in all others",
+)  # fmt: skip
+def block_injection(
+    text: Tokens, vision: Tokens, denoising: Denoising, *, alpha: Alpha = 0.3,
+    first: Annotated[int, Range(0, 1000)] = 0, count: Annotated[int, Range(0, 1000)] = 3,
+    stride: Annotated[int, Range(1, 1000)] = 1, align: Align = "area",
+) -> Conditioning:  # fmt: skip
+    """Only some blocks see the blend; blocks beyond the last one are left out.
+
+    The caption's rows are moved by the difference of the two refined captions when they enter a chosen block, and moved
+    back when they leave it: all blocks together are `lerp`, none is the text alone.
+    """
+    rows, aligned = align_to(text.hidden, vision.hidden, align)
+    chosen = tuple(b for b in range(first, first + count * stride, stride) if b < denoising.blocks)
+    return Conditioning((rows if alpha else text.hidden,), mix(rows, aligned, alpha), chosen)
+
+
+@strategy(
+    "img2img", version=1, source="Meng et al. 2021, SDEdit, arXiv:2108.01073", control=True,
+    equation="T, denoised from the reference picture at a noise level set by strength",
+)  # fmt: skip
+def img2img(text: Tokens, *, strength: Strength = 0.9) -> Conditioning:
+    """img2img without vision: the control without which a style gain of img2img with vision says nothing."""
+    return Conditioning((text.hidden,), strength=strength)
+
+
+@strategy(
+    "img2img_lerp", version=1, source=SEED + ", img2img with vision conditioning", companion="img2img",
+    equation="(1 - alpha) T + alpha align(V), denoised from the reference picture",
+)  # fmt: skip
+def img2img_lerp(
+    text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, strength: Strength = 0.9, align: Align = "area"
+) -> Conditioning:
+    """`lerp` from a starting picture. A run holds `img2img` at the same strength beside it."""
+    return Conditioning((lerp(text, vision, alpha=alpha, align=align),), strength=strength)
