@@ -1,21 +1,31 @@
 """Paired statistics with items as clusters: seeds of one item are not independent, so items are what is resampled.
 
-Intervals: studentised cluster bootstrap (Efron & Tibshirani 1993, ch. 12.5); Student's t below 10 clusters, where too
-few different draws exist (two clusters have one that is not constant, and its interval has no width). p-values:
-sign-flip permutation of cluster means (exact for up to 12 clusters). Everything random comes from a generator seeded by
-the caller's `seed`.
+Intervals: studentised cluster bootstrap (Efron & Tibshirani 1993, ch. 12.5), each end held to 1.5 times the reach of
+the expanded BCa end (DiCiccio & Efron 1996; Hesterberg 2015); Student's t below 10 clusters, where too few different
+draws exist (two clusters have one that is not constant, and its interval has no width). p-values: sign-flip permutation
+of cluster means (exact for up to 12 clusters). Everything random comes from a generator seeded by the caller's `seed`.
+
+Why the hold: where few clusters carry the mean (a defect in one picture of five), many draws miss them all and have next
+to no spread, and the studentised end runs away, past the range of the metric. BCa ends never leave the data, but miss
+the truth more often than studentised ones. Of the remedies simulated (percentiles, BCa, expanded BCa, Hall's transform,
+tempered and clipped studentising; 10 to 48 clusters, eight distributions) this one keeps the coverage and ends the
+runaway: with 24 clusters, one in five damaged, the widest 1 % of intervals shrink from 1.85 to 0.24 and the upper end is
+missed in 1.7 % of samples (studentised 0.8 %, expanded BCa 4.8 %, t 12 %; nominal 5 %). tests/test_statistics.py keeps
+the simulation.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 DRAWS = 9_999
 EXACT_CLUSTERS = 12
 BOOTSTRAP_CLUSTERS = 10
+LONGEST_REACH = 1.5  # of a studentised end, in reaches of the expanded BCa end
 Array = NDArray[np.float64]
 
 
@@ -67,8 +77,18 @@ def cluster_means(values: ArrayLike, clusters: Sequence[object]) -> Array:
     return np.bincount(index, weights=units) / np.bincount(index)
 
 
-def bootstrap_t(means: ArrayLike, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Estimate:
-    """Mean of cluster means (clusters,) with its studentised bootstrap interval (Student's t below 10 clusters)."""
+def bootstrap_t(
+    means: ArrayLike,
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> Estimate:
+    """Mean of cluster means (clusters,) with its two-sided interval (see the head of this module).
+
+    `bounds` are the least and greatest possible means; the ends are held to them. From 10 clusters on the ends also stay
+    between the least and the greatest cluster mean.
+    """
     data = np.asarray(means, dtype=np.float64)
     n = len(data)
     centre = float(data.mean())
@@ -80,25 +100,29 @@ def bootstrap_t(means: ArrayLike, level: float = 0.95, draws: int = DRAWS, seed:
     tail = (1 - level) / 2
     if n < BOOTSTRAP_CLUSTERS:
         reach = float(stdtrit(n - 1, 1 - tail) * error)
-        return Estimate(centre, centre - reach, centre + reach, n)
-    resampled = data[_indices(n, draws, seed)]
-    errors = _standard_error(resampled)
-    # A draw of equal values has no standard error, hence no t value: that takes many ties.
-    usable = errors > _noise(data)
-    t = (resampled[usable].mean(axis=1) - centre) / errors[usable]
-    upper, lower = np.quantile(t, [1 - tail, tail])
-    return Estimate(centre, centre - float(upper) * error, centre - float(lower) * error, n)
+        low, high = centre - reach, centre + reach
+    else:
+        low, high = _held_ends(data, error, tail, data[_indices(n, draws, seed)])
+    return Estimate(centre, max(low, bounds[0]), min(high, bounds[1]), n)
 
 
-def sign_flip_p(differences: ArrayLike, draws: int = DRAWS, seed: int = 0) -> float:
-    """Two-sided p of "the cluster differences (clusters,) are symmetric about 0"; never below 1 / (draws + 1)."""
+def sign_flip_p(
+    differences: ArrayLike,
+    draws: int = DRAWS,
+    seed: int = 0,
+    alternative: Literal["two-sided", "greater"] = "two-sided",
+) -> float:
+    """p of "the cluster differences (clusters,) are symmetric about 0"; never below 1 / (draws + 1).
+
+    `alternative`: what speaks against it, a mean away from 0 on either side or above it.
+    """
     data = np.asarray(differences, dtype=np.float64)
     n = len(data)
     if n <= EXACT_CLUSTERS:
         signs = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-        return float(_at_least(signs @ data, data).mean())
+        return float(_at_least(signs @ data, data, alternative).mean())
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(draws, n))
-    return float((_at_least(signs @ data, data).sum() + 1) / (draws + 1))
+    return float((_at_least(signs @ data, data, alternative).sum() + 1) / (draws + 1))
 
 
 def least_p(clusters: int, draws: int = DRAWS) -> float:
@@ -198,6 +222,33 @@ def _tied_with(data: Array, best: int, weights: Array, level: float) -> NDArray[
     return tied
 
 
+def _held_ends(data: Array, error: float, tail: float, resampled: Array) -> tuple[float, float]:
+    """Ends of the studentised interval, none farther from the mean than 1.5 times the expanded BCa end or the data."""
+    centre = float(data.mean())
+    drawn, errors = resampled.mean(axis=1), _standard_error(resampled)
+    # A draw of equal values has no standard error, hence no t value: that takes many ties.
+    usable = errors > _noise(data)
+    t = (drawn[usable] - centre) / errors[usable]
+    upper, lower = np.quantile(t, [1 - tail, tail])
+    bca_low, bca_high = _expanded_bca(data, tail, drawn)
+    down = min(float(upper) * error, LONGEST_REACH * max(centre - bca_low, 0.0), centre - float(data.min()))
+    up = min(-float(lower) * error, LONGEST_REACH * max(bca_high - centre, 0.0), float(data.max()) - centre)
+    return centre - down, centre + up
+
+
+def _expanded_bca(data: Array, tail: float, drawn: Array) -> tuple[float, float]:
+    # `tail` is widened by what the normal quantile and the spread of n values lack against Student's t.
+    n = len(data)
+    wider = -np.sqrt(n / (n - 1)) * stdtrit(n - 1, 1 - tail)
+    below = ((drawn < data.mean()).mean() + (drawn <= data.mean()).mean()) / 2
+    bias = ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn)))
+    centred = data - data.mean()
+    skew = (centred**3).sum() / (6 * (centred**2).sum() ** 1.5)
+    ends = [ndtr(bias + (bias + z) / (1 - skew * (bias + z))) for z in (wider, -wider)]
+    low, high = np.quantile(drawn, ends)
+    return float(low), float(high)
+
+
 def _indices(n: int, draws: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng(seed).integers(0, n, size=(draws, n))
 
@@ -217,8 +268,11 @@ def _noise(data: Array) -> float:
     return 1e-12 * max(1.0, float(np.abs(data).max()))
 
 
-def _at_least(sums: Array, data: Array) -> NDArray[np.bool_]:
-    return np.abs(sums) >= abs(data.sum()) - _noise(data) * len(data)
+def _at_least(sums: Array, data: Array, alternative: str) -> NDArray[np.bool_]:
+    slack = _noise(data) * len(data)
+    if alternative == "greater":
+        return sums >= data.sum() - slack
+    return np.abs(sums) >= abs(data.sum()) - slack
 
 
 def _ranks(values: Array) -> NDArray[np.int64]:
