@@ -9,6 +9,7 @@ from blendbench.errors import UsageError
 VERBS = {
     "run": "run or resume an experiment",
     "leaderboard": "write and print the leaderboard of an experiment",
+    "embeddings": "compare the hidden states of the encoders",
     "sql": "query the results",
     "list": "list strategies, metrics, experiments, suites or models",
     "validate": "check experiment, suite and plug-in files",

@@ -26,6 +26,7 @@ from blendbench.blending.tokens import Kind, Tokens, select
 from blendbench.engine.describe import environment, git_commit
 from blendbench.engine.encode import Embeddings, EncodingError
 from blendbench.engine.progress import Reporter
+from blendbench.engine.resume import locked
 from blendbench.errors import UsageError
 from blendbench.hashing import sha256_json
 from blendbench.models.sets import ModelSet
@@ -35,6 +36,8 @@ from blendbench.results.records import (
     EmbeddingValueRecord,
     Record,
 )
+from blendbench.results.shards import ShardWriter, read_shards
+from blendbench.results.store import ingest
 from blendbench.suites import Item, Suite
 
 VERSION = 1  # of the statistics: a change of any makes earlier analyses others
@@ -76,6 +79,28 @@ def plan_analysis(models: ModelSet, suite: Suite, items: int | None, layers: tup
         if not -states <= layer <= -1:
             raise UsageError(f"--layers: {layer} is outside {-states}..-1, what {models.name} has; -1 is the last")
     return Analysis(models, suite, suite.items[:items], tuple(dict.fromkeys(chosen)))
+
+
+def run_analysis(analysis: Analysis, results: Path, reporter: Reporter, statistics: Path | None = None) -> bool:
+    """Bring an analysis into the database of `results`, unless it is there; False if it was.
+
+    `statistics`: where the means and standard deviations are written too. Errors: UsageError (a prompt that cannot be
+    encoded, another run in the folder).
+    """
+    with locked(results):
+        shard = f"embeddings-{analysis.analysis_id[:16]}"
+        known = {r.analysis_id for r in read_shards(results).records if isinstance(r, EmbeddingAnalysisRecord)}
+        fresh = analysis.analysis_id not in known
+        if fresh or statistics is not None:
+            embeddings = Embeddings(results / "embeddings", analysis.models, analysis.suite)
+            outcome = analyse(analysis, embeddings, reporter)
+            if fresh:
+                with ShardWriter(results, shard) as writer:
+                    writer.append(outcome.records)
+            if statistics is not None:
+                save_statistics(statistics, analysis, outcome.arrays)
+        ingest(results)
+    return fresh
 
 
 @dataclass

@@ -1,0 +1,210 @@
+"""The page about hidden states: a pure function of one analysis in the database, with its plots."""
+
+import math
+from pathlib import Path
+
+from blendbench.reports.embedding_plots import FAMILIES, draw_families, draw_outliers
+from blendbench.reports.embedding_study import COMPARED, NAMES, REFERENCE, Study, Value, read_study
+from blendbench.reports.formats import MINUS, markdown_table
+from blendbench.results.store import open_results
+
+_SINK = 1.5  # position 0 is called a sink if the text encoder's std with it is this many times the std without it
+_OWN = (
+    ("tokens", "tokens"), ("mean", "mean"), ("std", "std"), ("std_median", "median std of a dimension"),
+    ("share_top_2", "share of the 2 largest dimensions"), ("largest_token_share", "share of the longest token"),
+    ("effective_rank", "effective rank"), ("pairwise_cosine", "cosine of two tokens"),
+)  # fmt: skip
+_AGAINST = (
+    ("pearson", "Pearson"), ("spearman", "Spearman"), ("log_pearson", "Pearson of logarithms"),
+    ("ratio_median", "median ratio"), ("lacking_4", "below 1/4"), ("exceeding_4", "above 4"),
+    ("cosine_to_reference", "cosine to its mean direction"), ("word_cosine", "cosine of equal words"),
+    ("frechet_relative", "Fréchet / its variance"),
+)  # fmt: skip
+
+
+def write_embeddings(results_dir: Path, out: Path, analysis_id: str | None = None) -> tuple[Study, Path]:
+    """Write `<out>/embeddings.md` and `<out>/embeddings/*.png` from the database; by default of the latest analysis.
+
+    Errors: UsageError if there is none.
+    """
+    with open_results(results_dir) as results:
+        study = read_study(results, analysis_id)
+    folder = out / "embeddings"
+    pictures = {name: f"{folder.name}/{file}" for name, file in draw_families(study, folder).items()}
+    pictures["outliers"] = f"{folder.name}/{draw_outliers(study, folder / 'outliers.png')}"
+    path = out / "embeddings.md"
+    path.write_text(page(study, pictures), encoding="utf-8")
+    return study, path
+
+
+def page(study: Study, pictures: dict[str, str]) -> str:
+    """The whole page as markdown; `pictures` are paths by the name of the family."""
+    layer = study.shown_layer
+    lines = [
+        "# Hidden states of the encoders",
+        "",
+        f"Model set `{study.model_set}` ({study.model_set_sha256[:12]}), suite `{study.suite}` "
+        f"({study.suite_sha256[:12]}): {study.items} prompts, each alone through the text encoder and once with its "
+        f"reference picture through Qwen3-VL. Layers {', '.join(map(str, study.layers))} ({MINUS}1 is the last, after "
+        f"the final norm); conditionings are made from layer {study.text_layer}. {study.dim} dimensions. "
+        "Written by `blendbench embeddings` from the database; intervals are 95 %, over prompts.",
+        "",
+        "## What it says",
+        "",
+        *(f"- {sentence}" for sentence in findings(study)),
+        "",
+        f"## Tokens by themselves, layer {layer}",
+        "",
+        "Position 0 is the chat template's first token. The std over all values is what is usually quoted; it follows "
+        "the largest dimensions and, if one token carries them, the number of tokens. The median over dimensions of "
+        "the std does not.",
+        "",
+        *_table(study, (REFERENCE, *COMPARED[:-1]), "", _OWN),
+        "",
+        f"## Against the text encoder at the same layer, layer {layer}",
+        "",
+        "Correlations and ratios are of the standard deviations of each dimension. `odd against even items` is the "
+        "text encoder against itself: differences as small as its own say nothing.",
+        "",
+        *_table(study, COMPARED, "same_layer", _AGAINST),
+        "",
+        *_conditioning_section(study),
+        f"## Outlying dimensions, layer {layer}, without position 0",
+        "",
+        "Two-sided: by the larger of ratio and 1 / ratio.",
+        "",
+        *_outlier_table(study),
+        "",
+        f"![outlying dimensions]({pictures['outliers']})",
+        "",
+        "## By layer",
+        "",
+    ]
+    for family in FAMILIES:
+        lines += [f"![{family.title}]({pictures[family.name]})", ""]
+    lines += [
+        'Every number, and those of the other layers: `blendbench sql "FROM embedding_statistics WHERE layer = '
+        f'{layer}"`; the dimensions: `blendbench sql "FROM embedding_outliers"`. What each statistic is: '
+        "[docs/embeddings.md](../docs/embeddings.md).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def findings(study: Study) -> list[str]:
+    """What the numbers of the shown layer say, in sentences."""
+    return [_sink_sentence(study), _pearson_sentence(study), *_outlier_sentences(study)]
+
+
+def _sink_sentence(study: Study) -> str:
+    kept, left = (study.get(REFERENCE, "std", p).value or 0.0 for p in (True, False))
+    share, rest = (study.get(REFERENCE, "share_top_2", p).value or 0.0 for p in (True, False))
+    figures = (
+        f"the text encoder's std is {_significant(kept)} with position 0 and {_significant(left)} without; its two "
+        f"largest dimensions hold {share:.1%} of the second moment with it and {rest:.1%} without"
+    )
+    if left > 0 and not 1 / _SINK < kept / left < _SINK:
+        return f"**Position 0 is an attention sink**: {figures}. Statistics with it say how many tokens there are."
+    return f"**Position 0 is no attention sink here**: {figures}."
+
+
+def _pearson_sentence(study: Study) -> str:
+    parts = []
+    for position_0 in (True, False):
+        raw, logs = (study.get("vl_text", name, position_0, "same_layer").value for name in ("pearson", "log_pearson"))
+        parts.append(
+            f"{_correlation(raw)} against {_correlation(logs)} {'with' if position_0 else 'without'} position 0"
+        )
+    return (
+        "Qwen3-VL's text tokens and the text encoder, per-dimension std: raw Pearson against Pearson of logarithms is "
+        + ", ".join(parts)
+        + ". Where the two part, a few large dimensions decide the raw one."
+    )
+
+
+def _outlier_sentences(study: Study) -> list[str]:
+    sentences = []
+    for tokens in ("vl_text", "vl_image"):
+        lacking, exceeding = (
+            int(study.get(tokens, f"{side}_4", False, "same_layer").value or 0) for side in ("lacking", "exceeding")
+        )
+        sentences.append(
+            f"{NAMES[tokens]}: of {study.dim} dimensions {lacking} have less than a quarter of the text encoder's std "
+            f"and {exceeding} more than four times (without position 0). A test for large ratios alone flags {exceeding}."
+        )
+    return sentences
+
+
+def _conditioning_section(study: Study) -> list[str]:
+    shown = [(name, title) for name, title in _AGAINST if name != "word_cosine"]
+    rows = [
+        [
+            str(layer),
+            NAMES[tokens],
+            *(value_text(study.get(tokens, name, False, "text_layer", layer), name) for name, _ in shown),
+        ]
+        for layer in study.layers
+        if layer != study.text_layer
+        for tokens in (REFERENCE, "vl_text", "vl_image")
+    ]
+    if not rows:
+        return []
+    header = ["layer", "tokens", *(title for _, title in shown)]
+    return [
+        f"## Other layers against the text encoder's layer {study.text_layer}, without position 0",
+        "",
+        "What a blend of that layer with the text meets, since conditionings keep the text of that one layer.",
+        "",
+        *markdown_table(header, rows, right=range(2, len(header))),
+        "",
+    ]
+
+
+def _table(study: Study, kinds: tuple[str, ...], reference: str, shown: tuple[tuple[str, str], ...]) -> list[str]:
+    rows = [
+        [
+            NAMES[tokens],
+            "with" if position_0 else "without",
+            *(value_text(study.get(tokens, name, position_0, reference), name) for name, _ in shown),
+        ]
+        for tokens in kinds
+        for position_0 in (True, False)
+    ]
+    header = ["tokens", "position 0", *(title for _, title in shown)]
+    return markdown_table(header, rows, right=range(2, len(header)))
+
+
+def _outlier_table(study: Study, count: int = 8) -> list[str]:
+    rows = [
+        [
+            NAMES[tokens], str(row.dimension), _significant(row.ratio), "lacks" if row.ratio < 1 else "exceeds",
+            _significant(row.std), _significant(row.reference_std), f"{row.share:.1%}", f"{row.reference_share:.1%}",
+        ]
+        for tokens in ("vl_text", "vl_image")
+        for row in study.standing_out(tokens, False, "same_layer").head(count).itertuples()
+    ]  # fmt: skip
+    header = ["tokens", "dimension", "ratio", "", "std", "text encoder's", "share of second moment", "text encoder's"]
+    return markdown_table(header, rows, right=(1, 2, 4, 5, 6, 7))
+
+
+def value_text(value: Value, statistic: str, interval: bool = True) -> str:
+    """A value as it is written, with its interval if it has one; a dash for none."""
+    if value.value is None:
+        return "–"
+    if statistic in ("tokens", "items") or statistic.startswith(("lacking", "exceeding")):
+        return f"{value.value:.0f}"
+    write = _correlation if any(p in statistic for p in ("pearson", "spearman", "cosine", "share")) else _significant
+    if not interval or value.low is None or value.high is None:
+        return write(value.value)
+    return f"{write(value.value)} [{write(value.low)}, {write(value.high)}]"
+
+
+def _correlation(value: float | None) -> str:
+    return "–" if value is None else f"{round(value, 3) + 0.0:.3f}".replace("-", MINUS)
+
+
+def _significant(value: float) -> str:
+    """Three significant digits."""
+    if value == 0:
+        return "0"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{min(decimals, 6)}f}".replace("-", MINUS)
