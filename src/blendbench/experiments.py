@@ -36,7 +36,11 @@ class Quick:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A checked experiment file. `sampler` overrides the model set's sampler; `items` caps the suite's items."""
+    """A checked experiment file.
+
+    `sampler` overrides the model set's sampler; `items` caps the suite's items; `model_values` holds, for model sets by
+    name, the parameter values that stand there in place of the list's.
+    """
 
     name: str
     title: str
@@ -50,6 +54,11 @@ class Experiment:
     sampler: tuple[tuple[str, float], ...]
     items: int | None
     quick_part: Quick
+    model_values: tuple[tuple[str, tuple[tuple[str, tuple[Value, ...]], ...]], ...] = ()
+
+    def for_models(self, model_set: str) -> "Experiment":
+        """With the values that the file gives for this model set, such as layers that only it has."""
+        return self.with_overrides(dict(dict(self.model_values).get(model_set, ())))
 
     def quick(self) -> "Experiment":
         """The quick form, for a first look."""
@@ -111,6 +120,7 @@ class _ExperimentFile(_Strict):
     items: int | None = Field(default=None, ge=1)
     sampler: _Sampler = _Sampler()
     quick: _Quick = _Quick()
+    models: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 def list_experiments() -> list[str]:
@@ -141,14 +151,20 @@ def load_experiment(name_or_path: str | Path) -> Experiment:
         sampler=tuple((k, v) for k, v in file.sampler.model_dump().items() if v is not None),
         items=file.items,
         quick_part=Quick(file.quick.items, tuple(file.quick.seeds)),
+        model_values=tuple((name, _values(path, f"models.{name}", row)) for name, row in file.models.items()),
     )
 
 
 def _grid(path: Path, row: dict[str, Any]) -> Grid:
     if not isinstance(row.get("name"), str):
         raise UsageError(f"{path}: strategies: each needs a name, as in {{name = 'lerp', alpha = [0.1, 0.3]}}")
-    values = {key: value if isinstance(value, list) else [value] for key, value in row.items() if key != "name"}
+    values = {key: value for key, value in row.items() if key != "name"}
+    return Grid(row["name"], _values(path, f"strategies.{row['name']}", values))
+
+
+def _values(path: Path, where: str, row: dict[str, Any]) -> tuple[tuple[str, tuple[Value, ...]], ...]:
+    values = {key: value if isinstance(value, list) else [value] for key, value in row.items()}
     for key, chosen in values.items():
         if not chosen or not all(isinstance(v, Value) for v in chosen):
-            raise UsageError(f"{path}: strategies.{row['name']}.{key}: give a value or a non-empty list of values")
-    return Grid(row["name"], tuple((key, tuple(chosen)) for key, chosen in values.items()))
+            raise UsageError(f"{path}: {where}.{key}: give a value or a non-empty list of values")
+    return tuple((key, tuple(chosen)) for key, chosen in values.items())

@@ -25,6 +25,8 @@ def run(
     set_: Annotated[
         list[str], typer.Option("--set", help="key=v1,v2 in place of a parameter's values; repeatable")
     ] = [],  # noqa: B006
+    prompt: Annotated[str | None, typer.Option(help="a private trial: one item, with this prompt")] = None,
+    image: Annotated[Path | None, typer.Option(help="a private trial: one item, with this reference picture")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")] = "auto",
     executor: Annotated[Literal["local"], typer.Option(help="how cells are executed")] = "local",
     quick: Annotated[bool, typer.Option("--quick", help="the experiment's quick form")] = False,
@@ -32,7 +34,7 @@ def run(
     json_: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
 ) -> None:
     """Run an experiment: draw what is not drawn yet, measure it, and bring it into the database."""
-    chosen = load_experiment(experiment)
+    chosen = load_experiment(experiment).for_models(models)
     added = _load_plugins(plugin)
     chosen = _overridden(chosen, strategy, set_, added)
     chosen = chosen.quick() if quick else chosen
@@ -40,12 +42,14 @@ def run(
     from blendbench.engine.plan import configurations, make_plan, metric_versions
     from blendbench.engine.samplers import resolved_sampler
     from blendbench.models.sets import load_model_set
-    from blendbench.suites import load_suite
+    from blendbench.suites import load_suite, trial
 
     # A wrong name or value is told before anything is loaded.
     configurations(chosen)
     metric_versions(chosen)
     suite = load_suite(chosen.suite)
+    if prompt is not None or image is not None:
+        suite, chosen = trial(suite, prompt, image), replace(chosen, name=f"{chosen.name}-trial")
     model_set = load_model_set(models, device, dict(chosen.sampler))
     model_set.check()
     plan = make_plan(chosen, suite, model_set, resolved_sampler(model_set, results))
