@@ -17,7 +17,7 @@ NAMES = {
     "vl_markers": "Qwen3-VL, markers",
     HALVES: "text encoder, odd against even items",
 }
-COMPARED = ("vl_text", "vl_image", "vl_markers", HALVES)
+VISION = ("vl_text", "vl_image", "vl_markers")
 
 
 class Value(NamedTuple):
@@ -60,6 +60,11 @@ class Study:
         return self.values.get(
             (self.shown_layer if layer is None else layer, tokens, position_0, reference, statistic), ABSENT
         )
+
+    def has_position_0(self, tokens: str) -> bool:
+        """Whether position 0 is of this kind; if not, its own statistics are the same with and without."""
+        with_it, without = (self.get(tokens, "tokens", position_0).value for position_0 in (True, False))
+        return with_it != without
 
     def standing_out(self, tokens: str, position_0: bool, reference: str) -> pd.DataFrame:
         """The ranked dimensions of one kind of token at the shown layer."""

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from blendbench.reports.embedding_plots import FAMILIES, draw_families, draw_outliers
-from blendbench.reports.embedding_study import COMPARED, NAMES, REFERENCE, Study, Value, read_study
+from blendbench.reports.embedding_study import HALVES, NAMES, REFERENCE, VISION, Study, Value, read_study
 from blendbench.reports.formats import MINUS, markdown_table
 from blendbench.results.store import open_results
 
@@ -59,14 +59,14 @@ def page(study: Study, pictures: dict[str, str]) -> str:
         "the largest dimensions and, if one token carries them, the number of tokens. The median over dimensions of "
         "the std does not.",
         "",
-        *_table(study, (REFERENCE, *COMPARED[:-1]), "", _OWN),
+        *_table(study, (REFERENCE, *VISION), "", _OWN),
         "",
         f"## Against the text encoder at the same layer, layer {layer}",
         "",
         "Correlations and ratios are of the standard deviations of each dimension. `odd against even items` is the "
         "text encoder against itself: differences as small as its own say nothing.",
         "",
-        *_table(study, COMPARED, "same_layer", _AGAINST),
+        *_table(study, (*VISION, HALVES), "same_layer", _AGAINST),
         "",
         *_conditioning_section(study),
         f"## Outlying dimensions, layer {layer}, without position 0",
@@ -129,7 +129,8 @@ def _outlier_sentences(study: Study) -> list[str]:
         )
         sentences.append(
             f"{NAMES[tokens]}: of {study.dim} dimensions {lacking} have less than a quarter of the text encoder's std "
-            f"and {exceeding} more than four times (without position 0). A test for large ratios alone flags {exceeding}."
+            f"and {exceeding} more than four times (without position 0); a test for large ratios alone flags "
+            f"{exceeding}."
         )
     return sentences
 
@@ -168,6 +169,7 @@ def _table(study: Study, kinds: tuple[str, ...], reference: str, shown: tuple[tu
         ]
         for tokens in kinds
         for position_0 in (True, False)
+        if reference or not position_0 or study.has_position_0(tokens)
     ]
     header = ["tokens", "position 0", *(title for _, title in shown)]
     return markdown_table(header, rows, right=range(2, len(header)))
