@@ -8,8 +8,12 @@ import numpy as np
 from PIL import Image
 
 from blendbench.results.records import (
+    CellEmbeddingRecord,
     CellRecord,
     ConditioningRecord,
+    EmbeddingAnalysisRecord,
+    EmbeddingDimensionRecord,
+    EmbeddingValueRecord,
     ItemRecord,
     Record,
     RunRecord,
@@ -173,9 +177,28 @@ def write_results(folder: Path, items: int = 6, pictures: bool = True) -> None:
                     lift = 0.5 * damage * (1 - damage)
                     records += score_records(cell, damage, shared + own, lift)
                     records.append(ConditioningRecord(cell.conditioning_sha256 or "", 40, 256, 0.0, 1.0, 1.0))
+    records += embedding_records()
+    records.append(CellEmbeddingRecord(sha("cell", "canary", item_name(0), 0), "vision", sha("v"), -2, sha("p"), "red"))
     records.append(StageTimeRecord("run1", "denoise", 12.5, items * 2 * len(CONFIGURATIONS)))
     with ShardWriter(folder, "run1") as writer:
         writer.append(records)
+
+
+def embedding_records(analysis_id: str = "analysis1", started_at: str = "2026-11-20T10:00:00Z") -> list[Record]:
+    """An analysis of hidden states: image tokens lack dimension 4, which the text encoder's position 0 carries."""
+    at = (analysis_id, -2, "vl_image")
+    return [
+        EmbeddingValueRecord(*at, True, "", "std", 7.0, 6.5, 7.5),
+        EmbeddingValueRecord(*at, True, "same_layer", "pearson", None),
+        EmbeddingDimensionRecord(*at, True, "", 1, 9, 0.0, 9.0, 0.2),
+        EmbeddingDimensionRecord(*at, True, "same_layer", 1, 4, 1.0, 64.0, 0.1, 925.0, 2752.0, 0.9, 64.0 / 2752.0),
+        EmbeddingDimensionRecord(*at, True, "same_layer", 2, 8, 1.0, 20.0, 0.1, 1.0, 10.0, 0.1, 2.0),
+        EmbeddingAnalysisRecord(
+            analysis_id=analysis_id, started_at=started_at, blendbench_version="0.1.0", git_commit=None,
+            model_set="miniature", model_set_sha256=MODELS, suite="miniature", suite_sha256=SUITE, items=["item-00"],
+            layers=[-2], text_layer=-2, dim=192, device="cpu", dtype="float32", environment={"python": "3.11"},
+        ),
+    ]  # fmt: skip
 
 
 def _picture(folder: Path, seed: str, index: int, damage: float) -> str:
