@@ -1,0 +1,204 @@
+"""The decision on one metric: how much worse, how sure, and what it would take to be surer."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.special import ndtri
+
+from blendbench.gate.pairing import Metric, Pairs
+from blendbench.scoring.cards import all_cards
+from blendbench.statistics import (
+    Array,
+    bootstrap_t,
+    cluster_means,
+    least_p,
+    minimum_detectable,
+    sign_flip_p,
+)
+
+ALPHA = 0.05
+GATED_KINDS = ("adherence", "artifact", "drift")
+POWER = 0.8
+
+Decision = Literal["pass", "regression", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What would settle an inconclusive metric with power .8 if the observed mean and spread are the truth.
+
+    `seeds` an item for the same items (None: no number of seeds is enough; `at_least` if there is only one seed now, so
+    that items and seeds cannot be told apart), or `items` at the same seeds.
+    """
+
+    seeds: int | None
+    items: int
+    at_least: bool
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Where the variance of the differences lies: between items, and within them (NaN for one seed an item)."""
+
+    seeds: int
+    between: float
+    within: float
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Candidate minus baseline of one metric, in its unit.
+
+    `low`..`high`: each end a one-sided 95 % bound. `worse` is the mean change in the bad direction (NaN if the metric
+    has none) and `worst_case` its upper bound, `floor` the change that a regression must exceed, `p` the one-sided p
+    that it does. `detectable`: the true change that would be found with power .8, before any correction.
+    """
+
+    metric: Metric
+    candidate_mean: float
+    baseline_mean: float
+    mean: float
+    low: float
+    high: float
+    median: float
+    worse: float
+    worst_case: float
+    floor: float
+    p: float
+    detectable: float
+    items: int
+    units: int
+    unscorable: int
+    spread: Spread
+
+    @property
+    def gated(self) -> bool:
+        """Whether the metric takes part in the verdict."""
+        return is_gated(self.metric)
+
+
+@dataclass(frozen=True)
+class MetricVerdict:
+    """An effect and what follows from it; without `decision` the metric is only reported."""
+
+    effect: Effect
+    decision: Decision | None
+    p_adjusted: float | None
+    needed: Needed | None = None
+
+
+def is_gated(metric: Metric) -> bool:
+    """Whether a metric takes part in the verdict: adherence, artifacts and drift, where one direction is bad."""
+    return metric.kind in GATED_KINDS and metric.direction != "none"
+
+
+def floor_of(metric: Metric) -> float:
+    """The change in the bad direction that a regression must exceed.
+
+    0 for adherence and artifacts. A drift is a distance to a baseline's picture: it cannot get better than 0, and any
+    change at all raises it, so only more than the margin counts against a candidate.
+    """
+    return metric.margin if metric.kind == "drift" else 0.0
+
+
+def measure_effect(pairs: Pairs, seed: int = 0) -> Effect:
+    """Everything about one metric but the corrected p: seeds are averaged within items, items are the clusters."""
+    metric = pairs.metric
+    differences = pairs.candidate - pairs.baseline
+    means = cluster_means(differences, pairs.items)
+    interval = bootstrap_t(means, level=1 - 2 * ALPHA, seed=seed, bounds=_bounds(metric))
+    sign = bad_direction(metric)
+    floor = floor_of(metric)
+    gated = is_gated(metric)
+    return Effect(
+        metric=metric,
+        candidate_mean=_mean(pairs.candidate, pairs.items),
+        baseline_mean=_mean(pairs.baseline, pairs.items),
+        mean=interval.mean,
+        low=interval.low,
+        high=interval.high,
+        median=float(np.median(means)),
+        worse=sign * interval.mean,
+        worst_case=interval.high if sign > 0 else -interval.low,
+        floor=floor,
+        p=sign_flip_p(sign * means - floor, seed=seed, alternative="greater") if gated else math.nan,
+        detectable=minimum_detectable(means),
+        items=len(means),
+        units=len(differences),
+        unscorable=pairs.unscorable,
+        spread=_spread(differences, pairs.items),
+    )
+
+
+def decide(effect: Effect, p_adjusted: float | None, tests: int = 1) -> MetricVerdict:
+    """Pass, regression or inconclusive.
+
+    Pass: the worst that the data allow (one-sided 95 % bound) stays within the margin, even if something is measurably
+    worse. Else a regression: worse than the floor with corrected p <= 5 %. Else nothing is known: inconclusive, and
+    what would settle it is estimated for `tests` corrected tests.
+    """
+    if p_adjusted is None:
+        return MetricVerdict(effect, None, None)
+    if effect.worst_case <= effect.metric.margin:
+        return MetricVerdict(effect, "pass", p_adjusted)
+    if p_adjusted <= ALPHA:
+        return MetricVerdict(effect, "regression", p_adjusted)
+    return MetricVerdict(effect, "inconclusive", p_adjusted, _needed(effect, tests))
+
+
+def bad_direction(metric: Metric) -> float:
+    """+1 if more is worse, -1 if less is worse, NaN if neither is."""
+    return {"lower": 1.0, "higher": -1.0, "none": math.nan}[metric.direction]
+
+
+def items_for_a_regression(tests: int) -> int:
+    """The fewest items with which the corrected p of one metric among `tests` can come down to 5 %."""
+    return next(items for items in range(1, 64) if tests * least_p(items) / 2 <= ALPHA)
+
+
+def _bounds(metric: Metric) -> tuple[float, float]:
+    card = all_cards().get(metric.name)
+    if card is None:
+        return -math.inf, math.inf
+    spread = card.range[1] - card.range[0]
+    return -spread, spread
+
+
+def _mean(values: Array, items: tuple[str, ...]) -> float:
+    return float(cluster_means(values, items).mean())
+
+
+def _spread(differences: Array, items: tuple[str, ...]) -> Spread:
+    _, index, counts = np.unique(np.asarray(items), return_inverse=True, return_counts=True)
+    seeds, n = int(counts.min()), len(counts)
+    means = np.bincount(index, weights=differences) / counts
+    observed = float(means.var(ddof=1)) if n > 1 else math.nan
+    if seeds < 2:
+        return Spread(seeds, observed, math.nan)
+    within = float(((differences - means[index]) ** 2).sum() / (len(differences) - n))
+    return Spread(seeds, max(0.0, observed - within / seeds), within)
+
+
+def _needed(effect: Effect, tests: int) -> Needed | None:
+    """Seeds, or items, for the nearer of the two ends: within the margin, or beyond the floor."""
+    power, n, spread = ndtri(POWER), effect.items, effect.spread
+    # The variance of item means with which either end would be reached.
+    allowed = [
+        n * (gap / (ndtri(1 - risk) + power)) ** 2
+        for gap, risk in ((effect.metric.margin - effect.worse, ALPHA), (effect.worse - effect.floor, ALPHA / tests))
+        if gap > 0
+    ]
+    if n < 2 or not allowed:
+        return None
+    wanted = max(allowed)
+    if math.isnan(spread.within):
+        seeds = max(2, math.ceil(spread.between / wanted))
+        return Needed(seeds, max(n + 1, math.ceil(n * spread.between / wanted)), at_least=True)
+    observed = spread.between + spread.within / spread.seeds
+    items = max(n + 1, math.ceil(n * observed / wanted))
+    if spread.between >= wanted:
+        return Needed(None, items, at_least=False)
+    seeds = math.ceil(spread.within / (wanted - spread.between))
+    return Needed(max(spread.seeds + 1, seeds), items, at_least=False)
