@@ -46,8 +46,9 @@ def match_dimensions(x: Tokens, reference: Tokens, sink: Sink) -> Tensor:
 
 
 def scale_to(x: Tensor, target: float) -> Tensor:
-    """`x` times the one factor that gives it the population standard deviation `target`."""
-    return x * (target / float(x.double().std(correction=0).clamp_min(EPSILON)))
+    """`x` times the one factor that gives it the population standard deviation `target`; as it is if it has none."""
+    spread = float(x.double().std(correction=0))
+    return x * (target / spread) if spread > EPSILON else x
 
 
 def without_sinks(corpus: Sequence[Tokens]) -> Tensor:

@@ -132,6 +132,9 @@ class Configuration:
         missing = [source for source, value in zip(self.strategy.inputs, given, strict=True) if value is None]
         if missing:
             raise BlendError(f"{name} needs {', '.join(missing)}")
+        for source, value in zip(self.strategy.inputs, given, strict=True):
+            if isinstance(value, Tokens) and not bool(value.hidden.isfinite().all()):
+                raise BlendError(f"{name}: its {source} tokens hold values that are not finite")
         own = {key: value for key, value in self.params.items() if key not in _SELECT}
         result = self.strategy.function(*(g.copy() if isinstance(g, Tokens) else g for g in given), **own)
         conditioning = result if isinstance(result, Conditioning) else Conditioning((result,))

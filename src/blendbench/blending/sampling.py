@@ -65,9 +65,9 @@ def timestep_swap(
     align: Align = "area",
 ) -> Conditioning:  # fmt: skip
     """The text alone sets the layout; the picture joins for the detail."""
-    rows, aligned = align_to(text.hidden, vision.hidden, align)
     if alpha == 0:
         return Conditioning((text.hidden,))
+    rows, aligned = align_to(text.hidden, vision.hidden, align)
     return Conditioning(tuple(mix(rows, aligned, 0 if s >= threshold else alpha) for s in denoising.sigmas))
 
 
@@ -85,9 +85,11 @@ def block_injection(
     The caption's rows are moved by the difference of the two refined captions when they enter a chosen block, and moved
     back when they leave it: all blocks together are `lerp`, none is the text alone.
     """
+    if alpha == 0:
+        return Conditioning((text.hidden,))
     rows, aligned = align_to(text.hidden, vision.hidden, align)
     chosen = tuple(b for b in range(first, first + count * stride, stride) if b < denoising.blocks)
-    return Conditioning((rows if alpha else text.hidden,), mix(rows, aligned, alpha), chosen)
+    return Conditioning((rows,), mix(rows, aligned, alpha), chosen)
 
 
 @strategy(

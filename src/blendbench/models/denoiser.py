@@ -112,11 +112,11 @@ class Denoiser:
 
     def _started(self, noise: Tensor, start: Start, sigmas: Any) -> tuple[Tensor, Any]:
         """Latents of the starting pictures, noised to the level of the first step that is left, and the steps left."""
-        left = max(int(len(sigmas) * start.strength), 1)
+        left = len(sigmas) - int(len(sigmas) * (1 - start.strength))
         vae, scheduler = self.pipeline.vae, self.pipeline.scheduler
         pixels = torch.from_numpy(start.pictures).permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
         clean = (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
         patches = noise.shape[-2] * noise.shape[-1] // 4
         levels, _ = resolved_sigmas(scheduler, self.sampler.steps, patches)
         level = levels[len(sigmas) - left]
-        return (1 - level) * clean.to(noise.dtype) + level * noise, sigmas[-left:]
+        return ((1 - level) * clean.to(noise.dtype) + level * noise).contiguous(), sigmas[-left:]

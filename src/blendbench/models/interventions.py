@@ -27,7 +27,8 @@ class Injection:
 class Start:
     """Where img2img starts: pictures uint8 (n, height, width, 3), and the share of the sampling in (0, 1) to go.
 
-    As in diffusers' img2img pipelines: the last int(steps x strength) steps, from the picture noised to their level.
+    As in diffusers' ZImageImg2ImgPipeline: all but the first int(steps x (1 - strength)) steps, from the picture noised
+    to the level of the first that is left; but with the mean of the encoder's distribution, not a draw from it.
     """
 
     pictures: np.ndarray
