@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from blendbench.blending import all_strategies
+from blendbench.engine.plan import CONTROLS, configurations
 from blendbench.errors import UsageError
 from blendbench.experiments import Grid, list_experiments, load_experiment
 
@@ -20,6 +22,34 @@ def test_shipped_experiments_load_and_keep_a_baseline(name: str) -> None:
     experiment = load_experiment(name)
     assert experiment.name == name
     assert experiment.baseline == "text_only"
+
+
+def test_every_strategy_is_in_a_shipped_experiment() -> None:
+    """Controls are in every run; the others must be asked for somewhere, or nobody ever sees what they do."""
+    asked = {grid.name for name in list_experiments() for grid in load_experiment(name).strategies}
+    asked |= {s.companion for s in all_strategies().values() if s.companion}
+    assert {s.name for s in all_strategies().values() if s.name not in CONTROLS} <= asked
+    assert len(all_strategies()) >= 40
+
+
+@pytest.mark.parametrize("name", list_experiments())
+def test_shipped_experiments_can_be_planned_and_keep_their_alpha_zero(name: str) -> None:
+    baseline, chosen = configurations(load_experiment(name))
+    assert chosen[0] == baseline
+    assert {c.strategy.name for c in chosen} >= set(CONTROLS)
+    real, _ = configurations(load_experiment(name).for_models("z-image-turbo"))
+    assert real == baseline
+
+
+def test_values_for_a_model_set_stand_in_place_of_the_list_s(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(EXPERIMENT + "\n[models.big]\nlayer = [-8, -16]\n")
+    experiment = load_experiment(path)
+    assert experiment.for_models("other") == experiment
+    assert {c["layer"] for c in experiment.for_models("big").strategies[1].cells()} == {-8, -16}
+    path.write_text(EXPERIMENT + "\n[models.big]\nlayers = [-8]\n")
+    with pytest.raises(UsageError, match="did you mean 'layer'"):
+        load_experiment(path).for_models("big")
 
 
 def test_a_grid_is_expanded_in_the_order_written(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from blendbench.errors import UsageError
-from blendbench.suites import list_suites, load_suite
+from blendbench.suites import list_suites, load_suite, trial
 
 SUITE = """\
 name = "tiny"
@@ -122,3 +122,19 @@ def test_unknown_names_get_a_suggestion() -> None:
 @pytest.mark.parametrize("name", list_suites())
 def test_shipped_suites_load(name: str) -> None:
     assert len(load_suite(name).items) >= 24
+
+
+def test_a_private_trial_replaces_what_is_given_and_drops_what_no_longer_holds(tmp_path: Path) -> None:
+    suite = load_suite("miniature")
+    photo = tmp_path / "mine.png"
+    Image.new("RGB", (64, 48), "teal").save(photo)
+    other = trial(suite, "a red boat", photo)
+    (item,) = other.items
+    assert (item.prompt, item.reference, item.expect, item.reference_expect) == ("a red boat", photo, None, None)
+    assert other.sha256 != suite.sha256
+    assert trial(suite, "a red boat", photo).sha256 == other.sha256
+    assert trial(suite, None, photo).items[0].expect == suite.items[0].expect
+    photo.write_bytes(b"no picture")
+    for prompt, picture, told in [(" ", None, "empty"), ("a", photo, "readable"), ("a", tmp_path / "gone", "missing")]:
+        with pytest.raises(UsageError, match=told):
+            trial(suite, prompt, picture)
