@@ -107,7 +107,8 @@ def test_trap_one_sink_token_makes_the_std_a_count_of_tokens() -> None:
     assert number(short[1]["std"]) == pytest.approx(number(long[1]["std"]), rel=0.02)
     for with_it, without in found.values():
         assert number(with_it["std_median"]) == pytest.approx(number(without["std_median"]), rel=0.05)
-        assert number(with_it["largest_token_share"]) > 0.8 > 0.1 > number(without["largest_token_share"])
+        assert number(with_it["largest_token_share"]) > 0.8
+        assert number(without["largest_token_share"]) < 0.1
     assert number(short[0]["share_top_2"]) > 0.95
     assert number(short[1]["share_top_2"]) < 0.01
 

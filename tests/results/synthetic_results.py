@@ -188,7 +188,7 @@ def embedding_records(analysis_id: str = "analysis1", started_at: str = "2026-11
     """An analysis of hidden states: image tokens lack dimension 4, which the text encoder's position 0 carries."""
     at = (analysis_id, -2, "vl_image")
     return [
-        EmbeddingValueRecord(*at, True, "", "std", 7.0, 6.5, 7.5),
+        EmbeddingValueRecord(*at, False, "", "std", 7.0, 6.5, 7.5),
         EmbeddingValueRecord(*at, True, "same_layer", "pearson", None),
         EmbeddingDimensionRecord(*at, True, "", 1, 9, 0.0, 9.0, 0.2),
         EmbeddingDimensionRecord(*at, True, "same_layer", 1, 4, 1.0, 64.0, 0.1, 925.0, 2752.0, 0.9, 64.0 / 2752.0),

@@ -44,9 +44,10 @@ def page(study: Study, pictures: dict[str, str]) -> str:
         "# Hidden states of the encoders",
         "",
         f"Model set `{study.model_set}` ({study.model_set_sha256[:12]}), suite `{study.suite}` "
-        f"({study.suite_sha256[:12]}): {study.items} prompts, each alone through the text encoder and once with its "
-        f"reference picture through Qwen3-VL. Layers {', '.join(map(str, study.layers))} ({MINUS}1 is the last, after "
-        f"the final norm); conditionings are made from layer {study.text_layer}. {study.dim} dimensions. "
+        f"({study.suite_sha256[:12]}), {study.items} prompt{'s' if study.items > 1 else ''}, each alone through the "
+        "text encoder and once with its reference picture through Qwen3-VL. "
+        f"Layers {', '.join(map(str, study.layers))} ({MINUS}1 is the last, after the final norm); conditionings are made from layer {study.text_layer}. "
+        f"{study.dim} dimensions. "
         "Written by `blendbench embeddings` from the database; intervals are 95 %, over prompts.",
         "",
         "## What it says",

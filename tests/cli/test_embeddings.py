@@ -1,0 +1,85 @@
+"""`blendbench embeddings` through the program: page, plots, database, JSON, refusals."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from blendbench.cli import main
+from blendbench.results.store import open_results
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["blendbench", "embeddings", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def made(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        where = ["--models", untrained, "--results", folder / "results", "--out", folder / "reports"]
+        assert call(patch, *where, "--items", 3, "--layers", "-2,-4") == 0
+    return folder
+
+
+def test_the_page_shows_the_numbers_of_the_database(made: Path) -> None:
+    page = (made / "reports" / "embeddings.md").read_text()
+    results = open_results(made / "results")
+    rows = results.query(
+        "SELECT value FROM embedding_statistics WHERE tokens = 'vl_image' AND layer = -2 AND statistic = 'spearman'"
+        " AND reference = 'same_layer' AND NOT position_0"
+    )
+    line = next(
+        line for line in page.splitlines() if line.startswith("| Qwen3-VL, image | without |") and "[" in line[60:]
+    )
+    assert f"{rows['value'].iloc[0]:.3f}".replace("-", "−") in page
+    assert "3 prompts" in page
+    assert line
+    linked = re.findall(r"\]\((embeddings/\w+\.png)\)", page)
+    assert len(linked) == len(set(linked)) == 7
+    for name in linked:
+        assert (made / "reports" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_analysis_again_is_read_not_computed_and_writes_the_same_bytes(
+    made: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in (made / "reports").rglob("*.*")}
+    where = ["--models", untrained, "--results", made / "results", "--out", made / "reports"]
+    assert call(monkeypatch, *where, "--items", 3, "--layers", "-2,-4", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["computed"], told["items"], told["layers"]) == (False, 3, [-2, -4])
+    assert {path.name: path.read_bytes() for path in (made / "reports").rglob("*.*")} == before
+    pearson = [
+        row for row in told["statistics"] if (row["statistic"], row["tokens"]) == ("pearson", "vl_text")
+        and (row["layer"], row["reference"], row["position_0"]) == (-2, "same_layer", False)
+    ]  # fmt: skip
+    assert len(pearson) == 1
+    assert pearson[0]["low"] <= pearson[0]["value"] <= pearson[0]["high"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--layers", "-2,x"], "whole numbers"),
+        (["--layers", "-2,-99"], "-99 is outside -7..-1"),
+        (["--items", "0"], "--items"),
+        (["--models", "minature"], "did you mean 'miniature'"),
+        (["--suite", "minature"], "did you mean 'miniature'"),
+        (["--save-statistics", "stats.npz"], "name a .safetensors file"),
+    ],
+)
+def test_mistakes_get_one_line_and_write_nothing(
+    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

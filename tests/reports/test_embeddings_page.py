@@ -1,0 +1,67 @@
+"""What the page about hidden states says of numbers that are known."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from blendbench.reports.embedding_study import Study, Value, read_study
+from blendbench.reports.embeddings import findings, value_text, write_embeddings
+from blendbench.results.store import open_results
+
+
+def study_of(values: dict[tuple[str, bool, str, str], float]) -> Study:
+    return Study(
+        analysis_id="a", model_set="m", model_set_sha256="m", suite="s", suite_sha256="s", items=3, layers=(-1, -2),
+        text_layer=-2, dim=2560, dimensions=pd.DataFrame(),
+        values={(-2, *place): Value(value, None, None) for place, value in values.items()},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kept", "left", "sink"), [(61.1, 7.1, True), (1.1, 1.1, False), (1.0, 1.6, True), (1.4, 1.0, False)]
+)
+def test_a_sink_is_named_where_the_std_depends_on_position_0(kept: float, left: float, sink: bool) -> None:
+    study = study_of({("text_encoder", True, "", "std"): kept, ("text_encoder", False, "", "std"): left})
+    assert ("is an attention sink**" in findings(study)[0]) == sink
+    assert ("is no attention sink here**" in findings(study)[0]) != sink
+
+
+def test_what_a_one_sided_test_flags_stands_beside_what_is_there() -> None:
+    at = ("vl_image", False, "same_layer")
+    told = findings(study_of({(*at, "lacking_4"): 178, (*at, "exceeding_4"): 2}))[-1]
+    assert "178 have less than a quarter" in told
+    assert "a test for large ratios alone flags 2" in told
+
+
+def test_without_the_layer_of_the_conditionings_the_first_is_shown() -> None:
+    assert study_of({}).shown_layer == -2
+    assert replace(study_of({}), text_layer=-9).shown_layer == -1
+
+
+@pytest.mark.parametrize(
+    ("value", "statistic", "text"),
+    [
+        (Value(None, None, None), "pearson", "–"),
+        (Value(-0.0001, None, None), "pearson", "0.000"),
+        (Value(-0.2, -0.3, 0.1), "spearman", "−0.200 [−0.300, 0.100]"),
+        (Value(2752.6, None, None), "std_max", "2753"),
+        (Value(0.00672, None, None), "mean", "0.00672"),
+        (Value(179.0, None, None), "lacking_4", "179"),
+    ],
+)
+def test_numbers_are_written_with_what_they_are_known_to(value: Value, statistic: str, text: str) -> None:
+    assert value_text(value, statistic) == text
+
+
+def test_an_analysis_with_gaps_still_makes_a_page(tmp_path: Path) -> None:
+    """The synthetic analysis has one layer, one kind of token and a value that is NULL."""
+    from synthetic_results import write_results
+
+    write_results(tmp_path / "results", items=1, pictures=False)
+    study, path = write_embeddings(tmp_path / "results", tmp_path / "out")
+    assert study.get("vl_image", "std", False) == Value(7.0, 6.5, 7.5)
+    assert study.get("vl_image", "pearson", True, "same_layer").value is None
+    assert "7.00 [6.50, 7.50]" in path.read_text()
+    assert read_study(open_results(tmp_path / "results"), "analysis1").dim == 192
