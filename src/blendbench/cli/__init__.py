@@ -8,6 +8,7 @@ from blendbench.errors import UsageError
 
 VERBS = {
     "run": "run or resume an experiment",
+    "gate": "say whether a candidate is worse than a baseline, with an exit code",
     "leaderboard": "write and print the leaderboard of an experiment",
     "embeddings": "compare the hidden states of the encoders",
     "sql": "query the results",
@@ -21,7 +22,8 @@ _MODEL_PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "open_cl
 
 
 def main() -> None:
-    """Run one verb. Exit codes: 0 done, 2 usage or bad input, 5 some cells failed; 130 on Ctrl-C."""
+    """Run one verb. Exit codes: 0 done or pass, 1 regression, 2 usage or bad input, 3 inconclusive, 4 canary not
+    detected, 5 some cells failed; 130 on Ctrl-C."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         width = max(map(len, VERBS))

@@ -56,7 +56,9 @@ class WorstItem:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of one candidate. `metrics`: the gated ones first. `notes`: what a reader should know."""
+    """What the gate says of one candidate. `metrics`: the gated ones first; none is decided on if cells failed or the
+    canary was not detected. `notes`: what a reader should know.
+    """
 
     experiment: str
     candidate: str
@@ -110,14 +112,16 @@ def judge(
     comparison: Comparison, canary: Canary, prompts: dict[str, str], provenance: dict[str, str], candidates: int = 1
 ) -> Verdict:
     """The verdict on pairs that are already there; no file is read. Errors: UsageError if nothing can be gated."""
-    metrics = decide_all([measure_effect(pairs) for pairs in comparison.pairs.values()], candidates)
+    effects = [measure_effect(pairs) for pairs in comparison.pairs.values()]
+    # Without all pairs, or with metrics that are blind, the effects are shown and nothing is concluded from them.
+    silent = bool(comparison.failed) or not canary.detected
+    metrics = [decide(effect, None) for effect in effects] if silent else decide_all(effects, candidates)
     gated = [entry for entry in metrics if entry.decision is not None]
-    if not gated and not comparison.failed:
+    if not comparison.failed and not any(effect.gated for effect in effects):
         raise UsageError(
             f"{comparison.experiment}: no adherence, artifact or drift metric was measured; nothing to gate"
         )
     verdict, reason = _overall(comparison, gated, canary)
-    items = max((entry.effect.items for entry in gated), default=comparison.units["item"].nunique())
     return Verdict(
         experiment=comparison.experiment,
         candidate=comparison.candidate,
@@ -131,7 +135,7 @@ def judge(
         failed=comparison.failed,
         notes=(*comparison.notes, *_notes(comparison, gated, candidates)),
         units=len(comparison.units),
-        items=items,
+        items=comparison.units["item"].nunique(),
         provenance=provenance,
     )
 

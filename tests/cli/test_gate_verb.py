@@ -1,0 +1,53 @@
+"""`blendbench gate` through the program: exit codes and one-line refusals."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from synthetic_results import INCOMPLETE, NO_OP, write_results
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    write_results(folder, items=8, pictures=False)
+    return folder
+
+
+def blendbench(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "blendbench", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("candidate", "code"), [("adain_dim", 1), (NO_OP, 0), (INCOMPLETE, 5)])
+def test_the_exit_code_is_the_verdict(folder: Path, candidate: str, code: int) -> None:
+    done = blendbench("gate", "--candidate", candidate, "--results", folder, "--format", "json")
+    assert (done.returncode, done.stderr) == (code, "")
+    assert json.loads(done.stdout)["exit_code"] == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--candidate", "adain_dime"], "did you mean 'adain_dim"),
+        (["--candidate", "adain_dim", "--experiment", "smoke"], "smoke"),
+        (["--candidate", "adain_dim", "--format", "html"], "--format"),
+        ([], "--candidate"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(folder: Path, arguments: list[str], told: str) -> None:
+    done = blendbench("gate", "--results", folder, *arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert told in done.stderr
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nsys.argv = ['blendbench', sys.argv[1], '--help']\nfrom blendbench.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'duckdb', 'pandas', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code, "gate"], check=True, capture_output=True)
