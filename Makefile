@@ -38,6 +38,7 @@ lint: setup
 reports: setup
 	$(BIN)/blendbench run core --results $(RESULTS)
 	$(BIN)/blendbench leaderboard core --results $(RESULTS) --out reports
+	$(BIN)/blendbench embeddings --results $(RESULTS) --out reports
 	$(BIN)/python -m blendbench.models.miniature.evaluate --out reports/miniature.json
 	$(BIN)/python -m blendbench.reports.miniature --measures reports/miniature.json --results $(RESULTS) --out reports/miniature.md
 

@@ -8,6 +8,7 @@ import pytest
 
 from blendbench.reports.embedding_study import Study, Value, read_study
 from blendbench.reports.embeddings import findings, value_text, write_embeddings
+from blendbench.reports.miniature import kinds_differ
 from blendbench.results.store import open_results
 
 
@@ -53,6 +54,24 @@ def test_without_the_layer_of_the_conditionings_the_first_is_shown() -> None:
 )
 def test_numbers_are_written_with_what_they_are_known_to(value: Value, statistic: str, text: str) -> None:
     assert value_text(value, statistic) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "image", "shown"),
+    [((0.92, 0.97), (-0.1, 0.1), True), ((0.85, 0.97), (-0.1, 0.1), False), ((0.92, 0.97), (0.8, 0.95), False)],
+)
+def test_the_miniature_is_judged_by_intervals(
+    text: tuple[float, float], image: tuple[float, float], shown: bool
+) -> None:
+    values = {
+        (-2, tokens, False, "same_layer", "spearman"): Value(sum(interval) / 2, *interval)
+        for tokens, interval in (("vl_text", text), ("vl_image", image))
+    }
+    claim = kinds_differ(replace(study_of({}), values=values))
+    assert claim.shown == shown
+    assert f"Spearman {sum(text) / 2:.3f} [{text[0]:.3f}" in claim.figures
+    assert kinds_differ(study_of({})).shown is None
+    assert kinds_differ(None).figures == "not measured"
 
 
 def test_an_analysis_with_gaps_still_makes_a_page(tmp_path: Path) -> None:

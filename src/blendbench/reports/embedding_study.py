@@ -73,6 +73,15 @@ class Study:
         return d[chosen & (d["layer"] == self.shown_layer)].sort_values("rank")
 
 
+def latest_analysis(results: Results, model_set_sha256: str) -> str | None:
+    """The id of the latest analysis of these models, or None."""
+    rows = results.query(
+        "SELECT analysis_id FROM embedding_analyses WHERE model_set_sha256 = ? ORDER BY started_at DESC LIMIT 1",
+        [model_set_sha256],
+    )
+    return None if rows.empty else str(rows["analysis_id"].iloc[0])
+
+
 def read_study(results: Results, analysis_id: str | None = None) -> Study:
     """An analysis, by default the latest. Errors: UsageError if there is none."""
     rows = results.query(

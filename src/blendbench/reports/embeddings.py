@@ -43,12 +43,7 @@ def page(study: Study, pictures: dict[str, str]) -> str:
     lines = [
         "# Hidden states of the encoders",
         "",
-        f"Model set `{study.model_set}` ({study.model_set_sha256[:12]}), suite `{study.suite}` "
-        f"({study.suite_sha256[:12]}), {study.items} prompt{'s' if study.items > 1 else ''}, each alone through the "
-        "text encoder and once with its reference picture through Qwen3-VL. "
-        f"Layers {', '.join(map(str, study.layers))} ({MINUS}1 is the last, after the final norm); conditionings are made from layer {study.text_layer}. "
-        f"{study.dim} dimensions. "
-        "Written by `blendbench embeddings` from the database; intervals are 95 %, over prompts.",
+        _introduction(study),
         "",
         "## What it says",
         "",
@@ -89,6 +84,17 @@ def page(study: Study, pictures: dict[str, str]) -> str:
         "[docs/embeddings.md](../docs/embeddings.md).",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _introduction(study: Study) -> str:
+    prompts = f"{study.items} prompt{'s' if study.items > 1 else ''}"
+    return (
+        f"Model set `{study.model_set}` ({study.model_set_sha256[:12]}), suite `{study.suite}` "
+        f"({study.suite_sha256[:12]}), {prompts}, each alone through the text encoder and once with its reference "
+        f"picture through Qwen3-VL. Layers {', '.join(map(str, study.layers))} ({MINUS}1 is the last, after the final "
+        f"norm); conditionings are made from layer {study.text_layer}. {study.dim} dimensions. "
+        "Written by `blendbench embeddings` from the database; intervals are 95 %, over prompts."
+    )
 
 
 def findings(study: Study) -> list[str]:

@@ -1,6 +1,7 @@
 """`python -m blendbench.reports.miniature`: how good the miniature is, and whether it is a faithful stand-in.
 
-A pure function of the measures that `blendbench.models.miniature.evaluate` wrote and of the core experiment's results.
+A pure function of the measures that `blendbench.models.miniature.evaluate` wrote, of the core experiment's results and
+of the analysis of hidden states (`blendbench embeddings`) in the same results.
 """
 
 import argparse
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from blendbench.reports.board import Board, read_board
+from blendbench.reports.embedding_study import NAMES, Study, latest_analysis, read_study
+from blendbench.reports.embeddings import value_text
 from blendbench.reports.formats import markdown_table
 from blendbench.results.store import open_results
 
@@ -83,14 +86,14 @@ def _mark(reached: bool | None) -> str:
     return "cannot tell" if reached is None else ("yes" if reached else "**no**")
 
 
-def stand_in_claims(board: Board, measures: Measures) -> list[Claim]:
+def stand_in_claims(board: Board, study: Study | None) -> list[Claim]:
     """The five properties, each from the core experiment or from the embeddings."""
     return [
         _text_stays(board),
         _image_breaks(board),
         *_monotone(board),
         _style_transfers(board),
-        _kinds_differ(measures),
+        kinds_differ(study),
     ]
 
 
@@ -151,19 +154,25 @@ def _style_transfers(board: Board) -> Claim:
     return Claim(text, gains[label][1] > max(highest, 0.0), figures)
 
 
-def _kinds_differ(measures: Measures) -> Claim:
+def kinds_differ(study: Study | None) -> Claim:
+    """Property (e), from the analysis of hidden states; None if it was not made."""
     text = "(e) per-dimension spread: text tokens close to the text encoder's, image tokens of another kind"
-    tokens = measures["embeddings"]
-    near, far = tokens["text"], tokens["image"]
-    figures = (
-        f"Pearson {near['pearson']:.3f} (text) against {far['pearson']:.3f} (image); "
-        f"Spearman {near['spearman']:.3f} against {far['spearman']:.3f}; ratios {near['least_ratio']:.2f}.."
-        f"{near['greatest_ratio']:.2f} against {far['least_ratio']:.2f}..{far['greatest_ratio']:.2f}"
-    )
-    return Claim(text, near["pearson"] > 0.9 and far["pearson"] < near["pearson"] - 0.1, figures)
+    if study is None:
+        return Claim(text, None, "not measured")
+    told = []
+    for tokens in ("vl_text", "vl_image"):
+        spearman, logarithms, least, greatest = (
+            value_text(study.get(tokens, name, False, "same_layer"), name)
+            for name in ("spearman", "log_pearson", "ratio_min", "ratio_max")
+        )
+        told.append(f"{NAMES[tokens]}: Spearman {spearman}, of logarithms {logarithms}, ratios {least}..{greatest}")
+    near = study.get("vl_text", "spearman", False, "same_layer").low
+    far = study.get("vl_image", "spearman", False, "same_layer").high
+    shown = None if near is None or far is None else near > 0.9 and far < near - 0.1
+    return Claim(text, shown, "; ".join(told))
 
 
-def page(board: Board, measures: Measures, training: list[dict[str, Any]]) -> str:
+def page(board: Board, study: Study | None, measures: Measures, training: list[dict[str, Any]]) -> str:
     """The whole report as markdown."""
     stages = markdown_table(
         ["stage", "seconds trained", "steps' batch", "scenes", "last loss", "on"],
@@ -181,7 +190,7 @@ def page(board: Board, measures: Measures, training: list[dict[str, Any]]) -> st
     )
     claims = markdown_table(
         ["property", "shown", "figures"],
-        [[claim.text, _mark(claim.shown), claim.figures] for claim in stand_in_claims(board, measures)],
+        [[claim.text, _mark(claim.shown), claim.figures] for claim in stand_in_claims(board, study)],
     )
     lines = [
         "# The miniature model set",
@@ -194,7 +203,8 @@ def page(board: Board, measures: Measures, training: list[dict[str, Any]]) -> st
         "",
         "## A faithful stand-in?",
         "",
-        f"Differences to text_only with 95 % intervals, from experiment `{board.experiment}`.",
+        f"Differences to text_only with 95 % intervals, from experiment `{board.experiment}`; "
+        "(e) without position 0, from `blendbench embeddings`.",
         "",
         *claims,
         "",
@@ -220,7 +230,9 @@ def main() -> None:
     training = [json.loads(line) for line in arguments.training.read_text().splitlines()]
     with open_results(arguments.results) as results:
         board = read_board(results, arguments.experiment)
-    arguments.out.write_text(page(board, measures, training))
+        analysis = latest_analysis(results, board.run["model_set_sha256"])
+        study = read_study(results, analysis) if analysis else None
+    arguments.out.write_text(page(board, study, measures, training))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, ZImagePipeline
 from PIL import Image
-from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
@@ -22,9 +21,6 @@ from blendbench.models.miniature.probe import Probe, ProbeReading, load_probe
 from blendbench.models.miniature.tokenizer import QUESTIONS
 from blendbench.models.miniature.train.data import draw_pictures, to_unit
 from blendbench.models.miniature.train.vae import psnr, round_trip
-from blendbench.models.sets import load_model_set
-from blendbench.models.tokens import IMAGE, MARKER
-from blendbench.suites import load_suite
 
 Measures = dict[str, dict[str, float]]
 
@@ -147,37 +143,6 @@ def measure_vision_language(models: Path, pictures: Tensor, scenes: world.Scenes
     return measures | {"whole_caption": share(torch.tensor([a == e for a, e in pairs]))}
 
 
-def measure_embeddings(models: Path, items: int = 12) -> Measures:
-    """How far the vision-language model's states are from the text encoder's, by kind of token.
-
-    Pearson and Spearman correlation of the standard deviations per dimension, their ratio's extremes, and the mean
-    cosine of equal words (text only): over the first items of the miniature's suite, each with its reference.
-    """
-    opened = load_model_set(models, "cpu")
-    chosen = load_suite("miniature").items[:items]
-    layer = opened.file.text.layer
-    text = [opened.text.encode(item.prompt) for item in chosen]
-    vision = [opened.vision.encode(item.reference, item.prompt, (layer,))[layer] for item in chosen]
-    reference = torch.cat([encoded.hidden for encoded in text])
-    kinds = {
-        "text": torch.cat([v.hidden[v.kinds < MARKER] for v in vision]),
-        "image": torch.cat([v.hidden[v.kinds == IMAGE] for v in vision]),
-    }
-    measures: Measures = {"text_encoder": {"std": reference.std().item(), "n": len(reference)}}
-    for name, states in kinds.items():
-        ratio = states.std(0) / reference.std(0)
-        measures[name] = {
-            "std": states.std().item(),
-            "n": len(states),
-            "pearson": float(pearsonr(states.std(0), reference.std(0)).statistic),
-            "spearman": float(spearmanr(states.std(0), reference.std(0)).statistic),
-            "least_ratio": ratio.min().item(),
-            "greatest_ratio": ratio.max().item(),
-        }
-    measures["text"]["cosine"] = torch.cosine_similarity(kinds["text"], reference).mean().item()
-    return measures
-
-
 def main() -> None:
     """Measure everything that DIR holds and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -199,7 +164,6 @@ def main() -> None:
     for name in ("clip", "siglip"):
         results[name] = measure_scorer(models, name, pictures, scenes)
     results["vision_language"] = measure_vision_language(models, pictures[:256], scenes[:256], device)
-    results["embeddings"] = measure_embeddings(models)
     print(json.dumps(results, indent=1), flush=True)
     pipeline = ZImagePipeline.from_pretrained(models / "pipeline", torch_dtype=torch.float32).to(device)
     pipeline.set_progress_bar_config(disable=True)
