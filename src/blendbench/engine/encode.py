@@ -3,7 +3,7 @@
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,17 @@ class EncodingError(Exception):
     """A prompt or picture that the models cannot encode; every cell that reads it fails with this message."""
 
 
+@dataclass(frozen=True)
+class EmbeddingFile:
+    """`embeddings/<sha256>.safetensors`: what a strategy reads as `stage`, and of what it is the encoding."""
+
+    stage: str
+    sha256: str
+    layer: int
+    picture_sha256: str | None
+    prompt: str
+
+
 class Embeddings:
     """The cache of hidden states in `<results>/embeddings/`, filled by the model set's encoders."""
 
@@ -37,9 +48,9 @@ class Embeddings:
         prompts: dict[str, set[int]] = {}
         views: defaultdict[tuple[Path, str], set[int]] = defaultdict(set)
         for cell in cells:
-            prompts |= {prompt: {self._text_layer} for prompt in self._prompts(cell.item, cell.configuration)}
-            for view in self._views(cell.item, cell.configuration):
-                views[view] |= cell.configuration.layers
+            prompts |= {prompt: {self._text_layer} for _, prompt in self._prompts(cell.item, cell.configuration)}
+            for _, picture, prompt in self._views(cell.item, cell.configuration):
+                views[(picture, prompt)] |= cell.configuration.layers
         return self._absent(prompts, views)
 
     def pending_layers(self, views: Iterable[tuple[Path, str]], layers: Iterable[int]) -> list[Callable[[], None]]:
@@ -110,27 +121,41 @@ class Embeddings:
             raise ValueError(f"suite {self.suite.name} has no white picture")
         return [self.suite.white] if wanted == "white" else [self.suite.blank, self.suite.white]
 
-    def _prompts(self, item: Item, configuration: Configuration) -> list[str]:
-        """Every prompt whose text tokens a configuration reads for an item."""
-        inputs = configuration.strategy.inputs
-        corpus = [other.prompt for other in self.suite.items] if "corpus" in inputs else []
-        fitted = [pair.caption for pair in self.suite.pairs] if "pairs" in inputs else []
-        return [item.prompt, *corpus, *fitted]
+    def files(self, item: Item, configuration: Configuration) -> list[EmbeddingFile]:
+        """Every file of hidden states that a configuration reads for an item."""
+        text = [
+            EmbeddingFile(stage, self._text_key(prompt, self._text_layer), self._text_layer, None, prompt)
+            for stage, prompt in self._prompts(item, configuration)
+        ]
+        vision = [
+            EmbeddingFile(stage, self._vision_key(picture, prompt, n), n, _picture_hash(picture), prompt)
+            for stage, picture, prompt in self._views(item, configuration)
+            for n in sorted(configuration.layers)
+        ]
+        return [*text, *vision]
 
-    def _views(self, item: Item, configuration: Configuration) -> set[tuple[Path, str]]:
-        """Every (picture, prompt) that the vision-language model has to see for an item."""
+    def _prompts(self, item: Item, configuration: Configuration) -> list[tuple[str, str]]:
+        """(what it is to the strategy, prompt) of all text tokens that a configuration reads for an item."""
+        inputs = configuration.strategy.inputs
+        corpus = [("corpus", other.prompt) for other in self.suite.items] if "corpus" in inputs else []
+        fitted = [("pairs", pair.caption) for pair in self.suite.pairs] if "pairs" in inputs else []
+        return [("text", item.prompt), *corpus, *fitted]
+
+    def _views(self, item: Item, configuration: Configuration) -> list[tuple[str, Path, str]]:
+        """(what it is to the strategy, picture, prompt) of all that the vision-language model has to see."""
         inputs, params = configuration.strategy.inputs, configuration.params
-        found: set[tuple[Path, str]] = set()
+        found: list[tuple[str, Path, str]] = []
         if "vision" in inputs and params["reference"] != "self":
-            found.add((self._reference_picture(item, str(params["reference"])), item.prompt))
+            found.append(("vision", self._reference_picture(item, str(params["reference"])), item.prompt))
         if "neutral" in inputs and (self.suite.white or params["neutral_picture"] == "blank"):
-            found |= {(picture, item.prompt) for picture in self._neutrals(str(params["neutral_picture"]))}
+            blanks = self._neutrals(str(params["neutral_picture"]))
+            found += [("neutral", picture, item.prompt) for picture in blanks]
         if "other" in inputs:
-            found.add((item.unrelated, item.prompt))
+            found.append(("other", item.unrelated, item.prompt))
         if "wordless" in inputs:
-            found.add((item.reference, ""))
+            found.append(("wordless", item.reference, ""))
         if "pairs" in inputs:
-            found |= {(p, pair.caption) for pair in self.suite.pairs for p in (pair.picture, pair.plain)}
+            found += [("pairs", p, pair.caption) for pair in self.suite.pairs for p in (pair.picture, pair.plain)]
         return found
 
     def _selected(self, picture: Path, prompt: str, params: Mapping[str, Any]) -> Tokens:

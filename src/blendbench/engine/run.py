@@ -9,6 +9,7 @@ from pathlib import Path
 from blendbench.engine.denoise import Drawer, Drawn
 from blendbench.engine.describe import adopted_record, cell_record, opening_records
 from blendbench.engine.encode import Embeddings
+from blendbench.engine.keep import keep_embeddings
 from blendbench.engine.measure import measure_cells
 from blendbench.engine.plan import Plan
 from blendbench.engine.progress import Clock, Reporter
@@ -24,7 +25,8 @@ from blendbench.results.store import ingest
 class Summary:
     """What a run did. `expected` cells are in the plan; of these `ok` and `failed` are so now, `drawn` were finished by
     this run (`pictures` of them with a picture of their own), `reused` before it; `scored` and `scores_failed` count
-    values; `seconds` is wall time, of which `stages` says where it went. `run_id` is None if nothing was left to do.
+    values; of `kept` cells the embeddings are now there that were not; `seconds` is wall time, of which `stages` says
+    where it went. `run_id` is None if nothing was left to do.
     """
 
     run_id: str | None
@@ -37,18 +39,23 @@ class Summary:
     reused: int
     scored: int
     scores_failed: int
+    kept: int
     seconds: float
     stages: dict[str, float]
 
 
-def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter) -> Summary:
-    """Do what is left of `plan` in `results`. Errors: UsageError if another run holds the folder."""
+def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter, keep: bool = False) -> Summary:
+    """Do what is left of `plan` in `results`; `keep`: also keep the embeddings of every stage, and record where.
+
+    Errors: UsageError if another run holds the folder.
+    """
     began = time.perf_counter()
     with locked(results):
         todo = what_is_left(plan, models, results)
         work = _Work(plan, models, results, todo, reporter, pictures=dict(todo.pictures))
         if not todo.empty:
             work.do()
+        kept = keep_embeddings(plan, models, results, reporter) if keep else 0
         keep_sampler(models, results, plan.sampler)
         ingest(results)
     return Summary(
@@ -62,6 +69,7 @@ def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter) -> Summ
         reused=len(plan.cells) - len(todo.cells),
         scored=work.clock.counts["measure"],
         scores_failed=work.scores_failed,
+        kept=kept,
         seconds=round(time.perf_counter() - began, 3),
         stages={stage: round(seconds, 3) for stage, seconds in work.clock.seconds.items()},
     )
