@@ -30,6 +30,9 @@ def run(
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")] = "auto",
     executor: Annotated[Literal["local"], typer.Option(help="how cells are executed")] = "local",
     quick: Annotated[bool, typer.Option("--quick", help="the experiment's quick form")] = False,
+    keep_embeddings: Annotated[
+        bool, typer.Option("--keep-embeddings", help="keep every stage's embeddings, found by the view embedding_files")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and write nothing")] = False,
     json_: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
 ) -> None:
@@ -68,7 +71,7 @@ def run(
         }  # fmt: skip
         _print_plan(summary, json_)
         return
-    done = execute(plan, model_set, results, Reporter(quiet=json_))
+    done = execute(plan, model_set, results, Reporter(quiet=json_), keep_embeddings)
     if json_:
         print(json.dumps(asdict(done)))
     else:
