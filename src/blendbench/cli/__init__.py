@@ -8,9 +8,11 @@ from blendbench.errors import UsageError
 
 VERBS = {
     "run": "run or resume an experiment",
+    "check": "draw the strategies of a file and say whether they are worse than a baseline",
     "gate": "say whether a candidate is worse than a baseline, with an exit code",
     "leaderboard": "write and print the leaderboard of an experiment",
     "embeddings": "compare the hidden states of the encoders",
+    "findings": "what the results say of every hypothesis",
     "sql": "query the results",
     "list": "list strategies, metrics, experiments, suites or models",
     "validate": "check experiment, suite and plug-in files",

@@ -1,0 +1,238 @@
+"""Claims that data can support or refute: most compare two configurations, paired by item and seed.
+
+A verdict is never an opinion. An interval that excludes zero after Holm's correction over all claims of the page decides
+for or against a direction; an interval inside the margin of the metric's card decides for "no difference that matters".
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import numpy as np
+
+from blendbench.errors import UsageError
+from blendbench.gate.pairing import Comparison, Metric, pair
+from blendbench.results.store import Results
+from blendbench.statistics import PairedEffect, paired_effect
+
+Verdict = Literal["supported", "refuted", "undecided", "not run"]
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the data say of one claim: a verdict, the evidence in one line, units, and p if a test decided."""
+
+    verdict: Verdict
+    evidence: str
+    n: int = 0
+    p: float | None = None
+
+
+class Claim(Protocol):
+    """Something that can be asked of a results database."""
+
+    @property
+    def experiment(self) -> str:
+        """Where its data come from."""
+
+    def judge(self, results: Results) -> Outcome:
+        """The outcome before any correction for many tests."""
+
+
+@dataclass(frozen=True)
+class Differs:
+    """`candidate` is higher (or lower) than `baseline` on `metric`."""
+
+    experiment: str
+    metric: str
+    candidate: str
+    baseline: str
+    expected: Literal["higher", "lower"]
+
+    def judge(self, results: Results) -> Outcome:
+        """Supported or refuted by an interval that excludes 0; refuted too by one inside the margin."""
+        found = _effect(results, self.experiment, self.metric, self.candidate, self.baseline)
+        if isinstance(found, Outcome):
+            return found
+        metric, effect, n = found
+        wanted = 1 if self.expected == "higher" else -1
+        told = _told(self.metric, self.candidate, self.baseline, metric, effect)
+        if max(abs(effect.low), abs(effect.high)) <= metric.margin:
+            return Outcome("refuted", f"{told}: inside the margin of {metric.margin:g}", n)
+        verdict: Verdict = "undecided"
+        if effect.low > 0 or effect.high < 0:
+            verdict = "supported" if wanted * effect.mean > 0 else "refuted"
+        return Outcome(verdict, told, n, effect.p)
+
+
+@dataclass(frozen=True)
+class NotWorse:
+    """`candidate` is worse than `baseline` on `metric` by no more than the margin of its card."""
+
+    experiment: str
+    metric: str
+    candidate: str
+    baseline: str = "text_only"
+
+    def judge(self, results: Results) -> Outcome:
+        """By where the interval lies to the margin; no test, so nothing to correct."""
+        found = _effect(results, self.experiment, self.metric, self.candidate, self.baseline)
+        if isinstance(found, Outcome):
+            return found
+        metric, effect, n = found
+        loss = (-effect.low, -effect.high) if metric.direction == "higher" else (effect.high, effect.low)
+        verdict: Verdict = (
+            "supported" if loss[0] <= metric.margin else "refuted" if loss[1] > metric.margin else "undecided"
+        )
+        told = _told(self.metric, self.candidate, self.baseline, metric, effect)
+        return Outcome(verdict, f"{told}, margin {metric.margin:g}", n)
+
+
+@dataclass(frozen=True)
+class SamePicture:
+    """`candidate` and `baseline` draw the same pictures up to rounding: no metric of any cell tells them apart."""
+
+    experiment: str
+    candidate: str
+    baseline: str
+    share_of_margin: float = 0.1
+
+    def judge(self, results: Results) -> Outcome:
+        """Supported if every cell agrees within a tenth of each margin, refuted if the mean of a metric does not."""
+        compared = _pair(results, self.experiment, self.candidate, self.baseline)
+        if isinstance(compared, Outcome):
+            return compared
+        told, farthest, apart = "", -1.0, False
+        for name, pairs in compared.pairs.items():
+            if pairs.metric.margin <= 0:
+                continue
+            difference = np.abs(pairs.candidate - pairs.baseline) / pairs.metric.margin
+            apart |= bool(abs((pairs.candidate - pairs.baseline).mean()) / pairs.metric.margin > self.share_of_margin)
+            if difference.max() > farthest:
+                farthest, told = float(difference.max()), name
+        n = len(compared.units)
+        verdict: Verdict = "supported" if farthest <= self.share_of_margin else "refuted" if apart else "undecided"
+        return Outcome(
+            verdict,
+            f"`{self.candidate}` against `{self.baseline}`: {compared.same_pictures} of {n} pictures are equal bit for"
+            f" bit; the largest difference of one is {farthest:.3g} margins ({told})",
+            n,
+        )
+
+
+@dataclass(frozen=True)
+class SameConditioning:
+    """`candidate` hands the transformer the very bytes that `baseline` does: it did nothing."""
+
+    experiment: str
+    candidate: str
+    baseline: str
+    same: bool = True
+
+    def judge(self, results: Results) -> Outcome:
+        """Supported if all cells agree (or none, for `same=False`), else refuted."""
+        compared = _pair(results, self.experiment, self.candidate, self.baseline)
+        if isinstance(compared, Outcome):
+            return compared
+        n, equal = len(compared.units), compared.same_conditioning
+        return Outcome(
+            "supported" if equal == (n if self.same else 0) else "refuted",
+            f"`{self.candidate}` against `{self.baseline}`: {equal} of {n} conditionings are equal bit for bit",
+            n,
+        )
+
+
+@dataclass(frozen=True)
+class Below:
+    """`candidate`'s own mean on `metric` is below a bound."""
+
+    experiment: str
+    metric: str
+    candidate: str
+    bound: float
+
+    def judge(self, results: Results) -> Outcome:
+        """By where the interval of the mean lies to the bound."""
+        compared = _pair(results, self.experiment, self.candidate, "text_only")
+        if isinstance(compared, Outcome):
+            return compared
+        if self.metric not in compared.pairs:
+            return Outcome("not run", f"{self.metric} was not measured")
+        pairs = compared.pairs[self.metric]
+        effect = paired_effect(pairs.candidate, np.zeros_like(pairs.candidate), pairs.items)
+        decimals = max(pairs.metric.decimals, 3)
+        return Outcome(
+            "supported" if effect.high < self.bound else "refuted" if effect.low > self.bound else "undecided",
+            f"{self.metric} of `{self.candidate}`: {effect.mean:.{decimals}f}"
+            f" [{effect.low:.{decimals}f}, {effect.high:.{decimals}f}], bound {self.bound:g}",
+            len(pairs.items),
+        )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A statistic of hidden states, written by `blendbench embeddings`, is above (or below) a bound."""
+
+    statistic: str
+    tokens: str
+    side: Literal["above", "below"]
+    bound: float
+    position_0: bool = False
+    reference: str = ""
+    experiment: str = "embeddings"
+
+    def judge(self, results: Results) -> Outcome:
+        """By the interval where there is one, else by the value; at the layer that conditionings are made from."""
+        rows = results.query(
+            """
+            SELECT s.value, s.low, s.high, s.layer, json_array_length(a.items) AS items
+            FROM embedding_statistics s JOIN embedding_analyses a USING (analysis_id)
+            WHERE s.layer = a.text_layer AND statistic = ? AND tokens = ? AND position_0 = ? AND reference = ?
+            ORDER BY a.started_at DESC LIMIT 1
+            """,
+            [self.statistic, self.tokens, self.position_0, self.reference],
+        )
+        if rows.empty:
+            return Outcome("not run", "no hidden states were analysed; `blendbench embeddings` does it")
+        row = rows.iloc[0]
+        low, high = (float(row["value"] if np.isnan(row[end]) else row[end]) for end in ("low", "high"))
+        over, under = low > self.bound, high < self.bound
+        wanted = over if self.side == "above" else under
+        where = "with" if self.position_0 else "without"
+        return Outcome(
+            "supported" if wanted else "refuted" if over or under else "undecided",
+            f"{self.statistic} of {self.tokens}, layer {row['layer']}, {where} position 0: {row['value']:.3g}"
+            f" [{low:.3g}, {high:.3g}], expected {self.side} {self.bound:g}",
+            int(row["items"]),
+        )
+
+
+def corrected(outcome: Outcome, p_adjusted: float) -> Outcome:
+    """An outcome whose direction does not survive the correction for many tests is undecided."""
+    kept = outcome.verdict == "undecided" or p_adjusted < ALPHA
+    return replace(outcome, verdict=outcome.verdict if kept else "undecided", p=p_adjusted)
+
+
+def _pair(results: Results, experiment: str, candidate: str, baseline: str) -> Comparison | Outcome:
+    try:
+        return pair(results, experiment, candidate, baseline)
+    except UsageError as error:
+        return Outcome("not run", str(error))
+
+
+def _effect(
+    results: Results, experiment: str, metric: str, candidate: str, baseline: str
+) -> tuple[Metric, PairedEffect, int] | Outcome:
+    compared = _pair(results, experiment, candidate, baseline)
+    if isinstance(compared, Outcome):
+        return compared
+    if metric not in compared.pairs:
+        return Outcome("not run", f"{metric} was not measured: {compared.left_out.get(metric, 'not in this run')}")
+    pairs = compared.pairs[metric]
+    return pairs.metric, paired_effect(pairs.candidate, pairs.baseline, pairs.items), len(pairs.items)
+
+
+def _told(name: str, candidate: str, baseline: str, metric: Metric, effect: PairedEffect) -> str:
+    d = metric.decimals
+    interval = f"{effect.mean:+.{d}f} [{effect.low:+.{d}f}, {effect.high:+.{d}f}]".replace("-", "−")
+    return f"{name}, `{candidate}` minus `{baseline}`: {interval}"

@@ -1,0 +1,114 @@
+"""The findings: every hypothesis with its claims, effects and verdict. The text is made from the database alone."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from blendbench.reports.claims import Outcome, Verdict, corrected
+from blendbench.reports.formats import markdown_table
+from blendbench.reports.hypotheses import OPEN, PREDICTIONS, SEED, Hypothesis
+from blendbench.results.store import Results, open_results
+from blendbench.statistics import holm
+
+PAGE = "findings.md"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A hypothesis and what the data say of each of its claims."""
+
+    hypothesis: Hypothesis
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Refuted if a claim is, else not run or undecided if one is, else supported."""
+        found = {outcome.verdict for outcome in self.outcomes}
+        order: tuple[Verdict, ...] = ("refuted", "not run", "undecided", "supported")
+        return next(verdict for verdict in order if verdict in found)
+
+
+def judge(results: Results) -> list[Finding]:
+    """All hypotheses on one database; directions are corrected for all tests of the page (Holm)."""
+    hypotheses = (*SEED, *PREDICTIONS)
+    found = [[claim.judge(results) for claim in hypothesis.claims] for hypothesis in hypotheses]
+    tested = [(i, j) for i, outcomes in enumerate(found) for j, o in enumerate(outcomes) if o.p is not None]
+    adjusted: Iterable[float] = holm([float(found[i][j].p or 0.0) for i, j in tested]) if tested else []
+    for (i, j), p in zip(tested, adjusted, strict=True):
+        found[i][j] = corrected(found[i][j], float(p))
+    return [Finding(hypothesis, tuple(outcomes)) for hypothesis, outcomes in zip(hypotheses, found, strict=True)]
+
+
+def write_findings(results_dir: Path, out: Path) -> tuple[list[Finding], Path]:
+    """Judge the results in `results_dir` and write the page. Errors: UsageError if there are no results."""
+    with open_results(results_dir) as results:
+        findings, runs = judge(results), _runs(results)
+    out.mkdir(parents=True, exist_ok=True)
+    page = out / PAGE
+    page.write_text("\n".join(_page(findings, runs)) + "\n", encoding="utf-8")
+    return findings, page
+
+
+def _runs(results: Results) -> list[tuple[str, ...]]:
+    rows = results.query(
+        """
+        SELECT experiment, model_set, left(model_set_sha256, 12) AS weights, suite,
+            left(suite_sha256, 12) AS suite_hash, device, left(max(started_at), 10) AS date
+        FROM runs JOIN current_sets USING (experiment, suite_sha256, model_set_sha256, dtype)
+        GROUP BY ALL ORDER BY experiment
+        """
+    )
+    return [tuple(str(value) for value in row.values()) for row in rows.to_dict("records")]
+
+
+def _page(findings: list[Finding], runs: list[tuple[str, ...]]) -> list[str]:
+    counts = {v: sum(f.verdict == v for f in findings) for v in ("supported", "refuted", "undecided", "not run")}
+    models = sorted({run[1] for run in runs})
+    lines = [
+        "# Findings",
+        "",
+        "Every hypothesis and question of the working document that blendbench grew from, and what follows from"
+        " the structure of the models, put to the data. Written by `blendbench findings` from the database: no number and no"
+        " verdict on this page is typed.",
+        "",
+        f"Of {len(findings)} statements " + ", ".join(f"{n} are {verdict}" for verdict, n in counts.items()) + ".",
+        "",
+        f"**Models: {', '.join(models) or 'none'}.** "
+        + (
+            "The miniature has the real classes at toy size, trained on a procedural world. What follows from the"
+            " architecture (normalisation, causality, positions, token counts) carries over to the real models; which"
+            " layer or which share is best does not."
+            if "miniature" in models
+            else "These are verdicts on your weights."
+        ),
+        "",
+        "Supported: every claim is. A direction counts when its 95 % interval excludes zero and p < .05 after Holm's"
+        " correction over all directions on this page; an interval inside the margin of the metric's card refutes a"
+        " direction. Pairs are of equal item, seed and initial latents; items are the clusters.",
+        "",
+        *markdown_table(
+            ["", "statement", "verdict"],
+            [[f.hypothesis.source, f.hypothesis.statement, f"**{f.verdict}**"] for f in findings],
+        ),
+        "",
+    ]
+    for title, part in (("The working document", SEED), ("Predictions", PREDICTIONS)):
+        lines += [f"## {title}", ""]
+        for finding in findings:
+            if finding.hypothesis in part:
+                lines += _section(finding)
+    lines += ["## Not decided here", ""]
+    lines += [f"- **{source}: {question}**: {why}" for source, question, why in OPEN]
+    lines += ["", "## Data", ""]
+    lines += markdown_table(["experiment", "models", "weights", "suite", "suite hash", "device", "date"], runs)
+    return lines
+
+
+def _section(finding: Finding) -> list[str]:
+    hypothesis = finding.hypothesis
+    lines = [f"### {hypothesis.source}: {hypothesis.statement}", "", f"**{finding.verdict}**", ""]
+    for claim, outcome in zip(hypothesis.claims, finding.outcomes, strict=True):
+        p = "" if outcome.p is None else f", Holm p {outcome.p:.3g}"
+        n = f", n = {outcome.n}" if outcome.n else ""
+        lines.append(f"- {outcome.verdict} ({claim.experiment}{n}{p}): {outcome.evidence}")
+    return [*lines, *(["", f"_{hypothesis.limits}_"] if hypothesis.limits else []), ""]

@@ -1,0 +1,130 @@
+"""Findings: verdicts on results whose effects are known, and a page that is made of them alone."""
+
+import re
+from pathlib import Path
+
+import pytest
+from synthetic_results import NO_OP, write_results
+
+from blendbench.engine.plan import configurations
+from blendbench.experiments import load_experiment
+from blendbench.reports.claims import (
+    Below,
+    Claim,
+    Differs,
+    Measured,
+    NotWorse,
+    Outcome,
+    SameConditioning,
+    SamePicture,
+    corrected,
+)
+from blendbench.reports.findings import Finding, judge, write_findings
+from blendbench.reports.hypotheses import OPEN, PREDICTIONS, SEED, Hypothesis
+from blendbench.results.store import Results, ingest, open_results
+
+TRUTH = "attribute_adherence"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("findings") / "results"
+    write_results(path, items=12, pictures=False)
+    ingest(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> Results:
+    with open_results(folder) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict"),
+    [
+        # vision_only is damaged by .75, so its adherence is .45 lower.
+        (Differs("core", TRUTH, "vision_only", "text_only", "lower"), "supported"),
+        (Differs("core", TRUTH, "vision_only", "text_only", "higher"), "refuted"),
+        (Differs("core", TRUTH, "text_only", "vision_only", "higher"), "supported"),
+        # A no-op has no difference at all: it is inside every margin.
+        (Differs("core", TRUTH, NO_OP, "text_only", "higher"), "refuted"),
+        (NotWorse("core", TRUTH, NO_OP), "supported"),
+        (NotWorse("core", TRUTH, "vision_only"), "refuted"),
+        (NotWorse("core", "grid_energy", "vision_only"), "refuted"),
+        (NotWorse("core", TRUTH, "text_only", "vision_only"), "supported"),
+        (SameConditioning("core", NO_OP, "text_only"), "supported"),
+        (SameConditioning("core", NO_OP, "text_only", same=False), "refuted"),
+        (SameConditioning("core", "canary", "text_only"), "refuted"),
+        (SameConditioning("core", "canary", "text_only", same=False), "supported"),
+        (SamePicture("core", NO_OP, "text_only"), "supported"),
+        (SamePicture("core", "canary", "text_only"), "refuted"),
+        (Below("core", "effect_size", NO_OP, 1.0), "supported"),
+        (Below("core", "effect_size", "canary", 1.0), "refuted"),
+        (Differs("other", TRUTH, "vision_only", "text_only", "lower"), "not run"),
+        (Differs("core", TRUTH, "lerp:alpha=0.9", "text_only", "lower"), "not run"),
+        (Differs("core", "probe_margin", "canary", "text_only", "lower"), "not run"),
+        (Measured("std", "vl_text", "above", 1.0), "not run"),
+    ],
+)
+def test_a_claim_with_a_known_answer_gets_it(results: Results, claim: Claim, verdict: str) -> None:
+    assert claim.judge(results).verdict == verdict
+
+
+def test_the_evidence_states_the_effect_and_its_interval(results: Results) -> None:
+    outcome = Differs("core", TRUTH, "vision_only", "text_only", "lower").judge(results)
+    mean, low, high = (float(text.replace("−", "-")) for text in re.findall(r"[+−]\d\.\d{3}", outcome.evidence))
+    assert low < mean < high < 0
+    assert mean == pytest.approx(-0.45, abs=0.02)
+    assert outcome.n == 24
+
+
+def test_a_direction_that_does_not_survive_the_correction_is_undecided() -> None:
+    for verdict in ("supported", "refuted"):
+        assert corrected(Outcome(verdict, "", 24, 0.01), 0.2).verdict == "undecided"
+        assert corrected(Outcome(verdict, "", 24, 0.01), 0.04).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "whole"),
+    [
+        (["supported", "supported"], "supported"),
+        (["supported", "undecided"], "undecided"),
+        (["undecided", "refuted"], "refuted"),
+        (["supported", "not run"], "not run"),
+    ],
+)
+def test_a_hypothesis_needs_all_its_claims(verdicts: list[str], whole: str) -> None:
+    finding = Finding(Hypothesis("", "", ()), tuple(Outcome(v, "") for v in verdicts))  # type: ignore[arg-type]
+    assert finding.verdict == whole
+
+
+def test_the_page_holds_every_statement_and_follows_from_the_database(folder: Path, tmp_path: Path) -> None:
+    findings, page = write_findings(folder, tmp_path)
+    text = page.read_text()
+    for hypothesis in (*SEED, *PREDICTIONS):
+        assert text.count(hypothesis.statement) >= 2
+    for _, question, _ in OPEN:
+        assert question in text
+    counts = {v: sum(f.verdict == v for f in findings) for v in ("supported", "not run")}
+    assert f"{counts['not run']} are not run" in text
+    _, other = write_findings(folder, tmp_path / "again")
+    assert other.read_bytes() == page.read_bytes()
+
+
+def test_every_claim_names_configurations_that_its_experiment_has() -> None:
+    """A misspelt label would be "not run" for ever."""
+    for hypothesis in (*SEED, *PREDICTIONS):
+        for claim in hypothesis.claims:
+            if isinstance(claim, Measured):
+                continue
+            labels = {c.label for c in configurations(load_experiment(claim.experiment))[1]}
+            named = {getattr(claim, name) for name in ("candidate", "baseline") if hasattr(claim, name)}
+            assert named <= labels, (claim, sorted(named - labels))
+
+
+def test_a_page_of_tests_is_corrected_as_one(results: Results) -> None:
+    tested = [o.p for finding in judge(results) for o in finding.outcomes if o.p is not None]
+    alone = Differs("core", "grid_energy", "canary", "text_only", "higher").judge(results).p
+    assert tested
+    assert alone is not None and min(tested) >= alone
