@@ -16,7 +16,10 @@ from blendbench.engine.resume import locked
 from blendbench.errors import UsageError
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.models.text import TextEncoder
+from blendbench.models.tokens import Encoded
 from blendbench.models.vision import VisionEncoder
+from blendbench.reports.embedding_study import read_study
+from blendbench.reports.embeddings import findings
 from blendbench.results.query import read_only_rows
 from blendbench.results.store import open_results
 from blendbench.suites import Suite, load_suite
@@ -196,3 +199,67 @@ def test_one_item_has_values_without_intervals(models: ModelSet, suite: Suite, t
     assert rows["low"].isna().all()
     assert "text_encoder_halves" not in set(rows["tokens"])
     assert rows["value"].notna().mean() > 0.9
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text encoder's and Qwen3-VL's first token hold enormous values in dimensions 4 and 96, as real ones do."""
+
+    def with_sink(found: Encoded) -> Encoded:
+        hidden = found.hidden.clone()
+        hidden[0, 4], hidden[0, 96] = 13504.0, -4544.0
+        return replace(found, hidden=hidden)
+
+    for kind, name in ((TextEncoder, "encode_layers"), (VisionEncoder, "encode")):
+        inner = getattr(kind, name)
+
+        def sunk(self: Any, *args: Any, inner: Any = inner) -> Any:
+            return {layer: with_sink(found) for layer, found in inner(self, *args).items()}
+
+        monkeypatch.setattr(kind, name, sunk)
+
+
+@pytest.mark.usefixtures("planted")
+def test_a_planted_sink_is_found_and_left_out(models: ModelSet, suite: Suite, results: Path, tmp_path: Path) -> None:
+    run_analysis(plan_analysis(models, suite, ITEMS, (-2,)), tmp_path, Reporter(quiet=True))
+    study = read_study(open_results(tmp_path))
+    told = findings(study)
+    assert "**Position 0 is an attention sink**" in told[0]
+    assert value(tmp_path, -2, "text_encoder", True, "", "share_top_2") > 0.99
+    assert value(tmp_path, -2, "vl_text", True, "same_layer", "pearson") > 0.999
+    for statistic in ("std", "share_top_2", "effective_rank"):
+        left, own = (value(folder, -2, "text_encoder", False, "", statistic) for folder in (tmp_path, results))
+        assert left == pytest.approx(own)
+    worst = study.standing_out("vl_image", True, "same_layer").head(2)
+    assert set(worst["dimension"]) == {4, 96}
+    assert (worst["ratio"] < 0.01).all()
+    assert not set(study.standing_out("vl_image", False, "same_layer").head(2)["dimension"]) >= {4, 96}
+
+
+def test_hidden_states_that_are_not_finite_are_told(
+    models: ModelSet, suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = VisionEncoder.encode
+
+    def broken(self: Any, *args: Any) -> dict[int, Encoded]:
+        return {
+            n: replace(found, hidden=found.hidden.masked_fill((found.kinds == 3)[:, None], float("nan")))
+            for n, found in inner(self, *args).items()
+        }
+
+    monkeypatch.setattr(VisionEncoder, "encode", broken)
+    with pytest.raises(UsageError, match=r"vl_image, layer -2: 16 of 16 rows hold values not finite"):
+        run_analysis(plan_analysis(models, suite, 1, (-2,)), tmp_path, Reporter(quiet=True))
+
+
+def test_encoders_of_different_widths_are_refused(
+    models: ModelSet, suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = VisionEncoder.encode
+
+    def narrow(self: Any, *args: Any) -> dict[int, Encoded]:
+        return {n: replace(found, hidden=found.hidden[:, :100]) for n, found in inner(self, *args).items()}
+
+    monkeypatch.setattr(VisionEncoder, "encode", narrow)
+    with pytest.raises(UsageError, match=r"192 dimensions and Qwen3-VL's 100"):
+        run_analysis(plan_analysis(models, suite, 1, (-2,)), tmp_path, Reporter(quiet=True))

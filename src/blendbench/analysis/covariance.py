@@ -10,9 +10,10 @@ def effective_rank(covariance: Array) -> float | None:
 
     From the covariance (dim, dim), whose eigenvalues are s^2 / n. Between 1 and dim; None if nothing varies.
     """
-    values = np.sqrt(np.clip(np.linalg.eigvalsh(covariance), 0, None))
-    # Eigenvalues of directions without any spread come out as rounding errors, not as zeros.
-    values = values[values > values.max(initial=0.0) * 1e-7]
+    eigenvalues = np.linalg.eigvalsh(covariance)
+    # Those of directions without any spread come out as rounding errors, not as zeros.
+    rounding = eigenvalues.max(initial=0.0) * len(eigenvalues) * np.finfo(np.float64).eps
+    values = np.sqrt(eigenvalues[eigenvalues > rounding])
     if not len(values):
         return None
     share = values / values.sum()

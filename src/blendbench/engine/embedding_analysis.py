@@ -120,11 +120,12 @@ def analyse(analysis: Analysis, embeddings: Embeddings, reporter: Reporter) -> O
     outcome = Outcome()
     with reporter:
         _encode(analysis, embeddings, reporter)
-        anchor = _summaries(_text_rows(analysis, embeddings, analysis.text_layer))
+        anchor = _summaries(_text_rows(analysis, embeddings, analysis.text_layer), REFERENCE)
         stage = reporter.stage("layers", len(analysis.layers))
         for layer in analysis.layers:
             rows = _layer_rows(analysis, embeddings, layer)
-            groups = {tokens: _summaries(both) for tokens, both in rows.items()}
+            groups = {tokens: _summaries(both, f"{tokens}, layer {layer}") for tokens, both in rows.items()}
+            _check_dimensions(groups)
             for position_0 in (True, False):
                 at = {tokens: both[position_0] for tokens, both in groups.items()}
                 for tokens, reference, estimates, dimensions in (
@@ -212,9 +213,21 @@ def _both(sequences: list[Tokens]) -> Rows:
     return {True: whole, False: [tokens.hidden[tokens.without_sink].numpy() for tokens in sequences]}
 
 
-def _summaries(rows: Rows) -> dict[bool, Summary]:
-    whole = summarise(rows[True])
-    return {True: whole, False: whole if rows[False] is rows[True] else summarise(rows[False])}
+def _summaries(rows: Rows, of: str) -> dict[bool, Summary]:
+    try:
+        whole = summarise(rows[True])
+        return {True: whole, False: whole if rows[False] is rows[True] else summarise(rows[False])}
+    except ValueError as error:
+        raise UsageError(f"hidden states of {of}: {error}") from error
+
+
+def _check_dimensions(groups: dict[str, dict[bool, Summary]]) -> None:
+    dims = {tokens: len(group[True].pooled.mean) for tokens, group in groups.items()}
+    if len(set(dims.values())) > 1:
+        raise UsageError(
+            f"the text encoder's hidden states have {dims[REFERENCE]} dimensions and Qwen3-VL's {dims['vl_text']}: "
+            "they can be neither compared nor blended"
+        )
 
 
 def _statistics(groups: dict[str, Summary], anchor: Summary, at_text_layer: bool) -> Iterator[Found]:
@@ -223,8 +236,10 @@ def _statistics(groups: dict[str, Summary], anchor: Summary, at_text_layer: bool
     for tokens, summary in groups.items():
         yield tokens, "", own_statistics(summary), largest_dimensions(summary.pooled, KEPT)
         if tokens != REFERENCE:
-            yield (tokens, "same_layer", *_against(summary, reference))
-        if tokens != REFERENCE or not at_text_layer:
+            found = _against(summary, reference)
+            yield (tokens, "same_layer", *found)
+            yield (tokens, "text_layer", *(found if at_text_layer else _against(summary, anchor)))
+        elif not at_text_layer:
             yield (tokens, "text_layer", *_against(summary, anchor))
 
 
