@@ -227,7 +227,7 @@ def test_only_the_newest_code_of_a_strategy_is_judged(records: tuple[Record, ...
         writer.append(mended)
     results = open_results(tmp_path)
     assert gate(results, "vision_only", "text_only").verdict == "no-op"
-    old = [cell_id for cell_id, cell in ids.items() if cell.label in ("vision_only", "text_only", "canary")]
+    old = [cell_id for cell_id, cell in ids.items() if cell.label in ("vision_only", "text_only")]
     assert gate(results, "vision_only", "text_only", cell_ids=old).verdict == "regression"
 
 

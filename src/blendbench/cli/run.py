@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from blendbench.cli.planning import load_plugins, plan_on_models, single_grid
 from blendbench.errors import UsageError
-from blendbench.experiments import Experiment, Grid, Value, load_experiment
+from blendbench.experiments import Experiment, Value, load_experiment
 
 
 def run(
@@ -38,24 +39,11 @@ def run(
 ) -> None:
     """Run an experiment: draw what is not drawn yet, measure it, and bring it into the database."""
     chosen = load_experiment(experiment).for_models(models)
-    added = _load_plugins(plugin)
+    added = load_plugins(plugin)
     chosen = _overridden(chosen, strategy, set_, added)
     chosen = chosen.quick() if quick else chosen
 
-    from blendbench.engine.plan import configurations, make_plan, metric_versions
-    from blendbench.engine.samplers import resolved_sampler
-    from blendbench.models.sets import load_model_set
-    from blendbench.suites import load_suite, trial
-
-    # A wrong name or value is told before anything is loaded.
-    configurations(chosen)
-    metric_versions(chosen)
-    suite = load_suite(chosen.suite)
-    if prompt is not None or image is not None:
-        suite, chosen = trial(suite, prompt, image), replace(chosen, name=f"{chosen.name}-trial")
-    model_set = load_model_set(models, device, dict(chosen.sampler))
-    model_set.check()
-    plan = make_plan(chosen, suite, model_set, resolved_sampler(model_set, results))
+    plan, model_set = plan_on_models(chosen, models, device, results, prompt, image)
 
     from blendbench.engine.progress import Reporter
     from blendbench.engine.resume import what_is_left
@@ -64,7 +52,7 @@ def run(
     if dry_run:
         todo = what_is_left(plan, model_set, results)
         summary = {
-            "experiment": chosen.name, "configurations": [c.label for c in plan.configurations],
+            "experiment": plan.experiment.name, "configurations": [c.label for c in plan.configurations],
             "items": len(plan.items), "seeds": list(chosen.seeds), "cells": len(plan.cells),
             "to_draw": len(todo.cells), "to_measure": sum(map(len, todo.missing_scores.values())),
             "estimated_seconds": todo.estimated_seconds,
@@ -92,17 +80,11 @@ def run(
         raise typer.Exit(5)
 
 
-def _load_plugins(paths: list[Path]) -> list[str]:
-    from blendbench.blending import load_plugin
-
-    return [name for path in paths for name in load_plugin(path)]
-
-
 def _overridden(experiment: Experiment, strategies: list[str], settings: list[str], added: list[str]) -> Experiment:
     """Apply --strategy and --set; strategies of plug-ins join the list unless --strategy gives one."""
-    grids = [_grid(text) for text in strategies]
+    grids = [single_grid(text) for text in strategies]
     if not grids and added:
-        experiment = replace(experiment, strategies=(*experiment.strategies, *map(_grid, added)))
+        experiment = replace(experiment, strategies=(*experiment.strategies, *map(single_grid, added)))
     values: dict[str, tuple[Value, ...]] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -110,13 +92,6 @@ def _overridden(experiment: Experiment, strategies: list[str], settings: list[st
             raise UsageError(f"--set {setting}: write it as key=v1,v2")
         values[key] = tuple(text.split(","))
     return experiment.with_overrides(values, grids)
-
-
-def _grid(text: str) -> Grid:
-    from blendbench.blending import parse_configuration
-
-    configuration = parse_configuration(text)
-    return Grid(configuration.strategy.name, tuple((key, (value,)) for key, value in configuration.params.items()))
 
 
 def _print_plan(summary: dict[str, object], as_json: bool) -> None:

@@ -104,7 +104,7 @@ def gate(
     comparison = pair(
         results, experiment, resolve_label(candidate, labels), resolve_label(baseline, labels), cell_ids=cell_ids
     )
-    canary = find_canary(results, comparison, labels, cell_ids)
+    canary = find_canary(results, comparison)
     return judge(comparison, canary, _prompts(results, comparison), _provenance(results, comparison), candidates)
 
 
@@ -149,19 +149,33 @@ def decide_all(effects: list[Effect], candidates: int = 1) -> list[MetricVerdict
     return judged + [decide(effect, None) for effect in effects if not effect.gated]
 
 
-def find_canary(
-    results: Results, comparison: Comparison, labels: dict[str, str], cell_ids: Collection[str] | None = None
-) -> Canary:
-    """Compare the canary with text_only in the setting of a comparison."""
-    own = [label for label, strategy in labels.items() if strategy == CANARY]
-    if not own or REFERENCE not in labels:
-        absent = CANARY if not own else REFERENCE
-        return Canary(False, f"{absent} was not measured in {comparison.experiment}; run it with the controls")
-    try:
-        against = pair(results, comparison.experiment, own[0], REFERENCE, comparison.setting, cell_ids)
-    except UsageError as error:
-        return Canary(False, str(error))
-    return judge_canary(against)
+def find_canary(results: Results, comparison: Comparison) -> Canary:
+    """Compare the canary with text_only in the setting of a comparison, where the most pairs of the two are.
+
+    The canary tests suite, models and metrics, not the candidate: a quick look may lean on the canary of a longer run.
+    """
+    refusal = f"{CANARY} and {REFERENCE} were not both measured in {comparison.experiment}; run it with the controls"
+    for experiment in _experiments_with_canary(results, comparison):
+        try:
+            return judge_canary(pair(results, experiment, CANARY, REFERENCE, comparison.setting))
+        except UsageError as error:
+            refusal = str(error)
+    return Canary(False, refusal)
+
+
+def _experiments_with_canary(results: Results, comparison: Comparison) -> list[str]:
+    setting = comparison.setting
+    rows = results.query(
+        """
+        SELECT experiment FROM cells
+        WHERE label IN (?, ?) AND suite_sha256 = ? AND model_set_sha256 = ? AND dtype = ? AND sampler_sha256 = ?
+        GROUP BY experiment HAVING count(DISTINCT label) = 2
+        ORDER BY count(*) DESC, experiment = ? DESC, experiment
+        """,
+        [CANARY, REFERENCE, setting.suite_sha256, setting.model_set_sha256, setting.dtype, setting.sampler_sha256,
+         comparison.experiment],
+    )  # fmt: skip
+    return [str(name) for name in rows["experiment"]]
 
 
 def judge_canary(against: Comparison) -> Canary:
@@ -185,7 +199,8 @@ def judge_canary(against: Comparison) -> Canary:
         told.append(f"{kind}: {'worse in' if found else 'not worse, nearest is'} {words}")
     if not told:
         return Canary(False, "no artifact or adherence metric was measured")
-    return Canary(detected, f"against {against.baseline}, {'; '.join(told)}")
+    extent = f"{len(against.units)} pairs with {against.baseline} in {against.experiment}"
+    return Canary(detected, f"{extent}; {'; '.join(told)}")
 
 
 def worst_items(comparison: Comparison, prompts: dict[str, str], count: int = WORST) -> tuple[WorstItem, ...]:
@@ -200,8 +215,10 @@ def worst_items(comparison: Comparison, prompts: dict[str, str], count: int = WO
         scale = pairs.metric.margin or float(np.abs(change).max()) or 1.0
         for item, mean in zip(sorted(set(pairs.items)), cluster_means(worse, pairs.items), strict=True):
             unit = max((i for i, other in enumerate(pairs.items) if other == item), key=lambda i: float(worse[i]))
-            if mean > 0 and (item not in found or mean / scale > found[item].worse):
-                row = pictures[item, pairs.seeds[unit]]
+            row = pictures[item, pairs.seeds[unit]]
+            # The same picture, measured twice, differs by rounding.
+            harmed = mean > 0 and row.candidate_picture != row.baseline_picture
+            if harmed and (item not in found or mean / scale > found[item].worse):
                 found[item] = WorstItem(
                     item, int(pairs.seeds[unit]), prompts.get(item, ""), name, float(change[unit]), float(mean / scale),
                     picture_name(str(row.candidate_picture)), picture_name(str(row.baseline_picture)),

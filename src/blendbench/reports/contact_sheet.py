@@ -43,7 +43,7 @@ def draw_contact_sheet(results: Results, board: Board, results_dir: Path, path: 
         path.unlink(missing_ok=True)
         return None
     prompts = [str(by_item.loc[item, "prompt"]) for item in items]
-    _draw(["reference", *labels], prompts, tiles).save(path, "PNG")
+    draw_tiles(["reference", *labels], prompts, tiles).save(path, "PNG")
     return (
         f"Seed {cells['seed'].min()}; items spread evenly over the suite; of every strategy the configuration that"
         " comes first in the overview. Not chosen by eye."
@@ -69,7 +69,8 @@ def _picture_path(results_dir: Path, sha256: str) -> Path:
     return results_dir / "pictures" / sha256[:2] / f"{sha256}.png"
 
 
-def _draw(header: list[str], prompts: list[str], tiles: list[list[Path | None]]) -> Image.Image:
+def draw_tiles(header: list[str], prompts: list[str], tiles: list[list[Path | None]]) -> Image.Image:
+    """Pictures (rows, columns) under column heads, a prompt above each row; at least one picture must exist."""
     font = ImageFont.load_default(FONT_SIZE)
     pictures = [[_open(path) for path in row] for row in tiles]
     largest = max(max(picture.size) for row in pictures for picture in row if picture is not None)

@@ -1,0 +1,78 @@
+"""`blendbench check`: the daily loop, from a file with an idea to a verdict."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from blendbench.cli.planning import load_plugins, plan_on_models, single_grid
+from blendbench.experiments import Experiment, load_experiment
+
+if TYPE_CHECKING:
+    from blendbench.gate import Verdict
+
+# The least of a quick look: with fewer items, corrected p-values cannot get small enough for any regression.
+LEAST_ITEMS = 12
+# Which verdict decides the exit code when several candidates are checked.
+_GRAVEST = ("canary not detected", "cells failed", "regression", "inconclusive", "pass", "no-op")
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="Python file that registers strategies")],
+    baseline: Annotated[str, typer.Option(help="NAME[:param=value,...] to compare with")] = "text_only",
+    models: Annotated[
+        str, typer.Option(help="model set: a shipped name or a folder with model_set.toml")
+    ] = "miniature",
+    results: Annotated[Path, typer.Option(help="results folder; finished cells are reused")] = Path("results"),
+    out: Annotated[Path | None, typer.Option(help="folder of the page; default: RESULTS/check")] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")] = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="fewer items and one seed; less can be told")] = False,
+) -> None:
+    """Draw the strategies of FILE on the items of core, beside the baseline and the controls, and gate each.
+
+    Exit codes are those of `blendbench gate`; of several candidates the gravest counts.
+    """
+    added = load_plugins([file])
+    plan, model_set = plan_on_models(_experiment(baseline, added, quick), models, device, results)
+
+    from blendbench.engine.progress import Reporter
+    from blendbench.engine.run import run as execute
+    from blendbench.gate import gate
+    from blendbench.reports.check import write_check
+    from blendbench.reports.gate_formats import as_text
+    from blendbench.results.store import open_results
+
+    execute(plan, model_set, results, Reporter())
+    cell_ids = [cell.cell_id for cell in plan.cells]
+    opened = open_results(results)
+    reference = _label(baseline)
+    candidates = [c.label for c in plan.configurations if c.strategy.name in added and c.label != reference]
+    verdicts = [
+        gate(opened, label, reference, plan.experiment.name, cell_ids, candidates=len(candidates))
+        for label in candidates
+    ]
+    page = write_check(opened, results, verdicts, cell_ids, out or results / "check")
+    print("\n\n".join(as_text(verdict) for verdict in verdicts))
+    print(f"\nside by side: {page}")
+    raise typer.Exit(_gravest(verdicts).exit_code)
+
+
+def _experiment(baseline: str, added: list[str], quick: bool) -> Experiment:
+    core = load_experiment("core")
+    if quick:
+        short = core.quick()
+        core = replace(short, items=max(short.items or 0, LEAST_ITEMS))
+    strategies = tuple(single_grid(text) for text in (baseline, *added))
+    # An experiment of its own: a candidate of a quick look must not stand in the leaderboard of core with gaps.
+    return replace(core, name="check", strategies=strategies)
+
+
+def _label(text: str) -> str:
+    from blendbench.blending import parse_configuration
+
+    return parse_configuration(text).label
+
+
+def _gravest(verdicts: list["Verdict"]) -> "Verdict":
+    return min(verdicts, key=lambda verdict: _GRAVEST.index(verdict.verdict))

@@ -1,0 +1,53 @@
+"""What the verbs that draw share: from an experiment and the user's options to a plan on a model set."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blendbench.experiments import Experiment, Grid
+
+if TYPE_CHECKING:
+    from blendbench.engine.plan import Plan
+    from blendbench.models.sets import ModelSet
+
+
+def load_plugins(paths: list[Path]) -> list[str]:
+    """Import files that register strategies; the names they added. Errors: UsageError."""
+    from blendbench.blending import load_plugin
+
+    return [name for path in paths for name in load_plugin(path)]
+
+
+def single_grid(text: str) -> Grid:
+    """`NAME[:param=value,...]` as a grid of one configuration. Errors: UsageError."""
+    from blendbench.blending import parse_configuration
+
+    configuration = parse_configuration(text)
+    return Grid(configuration.strategy.name, tuple((key, (value,)) for key, value in configuration.params.items()))
+
+
+def plan_on_models(
+    experiment: Experiment,
+    models: str,
+    device: str,
+    results: Path,
+    prompt: str | None = None,
+    image: Path | None = None,
+) -> tuple["Plan", "ModelSet"]:
+    """Load what an experiment names and expand it; `prompt` or `image` make it a private trial of one item.
+
+    Errors: UsageError; a wrong name or value is told before anything is loaded, and nothing is written.
+    """
+    from blendbench.engine.plan import configurations, make_plan, metric_versions
+    from blendbench.engine.samplers import resolved_sampler
+    from blendbench.models.sets import load_model_set
+    from blendbench.suites import load_suite, trial
+
+    configurations(experiment)
+    metric_versions(experiment)
+    suite = load_suite(experiment.suite)
+    if prompt is not None or image is not None:
+        suite, experiment = trial(suite, prompt, image), replace(experiment, name=f"{experiment.name}-trial")
+    model_set = load_model_set(models, device, dict(experiment.sampler))
+    model_set.check()
+    return make_plan(experiment, suite, model_set, resolved_sampler(model_set, results)), model_set

@@ -1,0 +1,111 @@
+"""`blendbench check`: the loop from a file to a verdict and a page, on a model set whose weights are random."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from blendbench.blending import registry
+from blendbench.cli import check as check_verb
+from blendbench.cli import main
+from blendbench.gate import EXIT_CODES
+from blendbench.gate.decide import items_for_a_regression
+from blendbench.results.store import open_results
+
+IDEA = """\
+from blendbench.blending import strategy
+
+
+@strategy("{name}", version=1, source="test")
+def idea(text, *, factor: float = {factor}):
+    return text.hidden * factor
+"""
+EXPERIMENT = """\
+name = "core"
+title = "x"
+seeds = [0]
+items = 2
+metrics = ["effect_size", "grid_energy", "color_drift"]
+sampler = {steps = 1}
+strategies = [{name = "lerp", alpha = 0.3}]
+quick = {items = 1}
+"""
+
+
+@pytest.fixture
+def check(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """`blendbench check` with a small experiment in place of core: exit code, output, errors."""
+    load = check_verb.load_experiment
+    monkeypatch.setattr(check_verb, "load_experiment", lambda name: load(experiment))
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        registry._REGISTRY.pop("idea", None)
+        monkeypatch.setattr(sys, "argv", ["blendbench", "check", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        told = capsys.readouterr()
+        return int(end.value.code or 0), told.out, told.err
+
+    yield call
+    registry._REGISTRY.pop("idea", None)
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("experiments") / "core.toml"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+def test_the_loop_draws_gates_and_shows_and_reverting_needs_no_drawing(
+    untrained: Path, check: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    file, results = tmp_path / "idea.py", tmp_path / "results"
+    common = (file, "--models", untrained, "--results", results, "--baseline", "lerp:alpha=0.3")
+    file.write_text(IDEA.format(name="idea", factor=-1.0))
+    code, first, progress = check(*common)
+    # Pictures of random weights are noise: no metric can tell the canary, and two items could not show it.
+    assert code == 4
+    assert "idea against lerp:alpha=0.3 (check, 2 items, 2 pairs)" in first
+    assert "pictures: 16/16" in progress  # text_only, lerp, idea and five controls on two items
+    page = (results / "check" / "check.md").read_text()
+    assert "blendbench gate: canary not detected" in page and "(check.png)" in page
+    with Image.open(results / "check" / "check.png") as sheet:
+        assert sheet.width > 4 * 128 and sheet.height > 2 * 128
+    assert set(open_results(results).query("SELECT experiment FROM cells")["experiment"]) == {"check"}
+
+    file.write_text(IDEA.format(name="idea", factor=-2.0))
+    _, changed, progress = check(*common)
+    assert "pictures: 2/2" in progress
+    assert changed != first
+    file.write_text(IDEA.format(name="idea", factor=-1.0))
+    _, reverted, progress = check(*common)
+    # The older cells are judged, not the newest ones of that name.
+    assert (reverted, progress) == (first, "")
+
+
+def test_bad_input_is_one_line_and_writes_nothing(check: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    file = tmp_path / "idea.py"
+    file.write_text(IDEA.format(name="idea", factor=-1.0))
+    for arguments in ((tmp_path / "none.py",), (file, "--baseline", "lerpp")):
+        code, _, told = check(*arguments, "--results", tmp_path / "results")
+        assert (code, told.count("\n")) == (2, 1)
+    assert not (tmp_path / "results").exists()
+
+
+def test_every_verdict_has_its_place_among_several() -> None:
+    assert set(check_verb._GRAVEST) == set(EXIT_CODES)
+    assert check_verb._GRAVEST.index("regression") < check_verb._GRAVEST.index("inconclusive")
+    assert check_verb._GRAVEST.index("inconclusive") < check_verb._GRAVEST.index("pass")
+
+
+def test_a_quick_look_has_enough_items_for_a_regression() -> None:
+    core = check_verb._experiment("text_only", ["lerp"], quick=False)
+    quick = check_verb._experiment("text_only", ["lerp"], quick=True)
+    assert core.items is None and quick.items is not None
+    assert quick.items >= items_for_a_regression(20) and len(quick.seeds) <= len(core.seeds)
+    assert (core.name, quick.name, core.controls) == ("check", "check", True)
