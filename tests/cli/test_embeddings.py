@@ -63,6 +63,16 @@ def test_the_same_analysis_again_is_read_not_computed_and_writes_the_same_bytes(
     assert pearson[0]["low"] <= pearson[0]["value"] <= pearson[0]["high"]
 
 
+def test_a_file_that_cannot_be_written_is_told_in_one_line(
+    made: Path, untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    where = ["--models", untrained, "--results", made / "results", "--out", made / "reports", "--items", 3]
+    target = tmp_path / "file" / "s.safetensors"
+    assert call(monkeypatch, *where, "--layers", "-2,-4", "--save-statistics", target, "--json") == 2
+    assert f"--save-statistics {target}: cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -72,12 +82,14 @@ def test_the_same_analysis_again_is_read_not_computed_and_writes_the_same_bytes(
         (["--models", "minature"], "did you mean 'miniature'"),
         (["--suite", "minature"], "did you mean 'miniature'"),
         (["--save-statistics", "stats.npz"], "name a .safetensors file"),
+        (["--device", "cuda"], "no usable GPU"),
     ],
 )
 def test_mistakes_get_one_line_and_write_nothing(
     arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert call(monkeypatch, *arguments) == 2
     error = capsys.readouterr().err
     assert told in error

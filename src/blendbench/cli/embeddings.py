@@ -84,14 +84,14 @@ def _summary(study: "Study", computed: bool, page: Path) -> dict[str, Any]:
 def _table(study: "Study") -> "Table":
     from rich.table import Table
 
-    from blendbench.reports.embedding_study import HALVES, NAMES, REFERENCE, VISION
+    from blendbench.reports.embedding_study import NAMES
     from blendbench.reports.embeddings import value_text
 
     own, against = ("std", "std_median"), ("pearson", "spearman", "log_pearson", "lacking_4", "exceeding_4")
     table = Table(box=None, header_style="bold", title=f"layer {study.shown_layer}, against the text encoder")
     for column in ("tokens", "position 0", *own, *against):
         table.add_column(column, justify="left" if column in ("tokens", "position 0") else "right")
-    for tokens in (REFERENCE, *VISION, HALVES):
+    for tokens in study.kinds:
         for position_0 in (True, False):
             cells = [value_text(study.get(tokens, name, position_0), name, interval=False) for name in own]
             cells += [

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 import blendbench
 from blendbench.analysis.layer import (
@@ -71,8 +71,9 @@ class Analysis:
 
 
 def plan_analysis(models: ModelSet, suite: Suite, items: int | None, layers: tuple[int, ...] | None) -> Analysis:
-    """Check what is asked for before anything is loaded. Errors: UsageError (a layer that the models lack)."""
+    """Check what is asked for before anything is loaded. Errors: UsageError (a layer or a device that is not there)."""
     models.check()
+    _ = models.device
     states = models.vision_states
     chosen = layers or tuple(layer for layer in SEED_LAYERS if layer >= -states)
     for layer in chosen:
@@ -148,6 +149,7 @@ def save_statistics(path: Path, analysis: Analysis, arrays: dict[str, Array]) ->
     """Write means and standard deviations (dim,) float64 as safetensors, by write-then-rename.
 
     Tensors are called `<tokens>.layer<layer>.<with|without>_position_0.<mean|std>`; the metadata says of what they are.
+    Errors: UsageError if the file cannot be written.
     """
     metadata = {
         "analysis_id": analysis.analysis_id, "model_set": analysis.models.name,
@@ -155,10 +157,14 @@ def save_statistics(path: Path, analysis: Analysis, arrays: dict[str, Array]) ->
         "suite_sha256": analysis.suite.sha256, "items": str(len(analysis.items)),
         "layers": ",".join(map(str, analysis.layers)), "text_layer": str(analysis.text_layer),
     }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
+    content = save({name: np.ascontiguousarray(values) for name, values in arrays.items()}, metadata)
     partial = path.with_name(path.name + ".partial")
-    save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, partial, metadata)
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise UsageError(f"--save-statistics {path}: cannot be written: {error.strerror}") from error
 
 
 def _encode(analysis: Analysis, embeddings: Embeddings, reporter: Reporter) -> None:

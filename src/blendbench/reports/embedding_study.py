@@ -61,6 +61,12 @@ class Study:
             (self.shown_layer if layer is None else layer, tokens, position_0, reference, statistic), ABSENT
         )
 
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of token that there are, in the order of tables; few items have no halves."""
+        found = {tokens for _, tokens, *_ in self.values}
+        return [tokens for tokens in NAMES if tokens in found]
+
     def has_position_0(self, tokens: str) -> bool:
         """Whether position 0 is of this kind; if not, its own statistics are the same with and without."""
         with_it, without = (self.get(tokens, "tokens", position_0).value for position_0 in (True, False))

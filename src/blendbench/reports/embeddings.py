@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from blendbench.reports.embedding_plots import FAMILIES, draw_families, draw_outliers
-from blendbench.reports.embedding_study import HALVES, NAMES, REFERENCE, VISION, Study, Value, read_study
+from blendbench.reports.embedding_study import HALVES, NAMES, REFERENCE, Study, Value, read_study
 from blendbench.reports.formats import MINUS, markdown_table
 from blendbench.results.store import open_results
 
@@ -55,14 +55,14 @@ def page(study: Study, pictures: dict[str, str]) -> str:
         "the largest dimensions and, if one token carries them, the number of tokens. The median over dimensions of "
         "the std does not.",
         "",
-        *_table(study, (REFERENCE, *VISION), "", _OWN),
+        *_table(study, [t for t in study.kinds if t != HALVES], "", _OWN),
         "",
         f"## Against the text encoder at the same layer, layer {layer}",
         "",
         "Correlations and ratios are of the standard deviations of each dimension. `odd against even items` is the "
         "text encoder against itself: differences as small as its own say nothing.",
         "",
-        *_table(study, (*VISION, HALVES), "same_layer", _AGAINST),
+        *_table(study, [t for t in study.kinds if t != REFERENCE], "same_layer", _AGAINST),
         "",
         *_conditioning_section(study),
         f"## Outlying dimensions, layer {layer}, without position 0",
@@ -167,7 +167,7 @@ def _conditioning_section(study: Study) -> list[str]:
     ]
 
 
-def _table(study: Study, kinds: tuple[str, ...], reference: str, shown: tuple[tuple[str, str], ...]) -> list[str]:
+def _table(study: Study, kinds: list[str], reference: str, shown: tuple[tuple[str, str], ...]) -> list[str]:
     rows = [
         [
             NAMES[tokens],
