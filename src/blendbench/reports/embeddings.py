@@ -59,8 +59,8 @@ def page(study: Study, pictures: dict[str, str]) -> str:
         "",
         f"## Against the text encoder at the same layer, layer {layer}",
         "",
-        "Correlations and ratios are of the standard deviations of each dimension. `odd against even items` is the "
-        "text encoder against itself: differences as small as its own say nothing.",
+        f"Correlations and ratios are of the standard deviations of each dimension. The row `{NAMES[HALVES]}` is "
+        "the text encoder against itself: differences as small as its own say nothing.",
         "",
         *_table(study, [t for t in study.kinds if t != REFERENCE], "same_layer", _AGAINST),
         "",
