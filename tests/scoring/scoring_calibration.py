@@ -6,11 +6,10 @@ Each cell: AUROC against the clean crops / share of crops in which the pattern r
 from collections.abc import Callable
 
 import numpy as np
-import scoring_patterns as patterns
 import torch
 
 from blendbench.models.miniature.world import render, sample_scenes
-from blendbench.scoring import Batch
+from blendbench.scoring import Batch, patterns
 from blendbench.scoring.blockiness import blockiness
 from blendbench.scoring.grid import grid_energy
 

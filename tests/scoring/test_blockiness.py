@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-import scoring_patterns as patterns
 import scoring_reference as reference
 import torch
 from scipy import stats
 
-from blendbench.scoring import Batch
+from blendbench.scoring import Batch, patterns
 from blendbench.scoring.blockiness import blockiness
 
 

@@ -3,12 +3,11 @@
 import cv2
 import numpy as np
 import pytest
-import scoring_patterns as patterns
 import scoring_reference as reference
 import torch
 from scipy import ndimage
 
-from blendbench.scoring import Batch
+from blendbench.scoring import Batch, patterns
 from blendbench.scoring.colour import color_drift
 from blendbench.scoring.colourspace import luma, oklab
 from blendbench.scoring.effect import effect_size

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pytest
-import scoring_patterns as patterns
 import scoring_reference as reference
 import torch
 from scipy import stats
 
-from blendbench.scoring import Batch
-from blendbench.scoring.grid import blur, grid_energy
+from blendbench.scoring import Batch, patterns
+from blendbench.scoring.filtering import blur
+from blendbench.scoring.grid import grid_energy
 
 
 def score(pictures: np.ndarray, lattice: int = 16) -> np.ndarray:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from blendbench.scoring import colourspace
+from blendbench.scoring.lattice import LatticeReading, read_lattice
 from blendbench.scoring.protocols import Encoder, Reading, Scorers
 from blendbench.suites import Attributes
 
@@ -83,6 +84,11 @@ class Batch:
     def luma(self) -> Tensor:
         """(n, h, w) float32, 0..255."""
         return colourspace.luma(self.pictures)
+
+    @_from("luma")
+    def lattice_reading(self) -> LatticeReading:
+        """What is locked to the patch lattice."""
+        return read_lattice(self.luma, self.lattice)
 
     @_from("pictures")
     def chroma(self) -> Tensor:

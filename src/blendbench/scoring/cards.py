@@ -18,7 +18,8 @@ class Card(BaseModel):
     """The front matter of a metric card, and the text below it.
 
     `range` are the least and greatest possible values (`inf` is allowed), `margin` the change that matters in practice,
-    `decimals` how many digits are worth printing, `unscorable` the pictures that the metric is not defined for.
+    `decimals` how many digits are worth printing, `unscorable` the pictures that the metric is not defined for,
+    `threshold` the value from which a picture alone counts as positive, `experimental` that no validation backs it yet.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -35,6 +36,8 @@ class Card(BaseModel):
     decimals: int = Field(ge=0, le=9)
     weights_licence: str
     unscorable: str
+    threshold: float | None = None
+    experimental: bool = False
     text: str = Field(repr=False)
 
     @model_validator(mode="after")
