@@ -15,7 +15,7 @@ from transformers import Qwen3ForCausalLM, Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_vision
 
 from blendbench.models.miniature import architecture, captions, world
-from blendbench.models.miniature.tokenizer import QUESTIONS, tokenizer
+from blendbench.models.miniature.tokenizer import QUESTIONS, prompt, tokenizer
 from blendbench.models.miniature.train.data import conversation, draw_pictures, pad_ids, to_unit, training_scenes
 from blendbench.models.miniature.train.loop import Batch, Recipe, Training
 from blendbench.models.miniature.train.text import answer, next_token_loss
@@ -24,7 +24,8 @@ LENGTH = 84
 FIRST_IMAGE_TOKEN = 4  # after <|im_start|>, user, newline, <|vision_start|>
 PICTURE = "<|vision_start|>" + "<|image_pad|>" * architecture.IMAGE_TOKENS + "<|vision_end|>"
 OTHER_CAPTION = 0.35
-_NAMING, _SIZE, _SHARPNESS = 0.3, 0.1, 12.0
+CAPTION_LENGTH = 48
+_NAMING, _MEANING, _SIZE, _SHARPNESS = 0.3, 0.5, 0.1, 12.0
 _GRID, _MERGE, _PIXELS = world.SIZE // 16, 2, 16
 
 
@@ -92,21 +93,37 @@ class BatchedForward(nn.Module):
 
     def forward(self, ids: Tensor, pixels: Tensor) -> Tensor:
         """ids (n, LENGTH), pixels (n, 64, 1536) -> logits (n, LENGTH, vocabulary)."""
-        return self.read(ids, *self.see(pixels))
+        return self.read(ids, *self.see(pixels))[0]
 
-    def read(self, ids: Tensor, image: Tensor, deep: list[Tensor]) -> Tensor:
-        """The text tower on a text (n, LENGTH) with image tokens and deepstack features in their places."""
+    def read(self, ids: Tensor, image: Tensor, deep: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The text tower on a text (n, LENGTH) with image tokens and deepstack features in their places.
+
+        Returns logits, and the image tokens' hidden states (n, 16, dim) before the last layer: the layer -2 that
+        blending reads.
+        """
         tower = self.model.model.language_model
         first, last = FIRST_IMAGE_TOKEN, FIRST_IMAGE_TOKEN + architecture.IMAGE_TOKENS
         embedded = tower.embed_tokens(ids)
         hidden = torch.cat((embedded[:, :first], image.to(embedded.dtype), embedded[:, last:]), 1)
         rotary = tower.rotary_emb(hidden, self.positions)
+        states = hidden
         for index, layer in enumerate(tower.layers):
+            states = hidden
             hidden = layer(hidden, attention_mask=None, position_embeddings=rotary)
             if index < len(deep):
                 middle = hidden[:, first:last] + deep[index].to(hidden.dtype)
                 hidden = torch.cat((hidden[:, :first], middle, hidden[:, last:]), 1)
-        return self.model.lm_head(tower.norm(hidden))
+        return self.model.lm_head(tower.norm(hidden)), states[:, first:last]
+
+
+def text_states(text: Qwen3ForCausalLM, ids: Tensor) -> Tensor:
+    """ids (n, t) padded on the right -> hidden states (n, t, dim) before the text encoder's last layer."""
+    tower = text.model
+    hidden = tower.embed_tokens(ids)
+    rotary = tower.rotary_emb(hidden, torch.arange(ids.shape[1], device=ids.device)[None])
+    for layer in tower.layers[:-1]:
+        hidden = layer(hidden, attention_mask=None, position_embeddings=rotary)
+    return hidden
 
 
 def exchanges(scenes: world.Scenes, texts: list[str], seed: int) -> list[str]:
@@ -140,14 +157,35 @@ def alignment_loss(image: Tensor, deep: list[Tensor], words: Tensor, vocabulary:
     return _NAMING * naming + _SIZE * (size + excess)
 
 
-def word_targets(scenes: world.Scenes) -> Tensor:
-    """For each scene the even distribution (n, vocabulary) over the words that carry its attributes."""
+def meaning_loss(image: Tensor, words: Tensor, is_word: Tensor) -> Tensor:
+    """Image tokens lie where the text encoder puts the words of their caption, at the layer that blending reads.
+
+    In the real model this comes of its size: its image tokens steer a transformer that was trained on text alone. A
+    tower this small has to be asked. Each word wants an image token that points its way, each image token a word.
+    `image` (n, 16, dim), `words` (n, t, dim) states of the whole caption, `is_word` (n, t): which carry an attribute.
+    """
+    cosines = normalize(image.float(), dim=-1) @ normalize(words.float(), dim=-1).mT * _SHARPNESS
+    absent = ~is_word[:, None]
+    of_words = _mean(cosines.logsumexp(1), is_word)
+    of_tokens = cosines.masked_fill(absent, -torch.inf).logsumexp(2).mean()
+    lengths = _mean(words.float().norm(dim=-1), is_word)
+    size = ((image.float().norm(dim=-1) / lengths - 1) ** 2).mean()
+    return _SIZE * size - _MEANING * (of_words + of_tokens) / _SHARPNESS
+
+
+def _mean(values: Tensor, chosen: Tensor) -> Tensor:
+    return (values * chosen).sum() / chosen.sum()
+
+
+def attribute_ids() -> list[int]:
+    """Token ids of the words that carry attributes."""
     known = {*world.COLOURS, *world.SHAPES, *world.SIZES, *world.POSITIONS, *world.BACKGROUNDS, *world.STYLES}
-    index = {word: tokenizer()(f" {word}").input_ids[0] for word in known}
-    targets = torch.zeros(len(scenes), len(tokenizer()))
-    for row, caption in enumerate(captions.canonical(scenes)):
-        for word in set(caption.replace(",", "").split()) & known:
-            targets[row, index[word]] = 1
+    return [tokenizer()(f" {word}").input_ids[0] for word in sorted(known)]
+
+
+def word_targets(ids: Tensor, is_word: Tensor) -> Tensor:
+    """For each caption (n, t) the even distribution (n, vocabulary) over its words that carry attributes."""
+    targets = torch.zeros(len(ids), len(tokenizer())).scatter_reduce(1, ids, is_word.float(), "amax")
     return targets / targets.sum(1, keepdim=True)
 
 
@@ -156,6 +194,7 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> 
     torch.manual_seed(14)
     text = Qwen3ForCausalLM.from_pretrained(out / "pipeline" / "text_encoder", dtype=torch.float32)
     model = architecture.vision_language_from(text).to(device)
+    text = text.to(device).eval().requires_grad_(False)
     network = BatchedForward(model)
     drawn, texts = training_scenes(scenes, seed=14, workers=workers)
     pictures = draw_pictures(drawn, device)
@@ -167,17 +206,29 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> 
     weight = torch.where(starts, 1.0, 0.1) * is_text
     ids, weight = ids.to(device), weight.to(device)
 
-    targets = word_targets(drawn).to(device)
+    told, _ = pad_ids([prompt(caption) for caption in captions.canonical(drawn)], CAPTION_LENGTH)
+    is_word = torch.isin(told, torch.tensor(attribute_ids()))
+    targets = word_targets(told, is_word).to(device)
+    told, is_word = told.to(device), is_word.to(device)
     vocabulary = model.model.language_model.embed_tokens.weight
 
     def loss(batch: Batch) -> Tensor:
         image, deep = network.see(patchify(to_unit(batch["pictures"])))
-        told = next_token_loss(network.read(batch["ids"], image, deep), batch["ids"], batch["weight"])
-        return told + alignment_loss(image, deep, batch["words"], vocabulary)
+        logits, states = network.read(batch["ids"], image, deep)
+        with torch.no_grad():
+            words = text_states(text, batch["caption"])
+        return (
+            next_token_loss(logits, batch["ids"], batch["weight"])
+            + alignment_loss(image, deep, batch["words"], vocabulary)
+            + meaning_loss(states, words, batch["is_word"])
+        )
 
     def batches(step: int) -> Batch:
         rows = torch.randint(len(ids), (recipe.batch,), device=device)
-        return {"ids": ids[rows], "weight": weight[rows], "pictures": pictures[rows], "words": targets[rows]}
+        return {
+            "ids": ids[rows], "weight": weight[rows], "pictures": pictures[rows], "words": targets[rows],
+            "caption": told[rows], "is_word": is_word[rows],
+        }  # fmt: skip
 
     checkpoint = out / "checkpoints" / "vision_language.pt"
     slow = ("model.model.language_model",)
