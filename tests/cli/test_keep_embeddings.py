@@ -13,7 +13,12 @@ from blendbench.results.store import open_results
 def test_the_option_keeps_what_the_view_finds(
     untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["smoke", "--quick", "--strategy", "lerp", "--models", str(untrained), "--results", str(tmp_path)]
+    experiment = tmp_path / "kept.toml"
+    experiment.write_text(
+        'name = "kept"\ntitle = "one cell"\nsuite = "miniature"\nitems = 1\nseeds = [0]\ncontrols = false\n'
+        'metrics = ["blockiness"]\nstrategies = [{name = "lerp"}]\nsampler = {steps = 2}\n'
+    )
+    arguments = [str(experiment), "--models", str(untrained), "--results", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["blendbench", "run", *arguments, "--keep-embeddings", "--json"])
     with pytest.raises(SystemExit) as ended:
         main()
