@@ -38,7 +38,7 @@ class Quick:
 class Experiment:
     """A checked experiment file.
 
-    `sampler` overrides the model set's sampler; `items` caps the suite's items; `model_values` holds, for model sets by
+    `model_set` is what it runs on if nothing else is asked for; `sampler` overrides its sampler; `items` caps the suite's items; `model_values` holds, for model sets by
     name, the parameter values that stand there in place of the list's.
     """
 
@@ -54,6 +54,7 @@ class Experiment:
     sampler: tuple[tuple[str, float], ...]
     items: int | None
     quick_part: Quick
+    model_set: str = "miniature"
     model_values: tuple[tuple[str, tuple[tuple[str, tuple[Value, ...]], ...]], ...] = ()
 
     def for_models(self, model_set: str) -> "Experiment":
@@ -112,6 +113,7 @@ class _ExperimentFile(_Strict):
     title: str
     description: str = ""
     suite: str = "miniature"
+    model_set: str = "miniature"
     seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_different)]
     baseline: str = "text_only"
     strategies: list[dict[str, Any]] = Field(min_length=1)
@@ -151,6 +153,7 @@ def load_experiment(name_or_path: str | Path) -> Experiment:
         sampler=tuple((k, v) for k, v in file.sampler.model_dump().items() if v is not None),
         items=file.items,
         quick_part=Quick(file.quick.items, tuple(file.quick.seeds)),
+        model_set=file.model_set,
         model_values=tuple((name, _values(path, f"models.{name}", row)) for name, row in file.models.items()),
     )
 

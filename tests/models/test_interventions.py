@@ -7,9 +7,12 @@ import pytest
 import torch
 from diffusers.pipelines.z_image.pipeline_z_image import get_default_z_image_sigmas
 
+import blendbench.models as models_package
+from blendbench.errors import UsageError
 from blendbench.models.denoiser import load_scheduler
 from blendbench.models.interventions import Injection, Start, refined
 from blendbench.models.sets import ModelSet, load_model_set
+from blendbench.suites import load_suite
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +134,36 @@ def test_img2img_at_full_strength_ignores_the_picture(models, captions, latents)
     assert np.array_equal(drawn[0], models.denoiser.generate(constant(captions[0]), latents)[0])
     apart = [models.denoiser.generate(constant(captions[0]), latents, start=Start(p, 0.5))[0] for p in (black, white)]
     assert not np.array_equal(*apart)
+
+
+def test_planted_activations_are_in_the_text_and_not_in_the_picture_nor_in_what_is_drawn() -> None:
+    """The shipped variant for outlier experiments: as in Qwen3-4B, one token carries nearly all of two dimensions."""
+    plain, planted = (
+        load_model_set("miniature", "cpu", {"steps": 1}),
+        load_model_set("miniature-planted", "cpu", {"steps": 1}),
+    )
+    suite = load_suite("miniature")
+    item = suite.items[0]
+    assert planted.sha256 != plain.sha256
+    assert planted.file.planted is not None
+    dimensions, values = planted.file.planted.dimensions, planted.file.planted.values
+    rows = [models.text.encode(item.prompt).hidden for models in (plain, planted)]
+    assert torch.equal(rows[0][1:], rows[1][1:])
+    assert (rows[1] - rows[0])[0, dimensions].tolist() == pytest.approx(values)
+    seen = [models.vision.encode(item.reference, item.prompt, (-2,))[-2] for models in (plain, planted)]
+    assert torch.equal(seen[0].hidden[1:], seen[1].hidden[1:])
+    assert (seen[1].hidden - seen[0].hidden)[0, dimensions].tolist() == pytest.approx(values)
+    everything = torch.cat([planted.text.encode(each.prompt).hidden for each in suite.items]).square().sum(0)
+    assert everything[dimensions].sum() / everything.sum() == pytest.approx(0.977, abs=0.02)
+    noise = plain.denoiser.initial_latents(0)[None]
+    cleared = rows[0].clone()
+    cleared[0, dimensions] = 0
+    drawn = planted.denoiser.generate([(rows[1],)], noise)[0]
+    assert np.array_equal(drawn, plain.denoiser.generate([(cleared,)], noise)[0])
+
+
+def test_a_plant_of_unequal_lists_is_refused(tmp_path: Path) -> None:
+    shipped = (Path(models_package.__file__).parent / "miniature_planted" / "model_set.toml").read_text()
+    (tmp_path / "model_set.toml").write_text(shipped.replace("[4, 96]", "[4]"))
+    with pytest.raises(UsageError, match="equally many"):
+        load_model_set(tmp_path)

@@ -16,8 +16,9 @@ from blendbench.experiments import Experiment, Value, load_experiment
 def run(
     experiment: Annotated[str, typer.Argument(help="name of a shipped experiment, or a .toml file")],
     models: Annotated[
-        str, typer.Option(help="model set: a shipped name or a folder with model_set.toml")
-    ] = "miniature",
+        str | None,
+        typer.Option(help="model set: a shipped name or a folder with model_set.toml; default: the experiment's own"),
+    ] = None,
     strategy: Annotated[
         list[str], typer.Option(help="NAME[:param=value,...] in place of the experiment's list; repeatable")
     ] = [],  # noqa: B006
@@ -38,7 +39,9 @@ def run(
     json_: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
 ) -> None:
     """Run an experiment: draw what is not drawn yet, measure it, and bring it into the database."""
-    chosen = load_experiment(experiment).for_models(models)
+    chosen = load_experiment(experiment)
+    models = models or chosen.model_set
+    chosen = chosen.for_models(models)
     added = load_plugins(plugin)
     chosen = _overridden(chosen, strategy, set_, added)
     chosen = chosen.quick() if quick else chosen

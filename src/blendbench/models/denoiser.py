@@ -12,6 +12,7 @@ from torch import Tensor
 
 from blendbench.models.interventions import Injection, Start, injected, refined
 from blendbench.models.loading import load_complete, quiet_loading
+from blendbench.models.tokens import Plant
 
 
 def load_pipeline(source: str, dtype: torch.dtype, device: str, shift: float | None) -> ZImagePipeline:
@@ -58,8 +59,8 @@ def resolved_sigmas(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, patc
 class Denoiser:
     """Draws pictures for conditionings; a picture depends on its own conditioning and latents only."""
 
-    def __init__(self, pipeline: Any, sampler: Any) -> None:
-        self.pipeline, self.sampler = pipeline, sampler
+    def __init__(self, pipeline: Any, sampler: Any, plant: Plant | None = None) -> None:
+        self.pipeline, self.sampler, self.plant = pipeline, sampler, plant
         self.stride = pipeline.vae_scale_factor
 
     def initial_latents(self, noise_seed: int) -> Tensor:
@@ -79,9 +80,8 @@ class Denoiser:
         (n, channels, height, width). Returns uint8 (n, height, width, 3) and (n,): whether its values are finite.
         """
         transformer = self.pipeline.transformer
-        device, dtype = transformer.device, transformer.dtype
-        placed = [[rows.to(device, dtype) for rows in schedule] for schedule in schedules]
-        latents, sigmas = latents.to(device), get_default_z_image_sigmas(self.sampler.steps)
+        placed = [[self._placed(rows) for rows in schedule] for schedule in schedules]
+        latents, sigmas = latents.to(transformer.device), get_default_z_image_sigmas(self.sampler.steps)
         if start is not None:
             latents, sigmas = self._started(latents, start, sigmas)
 
@@ -93,8 +93,7 @@ class Denoiser:
 
         with ExitStack() as stack:
             if injection is not None:
-                rows = [row.to(device, dtype) for row in injection.rows]
-                caption = refined(transformer, rows, latents)
+                caption = refined(transformer, [self._placed(rows) for rows in injection.rows], latents)
                 stack.enter_context(injected(transformer, caption, injection.blocks))
             drawn = self.pipeline(
                 prompt_embeds=rows_at(0),
@@ -109,6 +108,13 @@ class Denoiser:
             ).images
         finite = np.isfinite(drawn).all((1, 2, 3))
         return (np.nan_to_num(drawn).clip(0, 1) * 255).round().astype(np.uint8), finite
+
+    def _placed(self, rows: Tensor) -> Tensor:
+        """A conditioning where and as the transformer reads it: position 0 without what was planted there."""
+        if self.plant is not None:
+            rows = rows.clone()
+            rows[0, self.plant.dimensions] = 0
+        return rows.to(self.pipeline.transformer.device, self.pipeline.transformer.dtype)
 
     def _started(self, noise: Tensor, start: Start, sigmas: Any) -> tuple[Tensor, Any]:
         """Latents of the starting pictures, noised to the level of the first step that is left, and the steps left."""

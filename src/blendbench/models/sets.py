@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blendbench.errors import UsageError
 from blendbench.hashing import sha256_files, sha256_json
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _SHIPPED = {
     "miniature": Path(__file__).parent / "miniature" / "weights",
+    "miniature-planted": Path(__file__).parent / "miniature_planted",
     "z-image-turbo": Path(__file__).parent / "z_image_turbo",
 }
 # What each local component must hold at the least; the libraries' own messages about a missing file are long.
@@ -63,6 +64,22 @@ class _Text(_Strict):
     max_sequence_length: int = 512
 
 
+class Planted(_Strict):
+    """Massive activations put into the hidden states of position 0 of a chat template, for models that have none.
+
+    `dimensions` get `values` added, in both encoders and at every layer; the transformer reads position 0 without them.
+    """
+
+    dimensions: list[int] = Field(min_length=1)
+    values: list[float] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _paired(self) -> "Planted":
+        if len(self.dimensions) != len(self.values):
+            raise ValueError("dimensions and values must be equally many")
+        return self
+
+
 class ModelSetFile(_Strict):
     """model_set.toml; a component is a sub-folder of the file's folder, an absolute folder, or a hub id."""
 
@@ -78,6 +95,7 @@ class ModelSetFile(_Strict):
     probe: str | None = None
     sampler: Sampler
     text: _Text = _Text()
+    planted: Planted | None = None
 
 
 def list_model_sets() -> list[str]:
@@ -136,10 +154,14 @@ class ModelSet:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Hash of the settings and of every weight and configuration file in the folder (hub ids count by name)."""
-        files = [path for path in self.folder.rglob("*") if path.is_file() and path.suffix in _HASHED]
-        weights = sha256_files([path for path in files if path.name != "model_set.toml"], self.folder)
-        settings = self.file.model_dump(exclude={"sampler"})
+        """Hash of the settings and of every weight and configuration file of the components (hub ids count by name)."""
+        weights = {}
+        for name in _REQUIRED:
+            if self.is_local(name):
+                folder = Path(str(self.component(name)))
+                files = [path for path in folder.rglob("*") if path.is_file() and path.suffix in _HASHED]
+                weights[name] = sha256_files(files, folder)
+        settings = self.file.model_dump(exclude={"sampler", *weights})
         return sha256_json([settings, weights])
 
     def component(self, name: str) -> str | None:
@@ -265,20 +287,22 @@ class ModelSet:
     def denoiser(self) -> "Denoiser":
         from blendbench.models.denoiser import Denoiser
 
-        return Denoiser(self._pipeline, self.file.sampler)
+        return Denoiser(self._pipeline, self.file.sampler, self.file.planted)
 
     @functools.cached_property
     def text(self) -> "TextEncoder":
         from blendbench.models.text import TextEncoder
 
-        return TextEncoder(self._pipeline, self.file.text.layer, self.file.text.max_sequence_length)
+        text = self.file.text
+        return TextEncoder(self._pipeline, text.layer, text.max_sequence_length, self.file.planted)
 
     @functools.cached_property
     def vision(self) -> "VisionEncoder":
         with self._loading("vision_language"):
             from blendbench.models.vision import load_vision_encoder
 
-            return load_vision_encoder(str(self.component("vision_language")), self.torch_dtype, self.device)
+            source = str(self.component("vision_language"))
+            return load_vision_encoder(source, self.torch_dtype, self.device, self.file.planted)
 
     @functools.cached_property
     def clip(self) -> Any:

@@ -4,15 +4,15 @@ from typing import Any
 
 import torch
 
-from blendbench.models.tokens import Encoded, template_length, text_kinds
+from blendbench.models.tokens import Encoded, Plant, planted, template_length, text_kinds
 
 
 class TextEncoder:
     """Qwen3 hidden states of prompts in Z-Image's chat format (user turn, generation prompt, no think block)."""
 
-    def __init__(self, pipeline: Any, layer: int, max_sequence_length: int) -> None:
+    def __init__(self, pipeline: Any, layer: int, max_sequence_length: int, plant: Plant | None = None) -> None:
         self.encoder, self.tokenizer = pipeline.text_encoder, pipeline.tokenizer
-        self.layer, self.max_sequence_length = layer, max_sequence_length
+        self.layer, self.max_sequence_length, self.plant = layer, max_sequence_length, plant
 
     def _ids(self, prompt: str) -> list[int]:
         text = self.tokenizer.apply_chat_template(
@@ -40,4 +40,4 @@ class TextEncoder:
         if lacking := [layer for layer in layers if not -len(states) <= layer < len(states)]:
             raise ValueError(f"the text encoder has {len(states)} hidden states, and none at layer {lacking[0]}")
         kinds = text_kinds(len(ids), before, after)
-        return {layer: Encoded(states[layer][0].float().cpu(), kinds) for layer in layers}
+        return {layer: Encoded(planted(states[layer][0].float().cpu(), self.plant), kinds) for layer in layers}

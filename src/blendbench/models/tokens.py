@@ -1,6 +1,7 @@
 """What the encoders return: hidden states with the kind of each token, as plain tensors."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +16,22 @@ class Encoded:
     hidden: Tensor
     kinds: Tensor
     grid: tuple[int, int] | None = None
+
+
+class Plant(Protocol):
+    """Massive activations to put into position 0: dimension indices and the values added there."""
+
+    dimensions: list[int]
+    values: list[float]
+
+
+def planted(hidden: Tensor, plant: Plant | None) -> Tensor:
+    """Hidden states (tokens, dim) of a whole turn with the planted values added at position 0."""
+    if plant is None:
+        return hidden
+    result = hidden.clone()
+    result[0, plant.dimensions] += torch.tensor(plant.values)
+    return result
 
 
 def text_kinds(count: int, before: int, after: int) -> Tensor:

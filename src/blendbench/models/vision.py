@@ -9,15 +9,15 @@ from torch import Tensor
 from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from blendbench.models.loading import load_complete, quiet_loading
-from blendbench.models.tokens import IMAGE, MARKER, TEMPLATE, TEXT, Encoded, template_length
+from blendbench.models.tokens import IMAGE, MARKER, TEMPLATE, TEXT, Encoded, Plant, planted, template_length
 
 
-def load_vision_encoder(source: str, dtype: torch.dtype, device: str) -> "VisionEncoder":
+def load_vision_encoder(source: str, dtype: torch.dtype, device: str, plant: Plant | None = None) -> "VisionEncoder":
     """Qwen3-VL and its processor from a local folder or a hub id. Errors: ValueError if weights are missing."""
     with quiet_loading():
         processor = AutoProcessor.from_pretrained(source)
         model = load_complete(Qwen3VLForConditionalGeneration, source, dtype)
-    return VisionEncoder(processor, model.to(device))
+    return VisionEncoder(processor, model.to(device), plant)
 
 
 def count_layers(source: str) -> int:
@@ -30,8 +30,8 @@ class VisionEncoder:
     """Qwen3-VL through its own processor. The picture comes first and attention is causal, so image tokens do not
     depend on the prompt."""
 
-    def __init__(self, processor: Any, model: Any) -> None:
-        self.processor, self.model = processor, model
+    def __init__(self, processor: Any, model: Any, plant: Plant | None = None) -> None:
+        self.processor, self.model, self.plant = processor, model, plant
 
     def _turn(self, prompt: str) -> str:
         chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}]
@@ -62,4 +62,5 @@ class VisionEncoder:
             **inputs.to(self.model.device), output_hidden_states=True, use_cache=False, logits_to_keep=1
         ).hidden_states
         grid = (rows // merge, columns // merge)
-        return {layer: Encoded(states[layer][0].float().cpu(), kinds, grid) for layer in layers}
+        found = {layer: planted(states[layer][0].float().cpu(), self.plant) for layer in layers}
+        return {layer: Encoded(hidden, kinds, grid) for layer, hidden in found.items()}

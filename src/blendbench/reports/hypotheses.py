@@ -154,6 +154,25 @@ PREDICTIONS = (
         (Measured("share_top_2", "text_encoder", "below", 0.5),), PLANTED,
     ),
     Hypothesis(
+        "prediction 4", "A sink in the statistics spoils ordinary tokens: without it the prompt is kept better",
+        (Differs("planted_sink", TRUTH, "per_dim_lerp:alpha=0.3,sink=drop", "per_dim_lerp:alpha=0.3", "higher"),
+         Differs("planted_sink", TRUTH, "adain_dim:alpha=0.3,sink=drop", "adain_dim:alpha=0.3", "higher")),
+        "On the miniature with two PLANTED activations.",
+    ),
+    Hypothesis(
+        "prediction 3", "With a sink in the text, the published mask still finds nothing, since image tokens lack it",
+        (SameConditioning("planted_sink", "outlier_mask_published:alpha=0.3",
+                          "outlier_mask_published:alpha=0.3,mode=none"),
+         SameConditioning("planted_sink", "outlier_mask:alpha=0.3,threshold=10", "lerp:alpha=0.3", same=False)),
+        "On the miniature with two PLANTED activations.",
+    ),
+    Hypothesis(
+        "experiment 1", "Ablating the two sink dimensions in the image tokens keeps the prompt better",
+        (Differs("planted_sink", TRUTH, "dimension_ablation:alpha=0.3,dimension=4", "lerp:alpha=0.3", "higher"),
+         Differs("planted_sink", TRUTH, "dimension_ablation:alpha=0.3,dimension=96", "lerp:alpha=0.3", "higher")),
+        "On the miniature with two PLANTED activations.",
+    ),
+    Hypothesis(
         "prediction 5", "Image tokens do not depend on the prompt: two extractions equal one",
         (SamePicture("intra_vl", "dual_extraction:alpha=0.3", "intra_vl"),),
     ),
