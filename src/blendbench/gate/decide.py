@@ -10,6 +10,7 @@ from scipy.special import ndtri
 from blendbench.gate.pairing import Metric, Pairs
 from blendbench.scoring.cards import all_cards
 from blendbench.statistics import (
+    DRAWS,
     Array,
     bootstrap_t,
     cluster_means,
@@ -53,7 +54,8 @@ class Effect:
 
     `low`..`high`: each end a one-sided 95 % bound. `worse` is the mean change in the bad direction (NaN if the metric
     has none) and `worst_case` its upper bound, `floor` the change that a regression must exceed, `p` the one-sided p
-    that it does. `detectable`: the true change that would be found with power .8, before any correction.
+    that it does, `p_margin` the one-sided p that the change is less than the margin. `detectable`: the true change that
+    would be found with power .8, before any correction.
     """
 
     metric: Metric
@@ -67,6 +69,7 @@ class Effect:
     worst_case: float
     floor: float
     p: float
+    p_margin: float
     detectable: float
     items: int
     units: int
@@ -103,15 +106,18 @@ def floor_of(metric: Metric) -> float:
     return metric.margin if metric.kind == "drift" else 0.0
 
 
-def measure_effect(pairs: Pairs, seed: int = 0) -> Effect:
+def measure_effect(pairs: Pairs, seed: int = 0, draws: int = DRAWS) -> Effect:
     """Everything about one metric but the corrected p: seeds are averaged within items, items are the clusters."""
     metric = pairs.metric
     differences = pairs.candidate - pairs.baseline
     means = cluster_means(differences, pairs.items)
-    interval = bootstrap_t(means, level=1 - 2 * ALPHA, seed=seed, bounds=_bounds(metric))
+    interval = bootstrap_t(means, level=1 - 2 * ALPHA, draws=draws, seed=seed, bounds=_bounds(metric))
     sign = bad_direction(metric)
     floor = floor_of(metric)
-    gated = is_gated(metric)
+
+    def p_above_zero(values: Array) -> float:
+        return sign_flip_p(values, draws, seed, alternative="greater") if is_gated(metric) else math.nan
+
     return Effect(
         metric=metric,
         candidate_mean=_mean(pairs.candidate, pairs.items),
@@ -123,7 +129,8 @@ def measure_effect(pairs: Pairs, seed: int = 0) -> Effect:
         worse=sign * interval.mean,
         worst_case=interval.high if sign > 0 else -interval.low,
         floor=floor,
-        p=sign_flip_p(sign * means - floor, seed=seed, alternative="greater") if gated else math.nan,
+        p=p_above_zero(sign * means - floor),
+        p_margin=p_above_zero(metric.margin - sign * means),
         detectable=minimum_detectable(means),
         items=len(means),
         units=len(differences),
@@ -136,12 +143,13 @@ def decide(effect: Effect, p_adjusted: float | None, tests: int = 1) -> MetricVe
     """Pass, regression or inconclusive.
 
     Pass: the worst that the data allow (one-sided 95 % bound) stays within the margin, even if something is measurably
-    worse. Else a regression: worse than the floor with corrected p <= 5 %. Else nothing is known: inconclusive, and
-    what would settle it is estimated for `tests` corrected tests.
+    worse; and as a bootstrap is too sure of itself where a few outliers on either side make the spread, the sign flips
+    must agree (p <= 5 %). Else a regression: worse than the floor with corrected p <= 5 %. Else nothing is known:
+    inconclusive, and what would settle it is estimated for `tests` corrected tests.
     """
     if p_adjusted is None:
         return MetricVerdict(effect, None, None)
-    if effect.worst_case <= effect.metric.margin:
+    if effect.worst_case <= effect.metric.margin and effect.p_margin <= ALPHA:
         return MetricVerdict(effect, "pass", p_adjusted)
     if p_adjusted <= ALPHA:
         return MetricVerdict(effect, "regression", p_adjusted)

@@ -27,7 +27,7 @@ HEADER = (
 _WORST_HEADER = ("item", "prompt", "seed", "change", "candidate", "baseline")
 _EXPLANATION = (
     "Change: candidate minus baseline, mean over items. Pass: the worse bound is within the margin. Regression: worse,"
-    " p (sign flips, one-sided, Holm) at most .05. Detectable: the true change found with power .8."
+    " p (sign flips, one-sided, Holm) at most .05. Detectable: the true change that is found with power .8."
 )
 
 
@@ -187,7 +187,7 @@ def _metric_record(entry: MetricVerdict) -> dict[str, Any]:
         "baseline_mean": effect.baseline_mean, "candidate_mean": effect.candidate_mean, "change": effect.mean,
         "change_low": effect.low, "change_high": effect.high, "change_median": effect.median, "worse": effect.worse,
         "margin": metric.margin, "floor": effect.floor, "p": effect.p, "p_adjusted": entry.p_adjusted,
-        "detectable": effect.detectable,
+        "p_margin": effect.p_margin, "detectable": effect.detectable,
     }  # fmt: skip
     return {
         "metric": metric.name, "version": metric.version, "kind": metric.kind, "direction": metric.direction,

@@ -1,0 +1,168 @@
+"""`python -m blendbench.reports.gate`: how often the gate cries wolf and what it catches, measured on real pictures."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from blendbench.reports.formats import markdown_table
+from blendbench.reports.gate_calibration import SEEDS, Outcome, Scenario, calibrate, interval
+from blendbench.reports.gate_pool import GRID_LEVELS, SATURATION, Pool, measure_pool
+from blendbench.results.store import open_results
+
+EXPERIMENT = "calibration"
+FALSE_ALARMS, POWER = 0.05, 0.8
+NULL = Scenario("the baseline against itself, other seeds")
+CLEARANCE = Scenario("worse by exactly the margin", shift=1.0)
+_GRID = f"grid of {GRID_LEVELS:g} grey levels in 20 % of the pictures"
+_CAST = f"saturation x {SATURATION:g} in all pictures"
+DEFECTS = (
+    Scenario(_GRID, "grid", 0.2, fresh=False),
+    Scenario(_GRID, "grid", 0.2, fresh=True),
+    Scenario(_CAST, "cast", fresh=False),
+    Scenario(_CAST, "cast", fresh=True),
+    Scenario("another item's prompt in all pictures", "swapped", fresh=False),
+    Scenario("another item's prompt in all pictures", "swapped", fresh=True),
+    Scenario("another item's prompt in 20 % of the pictures", "swapped", 0.2, fresh=False),
+    Scenario("another item's prompt in 20 % of the pictures", "swapped", 0.2, fresh=True),
+)
+# What the gate promises to catch: candidates share the baseline's noise.
+PROMISED = (_GRID, _CAST, "another item's prompt in all pictures")
+
+
+def gate_page(pool: Pool, null_trials: int, trials: int) -> str:
+    """The page, a pure function of the pool. It says no where a promise is broken."""
+    null = calibrate(pool, NULL, null_trials)
+    clearance = calibrate(pool, CLEARANCE, trials)
+    outcomes = [calibrate(pool, scenario, trials) for scenario in DEFECTS]
+    lines = ["# The gate, measured", "", *_introduction(pool), "", "## Promises", "", *_promises(null, outcomes)]
+    lines += ["", "## False alarms", "", *_false_alarms(null, pool), "", "## Power", "", *_power(outcomes)]
+    lines += ["", "## False clearance", "", *_clearance(clearance, pool), "", f"<sub>{_source(pool)}</sub>", ""]
+    return "\n".join(lines)
+
+
+def _introduction(pool: Pool) -> list[str]:
+    return [
+        f"Resamples of {len(pool.items) * pool.seeds} `text_only` pictures of the {pool.source['model_set']}"
+        f" ({len(pool.items)} items, {pool.seeds} seeds), each of the size of the core suite: {len(pool.items)} items x"
+        f" {SEEDS} seeds. Every resample deals the seeds of every item anew: {SEEDS} to the candidate, {SEEDS} to the"
+        f" baseline, {SEEDS} to the pictures that drift is measured from; then it is judged as `blendbench gate` judges"
+        f" ([how](../docs/gate.md)), on {len(pool.metrics)} gated metrics. Intervals are exact 95 % ones for the"
+        " resamples drawn; the pictures behind them stay the same.",
+    ]
+
+
+def _promises(null: Outcome, outcomes: Sequence[Outcome]) -> list[str]:
+    rows = [
+        ["false alarms, baseline against itself", "at most 5 %", _share(null, "regression"),
+         _answer(null.rate("regression") <= FALSE_ALARMS)]
+    ]  # fmt: skip
+    for outcome in outcomes:
+        if outcome.scenario.name in PROMISED and not outcome.scenario.fresh:
+            rate = outcome.rate("regression")
+            rows.append(
+                [
+                    f"caught: {outcome.scenario.name}",
+                    "at least 80 %",
+                    _share(outcome, "regression"),
+                    _answer(rate >= POWER),
+                ]
+            )
+    return markdown_table(("promise", "wanted", "measured", "kept"), rows)
+
+
+def _false_alarms(null: Outcome, pool: Pool) -> list[str]:
+    text = (
+        f"{null.trials} resamples. Nothing differs but the initial noise, so every regression is a false alarm. That"
+        " many are inconclusive is as it should be: other noise makes other pictures, and two seeds an item cannot"
+        " average that out to within the margins. A real candidate shares the baseline's noise."
+    )
+    rows = [["all metrics together", *(_share(null, verdict) for verdict in ("regression", "inconclusive", "pass"))]]
+    rows += [_metric_row(metric.name, null) for metric in pool.metrics]
+    return [text, "", *markdown_table(("metric", "regression", "inconclusive", "pass"), rows, right=(1, 2, 3))]
+
+
+def _power(outcomes: Sequence[Outcome]) -> list[str]:
+    text = (
+        f"{outcomes[0].trials} resamples each; caught means verdict regression. Same noise: the pictures without the"
+        " defect are the baseline's, as for a candidate that changes little. Other noise: every picture differs from"
+        " the baseline's anyway, and the defect comes on top; the false alarms above are then part of what is caught."
+    )
+    rows = [
+        [
+            o.scenario.name,
+            "other" if o.scenario.fresh else "same",
+            _share(o, "regression"),
+            _share(o, "pass"),
+            _finders(o),
+        ]
+        for o in outcomes
+    ]
+    return [
+        text,
+        "",
+        *markdown_table(("defect", "noise", "caught", "passed", "by (share of resamples)"), rows, right=(2, 3)),
+    ]
+
+
+def _clearance(clearance: Outcome, pool: Pool) -> list[str]:
+    text = (
+        f"{clearance.trials} resamples with other noise and every value worse by exactly the margin: how often each"
+        " metric passes all the same. Nominal: at most 5 %."
+    )
+    rows = [_metric_row(metric.name, clearance) for metric in pool.metrics]
+    return [text, "", *markdown_table(("metric", "regression", "inconclusive", "pass"), rows, right=(1, 2, 3))]
+
+
+def _metric_row(name: str, outcome: Outcome) -> list[str]:
+    counts = outcome.decisions[name]
+    return [name, *(_percent(counts[d], outcome.trials) for d in ("regression", "inconclusive", "pass"))]
+
+
+def _finders(outcome: Outcome) -> str:
+    rates = {name: counts["regression"] / outcome.trials for name, counts in outcome.decisions.items()}
+    found = sorted((name for name in rates if rates[name] >= 0.1), key=lambda name: (-rates[name], name))
+    return ", ".join(f"{name} {100 * rates[name]:.0f} %" for name in found) or "none in 10 % or more"
+
+
+def _share(outcome: Outcome, verdict: str) -> str:
+    low, high = interval(outcome.verdicts[verdict], outcome.trials)
+    return f"{_percent(outcome.verdicts[verdict], outcome.trials)} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _percent(count: int, trials: int) -> str:
+    return f"{100 * count / trials:.1f} %"
+
+
+def _answer(kept: bool) -> str:
+    return "yes" if kept else "**NO**"
+
+
+def _source(pool: Pool) -> str:
+    where = pool.source
+    versions = ", ".join(f"{metric.name} v{metric.version}" for metric in pool.metrics)
+    return (
+        f"{where['experiment']}; suite {where['suite']} {where['suite_sha256'][:12]}; model set {where['model_set']}"
+        f" {where['model_set_sha256'][:12]}; {where['dtype']}; seeds {', '.join(map(str, json.loads(where['seeds'])))};"
+        f" {versions}; run of {where['date'][:19]}. Made by `blendbench run bench/calibration/calibration.toml`, then"
+        " `python -m blendbench.reports.gate`."
+    )
+
+
+def main() -> None:
+    """Measure the pool of a results folder and write the page."""
+    from blendbench.models.sets import load_model_set
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the calibration run")
+    parser.add_argument("--out", type=Path, default=Path("reports/gate.md"))
+    parser.add_argument("--models", default="miniature", help="model set whose scorers judge the pictures")
+    parser.add_argument("--trials", type=int, default=500, help="resamples of each defect")
+    parser.add_argument("--null-trials", type=int, default=2000, help="resamples of the baseline against itself")
+    options = parser.parse_args()
+    pool = measure_pool(open_results(options.results), options.results, EXPERIMENT, load_model_set(options.models))
+    options.out.write_text(gate_page(pool, options.null_trials, options.trials), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""What the gate's calibration draws from: all text_only pictures of a run, as they are and damaged in known ways."""
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from blendbench.errors import UsageError
+from blendbench.gate.decide import is_gated
+from blendbench.gate.pairing import Metric
+from blendbench.gate.verdict import REFERENCE, picture_name
+from blendbench.results.store import Results
+from blendbench.statistics import Array
+from blendbench.suites import Item, load_suite
+
+if TYPE_CHECKING:
+    from blendbench.models.sets import ModelSet
+    from blendbench.scoring import Batch
+
+GRID_LEVELS = 2.0  # grey levels RMS of the injected mesh
+SATURATION = 1.1
+VARIANTS = ("clean", "grid", "cast", "swapped")
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Values (variants, items, seeds, anchors) by gated metric; NaN where a picture is unscorable.
+
+    `anchors` has an entry a seed for metrics that compare with a baseline's picture (that of the item at the anchor's
+    seed), else one. `source` says where the pictures come from.
+    """
+
+    metrics: tuple[Metric, ...]
+    items: tuple[str, ...]
+    values: dict[str, Array]
+    source: dict[str, str]
+
+    @property
+    def seeds(self) -> int:
+        """Seeds an item."""
+        return next(iter(self.values.values())).shape[2]
+
+
+def measure_pool(results: Results, folder: Path, experiment: str, models: "ModelSet") -> Pool:
+    """Score the text_only pictures of an experiment in `folder`, in every variant, with every gated metric.
+
+    Errors: UsageError if the suite has changed since, or if items have not the same seeds.
+    """
+    from blendbench.scoring import all_metrics
+
+    items, pictures, source = _pictures(results, folder, experiment)
+    variants = {name: _VARIANTS[name](pictures, models.lattice) for name in VARIANTS}
+    metrics, values = [], {}
+    for name, metric in all_metrics().items():
+        card = metric.card
+        described = Metric(
+            name, card.version, card.title, card.kind, card.direction, card.unit, card.margin, card.decimals
+        )
+        if is_gated(described):
+            measured = np.stack([_measure(name, variant, pictures, items, models) for variant in variants.values()])
+            if np.isfinite(measured).any():
+                metrics.append(described)
+                values[name] = measured
+    return Pool(tuple(metrics), tuple(item.id for item in items), values, source)
+
+
+def _pictures(results: Results, folder: Path, experiment: str) -> tuple[list[Item], np.ndarray, dict[str, str]]:
+    """Items, their pictures uint8 (items, seeds, h, w, 3), and where they come from."""
+    rows = results.query(
+        """
+        SELECT c.item, c.seed, c.picture_sha256, r.suite, c.suite_sha256, r.model_set, c.model_set_sha256, c.dtype,
+            max(r.started_at) OVER () AS date
+        FROM current_cells c JOIN runs r USING (run_id)
+        WHERE c.experiment = ? AND c.label = ? AND c.status = 'ok' ORDER BY c.item, c.seed
+        """,
+        [experiment, REFERENCE],
+    )
+    if rows.empty:
+        raise UsageError(f"{experiment}: no {REFERENCE} pictures in {folder}; run bench/calibration/calibration.toml")
+    first = rows.iloc[0]
+    suite = load_suite(str(first["suite"]))
+    if suite.sha256 != first["suite_sha256"]:
+        raise UsageError(f"{folder}: its pictures are of another version of suite {suite.name}; run again")
+    names = rows.pivot(index="item", columns="seed", values="picture_sha256")
+    if names.isna().any(axis=None):
+        raise UsageError(f"{experiment}: not every item has the same seeds in {folder}; finish the run")
+    pictures = np.stack([[_load(folder / picture_name(sha)) for sha in row] for row in names.to_numpy()])
+    by_id = {item.id: item for item in suite.items}
+    source = {
+        "experiment": experiment, "suite": suite.name, "suite_sha256": suite.sha256,
+        "model_set": str(first["model_set"]), "model_set_sha256": str(first["model_set_sha256"]),
+        "dtype": str(first["dtype"]), "date": str(first["date"]), "seeds": json.dumps(list(map(int, names.columns))),
+    }  # fmt: skip
+    return [by_id[name] for name in names.index], pictures, source
+
+
+def _load(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.array(picture.convert("RGB"))  # a copy: torch warns of arrays that cannot be written
+
+
+@functools.cache
+def _reference(path: Path) -> np.ndarray:
+    return _load(path)
+
+
+def _clean(pictures: np.ndarray, lattice: int) -> np.ndarray:
+    return pictures
+
+
+def _gridded(pictures: np.ndarray, lattice: int) -> np.ndarray:
+    from blendbench.scoring.patterns import inject, mesh
+
+    flat = pictures.reshape(-1, *pictures.shape[2:])
+    return inject(flat, mesh(pictures.shape[2], pictures.shape[3], lattice), GRID_LEVELS).reshape(pictures.shape)
+
+
+def _saturated(pictures: np.ndarray, lattice: int) -> np.ndarray:
+    grey = pictures @ np.array([0.299, 0.587, 0.114])
+    moved = grey[..., None] + SATURATION * (pictures - grey[..., None])
+    return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
+
+
+def _swapped(pictures: np.ndarray, lattice: int) -> np.ndarray:
+    # Each item gets the pictures of the next one: what a candidate draws that hears another prompt.
+    return np.roll(pictures, -1, axis=0)
+
+
+_VARIANTS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
+    "clean": _clean, "grid": _gridded, "cast": _saturated, "swapped": _swapped,
+}  # fmt: skip
+
+
+def _measure(name: str, variant: np.ndarray, clean: np.ndarray, items: list[Item], models: "ModelSet") -> Array:
+    """(items, seeds, anchors) values of one metric on one variant."""
+    seeds = clean.shape[1]
+    anchors = range(seeds) if _compares(name, clean, items, models) else (None,)
+    return np.stack([_values(name, variant, clean, items, models, anchor) for anchor in anchors], axis=-1)
+
+
+def _compares(name: str, clean: np.ndarray, items: list[Item], models: "ModelSet") -> bool:
+    """Whether a metric needs the pictures of a baseline."""
+    from blendbench.scoring import get_metric
+
+    batch = _batch(clean[:1, :1], clean, items, models, [(0, 0)], None)
+    return any(batch.missing(need) == "baselines" for need in get_metric(name).needs)
+
+
+def _values(
+    name: str, variant: np.ndarray, clean: np.ndarray, items: list[Item], models: "ModelSet", anchor: int | None
+) -> Array:
+    from blendbench.scoring import measure
+
+    cells = [(i, s) for i in range(len(items)) for s in range(clean.shape[1])]
+    found = []
+    for start in range(0, len(cells), _BATCH):
+        batch = _batch(variant, clean, items, models, cells[start : start + _BATCH], anchor)
+        found += [np.nan if score.value is None else score.value for score in measure(batch, [name])[name]]
+    return np.array(found).reshape(len(items), -1)
+
+
+def _batch(
+    variant: np.ndarray,
+    clean: np.ndarray,
+    items: list[Item],
+    models: "ModelSet",
+    cells: list[tuple[int, int]],
+    anchor: int | None,
+) -> "Batch":
+    import torch
+
+    from blendbench.scoring import Batch
+
+    def tensor(pictures: np.ndarray) -> "torch.Tensor":
+        return torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, -3).to(models.device)
+
+    chosen = [items[i] for i, _ in cells]
+    return Batch(
+        pictures=tensor(np.stack([variant[i, s] for i, s in cells])),
+        baselines=None if anchor is None else tensor(np.stack([clean[i, anchor] for i, _ in cells])),
+        references=[tensor(_reference(item.reference)) for item in chosen],
+        prompts=[item.prompt for item in chosen],
+        expects=[item.expect for item in chosen],
+        reference_expects=[item.reference_expect for item in chosen],
+        lattice=models.lattice,
+        scorers=models,
+    )
