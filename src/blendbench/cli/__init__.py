@@ -10,6 +10,7 @@ VERBS = {
     "run": "run or resume an experiment",
     "check": "draw the strategies of a file and say whether they are worse than a baseline",
     "gate": "say whether a candidate is worse than a baseline, with an exit code",
+    "compare": "print all metrics of two configurations side by side",
     "leaderboard": "write and print the leaderboard of an experiment",
     "embeddings": "compare the hidden states of the encoders",
     "findings": "what the results say of every hypothesis",

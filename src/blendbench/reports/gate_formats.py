@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
@@ -38,8 +38,7 @@ def render(verdict: Verdict, form: str) -> str:
 
 def as_text(verdict: Verdict) -> str:
     """For the terminal: the verdict, a table of the metrics, notes, canary and worst items."""
-    widths = [max(map(len, column)) for column in zip(HEADER, *(metric_row(m) for m in verdict.metrics), strict=True)]
-    table = [_line(row, widths) for row in (HEADER, *map(metric_row, verdict.metrics))] if verdict.metrics else []
+    table = text_table(HEADER, [metric_row(entry) for entry in verdict.metrics]) if verdict.metrics else []
     worst = [f"  {_worst_words(verdict, entry)}: {entry.candidate_picture}" for entry in verdict.worst]
     return "\n".join(
         [
@@ -164,6 +163,15 @@ def needed_words(entry: MetricVerdict) -> str:
     return f"{'at least ' if needed.at_least else ''}{needed.seeds} seeds an item, or {items}"
 
 
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned columns, two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (header, *rows)
+    ]
+
+
 def canary_words(verdict: Verdict) -> str:
     """Whether the canary was detected, and by what."""
     return f"canary {'detected' if verdict.canary.detected else 'NOT detected'}: {verdict.canary.evidence}"
@@ -225,10 +233,6 @@ def _worst_row(verdict: Verdict, entry: WorstItem) -> list[str]:
 
 def _worst_words(verdict: Verdict, entry: WorstItem) -> str:
     return f"{entry.item}, seed {entry.seed}: {_change_words(verdict, entry)}"
-
-
-def _line(row: tuple[str, ...], widths: list[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _p(p: float) -> str:
