@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from synthetic_results import CONFIGURATIONS, write_results
 
 from blendbench.cli import main
+from blendbench.cli.run import canary_of
+from blendbench.results.store import ingest
 
 PLUGIN = """\
 from blendbench.blending import strategy
@@ -170,3 +173,23 @@ def test_help_of_a_verb_needs_no_torch() -> None:
     )
     for verb in ("run", "list", "validate", "doctor"):
         subprocess.run([sys.executable, "-c", code, verb], check=True, capture_output=True)
+
+
+def test_a_run_tells_whether_its_canary_was_found_broken(tmp_path: Path) -> None:
+    write_results(tmp_path, items=12, pictures=False)
+    ingest(tmp_path)
+    found = canary_of(tmp_path, "core")
+    assert found is not None
+    assert found.detected
+    assert "adherence: worse in" in found.evidence
+    assert canary_of(tmp_path, "another") is None
+
+
+def test_a_canary_that_is_as_good_as_the_text_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy, params, control, _ = CONFIGURATIONS["canary"]
+    monkeypatch.setitem(CONFIGURATIONS, "canary", (strategy, params, control, 0.0))
+    write_results(tmp_path, items=12, pictures=False)
+    ingest(tmp_path)
+    found = canary_of(tmp_path, "core")
+    assert found is not None
+    assert not found.detected

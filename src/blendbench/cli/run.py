@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -11,6 +11,10 @@ from rich.console import Console
 from blendbench.cli.planning import load_plugins, plan_on_models, single_grid
 from blendbench.errors import UsageError
 from blendbench.experiments import Experiment, Value, load_experiment
+
+if TYPE_CHECKING:
+    from blendbench.engine.plan import Plan
+    from blendbench.gate.verdict import Canary
 
 
 def run(
@@ -63,8 +67,9 @@ def run(
         _print_plan(summary, json_)
         return
     done = execute(plan, model_set, results, Reporter(quiet=json_), keep_embeddings)
+    canary = canary_of(results, plan.experiment.name) if _can_tell(plan) else None
     if json_:
-        print(json.dumps(asdict(done)))
+        print(json.dumps({**asdict(done), "canary_detected": canary.detected if canary else None}))
     else:
         Console().print(
             f"{done.experiment}: {done.ok} of {done.expected} cells ok, {done.failed} failed; {done.drawn} drawn,"
@@ -79,8 +84,33 @@ def run(
                 highlight=False,
                 soft_wrap=True,
             )
+        if canary and not canary.detected:
+            Console(stderr=True).print(
+                "the canary, a blend that is broken on purpose, was not found to be worse than the text alone, so these"
+                f" metrics cannot be trusted here: {canary.evidence}",
+                highlight=False,
+                soft_wrap=True,
+            )
     if done.failed:
         raise typer.Exit(5)
+
+
+def _can_tell(plan: "Plan") -> bool:
+    """Whether there are controls, and items enough for a sign-flip test to reach 5 % after a correction for two."""
+    return plan.experiment.controls and len(plan.items) >= 6
+
+
+def canary_of(results: Path, experiment: str) -> "Canary | None":
+    """What an experiment's canary shows against the text alone; None if the two cannot be compared (failed cells)."""
+    from blendbench.gate.pairing import pair
+    from blendbench.gate.verdict import CANARY, REFERENCE, judge_canary
+    from blendbench.results.store import open_results
+
+    with open_results(results) as opened:
+        try:
+            return judge_canary(pair(opened, experiment, CANARY, REFERENCE))
+        except UsageError:
+            return None
 
 
 def _overridden(experiment: Experiment, strategies: list[str], settings: list[str], added: list[str]) -> Experiment:
