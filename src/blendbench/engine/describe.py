@@ -10,7 +10,7 @@ from pathlib import Path
 
 import blendbench
 from blendbench.engine.denoise import Drawn
-from blendbench.engine.pictures import picture_name, save_bytes
+from blendbench.engine.pictures import load_pixels, picture_name, save_bytes, save_picture
 from blendbench.engine.plan import Plan
 from blendbench.hashing import sha256_bytes
 from blendbench.models.sets import ModelSet
@@ -49,7 +49,8 @@ def opening_records(plan: Plan, models: ModelSet, run_id: str, began: datetime, 
 
 def _item_record(item: Item, suite_sha256: str, results: Path) -> ItemRecord:
     data = item.reference.read_bytes()
-    kept = picture_name(save_bytes(results, data)) if item.reference.suffix.lower() == ".png" else None
+    is_png = item.reference.suffix.lower() == ".png"
+    kept = picture_name(save_bytes(results, data) if is_png else save_picture(results, load_pixels(item.reference)))
     return ItemRecord(
         suite_sha256=suite_sha256, item=item.id, prompt=item.prompt, reference_sha256=sha256_bytes(data),
         reference_caption=item.reference_caption, relation=item.relation,
