@@ -88,6 +88,24 @@ def test_the_loop_draws_gates_and_shows_and_reverting_needs_no_drawing(
     assert (reverted, progress) == (first, "")
 
 
+def test_sequential_draws_only_what_is_not_settled(
+    untrained: Path, check: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, results = tmp_path / "idea.py", tmp_path / "results"
+    file.write_text(IDEA.format(name="idea", factor=-1.0))
+    common = (file, "--models", untrained, "--results", results, "--sequential")
+    monkeypatch.setattr("blendbench.gate.sequential.LEAST_ITEMS", 1)
+    _, told, progress = check(*common)
+    # The canary was not detected on the first item, which one more item might have changed.
+    assert "pictures: 7/7" in progress and progress.count("pictures: 7/7") == 2
+    assert "idea: 2 of 2 items, 0% of the work saved" in told
+    monkeypatch.setattr("blendbench.gate.sequential.settled", lambda verdict: True)
+    file.write_text(IDEA.format(name="idea", factor=-2.0))
+    _, told, progress = check(*common)
+    assert "pictures: 1/1" in progress
+    assert "idea: 1 of 2 items, 50% of the work saved" in told
+
+
 def test_bad_input_is_one_line_and_writes_nothing(check: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     file = tmp_path / "idea.py"
     file.write_text(IDEA.format(name="idea", factor=-1.0))

@@ -12,6 +12,8 @@ from scipy import stats
 from synthetic_results import run_record, sha
 
 from blendbench.errors import UsageError
+from blendbench.gate.decide import ALPHA, items_for_a_regression
+from blendbench.gate.sequential import LEAST_ITEMS, looks
 from blendbench.models.miniature.world import render, sample_scenes
 from blendbench.reports.gate import gate_page
 from blendbench.reports.gate_calibration import SEEDS, Scenario, calibrate, deal, interval
@@ -132,6 +134,25 @@ def _metrics() -> list:  # type: ignore[type-arg]
 
     keys = ("name", "version", "title", "kind", "direction", "unit", "margin", "decimals")
     return [Metric(*(getattr(card, key) for key in keys)) for card in all_cards().values()]
+
+
+def test_looking_twice_keeps_the_risk_and_saves_half_of_what_is_clear(pool: Pool) -> None:
+    null = calibrate(pool, Scenario("null"), 200, draws=499, sequential=True)
+    assert null.rate("regression") <= 0.08
+    same = calibrate(pool, Scenario("same", share=0.0, fresh=False), 5, draws=499, sequential=True)
+    assert (same.verdicts, same.used) == ({"pass": 5}, 0.5)
+    swapped = calibrate(pool, Scenario("swapped", "swapped"), 10, draws=1999, sequential=True)
+    assert (swapped.verdicts, swapped.used) == ({"regression": 10}, 0.5)
+    faint = calibrate(pool, Scenario("grid", "grid", 0.2, fresh=False), 40, draws=1999, sequential=True)
+    assert faint.rate("regression") >= 0.8 and 0.5 <= faint.used <= 1
+
+
+@pytest.mark.parametrize("items", [3, 12, 23, 24, 100])
+def test_looks_share_the_risk_and_end_with_all_items(items: int) -> None:
+    planned = looks(items)
+    assert sum(look.alpha for look in planned) == pytest.approx(ALPHA)
+    assert planned[-1].items == items and (len(planned) == 1 or planned[0].items >= LEAST_ITEMS)
+    assert items_for_a_regression(8, planned[0].alpha) <= LEAST_ITEMS
 
 
 @pytest.mark.parametrize(("count", "trials"), [(0, 50), (3, 50), (50, 50), (20, 500)])

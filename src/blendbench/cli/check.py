@@ -10,10 +10,9 @@ from blendbench.cli.planning import load_plugins, plan_on_models, single_grid
 from blendbench.experiments import Experiment, load_experiment
 
 if TYPE_CHECKING:
+    from blendbench.engine.plan import Plan
     from blendbench.gate import Verdict
 
-# The least of a quick look: with fewer items, corrected p-values cannot get small enough for any regression.
-LEAST_ITEMS = 12
 # Which verdict decides the exit code when several candidates are checked.
 _GRAVEST = ("canary not detected", "cells failed", "regression", "inconclusive", "pass", "no-op")
 
@@ -28,6 +27,9 @@ def check(
     out: Annotated[Path | None, typer.Option(help="folder of the page; default: RESULTS/check")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")] = "auto",
     quick: Annotated[bool, typer.Option("--quick", help="fewer items and one seed; less can be told")] = False,
+    sequential: Annotated[
+        bool, typer.Option("--sequential", help="judge after half of the items, and draw the rest only if need be")
+    ] = False,
 ) -> None:
     """Draw the strategies of FILE on the items of core, beside the baseline and the controls, and gate each.
 
@@ -39,26 +41,40 @@ def check(
     from blendbench.engine.progress import Reporter
     from blendbench.engine.run import run as execute
     from blendbench.gate import gate
+    from blendbench.gate.decide import ALPHA
+    from blendbench.gate.sequential import Look, looks, settled
     from blendbench.reports.check import write_check
     from blendbench.reports.gate_formats import as_text
     from blendbench.results.store import open_results
 
-    execute(plan, model_set, results, Reporter())
-    cell_ids = [cell.cell_id for cell in plan.cells]
-    opened = open_results(results)
     reference = _label(baseline)
     candidates = [c.label for c in plan.configurations if c.strategy.name in added and c.label != reference]
-    verdicts = [
-        gate(opened, label, reference, plan.experiment.name, cell_ids, candidates=len(candidates))
-        for label in candidates
-    ]
-    page = write_check(opened, results, verdicts, cell_ids, out or results / "check")
-    print("\n\n".join(as_text(verdict) for verdict in verdicts))
+    verdicts: dict[str, Verdict] = {}
+    for look in looks(len(plan.items)) if sequential else (Look(len(plan.items), ALPHA),):
+        pending = [label for label in candidates if label not in verdicts or not settled(verdicts[label].verdict)]
+        if not pending:
+            break
+        part = _part(plan, look.items, leaving_out=set(candidates) - set(pending))
+        execute(part, model_set, results, Reporter())
+        opened, cell_ids = open_results(results), [cell.cell_id for cell in part.cells]
+        for label in pending:
+            verdicts[label] = gate(
+                opened, label, reference, plan.experiment.name, cell_ids, len(candidates), alpha=look.alpha
+            )
+    page = write_check(
+        opened, results, list(verdicts.values()), [cell.cell_id for cell in plan.cells], out or results / "check"
+    )
+    print("\n\n".join(as_text(verdict) for verdict in verdicts.values()))
+    for verdict in verdicts.values() if sequential else ():
+        share = verdict.items / len(plan.items)
+        print(f"{verdict.candidate}: {verdict.items} of {len(plan.items)} items, {1 - share:.0%} of the work saved")
     print(f"\nside by side: {page}")
-    raise typer.Exit(_gravest(verdicts).exit_code)
+    raise typer.Exit(_gravest(list(verdicts.values())).exit_code)
 
 
 def _experiment(baseline: str, added: list[str], quick: bool) -> Experiment:
+    from blendbench.gate.sequential import LEAST_ITEMS
+
     core = load_experiment("core")
     if quick:
         short = core.quick()
@@ -66,6 +82,14 @@ def _experiment(baseline: str, added: list[str], quick: bool) -> Experiment:
     strategies = tuple(single_grid(text) for text in (baseline, *added))
     # An experiment of its own: a candidate of a quick look must not stand in the leaderboard of core with gaps.
     return replace(core, name="check", strategies=strategies)
+
+
+def _part(plan: "Plan", items: int, leaving_out: set[str]) -> "Plan":
+    """The plan on its first items, without some configurations."""
+    kept = plan.items[:items]
+    configurations = tuple(c for c in plan.configurations if c.label not in leaving_out)
+    cells = tuple(cell for cell in plan.cells if cell.item in kept and cell.configuration in configurations)
+    return replace(plan, items=kept, configurations=configurations, cells=cells)
 
 
 def _label(text: str) -> str:

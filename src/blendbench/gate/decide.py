@@ -52,10 +52,10 @@ class Spread:
 class Effect:
     """Candidate minus baseline of one metric, in its unit.
 
-    `low`..`high`: each end a one-sided 95 % bound. `worse` is the mean change in the bad direction (NaN if the metric
-    has none) and `worst_case` its upper bound, `floor` the change that a regression must exceed, `p` the one-sided p
-    that it does, `p_margin` the one-sided p that the change is less than the margin. `detectable`: the true change that
-    would be found with power .8, before any correction.
+    `low`..`high`: each end a one-sided bound at `alpha`. `worse` is the mean change in the bad direction (NaN if the
+    metric has none) and `worst_case` its upper bound, `floor` the change that a regression must exceed, `p` the
+    one-sided p that it does, `p_margin` the one-sided p that the change is less than the margin. `detectable`: the true
+    change that would be found with power .8, before any correction.
     """
 
     metric: Metric
@@ -75,6 +75,7 @@ class Effect:
     units: int
     unscorable: int
     spread: Spread
+    alpha: float = ALPHA
 
     @property
     def gated(self) -> bool:
@@ -106,12 +107,15 @@ def floor_of(metric: Metric) -> float:
     return metric.margin if metric.kind == "drift" else 0.0
 
 
-def measure_effect(pairs: Pairs, seed: int = 0, draws: int = DRAWS) -> Effect:
-    """Everything about one metric but the corrected p: seeds are averaged within items, items are the clusters."""
+def measure_effect(pairs: Pairs, seed: int = 0, draws: int = DRAWS, alpha: float = ALPHA) -> Effect:
+    """Everything about one metric but the corrected p: seeds are averaged within items, items are the clusters.
+
+    `alpha` is the risk of each decision that is taken from it.
+    """
     metric = pairs.metric
     differences = pairs.candidate - pairs.baseline
     means = cluster_means(differences, pairs.items)
-    interval = bootstrap_t(means, level=1 - 2 * ALPHA, draws=draws, seed=seed, bounds=_bounds(metric))
+    interval = bootstrap_t(means, level=1 - 2 * alpha, draws=draws, seed=seed, bounds=_bounds(metric))
     sign = bad_direction(metric)
     floor = floor_of(metric)
 
@@ -136,22 +140,23 @@ def measure_effect(pairs: Pairs, seed: int = 0, draws: int = DRAWS) -> Effect:
         units=len(differences),
         unscorable=pairs.unscorable,
         spread=_spread(differences, pairs.items),
+        alpha=alpha,
     )
 
 
 def decide(effect: Effect, p_adjusted: float | None, tests: int = 1) -> MetricVerdict:
     """Pass, regression or inconclusive.
 
-    Pass: the worst that the data allow (one-sided 95 % bound) stays within the margin, even if something is measurably
+    Pass: the worst that the data allow (one-sided bound) stays within the margin, even if something is measurably
     worse; and as a bootstrap is too sure of itself where a few outliers on either side make the spread, the sign flips
-    must agree (p <= 5 %). Else a regression: worse than the floor with corrected p <= 5 %. Else nothing is known:
+    must agree (p <= alpha). Else a regression: worse than the floor with corrected p <= alpha. Else nothing is known:
     inconclusive, and what would settle it is estimated for `tests` corrected tests.
     """
     if p_adjusted is None:
         return MetricVerdict(effect, None, None)
-    if effect.worst_case <= effect.metric.margin and effect.p_margin <= ALPHA:
+    if effect.worst_case <= effect.metric.margin and effect.p_margin <= effect.alpha:
         return MetricVerdict(effect, "pass", p_adjusted)
-    if p_adjusted <= ALPHA:
+    if p_adjusted <= effect.alpha:
         return MetricVerdict(effect, "regression", p_adjusted)
     return MetricVerdict(effect, "inconclusive", p_adjusted, _needed(effect, tests))
 
@@ -161,9 +166,9 @@ def bad_direction(metric: Metric) -> float:
     return {"lower": 1.0, "higher": -1.0, "none": math.nan}[metric.direction]
 
 
-def items_for_a_regression(tests: int) -> int:
-    """The fewest items with which the corrected p of one metric among `tests` can come down to 5 %."""
-    return next(items for items in range(1, 64) if tests * least_p(items) / 2 <= ALPHA)
+def items_for_a_regression(tests: int, alpha: float = ALPHA) -> int:
+    """The fewest items with which the corrected p of one metric among `tests` can come down to `alpha`."""
+    return next(items for items in range(1, 64) if tests * least_p(items) / 2 <= alpha)
 
 
 def _bounds(metric: Metric) -> tuple[float, float]:
@@ -195,7 +200,10 @@ def _needed(effect: Effect, tests: int) -> Needed | None:
     # The variance of item means with which either end would be reached.
     allowed = [
         n * (gap / (ndtri(1 - risk) + power)) ** 2
-        for gap, risk in ((effect.metric.margin - effect.worse, ALPHA), (effect.worse - effect.floor, ALPHA / tests))
+        for gap, risk in (
+            (effect.metric.margin - effect.worse, effect.alpha),
+            (effect.worse - effect.floor, effect.alpha / tests),
+        )
         if gap > 0
     ]
     if n < 2 or not allowed:

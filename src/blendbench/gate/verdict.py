@@ -74,6 +74,7 @@ class Verdict:
     units: int
     items: int
     provenance: dict[str, str]
+    alpha: float = ALPHA
 
     @property
     def exit_code(self) -> int:
@@ -92,11 +93,13 @@ def gate(
     experiment: str | None = None,
     cell_ids: Collection[str] | None = None,
     candidates: int = 1,
+    alpha: float = ALPHA,
 ) -> Verdict:
     """Say whether `candidate` is worse than `baseline`; both are labels, or strategies with one configuration.
 
     `experiment`: default: the latest that has both. `cell_ids`: the only cells to look at; default: all planned ones.
-    `candidates`: how many are judged together; p-values are corrected for all of them. A pure function of the database:
+    `candidates`: how many are judged together; p-values are corrected for all of them. `alpha`: the risk of each
+    decision (see `sequential` for what to give when looking more than once). A pure function of the database:
     the same cells give the same verdict. Errors: UsageError if the two cannot be compared or a pair is missing.
     """
     experiment = choose_experiment(results, experiment, candidate, baseline)
@@ -105,14 +108,19 @@ def gate(
         results, experiment, resolve_label(candidate, labels), resolve_label(baseline, labels), cell_ids=cell_ids
     )
     canary = find_canary(results, comparison)
-    return judge(comparison, canary, _prompts(results, comparison), _provenance(results, comparison), candidates)
+    return judge(comparison, canary, _prompts(results, comparison), _provenance(results, comparison), candidates, alpha)
 
 
 def judge(
-    comparison: Comparison, canary: Canary, prompts: dict[str, str], provenance: dict[str, str], candidates: int = 1
+    comparison: Comparison,
+    canary: Canary,
+    prompts: dict[str, str],
+    provenance: dict[str, str],
+    candidates: int = 1,
+    alpha: float = ALPHA,
 ) -> Verdict:
     """The verdict on pairs that are already there; no file is read. Errors: UsageError if nothing can be gated."""
-    effects = [measure_effect(pairs) for pairs in comparison.pairs.values()]
+    effects = [measure_effect(pairs, alpha=alpha) for pairs in comparison.pairs.values()]
     # Without all pairs, or with metrics that are blind, the effects are shown and nothing is concluded from them.
     silent = bool(comparison.failed) or not canary.detected
     metrics = [decide(effect, None) for effect in effects] if silent else decide_all(effects, candidates)
@@ -133,10 +141,11 @@ def judge(
         worst=worst_items(comparison, prompts),
         canary=canary,
         failed=comparison.failed,
-        notes=(*comparison.notes, *_notes(comparison, gated, candidates)),
+        notes=(*comparison.notes, *_notes(comparison, gated, candidates, alpha)),
         units=len(comparison.units),
         items=comparison.units["item"].nunique(),
         provenance=provenance,
+        alpha=alpha,
     )
 
 
@@ -252,14 +261,14 @@ def _overall(comparison: Comparison, gated: list[MetricVerdict], canary: Canary)
     return "pass", f"within the margin in all {len(gated)} gated metrics"
 
 
-def _notes(comparison: Comparison, gated: list[MetricVerdict], candidates: int) -> list[str]:
+def _notes(comparison: Comparison, gated: list[MetricVerdict], candidates: int, alpha: float) -> list[str]:
     notes = []
     units = len(comparison.units)
     if 0 < comparison.same_conditioning < units:
         notes.append(f"same conditioning as the baseline in {comparison.same_conditioning} of {units} pairs")
     if comparison.same_pictures == units > comparison.same_conditioning:
         notes.append("every picture is the baseline's, bit for bit, though the conditioning differs")
-    needed = items_for_a_regression(len(gated) * candidates)
+    needed = items_for_a_regression(len(gated) * candidates, alpha)
     short = [entry.effect.metric.name for entry in gated if entry.effect.items < needed]
     if short:
         notes.append(
@@ -268,7 +277,7 @@ def _notes(comparison: Comparison, gated: list[MetricVerdict], candidates: int) 
         )
     harmless = [
         entry.effect.metric.name for entry in gated
-        if entry.decision == "pass" and entry.p_adjusted is not None and entry.p_adjusted <= ALPHA
+        if entry.decision == "pass" and entry.p_adjusted is not None and entry.p_adjusted <= alpha
     ]  # fmt: skip
     if harmless:
         notes.append(f"measurably worse, but within the margin: {', '.join(harmless)}")

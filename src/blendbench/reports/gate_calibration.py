@@ -1,14 +1,16 @@
 """How often the gate cries wolf and what it catches: resamples of a pool of pictures, judged as the gate judges."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from blendbench.gate.decide import MetricVerdict, bad_direction, measure_effect
+from blendbench.gate.decide import ALPHA, MetricVerdict, bad_direction, measure_effect
 from blendbench.gate.pairing import Metric, Pairs
+from blendbench.gate.sequential import Look, looks, settled
 from blendbench.gate.verdict import decide_all
 from blendbench.reports.gate_pool import VARIANTS, Pool
 from blendbench.statistics import Array
@@ -36,34 +38,43 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of `trials` resamples: how many gave each verdict, and how many each decision by metric."""
+    """Of `trials` resamples: how many gave each verdict, and how many each decision by metric; the mean share of the
+    items that were `used`.
+    """
 
     scenario: Scenario
     trials: int
     verdicts: Counter[str]
     decisions: dict[str, Counter[str]]
+    used: float = 1.0
 
     def rate(self, verdict: str) -> float:
         """Share of the resamples with this verdict."""
         return self.verdicts[verdict] / self.trials
 
 
-def calibrate(pool: Pool, scenario: Scenario, trials: int, seed: int = 0, draws: int = DRAWS) -> Outcome:
+def calibrate(
+    pool: Pool, scenario: Scenario, trials: int, seed: int = 0, draws: int = DRAWS, sequential: bool = False
+) -> Outcome:
     """Judge `trials` resamples of a scenario. Each deals the seeds of every item anew: two to the candidate, two to the
-    baseline, two to the pictures that distances are measured from.
+    baseline, two to the pictures that distances are measured from. `sequential`: judge after half of the items, and
+    again after all where that has not settled it.
 
     Errors: ValueError if the pool has fewer than six seeds.
     """
     if pool.seeds < 3 * SEEDS:
         raise ValueError(f"{pool.seeds} seeds an item; {3 * SEEDS} are needed")
+    planned = looks(len(pool.items)) if sequential else (Look(len(pool.items), ALPHA),)
     verdicts: Counter[str] = Counter()
     decisions: dict[str, Counter[str]] = {metric.name: Counter() for metric in pool.metrics}
+    used = 0
     for trial in range(trials):
-        judged = judge_once(pool, scenario, np.random.default_rng([seed, trial]), draws)
+        judged, items = judge_once(pool, scenario, np.random.default_rng([seed, trial]), planned, draws)
         for entry in judged:
             decisions[entry.effect.metric.name][str(entry.decision)] += 1
         verdicts[overall(judged)] += 1
-    return Outcome(scenario, trials, verdicts, decisions)
+        used += items
+    return Outcome(scenario, trials, verdicts, decisions, used / trials / len(pool.items))
 
 
 def overall(judged: list[MetricVerdict]) -> str:
@@ -72,9 +83,18 @@ def overall(judged: list[MetricVerdict]) -> str:
     return next(decision for decision in ("regression", "inconclusive", "pass") if decision in found)
 
 
-def judge_once(pool: Pool, scenario: Scenario, rng: np.random.Generator, draws: int = DRAWS) -> list[MetricVerdict]:
-    """One resample, judged."""
-    return decide_all([measure_effect(pairs, int(rng.integers(2**31)), draws) for pairs in deal(pool, scenario, rng)])
+def judge_once(
+    pool: Pool, scenario: Scenario, rng: np.random.Generator, planned: Sequence[Look], draws: int = DRAWS
+) -> tuple[list[MetricVerdict], int]:
+    """One resample: the decisions of the look that settled it, or of the last, and the items they took."""
+    dealt, seed = deal(pool, scenario, rng), int(rng.integers(2**31))
+    judged: list[MetricVerdict] = []
+    for look in planned:
+        kept = frozenset(pool.items[: look.items])
+        judged = decide_all([measure_effect(_of(pairs, kept), seed, draws, look.alpha) for pairs in dealt])
+        if settled(overall(judged)):
+            return judged, look.items
+    return judged, planned[-1].items
 
 
 def deal(pool: Pool, scenario: Scenario, rng: np.random.Generator) -> list[Pairs]:
@@ -97,6 +117,14 @@ def interval(count: int, trials: int, level: float = 0.95) -> tuple[float, float
     low = 0.0 if count == 0 else float(betaincinv(count, trials - count + 1, tail))
     high = 1.0 if count == trials else float(betaincinv(count + 1, trials - count, 1 - tail))
     return low, high
+
+
+def _of(pairs: Pairs, items: frozenset[str]) -> Pairs:
+    kept = np.array([item in items for item in pairs.items])
+    if kept.all():
+        return pairs
+    names, seeds = (tuple(np.array(column)[kept]) for column in (pairs.items, pairs.seeds))
+    return Pairs(pairs.metric, names, seeds, pairs.candidate[kept], pairs.baseline[kept], pairs.unscorable)
 
 
 def _pairs(

@@ -27,7 +27,7 @@ HEADER = (
 _WORST_HEADER = ("item", "prompt", "seed", "change", "candidate", "baseline")
 _EXPLANATION = (
     "Change: candidate minus baseline, mean over items. Pass: the worse bound is within the margin. Regression: worse,"
-    " p (sign flips, one-sided, Holm) at most .05. Detectable: the true change that is found with power .8."
+    " p (sign flips, one-sided, Holm) at most {:.3g}. Detectable: the true change that is found with power .8."
 )
 
 
@@ -38,7 +38,7 @@ def render(verdict: Verdict, form: str) -> str:
 
 def as_text(verdict: Verdict) -> str:
     """For the terminal: the verdict, a table of the metrics, notes, canary and worst items."""
-    table = text_table(HEADER, [metric_row(entry) for entry in verdict.metrics]) if verdict.metrics else []
+    table = text_table(_header(verdict), [metric_row(entry) for entry in verdict.metrics]) if verdict.metrics else []
     worst = [f"  {_worst_words(verdict, entry)}: {entry.candidate_picture}" for entry in verdict.worst]
     return "\n".join(
         [
@@ -68,7 +68,12 @@ def as_markdown(verdict: Verdict) -> str:
         "",
     ]
     if rows:
-        lines += [*markdown_table(HEADER, rows, right=(2, 3, 5, 6, 7)), "", _EXPLANATION, ""]
+        lines += [
+            *markdown_table(_header(verdict), rows, right=(2, 3, 5, 6, 7)),
+            "",
+            _EXPLANATION.format(verdict.alpha),
+            "",
+        ]
     lines += [f"- {note}" for note in verdict.notes]
     lines += [f"- failed: {line}" for line in verdict.failed[:5]]
     lines += [f"- not measured: {name} ({reason})" for name, reason in verdict.left_out.items()]
@@ -94,7 +99,9 @@ def as_junit(verdict: Verdict) -> str:
     unseen = ("error", "canary not detected", verdict.canary.evidence) if not verdict.canary.detected else None
     _case(suite, verdict, "canary", unseen)
     for entry in gated:
-        told = ", ".join(f"{head} {cell}" for head, cell in zip(HEADER[2:], metric_row(entry)[2:], strict=True) if cell)
+        told = ", ".join(
+            f"{head} {cell}" for head, cell in zip(_header(verdict)[2:], metric_row(entry)[2:], strict=True) if cell
+        )
         bad = {"regression": ("failure", "regression", told), "inconclusive": ("error", "inconclusive", told)}
         _case(suite, verdict, entry.effect.metric.name, bad.get(str(entry.decision)))
     for tag, count in (("failures", "failure"), ("errors", "error")):
@@ -125,6 +132,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "baseline": verdict.baseline,
         "items": verdict.items,
         "pairs": verdict.units,
+        "alpha": verdict.alpha,
         "canary": asdict(verdict.canary),
         "metrics": [_metric_record(entry) for entry in verdict.metrics],
         "not_measured": verdict.left_out,
@@ -211,6 +219,10 @@ def _case(suite: ElementTree.Element, verdict: Verdict, name: str, bad: tuple[st
     if bad is not None:
         tag, kind, told = bad
         ElementTree.SubElement(case, tag, type=kind, message=told.splitlines()[0]).text = told
+
+
+def _header(verdict: Verdict) -> tuple[str, ...]:
+    return tuple(head.format(round(100 * (1 - verdict.alpha), 1)) for head in HEADER)
 
 
 def _info(effect: Effect) -> MetricInfo:
