@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RESULTS ?= results
+EXPERIMENTS ?= core
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint reports bench clean
@@ -10,7 +11,7 @@ help:
 	@echo "make demo     set up, run the core benchmark, print its leaderboard"
 	@echo "make test     set up, run the tests"
 	@echo "make lint     formatting, lint, types, import layers"
-	@echo "make reports  write every published page in reports/"
+	@echo "make reports  write every published page in reports/ (EXPERIMENTS=\"core adain\")"
 	@echo "make bench    speed benchmarks (pytest-benchmark)"
 
 # One stamp for everything that an installation depends on: a second `make` does not call pip.
@@ -36,9 +37,9 @@ lint: setup
 	$(BIN)/lint-imports
 
 reports: setup
-	$(BIN)/blendbench run core --results $(RESULTS)
-	$(BIN)/blendbench leaderboard core --results $(RESULTS) --out reports
+	for experiment in $(EXPERIMENTS); do $(BIN)/blendbench run $$experiment --results $(RESULTS) || exit; done
 	$(BIN)/blendbench embeddings --results $(RESULTS) --out reports
+	$(BIN)/blendbench publish $(EXPERIMENTS) --results $(RESULTS) --out reports
 	$(BIN)/python -m blendbench.models.miniature.evaluate --out reports/miniature.json
 	$(BIN)/python -m blendbench.reports.miniature --measures reports/miniature.json --results $(RESULTS) --out reports/miniature.md
 

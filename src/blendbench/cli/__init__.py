@@ -14,6 +14,8 @@ VERBS = {
     "leaderboard": "write and print the leaderboard of an experiment",
     "embeddings": "compare the hidden states of the encoders",
     "findings": "what the results say of every hypothesis",
+    "publish": "write every page with the data it is made from",
+    "gallery": "write a folder to look at the pictures with, and take its blind votes in",
     "sql": "query the results",
     "list": "list strategies, metrics, experiments, suites or models",
     "validate": "check experiment, suite and plug-in files",

@@ -44,9 +44,15 @@ def draw_contact_sheet(results: Results, board: Board, results_dir: Path, path: 
         return None
     prompts = [str(by_item.loc[item, "prompt"]) for item in items]
     draw_tiles(["reference", *labels], prompts, tiles).save(path, "PNG")
+    return caption(results, board)
+
+
+def caption(results: Results, board: Board) -> str:
+    """What the sheet of an experiment shows."""
+    rows = results.query("SELECT min(seed) AS seed FROM current_cells WHERE experiment = ?", [board.experiment])
     return (
-        f"Seed {cells['seed'].min()}; items spread evenly over the suite; of every strategy the configuration that"
-        " comes first in the overview. Not chosen by eye."
+        f"Seed {rows['seed'][0]}; items spread evenly over the suite; of every strategy the configuration that comes"
+        " first in the overview. Not chosen by eye."
     )
 
 
