@@ -230,3 +230,10 @@ def test_weights_get_the_activation_that_they_were_trained_with(
     assert asked["names"] == ("ViT-L-14", tag)
     assert asked["force_quick_gelu"] is quick
     assert asked["precision"] == "fp32"
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+def test_tokens_are_counted_before_the_text_is_cut(models: Path, name: str) -> None:
+    encoder = load_encoder(models / name)
+    one, two, long = encoder.token_counts(["red", "red red", "red " * 200])
+    assert two == one + 1 and long == one + 199 > encoder.context_length

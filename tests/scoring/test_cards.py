@@ -90,7 +90,7 @@ def test_a_function_that_disagrees_with_its_card_is_refused(monkeypatch: pytest.
     without = {name: known for name, known in REGISTRY.items() if name != "grid_energy"}
     monkeypatch.setattr("blendbench.scoring.registry.REGISTRY", without)
     with pytest.raises(UsageError, match=r"grid_energy\.md: needs"):
-        metric("grid_energy", needs=("chroma",))(lambda batch: torch.zeros(len(batch)))
+        metric("grid_energy", needs=("oklab",))(lambda batch: torch.zeros(len(batch)))
     with pytest.raises(UsageError, match="lumma"):
         metric("grid_energy", needs=("lumma",))(lambda batch: torch.zeros(len(batch)))
     with pytest.raises(UsageError, match="twice"):

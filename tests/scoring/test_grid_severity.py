@@ -1,4 +1,4 @@
-"""The split, the amplitude in grey levels and the severity of the lattice: known answers and the order that must hold."""
+"""The lattice split, its amplitude in grey levels and its severity: known answers, and the order that must hold."""
 
 import numpy as np
 import pytest

@@ -13,13 +13,17 @@ from blendbench.scoring import Batch, Score, all_metrics, measure
 from blendbench.scoring.registry import REGISTRY, Metric
 from blendbench.suites import Attributes
 
-PIXEL_METRICS = ["grid_energy", "blockiness", "color_drift", "effect_size"]
+PIXEL_METRICS = [
+    "grid_energy", "grid_odd", "grid_even", "grid_amplitude", "grid_severity", "blockiness", "color_drift",
+    "tone_drift", "saturation_shift", "clip_shift", "texture_change", "color_bleeding", "effect_size",
+]  # fmt: skip
 
 
 class FakeEncoder:
     """Embeds a picture by its mean colour and a text by its length; counts its calls."""
 
     weights_sha256 = "0" * 64
+    context_length, logit_scale, logit_bias = 10, 2.0, -1.0
 
     def __init__(self) -> None:
         self.calls: list[int] = []
@@ -30,6 +34,9 @@ class FakeEncoder:
 
     def encode_texts(self, texts: list[str]) -> torch.Tensor:
         return torch.nn.functional.normalize(torch.tensor([[float(len(t)), 1.0, 2.0] for t in texts]), dim=-1)
+
+    def token_counts(self, texts: list[str]) -> list[int]:
+        return [len(text) for text in texts]
 
 
 def fake_probe(pictures: torch.Tensor) -> SimpleNamespace:
@@ -103,6 +110,9 @@ def test_an_input_shared_by_metrics_is_computed_once() -> None:
         ("siglip_cosine", "scorers", "siglip"),
         ("attribute_adherence", "expects", "expects"),
         ("reference_style", "reference_expects", "reference_expects"),
+        ("style_gain", "references", "references"),
+        ("content_override", "baselines", "baselines"),
+        ("texture_change", "baselines", "baselines"),
     ],
 )
 def test_a_missing_input_skips_the_metric_and_says_which(name: str, without: str, reason: str) -> None:
@@ -116,7 +126,8 @@ def test_a_scorer_that_the_model_set_lacks_skips_its_metrics() -> None:
     batch = dataclasses.replace(full_batch(), scorers=SimpleNamespace(clip=FakeEncoder(), siglip=None, probe=None))
     statuses = {name: rows[0].status for name, rows in measure(batch, list(all_metrics())).items()}
     assert {name for name, status in statuses.items() if status == "skipped"} == {
-        "siglip_cosine", "attribute_adherence", "reference_style",
+        "siglip_cosine", "siglip_logit", "siglip_cut_tokens", "attribute_adherence", "reference_style",
+        "reference_similarity", "content_override",
     }  # fmt: skip
 
 
@@ -193,7 +204,7 @@ def test_small_pictures_have_a_value_or_are_unscorable(size: int) -> None:
 def test_a_constant_picture_has_no_artifact(colour: tuple[int, int, int]) -> None:
     pictures = torch.tensor(colour, dtype=torch.uint8)[None, :, None, None].expand(1, 3, 144, 160).contiguous()
     scores = measure(Batch(pictures, baselines=pictures), PIXEL_METRICS)
-    assert [scores[name][0].value for name in PIXEL_METRICS] == [0.0, 0.0, 0.0, 0.0]
+    assert [scores[name][0].value for name in PIXEL_METRICS] == [0.0] * len(PIXEL_METRICS)
 
 
 @pytest.mark.parametrize(

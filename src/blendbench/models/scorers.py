@@ -19,6 +19,8 @@ from blendbench.errors import UsageError
 # Large enough to feed a GPU, small enough that 384-pixel inputs of the largest scorers fit beside the pipeline.
 _CHUNK = 64
 _LONG_TEXT = "word " * 1000
+# Tokens that are counted of a text, however long it is.
+_LONGEST = 4096
 # What open_clip, transformers, safetensors and torch.load raise on incomplete or damaged files and on hub names.
 _UNLOADABLE = (
     RuntimeError,
@@ -38,12 +40,15 @@ class Encoder:
     """A picture-text encoder.
 
     `name` as it was asked for; `weights_sha256` over the names, shapes and float32 values of all weights;
-    `context_length` in tokens, to which every text is padded or truncated.
+    `context_length` in tokens, to which every text is padded or truncated; the model's own logit is `logit_scale` x
+    cosine + `logit_bias` (0 where it has none).
     """
 
     name: str
     weights_sha256: str
     context_length: int
+    logit_scale: float
+    logit_bias: float
     device: str
     _model: nn.Module = field(repr=False)
     _tokenizer: Any = field(repr=False)
@@ -68,6 +73,15 @@ class Encoder:
     def tokens(self, texts: list[str]) -> Tensor:
         """n texts -> (n, context_length) token ids as the model reads them."""
         return self._tokenizer(texts)
+
+    def token_counts(self, texts: list[str]) -> list[int]:
+        """Tokens of each text with its start and end, before it is cut to `context_length`; counted up to 4096."""
+        empty = self._tokenizer([""])[0]
+        padding = int(empty[-1])
+        # Where the end token pads as well, one of them belongs to the text.
+        ends = int(empty[0] == padding)
+        rows = self._tokenizer(texts, context_length=_LONGEST)
+        return [min(int((row != padding).nonzero()[-1:].sum() + 1) + ends, _LONGEST) for row in rows]
 
     def _prepared(self, pictures: Tensor) -> Tensor:
         """Resize as the checkpoint's own configuration says, on 8-bit values as Pillow does, then normalise."""
@@ -113,6 +127,8 @@ def load_encoder(name: str | Path, device: str = "cpu") -> Encoder:
         name=str(name),
         weights_sha256=weights_sha256(model),
         context_length=context,
+        logit_scale=float(model.logit_scale.detach().exp()),
+        logit_bias=0.0 if (bias := getattr(model, "logit_bias", None)) is None else float(bias.detach()),
         device=device,
         _model=model,
         _tokenizer=tokenizer,

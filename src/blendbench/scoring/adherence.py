@@ -1,6 +1,7 @@
 """Adherence: does the picture show what the prompt asks for?"""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +22,32 @@ def clip_cosine(batch: Batch) -> Tensor:
 def siglip_cosine(batch: Batch) -> Tensor:
     """(n,) cosine of SigLIP's picture and prompt embeddings, raw."""
     return (batch.siglip_pictures * batch.siglip_texts).sum(-1)
+
+
+@metric("siglip_logit", needs=("siglip_pictures", "siglip_texts"))
+def siglip_logit(batch: Batch) -> Tensor:
+    """(n,) SigLIP's own logit, scale x cosine + bias: its sigmoid is the probability that picture and text belong."""
+    assert batch.scorers is not None and batch.scorers.siglip is not None
+    siglip = batch.scorers.siglip
+    return (batch.siglip_pictures * batch.siglip_texts).sum(-1) * siglip.logit_scale + siglip.logit_bias
+
+
+@metric("clip_cut_tokens", needs=("prompts", "clip"))
+def clip_cut_tokens(batch: Batch) -> Tensor:
+    """(n,) how many tokens of the prompt CLIP does not read, because they are past its context."""
+    return _cut(batch, "clip")
+
+
+@metric("siglip_cut_tokens", needs=("prompts", "siglip"))
+def siglip_cut_tokens(batch: Batch) -> Tensor:
+    """(n,) how many tokens of the prompt SigLIP does not read, because they are past its context."""
+    return _cut(batch, "siglip")
+
+
+def _cut(batch: Batch, name: Literal["clip", "siglip"]) -> Tensor:
+    encoder = getattr(batch.scorers, name)
+    counts = torch.tensor(encoder.token_counts(batch.prompts), dtype=torch.float64)
+    return (counts - encoder.context_length).clamp_min(0)
 
 
 @metric("attribute_adherence", needs=("reading", "expects"))

@@ -3,16 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from blendbench.scoring import colourspace
+from blendbench.scoring.bands import read_bands
 from blendbench.scoring.lattice import LatticeReading, read_lattice
+from blendbench.scoring.palette import Palette, read_palette
 from blendbench.scoring.protocols import Encoder, Reading, Scorers
 from blendbench.suites import Attributes
 
+Made = TypeVar("Made")
 _SCORERS = ("clip", "siglip", "probe")
 # Fields that all pictures have in common; the others hold one entry a picture.
 _COMMON = ("lattice", "scorers")
@@ -59,6 +62,10 @@ class Batch:
             value = getattr(self, name)
             if value is not None and len(value) != len(self):
                 raise ValueError(f"{name}: {len(value)} for {len(self)} pictures")
+        for name in ("pictures", "baselines"):
+            if (made := getattr(self, name)) is not None:
+                # Decoders give pixel after pixel; everything here reads plane after plane.
+                object.__setattr__(self, name, made.contiguous())
         if self.lattice < 2:
             raise ValueError(
                 f"lattice: {self.lattice} is no period in pixels; it is VAE stride x patch, 16 for Z-Image"
@@ -91,14 +98,56 @@ class Batch:
         return read_lattice(self.luma, self.lattice)
 
     @_from("pictures")
-    def chroma(self) -> Tensor:
-        """(n, 2, h, w) float32: OKLab a and b."""
-        return colourspace.oklab(self.pictures)[:, 1:]
+    def oklab(self) -> Tensor:
+        """(n, 3, h, w) float32: OKLab L, a, b."""
+        return colourspace.oklab(self.pictures)
 
     @_from("baselines")
-    def baseline_chroma(self) -> Tensor:
-        """(n, 2, h, w) float32: OKLab a and b of the baseline pictures."""
-        return colourspace.oklab(_present(self.baselines))[:, 1:]
+    def baseline_oklab(self) -> Tensor:
+        """(n, 3, h, w) float32: OKLab of the baseline pictures."""
+        return colourspace.oklab(_present(self.baselines))
+
+    @_from("oklab")
+    def palette(self) -> Palette:
+        """How the colours of the pictures are distributed."""
+        return read_palette(self.oklab)
+
+    @_from("baseline_oklab")
+    def baseline_palette(self) -> Palette:
+        """How the colours of the baseline pictures are distributed."""
+        return read_palette(self.baseline_oklab)
+
+    @_from("references")
+    def reference_palette(self) -> Palette:
+        """How the colours of the reference pictures are distributed."""
+        palettes = _each(self.references, lambda picture: read_palette(colourspace.oklab(picture)))
+        return Palette(torch.cat([one.chroma for one in palettes]), torch.cat([one.tone for one in palettes]))
+
+    @_from("luma")
+    def bands(self) -> Tensor:
+        """(n, 18) log power in bands of frequency."""
+        return read_bands(self.luma)
+
+    @_from("baselines")
+    def baseline_bands(self) -> Tensor:
+        """(n, 18) log power in bands of frequency of the baseline pictures."""
+        return read_bands(colourspace.luma(_present(self.baselines)))
+
+    @_from("references")
+    def reference_bands(self) -> Tensor:
+        """(n, 18) log power in bands of frequency of the reference pictures."""
+        return torch.cat(_each(self.references, lambda picture: read_bands(colourspace.luma(picture))))
+
+    @_from("baselines", "siglip")
+    def siglip_baselines(self) -> Tensor:
+        """(n, d) unit rows: SigLIP of the baseline pictures."""
+        return _encoded("siglip", _present(self.scorers).siglip, self.baselines)
+
+    @_from("references", "siglip")
+    def siglip_references(self) -> Tensor:
+        """(n, d) unit rows: SigLIP of the reference pictures."""
+        siglip = _present(self.scorers).siglip
+        return torch.cat(_each(self.references, lambda picture: _encoded("siglip", siglip, picture)))
 
     @_from("pictures", "clip")
     def clip_pictures(self) -> Tensor:
@@ -136,6 +185,17 @@ def _present(value: Any) -> Any:
     if value is None:
         raise ValueError("a shared input was read although what it is made from is missing")
     return value
+
+
+def _each(pictures: list[Tensor] | None, function: Callable[[Tensor], Made]) -> list[Made]:
+    """`function` of each (3, h, w) picture as a batch of one; equal pictures in a row are read once."""
+    made: list[Made] = []
+    last: Tensor | None = None
+    for picture in _present(pictures):
+        if last is None or not torch.equal(picture, last):
+            last, value = picture, function(picture[None].contiguous())
+        made.append(value)
+    return made
 
 
 def _encoded(name: str, encoder: Encoder | None, inputs: Tensor | list[str] | None) -> Tensor:

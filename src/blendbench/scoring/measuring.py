@@ -13,7 +13,7 @@ from blendbench.errors import UsageError
 from blendbench.scoring.batch import Batch
 from blendbench.scoring.registry import REGISTRY, Metric
 
-_MODULES = ("grid", "blockiness", "colour", "adherence", "reference", "effect")
+_MODULES = ("grid", "blockiness", "colour", "texture", "bleeding", "adherence", "reference", "style", "effect")
 # Cosines and shares may leave their range by rounding alone.
 _ROUNDING = 1e-5
 

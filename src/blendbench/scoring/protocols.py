@@ -7,15 +7,21 @@ from torch import Tensor
 
 
 class Encoder(Protocol):
-    """A picture-text encoder such as CLIP or SigLIP."""
+    """A picture-text encoder such as CLIP or SigLIP; its own logit is `logit_scale` x cosine + `logit_bias`."""
 
     weights_sha256: str
+    context_length: int
+    logit_scale: float
+    logit_bias: float
 
     def encode_pictures(self, pictures: Tensor) -> Tensor:
         """uint8 (n, 3, h, w) -> float32 (n, d) rows of unit norm."""
 
     def encode_texts(self, texts: list[str]) -> Tensor:
         """n texts -> float32 (n, d) rows of unit norm."""
+
+    def token_counts(self, texts: list[str]) -> list[int]:
+        """Tokens of each text with its start and end, before it is cut to `context_length`."""
 
 
 class Reading(Protocol):

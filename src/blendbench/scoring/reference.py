@@ -18,3 +18,15 @@ def reference_style(batch: Batch) -> Tensor:
         for known in batch.reference_expects
     ]
     return torch.stack([torch.tensor(torch.nan) if k is None else style[i, k] for i, k in enumerate(columns)])
+
+
+@metric("reference_similarity", needs=("siglip_pictures", "siglip_references"))
+def reference_similarity(batch: Batch) -> Tensor:
+    """(n,) cosine of SigLIP's embeddings of the picture and of its reference, raw."""
+    return (batch.siglip_pictures * batch.siglip_references).sum(-1)
+
+
+@metric("content_override", needs=("siglip_pictures", "siglip_baselines", "siglip_references"))
+def content_override(batch: Batch) -> Tensor:
+    """(n,) reference_similarity less that of the baseline: what the reference brought in beyond the prompt."""
+    return ((batch.siglip_pictures - batch.siglip_baselines) * batch.siglip_references).sum(-1)

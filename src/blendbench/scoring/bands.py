@@ -1,0 +1,47 @@
+"""Power of pictures in bands of frequency, batched."""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from blendbench.scoring.filtering import power_spectrum
+
+# Cycles a pixel; below, a picture of 128 pixels has too few frequencies.
+_LOWEST, _HIGHEST = 0.02, 0.5
+_BANDS = 18
+_MIN_SIDE = 64
+# Power a pixel of rounding to whole grey levels: flat pictures have this, and not less.
+_ROUNDING = 1 / 12
+
+
+def read_bands(luma: Tensor) -> Tensor:
+    """(n, h, w) luma -> (n, 18) natural log of the power a pixel in bands of frequency; NaN below 64 pixels a side."""
+    n, height, width = luma.shape
+    if min(height, width) < _MIN_SIDE:
+        return torch.full((n, _BANDS), math.nan, device=luma.device)
+    rows, columns = (torch.hann_window(size, periodic=False, device=luma.device) for size in (height, width))
+    window = rows[:, None] * columns
+    power = power_spectrum((luma - luma.mean((-2, -1), keepdim=True)) * window)
+    places, counts = _bands(height, width, luma.device)
+    sums = torch.zeros(n, _BANDS + 1, device=luma.device).index_add_(1, places, power.flatten(1))
+    return (sums[:, :_BANDS] / counts / window.square().sum() + _ROUNDING).log()
+
+
+def slope(bands: Tensor) -> Tensor:
+    """(n, 18) log power -> (n,) least-squares slope over the log of frequency."""
+    x = torch.linspace(math.log(_LOWEST), math.log(_HIGHEST), 2 * _BANDS + 1, device=bands.device)[1::2]
+    x = x - x.mean()
+    return bands @ x / x.square().sum()
+
+
+@lru_cache(maxsize=16)
+def _bands(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Band of each place of the half plane, _BANDS for none, and how many places each band has."""
+    v, u = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
+    octaves = (v[:, None].square() + u.square()).sqrt().clamp_min(1e-9).div(_LOWEST).log()
+    band = (octaves / math.log(_HIGHEST / _LOWEST) * _BANDS).floor().long()
+    band = torch.where((band < 0) | (band >= _BANDS), _BANDS, band).flatten()
+    counts = torch.bincount(band, minlength=_BANDS + 1)[:_BANDS]
+    return band.to(device), counts.to(device)
