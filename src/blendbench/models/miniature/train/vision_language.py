@@ -25,7 +25,8 @@ FIRST_IMAGE_TOKEN = 4  # after <|im_start|>, user, newline, <|vision_start|>
 PICTURE = "<|vision_start|>" + "<|image_pad|>" * architecture.IMAGE_TOKENS + "<|vision_end|>"
 OTHER_CAPTION = 0.35
 CAPTION_LENGTH = 48
-_NAMING, _MEANING, _SIZE, _SHARPNESS = 0.3, 0.5, 0.1, 12.0
+DICTIONARY = 4096  # captions over which a word's state is averaged
+_NAMING, _MEANING, _SIZE, _SHARPNESS = 0.3, 0.3, 0.1, 12.0
 _GRID, _MERGE, _PIXELS = world.SIZE // 16, 2, 16
 
 
@@ -146,7 +147,7 @@ def alignment_loss(image: Tensor, deep: list[Tensor], words: Tensor, vocabulary:
 
     Pre-alignment of the vision tower with a (nearly) frozen language model, as real vision-language models begin:
     without it a tower this small is free to speak to the text tower in a private code of huge vectors. `image`
-    (n, 16, dim), `deep` of the same shape, `words` (n, vocabulary) a distribution, `vocabulary` (vocabulary, dim).
+    (n, 16, dim), `deep` of the same shape, `words` (n, words) a distribution, `vocabulary` (words, dim) embeddings.
     """
     vocabulary = vocabulary.detach().float()
     scale = vocabulary.norm(dim=1).mean()
@@ -157,24 +158,29 @@ def alignment_loss(image: Tensor, deep: list[Tensor], words: Tensor, vocabulary:
     return _NAMING * naming + _SIZE * (size + excess)
 
 
-def meaning_loss(image: Tensor, words: Tensor, is_word: Tensor) -> Tensor:
+def meaning_loss(image: Tensor, dictionary: Tensor, words: Tensor) -> Tensor:
     """Image tokens lie where the text encoder puts the words of their caption, at the layer that blending reads.
 
     In the real model this comes of its size: its image tokens steer a transformer that was trained on text alone. A
-    tower this small has to be asked. Each word wants an image token that points its way, each image token a word.
-    `image` (n, 16, dim), `words` (n, t, dim) states of the whole caption, `is_word` (n, t): which carry an attribute.
+    tower this small has to be asked. Together the tokens of a picture must name every word of its caption, each by the
+    direction in which that word's state differs from the others', and each must be near some word and as long as words
+    are. `image` (n, 16, dim), `dictionary` (words, dim) the words' mean states, `words` (n, words) a distribution.
     """
-    cosines = normalize(image.float(), dim=-1) @ normalize(words.float(), dim=-1).mT * _SHARPNESS
-    absent = ~is_word[:, None]
-    of_words = _mean(cosines.logsumexp(1), is_word)
-    of_tokens = cosines.masked_fill(absent, -torch.inf).logsumexp(2).mean()
-    lengths = _mean(words.float().norm(dim=-1), is_word)
-    size = ((image.float().norm(dim=-1) / lengths - 1) ** 2).mean()
-    return _SIZE * size - _MEANING * (of_words + of_tokens) / _SHARPNESS
+    rows, centre = image.float(), dictionary.mean(0)
+    apart = normalize(rows - centre, dim=-1) @ normalize(dictionary - centre, dim=-1).T
+    named = (_SHARPNESS * apart).softmax(-1).mean(1)
+    naming = -(words * named.clamp_min(1e-6).log()).sum(-1).mean()
+    near = normalize(rows, dim=-1) @ normalize(dictionary, dim=-1).T
+    far = 1 - (near * words[:, None].gt(0)).amax(-1).mean()
+    size = ((rows.norm(dim=-1) / dictionary.norm(dim=-1).mean() - 1) ** 2).mean()
+    return _MEANING * naming + far + _SIZE * size
 
 
-def _mean(values: Tensor, chosen: Tensor) -> Tensor:
-    return (values * chosen).sum() / chosen.sum()
+def word_states(text: Qwen3ForCausalLM, captions_ids: Tensor, known: Tensor) -> Tensor:
+    """Mean state (words, dim) of each of the `known` token ids over the captions (n, t) in which it stands."""
+    with torch.no_grad():
+        states = torch.cat([text_states(text, chunk) for chunk in captions_ids.split(512)]).flatten(0, 1)
+    return torch.stack([states[captions_ids.flatten() == word].mean(0) for word in known])
 
 
 def attribute_ids() -> list[int]:
@@ -183,9 +189,9 @@ def attribute_ids() -> list[int]:
     return [tokenizer()(f" {word}").input_ids[0] for word in sorted(known)]
 
 
-def word_targets(ids: Tensor, is_word: Tensor) -> Tensor:
-    """For each caption (n, t) the even distribution (n, vocabulary) over its words that carry attributes."""
-    targets = torch.zeros(len(ids), len(tokenizer())).scatter_reduce(1, ids, is_word.float(), "amax")
+def word_targets(ids: Tensor, known: Tensor) -> Tensor:
+    """For each caption (n, t) the even distribution (n, words) over those of the `known` token ids that it holds."""
+    targets = torch.stack([(ids == word).any(1) for word in known], dim=1).float()
     return targets / targets.sum(1, keepdim=True)
 
 
@@ -207,28 +213,24 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> 
     ids, weight = ids.to(device), weight.to(device)
 
     told, _ = pad_ids([prompt(caption) for caption in captions.canonical(drawn)], CAPTION_LENGTH)
-    is_word = torch.isin(told, torch.tensor(attribute_ids()))
-    targets = word_targets(told, is_word).to(device)
-    told, is_word = told.to(device), is_word.to(device)
+    known = torch.tensor(attribute_ids())
+    targets = word_targets(told, known).to(device)
+    known = known.to(device)
+    dictionary = word_states(text, told[:DICTIONARY].to(device), known)
     vocabulary = model.model.language_model.embed_tokens.weight
 
     def loss(batch: Batch) -> Tensor:
         image, deep = network.see(patchify(to_unit(batch["pictures"])))
         logits, states = network.read(batch["ids"], image, deep)
-        with torch.no_grad():
-            words = text_states(text, batch["caption"])
         return (
             next_token_loss(logits, batch["ids"], batch["weight"])
-            + alignment_loss(image, deep, batch["words"], vocabulary)
-            + meaning_loss(states, words, batch["is_word"])
+            + alignment_loss(image, deep, batch["words"], vocabulary[known])
+            + meaning_loss(states, dictionary, batch["words"])
         )
 
     def batches(step: int) -> Batch:
         rows = torch.randint(len(ids), (recipe.batch,), device=device)
-        return {
-            "ids": ids[rows], "weight": weight[rows], "pictures": pictures[rows], "words": targets[rows],
-            "caption": told[rows], "is_word": is_word[rows],
-        }  # fmt: skip
+        return {"ids": ids[rows], "weight": weight[rows], "pictures": pictures[rows], "words": targets[rows]}
 
     checkpoint = out / "checkpoints" / "vision_language.pt"
     slow = ("model.model.language_model",)
