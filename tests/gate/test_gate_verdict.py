@@ -193,6 +193,19 @@ def test_other_metric_versions_are_not_compared(records: tuple[Record, ...], tmp
         gate(changed(records, tmp_path, newer), "vision_only", "text_only")
 
 
+def test_the_newest_version_that_both_have_is_compared(records: tuple[Record, ...], tmp_path: Path) -> None:
+    own = {r.cell_id for r in records if isinstance(r, CellRecord) and r.label == "vision_only"}
+    newer = [
+        replace(r, metric_version=2, value=0.0)
+        for r in records if isinstance(r, ScoreRecord) and r.cell_id in own and r.metric == "grid_energy"
+    ]  # fmt: skip
+    with ShardWriter(tmp_path, "run1") as writer:
+        writer.append([*records, *newer])
+    verdict = gate(open_results(tmp_path), "vision_only", "text_only")
+    grid = next(entry.effect for entry in verdict.metrics if entry.effect.metric.name == "grid_energy")
+    assert grid.metric.version == 1 and grid.candidate_mean > 0.2
+
+
 def test_newer_cells_elsewhere_are_told_of(records: tuple[Record, ...], tmp_path: Path) -> None:
     later = replace(run_record(items=ITEMS), run_id="run2", started_at="2026-11-21T10:00:00Z", dtype="bfloat16")
     newer = replace(cell_record("vision_only", item_name(0), 0, "p"), cell_id="n", run_id="run2", dtype="bfloat16")

@@ -321,14 +321,16 @@ def _pairs(
 
 
 def _version(name: str, rows: pd.DataFrame, labels: tuple[str, str]) -> int:
-    newest = {arm: rows.loc[rows["arm"] == arm, "metric_version"].max() for arm in ARMS}
-    if newest["candidate"] != newest["baseline"]:
+    """The newest version that both were measured with."""
+    known = {arm: {int(v) for v in rows.loc[rows["arm"] == arm, "metric_version"]} for arm in ARMS}
+    common = known["candidate"] & known["baseline"]
+    if not common:
         told = [
-            f"{label} with version {newest[arm]:.0f}" if pd.notna(newest[arm]) else f"{label} not at all"
+            f"{label} with version {max(known[arm])}" if known[arm] else f"{label} not at all"
             for arm, label in zip(ARMS, labels, strict=True)
         ]
         raise UsageError(f"{name} is not comparable: measured on {', on '.join(told)}; `blendbench run` measures again")
-    return int(newest["candidate"])
+    return max(common)
 
 
 def _paired(
