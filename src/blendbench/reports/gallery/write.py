@@ -1,0 +1,39 @@
+"""Writing the folder: the page as it is shipped, the data of one experiment, and its pictures."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+from blendbench.errors import UsageError
+from blendbench.reports.board import read_board
+from blendbench.reports.gallery.data import gallery_data, picture_sources
+from blendbench.reports.gallery.files import place_pictures, thumbnail_name
+from blendbench.reports.gallery.links import PAGE
+from blendbench.results.store import Results
+
+
+def write_gallery(
+    results: Results, results_dir: Path, out: Path | None = None, experiment: str | None = None
+) -> tuple[Path, int]:
+    """Write the gallery of `experiment` (default: that of the latest run) to `out` (default: gallery/EXPERIMENT in the
+    results folder); the page's path and the number of pictures.
+
+    Written again, it keeps what has not changed. Errors: UsageError for an unknown experiment, one without pictures,
+    and a folder that holds something else.
+    """
+    board = read_board(results, experiment)
+    out = out or results_dir / "gallery" / board.experiment
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "gallery.js").is_file())):
+        raise UsageError(f"{out}: exists and is no gallery; name a new folder with --out")
+    sources = picture_sources(results, board.experiment)
+    if not any((results_dir / path).is_file() for path in sources.values()):
+        raise UsageError(f"{results_dir / 'pictures'}: none of the pictures of {board.experiment} is there")
+    out.mkdir(parents=True, exist_ok=True)
+    for shipped in files("blendbench.reports.gallery").joinpath("page").iterdir():
+        (out / shipped.name).write_bytes(shipped.read_bytes())
+    placed = place_pictures(sources, results_dir, out)
+    data = gallery_data(results, board, placed.names)
+    data["thumbnails"] = [thumbnail_name(sha256) if sha256 in placed.small else "" for sha256 in placed.names]
+    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    (out / "data.js").write_text(f"gallery.setData({text});\n", encoding="utf-8")
+    return out / PAGE, len(placed.names)
