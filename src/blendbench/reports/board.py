@@ -25,9 +25,14 @@ from blendbench.statistics import (
 BASELINE = "text_only"
 # Kinds that say whether a configuration is good; drift and effect sizes only say how much it changed.
 JUDGED_KINDS = ("adherence", "artifact", "reference")
-# What the overview shows of each judged kind, if measured; else the first of its kind by name. Adherence is read by the
-# probe that shares no weights with the generator or with CLIP, and grid energy has the measured detection limits.
-HEADLINES = {"adherence": "attribute_adherence", "artifact": "grid_energy", "reference": "reference_style"}
+# What the overview shows of each judged kind: the first of these that was measured, else the first of its kind by name.
+# Adherence is read by the probe, which shares no weights with the generator or with CLIP; a grid counts by how visible it
+# is, since the energy's share alone puts an invisible lattice on a flat picture level with a destroyed one.
+HEADLINES = {
+    "adherence": ("attribute_adherence",),
+    "artifact": ("grid_severity", "grid_energy"),
+    "reference": ("reference_style",),
+}
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,7 @@ def _headlines(metrics: dict[str, MetricInfo]) -> dict[str, str]:
     for kind, preferred in HEADLINES.items():
         names = [name for name, metric in metrics.items() if metric.kind == kind]
         if names:
-            chosen[kind] = preferred if preferred in names else names[0]
+            chosen[kind] = next((name for name in preferred if name in names), names[0])
     return chosen
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from blendbench.reports.claims import Below, Claim, Differs, Measured, NotWorse, SameConditioning, SamePicture
 
-TRUTH, GRID, STYLE = "attribute_adherence", "grid_energy", "reference_style"
+TRUTH, GRID, STYLE = "attribute_adherence", "grid_severity", "reference_style"
 
 
 @dataclass(frozen=True)
