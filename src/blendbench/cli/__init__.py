@@ -16,6 +16,7 @@ VERBS = {
     "findings": "what the results say of every hypothesis",
     "publish": "write every page with the data it is made from",
     "gallery": "write a folder to look at the pictures with, and take its blind votes in",
+    "measure": "score any pictures with the metrics",
     "sql": "query the results",
     "list": "list strategies, metrics, experiments, suites or models",
     "validate": "check experiment, suite and plug-in files",

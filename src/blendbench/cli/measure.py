@@ -1,0 +1,123 @@
+"""`blendbench measure`: score any pictures from anywhere."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blendbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from blendbench.models.sets import ModelSet
+    from blendbench.scoring.files import Opened
+
+_INCOMPLETE = 5
+
+
+def measure(
+    pictures: Annotated[list[Path], typer.Argument(help="picture files", show_default=False)],
+    lattice: Annotated[
+        int | None, typer.Option(min=2, help="patch period in pixels, VAE stride x patch; 16, or that of --models")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="what the pictures should show; judged by --models")] = None,
+    reference: Annotated[Path | None, typer.Option(help="the picture that the conditioning was blended with")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="the same prompt and seed without blending")] = None,
+    models: Annotated[
+        str | None, typer.Option(help="model set with the judging networks: a shipped name or a folder")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="print one JSON array instead of one object a line")] = False,
+) -> int:
+    """Score pictures with every metric whose inputs are given; no results folder is needed.
+
+    Exit code 5 if some picture could not be read or scored.
+    """
+    for path in [*pictures, *([reference] if reference else []), *([baseline] if baseline else [])]:
+        if not path.is_file():
+            raise UsageError(f"{path}: {'a folder; name picture files' if path.is_dir() else 'no such picture'}")
+    judges = _judges(models)
+    period = lattice or (judges.lattice if judges else 16)
+    if prompt is not None and judges is None:
+        print("blendbench: --prompt is judged by the networks of a model set; add --models", file=sys.stderr)
+    given = _Inputs(period, prompt, _opened(reference, "--reference"), _opened(baseline, "--baseline"), judges)
+    records = []
+    for path in pictures:
+        records.append(_record(path, given))
+        if not json_:
+            print(json.dumps(records[-1]), flush=True)
+    if json_:
+        print(json.dumps(records, indent=1))
+    return 0 if all(record["status"] == "ok" for record in records) else _INCOMPLETE
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What is known about all the pictures."""
+
+    lattice: int
+    prompt: str | None
+    reference: "Opened | None"
+    baseline: "Opened | None"
+    judges: "ModelSet | None"
+
+    @property
+    def generated(self) -> tuple[int, int] | None:
+        """(height, width) that the generator made: the baseline's, or the model set's own."""
+        if self.baseline is not None:
+            height, width = self.baseline.pixels.shape[-2:]
+            return height, width
+        return (self.judges.file.sampler.height, self.judges.file.sampler.width) if self.judges else None
+
+
+def _judges(models: str | None) -> "ModelSet | None":
+    if models is None:
+        return None
+    from blendbench.models.sets import load_model_set
+
+    return load_model_set(models)
+
+
+def _opened(path: Path | None, option: str) -> "Opened | None":
+    if path is None:
+        return None
+    from blendbench.scoring.files import PictureError, open_picture
+
+    try:
+        return open_picture(path)
+    except PictureError as error:
+        raise UsageError(f"{option} {path}: {error}") from error
+
+
+def _record(path: Path, given: _Inputs) -> dict[str, Any]:
+    from blendbench.scoring.files import PictureError, open_picture
+
+    try:
+        opened = open_picture(path)
+    except PictureError as error:
+        return {"path": str(path), "values": {}, "flags": [], "status": "unreadable", "error": str(error)}
+    from blendbench.scoring import Batch, all_metrics
+    from blendbench.scoring import measure as score
+    from blendbench.scoring.flags import pixel_flags
+
+    device = given.judges.device if given.judges else "cpu"
+    batch = Batch(
+        opened.pixels[None].to(device),
+        baselines=None if given.baseline is None else given.baseline.pixels[None].to(device),
+        references=None if given.reference is None else [given.reference.pixels.to(device)],
+        prompts=None if given.prompt is None else [given.prompt],
+        lattice=given.lattice,
+        scorers=given.judges,
+    )
+    scores = {name: rows[0] for name, rows in score(batch, list(all_metrics())).items() if rows[0].status != "skipped"}
+    cut = any(scores[name].value for name in ("clip_cut_tokens", "siglip_cut_tokens") if name in scores)
+    flags = [*opened.flags, *pixel_flags(batch, given.generated)[0], *(["prompt_cut"] if cut else [])]
+    failed = {name: found.error for name, found in scores.items() if found.status == "failed"}
+    record: dict[str, Any] = {"path": str(path), "values": {name: found.value for name, found in scores.items()}}
+    record |= {"flags": flags, "status": "failed" if failed else "ok"}
+    if failed:
+        record["error"] = "; ".join(f"{name}: {error}" for name, error in failed.items())
+    if reasons := {name: found.error for name, found in scores.items() if found.status == "unscorable"}:
+        record["unscorable"] = reasons
+    return record

@@ -1,0 +1,76 @@
+"""Picture files from anywhere, opened for scoring: 8-bit RGB, and what had to be done or known about each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_DEPTH_BYTE = 24
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+_EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
+
+
+class PictureError(Exception):
+    """A file that is no picture that can be scored; the message says why in one line."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """`pixels` uint8 (3, h, w); `flags` what differs from a lossless 8-bit RGB file."""
+
+    pixels: Tensor
+    flags: tuple[str, ...]
+
+
+def open_picture(path: Path) -> Opened:
+    """Read one picture file. Errors: PictureError.
+
+    Flags: `jpeg` for a lossy file format, `16_bit` where the upper 8 bits are scored, `transparent` where it was laid
+    on white, `first_frame` of several.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return _opened(picture, path)
+    except UnidentifiedImageError as error:
+        raise PictureError("no picture in a known format") from error
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise PictureError(reason) from error
+
+
+def _opened(picture: Image.Image, path: Path) -> Opened:
+    flags = []
+    if picture.format in ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF") and not _lossless(picture):
+        flags.append("jpeg")
+    if getattr(picture, "n_frames", 1) > 1:
+        flags.append("first_frame")
+    if picture.mode in _SIXTEEN_BITS or _is_deep_png(path):
+        flags.append("16_bit")
+    if picture.mode in _SIXTEEN_BITS:
+        grey = np.asarray(picture).astype(np.float64) / 257
+        picture = Image.fromarray(np.rint(grey).astype(np.uint8))
+    elif picture.mode not in _EIGHT_BITS:
+        raise PictureError(f"pixels of kind {picture.mode}; save it with 8 or 16 bits a channel")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        if picture.getextrema()[3][0] < 255:  # type: ignore[index, misc]
+            flags.append("transparent")
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    pixels = np.array(picture.convert("RGB"))
+    return Opened(torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), tuple(flags))
+
+
+def _lossless(picture: Image.Image) -> bool:
+    return picture.format == "WEBP" and bool(picture.info.get("lossless"))
+
+
+def _is_deep_png(path: Path) -> bool:
+    """Pillow reads colour PNGs of 16 bits as 8 bits without a word."""
+    with path.open("rb") as file:
+        head = file.read(_DEPTH_BYTE + 1)
+    return head.startswith(_PNG_SIGNATURE) and head[_DEPTH_BYTE] == 16

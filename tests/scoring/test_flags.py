@@ -1,0 +1,94 @@
+"""What a picture went through, read from its pixels, and the flags that follow."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from blendbench.scoring import Batch, patterns
+from blendbench.scoring.colourspace import luma
+from blendbench.scoring.flags import FLAGS, pixel_flags
+from blendbench.scoring.history import was_jpeg, was_resampled
+
+NAMES = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "gravel.png",
+    "ihc.png",
+    "moon.png",
+    "retina.jpg",
+    "hubble_deep_field.jpg",
+)
+
+
+def batch(picture: np.ndarray) -> Batch:
+    return Batch(torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None])
+
+
+def y(picture: np.ndarray) -> torch.Tensor:
+    return luma(batch(picture).pictures)[0]
+
+
+@pytest.fixture(scope="module")
+def clean() -> list[np.ndarray]:
+    """Photos shrunk by 2 and dithered: what coded or interpolated them before is gone."""
+    made = []
+    for name in NAMES:
+        photo = patterns.photos()[name][:512, :512]
+        small = photo.reshape(256, 2, 256, 2, 3).mean((1, 3))
+        made.append(
+            np.clip(np.rint(small + np.random.default_rng(0).normal(0, 1, small.shape)), 0, 255).astype(np.uint8)
+        )
+    return made
+
+
+@pytest.mark.parametrize("quality", [50, 75, 90, 95])
+@pytest.mark.parametrize("crop", [0, 3])
+def test_jpeg_is_seen_at_any_origin_of_its_grid(clean: list[np.ndarray], quality: int, crop: int) -> None:
+    assert all(was_jpeg(y(patterns.jpeg(photo, quality)[crop:, crop:])) for photo in clean)
+
+
+@pytest.mark.parametrize("made", [None, patterns.mesh, patterns.texture, patterns.offsets])
+def test_what_was_never_jpeg_or_enlarged_is_not_flagged(clean: list[np.ndarray], made: object) -> None:
+    pictures = np.stack(clean)
+    if made is not None:
+        pictures = patterns.inject(pictures, made(256, 256), 4)  # type: ignore[operator]
+    assert not any(was_jpeg(y(picture)) for picture in pictures)
+    assert sum(was_resampled(y(picture), 16) for picture in pictures) <= 1
+
+
+@pytest.mark.parametrize("factor", [1.25, 1.5, 3.0])
+@pytest.mark.parametrize("kernel", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
+def test_enlarging_is_seen(clean: list[np.ndarray], factor: float, kernel: Image.Resampling) -> None:
+    side = round(256 * factor)
+    enlarged = [np.asarray(Image.fromarray(photo).resize((side, side), kernel)) for photo in clean]
+    assert np.mean([was_resampled(y(picture), 16) for picture in enlarged]) >= 0.85
+
+
+@pytest.mark.parametrize("size", [1, 7, 63])
+def test_small_pictures_have_no_history(size: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    assert not was_jpeg(y(noise)) and not was_resampled(y(noise), 16)
+
+
+def test_flat_pictures_have_no_history() -> None:
+    flat = np.full((256, 256, 3), 90, np.uint8)
+    assert pixel_flags(batch(flat)) == [[]]
+
+
+def test_size_is_compared_with_what_was_generated(clean: list[np.ndarray]) -> None:
+    flags = pixel_flags(batch(clean[0][:, :250]), generated=(256, 256))[0]
+    assert {"size_differs", "not_whole_patches"} <= set(flags) <= set(FLAGS)
+    assert not set(pixel_flags(batch(clean[0]), generated=(256, 256))[0]) & {"size_differs", "not_whole_patches"}
+
+
+def test_content_that_repeats_is_told_from_a_lattice(clean: list[np.ndarray]) -> None:
+    y_, x = np.mgrid[:256, :256]
+    windows = (
+        100 + 60.0 * (((x + 5) % 48 < 24) & ((y_ + 9) % 48 < 24)) + np.random.default_rng(0).normal(0, 2, (256, 256))
+    )
+    facade = np.clip(windows, 0, 255).astype(np.uint8)[..., None].repeat(3, -1)
+    assert pixel_flags(batch(facade))[0] == ["periodic_content"]
+    meshed = patterns.inject(np.stack(clean), patterns.mesh(256, 256), 3)
+    assert np.mean(["lattice" in pixel_flags(batch(picture))[0] for picture in meshed]) >= 0.85
