@@ -284,6 +284,7 @@ def test_a_run_without_failures_knows_its_provenance(results: Results) -> None:
 
 GRID = Metric("grid_energy", 1, "Grid energy", "artifact", "lower", "share", 0.005, 4)
 DRIFT = Metric("color_drift", 2, "Colour drift", "drift", "lower", "OKLab", 0.01, 4)
+SHIFT = Metric("saturation_shift", 1, "Saturation shift", "drift", "none", "OKLab", 0.01, 4)
 CLIP = Metric("clip_cosine", 1, "CLIP", "adherence", "higher", "cosine", 0.01, 3)
 
 
@@ -314,6 +315,24 @@ def test_a_drift_within_the_margin_is_no_regression_however_sure() -> None:
     assert effect.p == 1.0 and decide(effect, effect.p).decision == "pass"
     effect = measure_effect(pairs(DRIFT, large))
     assert decide(effect, effect.p).decision == "regression"
+
+
+def test_a_signed_drift_is_bad_on_either_side_and_tested_on_both() -> None:
+    rng = np.random.default_rng(4)
+    for sign in (1.0, -1.0):
+        away = measure_effect(pairs(SHIFT, sign * rng.normal(0.02, 0.005, (24, 2))))
+        assert away.gated and away.worse == pytest.approx(0.02, abs=0.002) and away.worst_case > away.worse
+        assert decide(away, away.p).decision == "regression"
+        near = measure_effect(pairs(SHIFT, sign * rng.normal(0.004, 0.005, (24, 2))))
+        assert decide(near, near.p).decision == "pass"
+        beyond = measure_effect(pairs(SHIFT, sign * rng.normal(0.01, 0.005, (24, 2))))
+        assert decide(beyond, 1.0).decision == "inconclusive"
+    differences = rng.normal(0.001, 0.005, (8, 1))
+    flips = [
+        abs(sum(s * d for s, d in zip(signs, differences[:, 0], strict=True))) for signs in product((1, -1), repeat=8)
+    ]
+    effect = measure_effect(pairs(SHIFT, differences))
+    assert effect.p == np.mean([flip >= abs(differences.sum()) - 1e-12 for flip in flips])
 
 
 def test_a_sure_change_within_the_margin_passes_and_a_noisy_one_is_inconclusive() -> None:

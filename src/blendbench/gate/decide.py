@@ -94,17 +94,32 @@ class MetricVerdict:
 
 
 def is_gated(metric: Metric) -> bool:
-    """Whether a metric takes part in the verdict: adherence, artifacts and drift, where one direction is bad."""
-    return metric.kind in GATED_KINDS and metric.direction != "none"
+    """Whether a metric takes part in the verdict: adherence, artifacts and drift.
+
+    Without a direction only a drift does: away from the baseline is bad on either side.
+    """
+    return metric.kind in GATED_KINDS and (metric.direction != "none" or is_two_sided(metric))
+
+
+def is_two_sided(metric: Metric) -> bool:
+    """Whether a metric is a signed drift: 0 at the baseline, and bad on either side of it."""
+    return metric.kind == "drift" and metric.direction == "none"
+
+
+def badness(metric: Metric, change: Array) -> Array:
+    """How much worse each change (...) of a metric is; NaN if nothing about it is bad."""
+    if is_two_sided(metric):
+        return np.abs(change)
+    return {"lower": 1.0, "higher": -1.0, "none": math.nan}[metric.direction] * change
 
 
 def floor_of(metric: Metric) -> float:
     """The change in the bad direction that a regression must exceed.
 
-    0 for adherence and artifacts. A drift is a distance to a baseline's picture: it cannot get better than 0, and any
-    change at all raises it, so only more than the margin counts against a candidate.
+    0 for adherence, artifacts and signed drifts. Another drift is a distance to a baseline's picture: it cannot get
+    better than 0, and any change at all raises it, so only more than the margin counts against a candidate.
     """
-    return metric.margin if metric.kind == "drift" else 0.0
+    return metric.margin if metric.kind == "drift" and not is_two_sided(metric) else 0.0
 
 
 def measure_effect(pairs: Pairs, seed: int = 0, draws: int = DRAWS, alpha: float = ALPHA) -> Effect:
@@ -116,12 +131,7 @@ def measure_effect(pairs: Pairs, seed: int = 0, draws: int = DRAWS, alpha: float
     differences = pairs.candidate - pairs.baseline
     means = cluster_means(differences, pairs.items)
     interval = bootstrap_t(means, level=1 - 2 * alpha, draws=draws, seed=seed, bounds=_bounds(metric))
-    sign = bad_direction(metric)
-    floor = floor_of(metric)
-
-    def p_above_zero(values: Array) -> float:
-        return sign_flip_p(values, draws, seed, alternative="greater") if is_gated(metric) else math.nan
-
+    p, p_margin = _p_values(metric, means, draws, seed) if is_gated(metric) else (math.nan, math.nan)
     return Effect(
         metric=metric,
         candidate_mean=_mean(pairs.candidate, pairs.items),
@@ -130,11 +140,11 @@ def measure_effect(pairs: Pairs, seed: int = 0, draws: int = DRAWS, alpha: float
         low=interval.low,
         high=interval.high,
         median=float(np.median(means)),
-        worse=sign * interval.mean,
-        worst_case=interval.high if sign > 0 else -interval.low,
-        floor=floor,
-        p=p_above_zero(sign * means - floor),
-        p_margin=p_above_zero(metric.margin - sign * means),
+        worse=float(badness(metric, np.array(interval.mean))),
+        worst_case=float(badness(metric, np.array([interval.low, interval.high])).max()),
+        floor=floor_of(metric),
+        p=p,
+        p_margin=p_margin,
         detectable=minimum_detectable(means),
         items=len(means),
         units=len(differences),
@@ -142,6 +152,16 @@ def measure_effect(pairs: Pairs, seed: int = 0, draws: int = DRAWS, alpha: float
         spread=_spread(differences, pairs.items),
         alpha=alpha,
     )
+
+
+def _p_values(metric: Metric, means: Array, draws: int, seed: int) -> tuple[float, float]:
+    """p that the change exceeds the floor, and p that it stays within the margin (of two sides, the less sure one)."""
+    if is_two_sided(metric):
+        sides = [sign_flip_p(metric.margin + sign * means, draws, seed, "greater") for sign in (1.0, -1.0)]
+        return sign_flip_p(means, draws, seed), max(sides)
+    worse = badness(metric, means)
+    exceeds = sign_flip_p(worse - floor_of(metric), draws, seed, "greater")
+    return exceeds, sign_flip_p(metric.margin - worse, draws, seed, "greater")
 
 
 def decide(effect: Effect, p_adjusted: float | None, tests: int = 1) -> MetricVerdict:
@@ -159,11 +179,6 @@ def decide(effect: Effect, p_adjusted: float | None, tests: int = 1) -> MetricVe
     if p_adjusted <= effect.alpha:
         return MetricVerdict(effect, "regression", p_adjusted)
     return MetricVerdict(effect, "inconclusive", p_adjusted, _needed(effect, tests))
-
-
-def bad_direction(metric: Metric) -> float:
-    """+1 if more is worse, -1 if less is worse, NaN if neither is."""
-    return {"lower": 1.0, "higher": -1.0, "none": math.nan}[metric.direction]
 
 
 def items_for_a_regression(tests: int, alpha: float = ALPHA) -> int:

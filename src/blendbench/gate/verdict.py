@@ -10,7 +10,7 @@ from blendbench.gate.decide import (
     ALPHA,
     Effect,
     MetricVerdict,
-    bad_direction,
+    badness,
     decide,
     is_gated,
     items_for_a_regression,
@@ -220,7 +220,7 @@ def worst_items(comparison: Comparison, prompts: dict[str, str], count: int = WO
         if not is_gated(pairs.metric):
             continue
         change = pairs.candidate - pairs.baseline
-        worse = bad_direction(pairs.metric) * change
+        worse = badness(pairs.metric, change)
         scale = pairs.metric.margin or float(np.abs(change).max()) or 1.0
         for item, mean in zip(sorted(set(pairs.items)), cluster_means(worse, pairs.items), strict=True):
             unit = max((i for i, other in enumerate(pairs.items) if other == item), key=lambda i: float(worse[i]))

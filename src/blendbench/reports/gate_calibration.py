@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from blendbench.gate.decide import ALPHA, MetricVerdict, bad_direction, measure_effect
+from blendbench.gate.decide import ALPHA, MetricVerdict, measure_effect
 from blendbench.gate.pairing import Metric, Pairs
 from blendbench.gate.sequential import Look, looks, settled
 from blendbench.gate.verdict import decide_all
@@ -135,7 +135,7 @@ def _pairs(
     against = anchor if values.shape[-1] > 1 else np.zeros_like(anchor)
     clean, bad = values[VARIANTS.index("clean")], values[VARIANTS.index(scenario.variant)]
     first = np.where(damaged, bad[rows, candidate, against], clean[rows, candidate, against])
-    first = first + scenario.shift * metric.margin * bad_direction(metric)
+    first = first + scenario.shift * metric.margin * (-1 if metric.direction == "higher" else 1)
     second = clean[rows, baseline, against]
     # An item that cannot be scored cannot be scored in any of its pictures: what the gate leaves out.
     scored = np.isfinite(first) & np.isfinite(second)

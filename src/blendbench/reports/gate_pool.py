@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from blendbench.gate.decide import is_gated
 from blendbench.gate.pairing import Metric
 from blendbench.gate.verdict import REFERENCE, picture_name
 from blendbench.results.store import Results
+from blendbench.scoring.cards import Card
 from blendbench.statistics import Array
 from blendbench.suites import Item, load_suite
 
@@ -55,19 +56,23 @@ def measure_pool(results: Results, folder: Path, experiment: str, models: "Model
     from blendbench.scoring import all_metrics
 
     items, pictures, source = _pictures(results, folder, experiment)
-    variants = {name: _VARIANTS[name](pictures, models.lattice) for name in VARIANTS}
-    metrics, values = [], {}
-    for name, metric in all_metrics().items():
-        card = metric.card
-        described = Metric(
-            name, card.version, card.title, card.kind, card.direction, card.unit, card.margin, card.decimals
-        )
-        if is_gated(described):
-            measured = np.stack([_measure(name, variant, pictures, items, models) for variant in variants.values()])
-            if np.isfinite(measured).any():
-                metrics.append(described)
-                values[name] = measured
-    return Pool(tuple(metrics), tuple(item.id for item in items), values, source)
+    variants = [_VARIANTS[name](pictures, models.lattice) for name in VARIANTS]
+    described = {name: _described(metric.card) for name, metric in all_metrics().items()}
+    gated = [name for name, metric in described.items() if is_gated(metric)]
+    pairing = _comparing(gated, pictures, items, models)
+    alone = [name for name in gated if name not in pairing]
+    measured = [
+        _measure(alone, variant, pictures, items, models, (None,))
+        | _measure(pairing, variant, pictures, items, models, range(pictures.shape[1]))
+        for variant in variants
+    ]
+    values = {name: np.stack([by_name[name] for by_name in measured]) for name in gated}
+    kept = {name: array for name, array in values.items() if np.isfinite(array).any()}
+    return Pool(tuple(described[name] for name in kept), tuple(item.id for item in items), kept, source)
+
+
+def _described(card: Card) -> Metric:
+    return Metric(card.name, card.version, card.title, card.kind, card.direction, card.unit, card.margin, card.decimals)
 
 
 def _pictures(results: Results, folder: Path, experiment: str) -> tuple[list[Item], np.ndarray, dict[str, str]]:
@@ -137,32 +142,34 @@ _VARIANTS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 }  # fmt: skip
 
 
-def _measure(name: str, variant: np.ndarray, clean: np.ndarray, items: list[Item], models: "ModelSet") -> Array:
-    """(items, seeds, anchors) values of one metric on one variant."""
-    seeds = clean.shape[1]
-    anchors = range(seeds) if _compares(name, clean, items, models) else (None,)
-    return np.stack([_values(name, variant, clean, items, models, anchor) for anchor in anchors], axis=-1)
-
-
-def _compares(name: str, clean: np.ndarray, items: list[Item], models: "ModelSet") -> bool:
-    """Whether a metric needs the pictures of a baseline."""
+def _comparing(names: list[str], clean: np.ndarray, items: list[Item], models: "ModelSet") -> list[str]:
+    """The metrics that need the pictures of a baseline."""
     from blendbench.scoring import get_metric
 
     batch = _batch(clean[:1, :1], clean, items, models, [(0, 0)], None)
-    return any(batch.missing(need) == "baselines" for need in get_metric(name).needs)
+    return [name for name in names if any(batch.missing(need) == "baselines" for need in get_metric(name).needs)]
 
 
-def _values(
-    name: str, variant: np.ndarray, clean: np.ndarray, items: list[Item], models: "ModelSet", anchor: int | None
-) -> Array:
+def _measure(
+    names: list[str],
+    variant: np.ndarray,
+    clean: np.ndarray,
+    items: list[Item],
+    models: "ModelSet",
+    anchors: Sequence[int | None],
+) -> dict[str, Array]:
+    """(items, seeds, anchors) values of metrics on one variant; together, so that they share their inputs."""
     from blendbench.scoring import measure
 
     cells = [(i, s) for i in range(len(items)) for s in range(clean.shape[1])]
-    found = []
-    for start in range(0, len(cells), _BATCH):
-        batch = _batch(variant, clean, items, models, cells[start : start + _BATCH], anchor)
-        found += [np.nan if score.value is None else score.value for score in measure(batch, [name])[name]]
-    return np.array(found).reshape(len(items), -1)
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for anchor in anchors:
+        for start in range(0, len(cells), _BATCH):
+            batch = _batch(variant, clean, items, models, cells[start : start + _BATCH], anchor)
+            for name, scores in measure(batch, names).items():
+                found[name] += [np.nan if score.value is None else score.value for score in scores]
+    shape = (len(anchors), len(items), clean.shape[1])
+    return {name: np.moveaxis(np.array(values).reshape(shape), 0, -1) for name, values in found.items()}
 
 
 def _batch(
