@@ -26,8 +26,8 @@ BASELINE = "text_only"
 # Kinds that say whether a configuration is good; drift and effect sizes only say how much it changed.
 JUDGED_KINDS = ("adherence", "artifact", "reference")
 # What the overview shows of each judged kind: the first of these that was measured, else the first of its kind by name.
-# Adherence is read by the probe, which shares no weights with the generator or with CLIP; a grid counts by how visible it
-# is, since the energy's share alone puts an invisible lattice on a flat picture level with a destroyed one.
+# Adherence is read by the probe, which shares no weights with the generator or with CLIP; a grid counts by how visible
+# it is, since the energy's share alone puts an invisible lattice on a flat picture level with a destroyed one.
 HEADLINES = {
     "adherence": ("attribute_adherence",),
     "artifact": ("grid_severity", "grid_energy"),

@@ -1,7 +1,7 @@
 """Claims that data can support or refute: most compare two configurations, paired by item and seed.
 
-A verdict is never an opinion. An interval that excludes zero after Holm's correction over all claims of the page decides
-for or against a direction; an interval inside the margin of the metric's card decides for "no difference that matters".
+No verdict is an opinion. An interval that excludes zero after Holm's correction over all claims of the page decides for
+or against a direction; an interval inside the margin of the metric's card decides for "no difference that matters".
 """
 
 from dataclasses import dataclass, replace

@@ -30,7 +30,7 @@ def draw_contact_sheet(results: Results, board: Board, results_dir: Path, path: 
     )
     items = _spread(sorted(cells["item"].unique()), ROWS)
     generated = {
-        (row["label"], row["item"]): _picture_path(results_dir, row["picture_sha256"])
+        (row["label"], row["item"]): picture_path(results_dir, row["picture_sha256"])
         for row in cells.to_dict("records")
         if isinstance(row["picture_sha256"], str)
     }
@@ -71,7 +71,8 @@ def _spread(names: list[str], count: int) -> list[str]:
     return names if len(names) <= count else [names[i * len(names) // count] for i in range(count)]
 
 
-def _picture_path(results_dir: Path, sha256: str) -> Path:
+def picture_path(results_dir: Path, sha256: str) -> Path:
+    """Where a results folder keeps a generated picture."""
     return results_dir / "pictures" / sha256[:2] / f"{sha256}.png"
 
 

@@ -68,8 +68,8 @@ def _page(findings: list[Finding], runs: list[tuple[str, ...]]) -> list[str]:
         "# Findings",
         "",
         "Every hypothesis and question of the working document that blendbench grew from, and what follows from"
-        " the structure of the models, put to the data. Written by `blendbench findings` from the database: no number and no"
-        " verdict on this page is typed.",
+        " the structure of the models, put to the data. Written by `blendbench findings` from the database: no number"
+        " and no verdict on this page is typed.",
         "",
         f"Of {len(findings)} statements " + ", ".join(f"{n} are {verdict}" for verdict, n in counts.items()) + ".",
         "",

@@ -3,13 +3,16 @@
 from pathlib import Path
 
 from blendbench.reports.board import BASELINE, JUDGED_KINDS, Board, Configuration, MetricInfo, read_board
-from blendbench.reports.contact_sheet import draw_contact_sheet
+from blendbench.reports.contact_sheet import caption, draw_contact_sheet
 from blendbench.reports.curves import draw_alpha_curves
+from blendbench.reports.extremes import draw_extremes
 from blendbench.reports.formats import effect_text, estimate_text, markdown_table, number
+from blendbench.reports.pareto import draw_front, trades
 from blendbench.reports.truth import Check, truth_checks
-from blendbench.results.store import open_results
+from blendbench.results.store import Results, open_results
 from blendbench.statistics import least_p
 
+ALPHA, FRONT, SHEET, EXTREMES = "alpha.png", "front.png", "pictures.png", "extremes.png"
 KIND_TITLES = {
     "adherence": "Adherence to the prompt",
     "artifact": "Artifacts",
@@ -31,21 +34,30 @@ def write_leaderboard(results_dir: Path | str, out: Path | str, experiment: str 
     page = Path(out) / f"{board.experiment}.md"
     pictures = Path(out) / board.experiment
     pictures.mkdir(parents=True, exist_ok=True)
-    curves = draw_alpha_curves(board, pictures / "alpha.png")
-    sheet = draw_contact_sheet(results, board, Path(results_dir), pictures / "pictures.png")
-    page.write_text(render(board, curves, sheet), encoding="utf-8")
+    draw_alpha_curves(board, pictures / ALPHA)
+    draw_front(board, pictures / FRONT)
+    draw_contact_sheet(results, board, Path(results_dir), pictures / SHEET)
+    draw_extremes(results, board, Path(results_dir), pictures / EXTREMES)
+    page.write_text(render(results, board, drawn(pictures)), encoding="utf-8")
     return board, page
 
 
-def render(board: Board, curves: bool, sheet: str | None) -> str:
-    """The page. `curves`: the alpha plot was drawn; `sheet`: what the contact sheet shows, None if there is none."""
+def drawn(pictures: Path) -> frozenset[str]:
+    """Which of a page's plots and sheets are there."""
+    return frozenset(name for name in (ALPHA, FRONT, SHEET, EXTREMES) if (pictures / name).is_file())
+
+
+def render(results: Results, board: Board, pictures: frozenset[str]) -> str:
+    """The page; `pictures`: the names of the plots and sheets that were drawn."""
     parts = [
         _head(board),
         _overview(board),
         _incomplete(board),
         _truth(truth_checks(board)),
-        _curves(board) if curves else [],
-        _pictures(board, sheet) if sheet else [],
+        _front(board) if FRONT in pictures else [],
+        _curves(board) if ALPHA in pictures else [],
+        _pictures(board, caption(results, board)) if SHEET in pictures else [],
+        _extremes(board) if EXTREMES in pictures else [],
         *(_metric(board, metric) for metric in board.of_kind(*KIND_TITLES)),
         _provenance(board),
     ]
@@ -188,18 +200,41 @@ def _truth(checks: list[Check]) -> list[str]:
     ]
 
 
+def _front(board: Board) -> list[str]:
+    found = [trade for trade in trades(board) if trade.on_front]
+    told = ", ".join(f"`{trade.label}`" for trade in found) or f"`{BASELINE}` alone"
+    return [
+        "## What is given up for what",
+        "",
+        f"![Change of adherence against change of the reference's style]({board.experiment}/{FRONT})",
+        "",
+        f"Not dominated by another mean: {told}. Bars are 95 % intervals; the star is `{BASELINE}`.",
+    ]
+
+
+def _extremes(board: Board) -> list[str]:
+    return [
+        "## Best and worst items",
+        "",
+        f"![Best and worst items]({board.experiment}/{EXTREMES})",
+        "",
+        f"By the difference of {board.headlines['adherence']} to `{BASELINE}` at the same item and seed, which each row"
+        " states; rows are the configurations on the front above, or the first of the overview.",
+    ]
+
+
 def _curves(board: Board) -> list[str]:
     return [
         "## Dose and response",
         "",
-        f"![Metrics over alpha, one line a strategy]({board.experiment}/alpha.png)",
+        f"![Metrics over alpha, one line a strategy]({board.experiment}/{ALPHA})",
         "",
         f"Means with 95 % intervals over items; the dotted line is `{BASELINE}`.",
     ]
 
 
 def _pictures(board: Board, sheet: str) -> list[str]:
-    return ["## Pictures", "", f"![Generated pictures]({board.experiment}/pictures.png)", "", sheet]
+    return ["## Pictures", "", f"![Generated pictures]({board.experiment}/{SHEET})", "", sheet]
 
 
 def _metric(board: Board, metric: MetricInfo) -> list[str]:

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from blendbench.errors import UsageError
 from blendbench.reports.board import read_board
-from blendbench.reports.contact_sheet import caption
 from blendbench.reports.embeddings import write_embeddings
 from blendbench.reports.findings import write_findings
-from blendbench.reports.leaderboard import render, write_leaderboard
+from blendbench.reports.leaderboard import drawn, render, write_leaderboard
 from blendbench.results.records import (
     CellRecord,
     ConditioningRecord,
@@ -70,8 +69,7 @@ def differing(out: Path) -> list[str]:
         with open_results(folder) as results:
             for name in _experiments(out):
                 board = read_board(results, name)
-                drawn = [(out / name / picture).is_file() for picture in ("alpha.png", "pictures.png")]
-                text = render(board, drawn[0], caption(results, board) if drawn[1] else None)
+                text = render(results, board, drawn(out / name))
                 wrong += [name] if _text(out / f"{name}.md") != text else []
         pages = [write_findings(folder, Path(fresh))[1]]
         if (out / DATA / f"{EMBEDDINGS}.jsonl.gz").is_file():

@@ -1,0 +1,107 @@
+"""The choice that a leaderboard leaves to its reader: how much of the prompt for how much of the reference."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from blendbench.reports.board import BASELINE, Board, MetricInfo
+from blendbench.statistics import PairedEffect
+
+ON, OFF, CONTROL = (
+    "#0072B2",
+    "#8c8c8c",
+    "#D55E00",
+)  # Okabe & Ito (2008)
+LABELLED = 8
+
+
+@dataclass(frozen=True)
+class Trade:
+    """What a configuration changes of the prompt's and of the reference's headline metric, both better upwards."""
+
+    label: str
+    control: bool
+    prompt: PairedEffect
+    reference: PairedEffect
+    on_front: bool
+
+
+def trades(board: Board) -> list[Trade]:
+    """Every complete configuration but the baseline and no-ops, by label; empty if one of the two is not measured.
+
+    On the front: no other one (the baseline at 0, 0 among them, controls not) is at least as good in both means and
+    better in one.
+    """
+    metrics = _metrics(board)
+    if metrics is None:
+        return []
+    found = []
+    for configuration in board.configurations:
+        effects = [configuration.entries[metric.name].effect for metric in metrics]
+        if configuration.no_op or effects[0] is None or effects[1] is None:
+            continue
+        found.append((configuration.label, configuration.control, effects[0], effects[1]))
+    points = [(0.0, 0.0), *((a.mean, b.mean) for _, control, a, b in found if not control)]
+    return sorted(
+        (
+            Trade(label, control, a, b, not control and not any(_dominates(p, (a.mean, b.mean)) for p in points))
+            for label, control, a, b in found
+        ),
+        key=lambda trade: trade.label,
+    )
+
+
+def draw_front(board: Board, path: Path) -> bool:
+    """Draw the PNG; False (and no file) if there is nothing to trade. Same board, same bytes."""
+    found, metrics = trades(board), _metrics(board)
+    if not found or metrics is None:
+        path.unlink(missing_ok=True)
+        return False
+    figure = Figure(figsize=(7.2, 4.6), dpi=120)
+    FigureCanvasAgg(figure)
+    panel = figure.subplots()
+    panel.axhline(0, color="0.7", linewidth=0.8)
+    panel.axvline(0, color="0.7", linewidth=0.8)
+    panel.plot(0, 0, marker="*", color="black", markersize=11, linestyle="", label=BASELINE)
+    for name, colour, marker, chosen in (
+        ("on the front", ON, "o", [t for t in found if t.on_front]),
+        ("dominated", OFF, "s", [t for t in found if not t.on_front and not t.control]),
+        ("controls", CONTROL, "^", [t for t in found if t.control]),
+    ):
+        if chosen:
+            x, y = [t.prompt.mean for t in chosen], [t.reference.mean for t in chosen]
+            bars = [_reach([t.prompt for t in chosen]), _reach([t.reference for t in chosen])]
+            panel.errorbar(
+                x, y, xerr=bars[0], yerr=bars[1], color=colour, marker=marker, markersize=5, linestyle="",
+                elinewidth=0.7, alpha=0.9, label=name,
+            )  # fmt: skip
+    for trade in [t for t in found if t.on_front][:LABELLED]:
+        panel.annotate(
+            trade.label, (trade.prompt.mean, trade.reference.mean), (4, 5), textcoords="offset points", fontsize=7
+        )
+    panel.set_xlabel(f"{metrics[0].title}: difference to {BASELINE} (right is better)", fontsize=9)
+    panel.set_ylabel(f"{metrics[1].title}: difference (up is better)", fontsize=9)
+    panel.tick_params(labelsize=8)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False, fontsize=8, loc="best")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Software": None})
+    return True
+
+
+def _metrics(board: Board) -> tuple[MetricInfo, MetricInfo] | None:
+    names = [board.headlines.get(kind) for kind in ("adherence", "reference")]
+    if names[0] is None or names[1] is None:
+        return None
+    first, second = (board.metrics[name] for name in names if name)
+    return (first, second) if first.direction == second.direction == "higher" else None
+
+
+def _dominates(other: tuple[float, float], point: tuple[float, float]) -> bool:
+    return other[0] >= point[0] and other[1] >= point[1] and other != point
+
+
+def _reach(effects: list[PairedEffect]) -> list[list[float]]:
+    return [[max(0.0, e.mean - e.low) for e in effects], [max(0.0, e.high - e.mean) for e in effects]]
