@@ -14,7 +14,7 @@ from synthetic_results import CONFIGURATIONS, INCOMPLETE, NO_OP, cell_record, it
 import blendbench
 from blendbench.errors import UsageError
 from blendbench.results.query import read_only_bytes, read_only_rows
-from blendbench.results.records import RunRecord, ScoreRecord
+from blendbench.results.records import RunRecord, ScoreRecord, VoteRecord
 from blendbench.results.shards import ShardWriter, read_shards
 from blendbench.results.store import VIEWS, ingest, open_results
 
@@ -31,6 +31,8 @@ def folder(tmp_path: Path) -> Path:
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     write_results(folder, items=ITEMS, pictures=False)
+    cells = [sha("cell", label, item_name(1), 0) for label in ("text_only", "canary")]
+    _append(folder, "votes-1", VoteRecord("v1", "core", "artifact", "me", *cells, "left", 2.0, "2026-11-22T10:00:00Z"))
     ingest(folder)
     return folder
 

@@ -10,10 +10,29 @@ def gallery(
     experiment: Annotated[str | None, typer.Argument(help="experiment; default: that of the latest run")] = None,
     results: Annotated[Path, typer.Option(help="results folder")] = Path("results"),
     out: Annotated[Path | None, typer.Option(help="folder to write; default: RESULTS/gallery/EXPERIMENT")] = None,
+    votes: Annotated[Path | None, typer.Option(help="take in this file of blind votes, and write no gallery")] = None,
 ) -> None:
     """Write a folder to look at the pictures with: it needs no server and opens in any browser."""
+    if votes is not None:
+        _take_in(votes, results)
+        return
     from blendbench.reports.gallery import write_gallery
     from blendbench.results.store import open_results
 
     page, pictures = write_gallery(open_results(results), results, out, experiment)
     print(f"{pictures} pictures\nopen: {page.resolve().as_uri()}")
+
+
+def _take_in(file: Path, results: Path) -> None:
+    from blendbench.cli.sql import print_table
+    from blendbench.results.store import open_results
+    from blendbench.results.votes import take_in_votes
+
+    fresh, total = take_in_votes(file, results)
+    print(f"{fresh} new of {total} votes; how the metrics agree with all votes so far:")
+    print_table(
+        open_results(results).query(
+            "SELECT question, metric, votes, agreement, rank_correlation FROM vote_agreement"
+            " WHERE question = kind ORDER BY question, abs(rank_correlation) DESC NULLS LAST, metric"
+        )
+    )

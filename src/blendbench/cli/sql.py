@@ -28,12 +28,13 @@ def sql(
         raise UsageError("--format parquet is binary; redirect it: blendbench sql ... --format parquet > rows.parquet")
     opened = open_results(results)
     if format_ == "table":
-        _print_table(read_only_rows(opened, query))
+        print_table(read_only_rows(opened, query))
     else:
         sys.stdout.buffer.write(read_only_bytes(opened, query, format_))
 
 
-def _print_table(rows: "pd.DataFrame") -> None:
+def print_table(rows: "pd.DataFrame") -> None:
+    """Print rows as a table to read; NULL where there is none, and how many rows there are on stderr."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -9,6 +9,7 @@ from blendbench.hashing import canonical_json
 
 CELL_STATUSES = ("ok", "failed")
 SCORE_STATUSES = ("ok", "failed", "skipped", "unscorable")
+VOTE_CHOICES = ("left", "right", "equal")
 
 
 class RecordError(ValueError):
@@ -114,7 +115,7 @@ class CellRecord:
     source_sha256: str = ""
 
     def __post_init__(self) -> None:
-        _check_status(self.status, CELL_STATUSES)
+        _check_known("status", self.status, CELL_STATUSES)
         if self.status == "ok" and self.picture_sha256 is None:
             raise RecordError("picture_sha256 is missing though status is ok")
         if self.status == "failed" and not self.error:
@@ -135,7 +136,7 @@ class ScoreRecord:
     scorer_sha256: str | None = None
 
     def __post_init__(self) -> None:
-        _check_status(self.status, SCORE_STATUSES)
+        _check_known("status", self.status, SCORE_STATUSES)
         if (self.status == "ok") != (self.value is not None):
             raise RecordError(f"value is {self.value} though status is {self.status}; only ok scores have one")
         if self.value is not None and not math.isfinite(self.value):
@@ -247,6 +248,28 @@ class CellEmbeddingRecord:
     prompt: str | None = None
 
 
+@dataclass(frozen=True)
+class VoteRecord:
+    """Which of two pictures somebody preferred who did not know what made them; `question` is a kind of metric.
+
+    `voted_at` is ISO 8601 in UTC; `seconds` is how long the pair was looked at.
+    """
+
+    record: ClassVar[str] = "vote"
+    vote_id: str
+    experiment: str
+    question: str
+    voter: str
+    left_cell: str
+    right_cell: str
+    choice: str
+    seconds: float
+    voted_at: str
+
+    def __post_init__(self) -> None:
+        _check_known("choice", self.choice, VOTE_CHOICES)
+
+
 Record: TypeAlias = (
     RunRecord
     | SuiteRecord
@@ -260,6 +283,7 @@ Record: TypeAlias = (
     | EmbeddingValueRecord
     | EmbeddingDimensionRecord
     | CellEmbeddingRecord
+    | VoteRecord
 )
 RECORD_TYPES: dict[str, type[Record]] = {kind.record: kind for kind in get_args(Record)}
 
@@ -292,9 +316,9 @@ def from_line(line: str) -> Record:
     return kind(**content)
 
 
-def _check_status(status: str, known: tuple[str, ...]) -> None:
-    if status not in known:
-        raise RecordError(f"status is {status!r}, not one of {', '.join(known)}")
+def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise RecordError(f"{name} is {value!r}, not one of {', '.join(known)}")
 
 
 def _refuse_constant(name: str) -> None:

@@ -27,6 +27,7 @@ from blendbench.results.records import (
     StageTimeRecord,
     StrategyRecord,
     SuiteRecord,
+    VoteRecord,
 )
 from blendbench.results.shards import read_shards, shard_paths
 
@@ -49,6 +50,8 @@ VIEWS = (
     "embedding_statistics",
     "embedding_outliers",
     "embedding_files",
+    "vote_differences",
+    "vote_agreement",
 )
 # Table of each record type and what makes two of its rows the same row; stage times have no identity but themselves.
 _TABLES: dict[type[Record], tuple[str, tuple[str, ...]]] = {
@@ -68,6 +71,7 @@ _TABLES: dict[type[Record], tuple[str, tuple[str, ...]]] = {
         "embedding_dimensions", ("analysis_id", "layer", "tokens", "position_0", "reference", "dimension"),
     ),
     CellEmbeddingRecord: ("cell_embeddings", ("cell_id", "stage", "sha256")),
+    VoteRecord: ("votes", ("vote_id",)),
 }  # fmt: skip
 _CARD_FIELDS = ("title", "kind", "direction", "unit", "margin", "decimals")
 

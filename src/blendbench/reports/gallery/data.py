@@ -94,8 +94,8 @@ def _verdict(board: Board, entry: Configuration, name: str) -> list[str]:
 def _items(results: Results, experiment: str) -> pd.DataFrame:
     return results.query(
         """
-        SELECT DISTINCT c.item, coalesce(i.prompt, '') AS prompt, coalesce(i.reference_caption, '') AS reference_caption,
-            coalesce(i.relation, '') AS relation, i.reference_sha256, i.reference_picture
+        SELECT DISTINCT c.item, coalesce(i.prompt, '') AS prompt, coalesce(i.relation, '') AS relation,
+            coalesce(i.reference_caption, '') AS reference_caption, i.reference_sha256, i.reference_picture
         FROM current_cells c LEFT JOIN items i USING (suite_sha256, item)
         WHERE c.experiment = ? ORDER BY c.item
         """,

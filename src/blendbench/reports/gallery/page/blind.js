@@ -37,7 +37,7 @@
 
   // Every pair that can be told apart is as likely as any other; some thousand tries find one if there is one.
   function drawPair() {
-    const open = labels.map((_, index) => index).filter((index) => !data.configurations[index].control);
+    const open = [...labels.keys()].filter((index) => index === gallery.baseline || !data.configurations[index].control);
     const { a, b } = gallery.state();
     const [first, second] = [a, b].map((label) => (label ? [labels.indexOf(label)] : open));
     for (let tries = 0; tries < 5000; tries++) {
