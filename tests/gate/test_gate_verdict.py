@@ -140,6 +140,13 @@ def test_results_without_a_canary_clear_nobody(records: tuple[Record, ...], tmp_
     assert "run it with the controls" in verdict.canary.evidence
 
 
+def test_a_canary_on_too_few_items_is_told_from_one_that_looks_fine(tmp_path: Path) -> None:
+    write_results(tmp_path, items=3, pictures=False)
+    verdict = gate(open_results(tmp_path), "adain_dim", "text_only")
+    assert verdict.exit_code == 4
+    assert "which fewer than 6 items cannot show" in verdict.canary.evidence
+
+
 def test_a_missing_pair_is_an_error_that_names_it(records: tuple[Record, ...], tmp_path: Path) -> None:
     gone = cell_record("vision_only", item_name(3), 1, "x").cell_id
     missing = changed(records, tmp_path, lambda r: None if getattr(r, "cell_id", "") == gone else r)

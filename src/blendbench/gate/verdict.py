@@ -206,6 +206,9 @@ def judge_canary(against: Comparison) -> Canary:
         shown = found or [min(p_values, key=lambda name: p_values[name])]
         words = ", ".join(f"{name} (p = {p_values[name]:.2g})" for name in shown)
         told.append(f"{kind}: {'worse in' if found else 'not worse, nearest is'} {words}")
+        least = items_for_a_regression(len(judged))
+        if not found and max(effect.items for effect in judged) < least:
+            told[-1] += f", which fewer than {least} items cannot show"
     if not told:
         return Canary(False, "no artifact or adherence metric was measured")
     extent = f"{len(against.units)} pairs with {against.baseline} in {against.experiment}"
