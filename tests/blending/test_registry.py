@@ -17,12 +17,14 @@ from blendbench.blending import (
     Range,
     Sources,
     Tokens,
+    alignment,
     all_strategies,
     get_strategy,
     load_plugin,
     parse_configuration,
     strategy,
 )
+from blendbench.blending.align import ALIGNMENTS
 from blendbench.blending.registry import _REGISTRY
 from blendbench.errors import UsageError
 
@@ -289,3 +291,42 @@ def test_the_strategy_in_the_guide_works_as_printed(tmp_path: Path) -> None:
     assert load_plugin(path) == ["mean_vision"]
     text, vision = Tokens(torch.ones(2, 3), torch.ones(2)), Tokens(torch.zeros(4, 3), torch.full((4,), 3))
     assert get_strategy("mean_vision").bind(alpha=0.5).blend(Sources(text, vision)).rows.tolist() == [[0.5] * 3] * 2
+
+
+STEP = '''\
+from blendbench.blending import alignment
+
+
+@alignment("last")
+def last(text, vision):
+    """The last vision tokens."""
+    return text, vision[-len(text):]
+'''
+
+
+def test_a_registered_alignment_serves_every_strategy_that_aligns(tmp_path: Path) -> None:
+    path = tmp_path / "step.py"
+    path.write_text(STEP)
+    assert load_plugin(path) == []
+    try:
+        bound = parse_configuration("lerp:alpha=1,align=last")
+        text, rows = Tokens(torch.ones(2, 3), torch.ones(2)), torch.arange(12.0).view(4, 3)
+        blended = bound.blend(Sources(text, Tokens(rows, torch.full((4,), int(Kind.IMAGE))))).rows
+        assert torch.equal(blended, rows[2:])
+        with pytest.raises(ValueError, match="registered twice"):
+            alignment("last")(lambda text, vision: (text, vision))
+        broken = tmp_path / "broken_step.py"
+        broken.write_text(STEP.replace("last", "other") + "\n1/0")
+        with pytest.raises(UsageError, match="ZeroDivisionError"):
+            load_plugin(broken)
+        assert "other" not in ALIGNMENTS
+    finally:
+        ALIGNMENTS.pop("last", None)
+
+
+def test_the_code_of_a_step_is_part_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {how: parse_configuration(f"lerp:align={how}").key()["steps"] for how in ("area", "kmeans")}
+    monkeypatch.setitem(ALIGNMENTS, "kmeans", lambda text, vision: (text, vision[:1].expand(len(text), -1)))
+    after = {how: parse_configuration(f"lerp:align={how}").key()["steps"] for how in ("area", "kmeans")}
+    assert before["area"] == after["area"]
+    assert before["kmeans"] != after["kmeans"]

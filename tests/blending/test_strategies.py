@@ -74,7 +74,7 @@ SELECT = ("reference", "tokens", "text_layer", "neutral_picture")
 def variants(name: str) -> list[dict[str, object]]:
     """The defaults, and each choice of each of the strategy's own settings."""
     own = [p for p in get_strategy(name).parameters.values() if p.name not in SELECT]
-    return [{}, *({p.name: choice} for p in own for choice in p.choices)]
+    return [{}, *({p.name: choice} for p in own for choice in p.options)]
 
 
 EVERY_VARIANT = [(name, values) for name in ALL for values in variants(name)]

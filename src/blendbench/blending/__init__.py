@@ -4,6 +4,7 @@ Register a strategy with `@strategy`; the names of its positional parameters (`t
 it needs, its keyword-only parameters are its settings. No model, no file and no clock is known here.
 """
 
+from blendbench.blending.align import alignment
 from blendbench.blending.conditioning import BlendError, Conditioning, Denoising
 from blendbench.blending.parameters import Parameter, Range, layer_weights
 from blendbench.blending.registry import (
@@ -30,6 +31,7 @@ __all__ = [
     "Sources",
     "Strategy",
     "Tokens",
+    "alignment",
     "all_strategies",
     "get_strategy",
     "layer_weights",

@@ -1,36 +1,69 @@
 """Alignment: bring vision tokens to the text's length. Each way reads a different share of the picture."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, interpolate, normalize
 
-Align = Literal["truncate", "interpolate", "area", "attention", "kmeans"]
+from blendbench.blending.parameters import Step
+
+Aligner = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+ALIGNMENTS: dict[str, Aligner] = {}
+Align = Annotated[str, Step(ALIGNMENTS)]
 TEMPERATURE = 0.1  # of cosines in an attention: a token that points the same way gets e^10 times the weight of none
 
 
-def align_to(text: Tensor, vision: Tensor, how: Align) -> tuple[Tensor, Tensor]:
-    """Text (m, dim) and vision (n, dim) at one length.
+def alignment(name: str) -> Callable[[Aligner], Aligner]:
+    """Register a way of bringing text (m, dim) and vision (n, dim) to one length; every `align` setting then knows it.
 
-    `truncate`: both cut to min(m, n), the seed's way; the vision rows kept are the picture's first corner.
-    A picture of fewer tokens than the text cuts the text. `interpolate`: vision resampled to m rows by two-tap linear
-    interpolation at (i + 1/2) n / m - 1/2, which reads at most 2 m of n rows. `area`: row i is the mean of the vision
-    rows floor(i n / m) .. ceil((i + 1) n / m) - 1, so all n are read. `attention`: row i is the mean of all vision
-    rows, weighted by how well they point where text row i points. `kmeans`: the m centres of the vision rows' clusters,
-    in the order of the picture; a picture of fewer tokens than the text is aligned by area.
+    Errors: ValueError for a name that is taken.
     """
-    if how == "truncate":
-        length = min(len(text), len(vision))
-        return text[:length], vision[:length]
-    if how == "attention":
-        return text, attention(text, vision) @ vision
-    if how == "kmeans" and len(vision) > len(text):
-        return text, _centres(vision, len(text))
-    columns = vision.T[None]
-    if how == "interpolate":
-        return text, interpolate(columns, size=len(text), mode="linear", align_corners=False)[0].T
-    return text, adaptive_avg_pool1d(columns, len(text))[0].T
+
+    def register(function: Aligner) -> Aligner:
+        if name in ALIGNMENTS:
+            raise ValueError(f"alignment {name!r} is registered twice; names must be unique")
+        ALIGNMENTS[name] = function
+        return function
+
+    return register
+
+
+def align_to(text: Tensor, vision: Tensor, how: str) -> tuple[Tensor, Tensor]:
+    """Text (m, dim) and vision (n, dim) at one length, by a registered alignment."""
+    return ALIGNMENTS[how](text, vision)
+
+
+@alignment("truncate")
+def truncated(text: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
+    """Both cut to min(m, n), the seed's way; the vision rows kept are the picture's first corner."""
+    length = min(len(text), len(vision))
+    return text[:length], vision[:length]
+
+
+@alignment("interpolate")
+def interpolated(text: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
+    """Two-tap linear interpolation at (i + 1/2) n / m - 1/2, which reads at most 2 m of n rows."""
+    return text, interpolate(vision.T[None], size=len(text), mode="linear", align_corners=False)[0].T
+
+
+@alignment("area")
+def area_averaged(text: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
+    """Row i is the mean of the vision rows floor(i n / m) .. ceil((i + 1) n / m) - 1, so all n are read."""
+    return text, adaptive_avg_pool1d(vision.T[None], len(text))[0].T
+
+
+@alignment("attention")
+def attended(text: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
+    """Row i is the mean of all vision rows, weighted by how well they point where text row i points."""
+    return text, attention(text, vision) @ vision
+
+
+@alignment("kmeans")
+def clustered(text: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
+    """The m centres of the vision rows' clusters, in the picture's order; of fewer rows than m, area means."""
+    return (text, _centres(vision, len(text))) if len(vision) > len(text) else area_averaged(text, vision)
 
 
 def attention(queries: Tensor, keys: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -19,6 +19,13 @@ class Range:
     high: float
 
 
+@dataclass(frozen=True, eq=False)
+class Step:
+    """The note of a setting that names a registered function, as `Annotated[str, Step(ALIGNMENTS)]`."""
+
+    registry: Mapping[str, Callable[..., Any]]
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One setting: its type, default, and interval or choices."""
@@ -28,11 +35,17 @@ class Parameter:
     default: Value
     range: Range | None = None
     choices: tuple[Value, ...] = ()
+    step: Step | None = None
+
+    @property
+    def options(self) -> tuple[Value, ...]:
+        """What can be chosen, or () for what is not a choice; a registry may have grown since."""
+        return tuple(self.step.registry) if self.step else self.choices
 
     def check(self, strategy: str, value: Any) -> Value:
         """Convert a value (text from a command line too) to the parameter's type. Errors: UsageError in one line."""
         where = f"{strategy}: {self.name}"
-        if self.choices:
+        if self.options:
             return self._choice(where, value)
         if self.type is bool:
             known = {"true": True, "false": False}
@@ -42,10 +55,10 @@ class Parameter:
         return self._number(where, value)
 
     def _choice(self, where: str, value: Any) -> Value:
-        for choice in self.choices:
+        for choice in self.options:
             if str(choice) == str(value):
                 return choice
-        raise UsageError(f"{where} = {value!r} is not one of {', '.join(map(str, self.choices))}")
+        raise UsageError(f"{where} = {value!r} is not one of {', '.join(map(str, self.options))}")
 
     def _number(self, where: str, value: Any) -> Value:
         try:
@@ -115,15 +128,16 @@ def read_parameters(function: Callable[..., object]) -> tuple[tuple[str, ...], d
 
 
 def _parameter(strategy: str, name: str, hint: Any, default: Value) -> Parameter:
-    interval = None
+    interval = step = None
     if get_origin(hint) is Annotated:
         hint, *notes = get_args(hint)
         interval = next((note for note in notes if isinstance(note, Range)), None)
+        step = next((note for note in notes if isinstance(note, Step)), None)
     choices: tuple[Value, ...] = get_args(hint) if get_origin(hint) is Literal else ()
     kind = type(choices[0]) if choices else hint
-    if not choices and kind not in (int, float, bool):
+    if not choices and not step and kind not in (int, float, bool):
         raise TypeError(f"strategy {strategy}: parameter {name} must be int, float, bool or a Literal, not {hint}")
-    parameter = Parameter(name, kind, default, interval, choices)
+    parameter = Parameter(name, kind, default, interval, choices, step)
     try:
         return replace(parameter, default=parameter.check(strategy, default))
     except UsageError as error:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from torch import Tensor
 
+from blendbench.blending.align import ALIGNMENTS
 from blendbench.blending.conditioning import BlendError, Conditioning, Denoising
 from blendbench.blending.identity import code_sha256
 from blendbench.blending.parameters import LayerParameter, Parameter, Value, layer_weights, read_parameters
@@ -106,7 +107,13 @@ class Configuration:
     def key(self) -> dict[str, Any]:
         """Everything of the configuration that may change a pixel."""
         s = self.strategy
-        return {"name": s.name, "version": s.version, "source_sha256": s.source_sha256, "params": dict(self.params)}
+        key = {"name": s.name, "version": s.version, "source_sha256": s.source_sha256, "params": dict(self.params)}
+        return key | {"steps": steps} if (steps := self._steps()) else key
+
+    def _steps(self) -> dict[str, str]:
+        """Hashes of the code of the registered steps that it names, by parameter."""
+        named = {name: p.step for name, p in self.strategy.parameters.items() if p.step}
+        return {name: code_sha256(step.registry[str(self.params[name])], 1) for name, step in named.items()}
 
     @property
     def layers(self) -> set[int]:
@@ -229,21 +236,26 @@ def _load_installed() -> None:
 @contextlib.contextmanager
 def _registering(what: str) -> Iterator[None]:
     """Run third-party code that registers; if it fails, nothing of it stays. Errors: UsageError in one line."""
-    before = dict(_REGISTRY)
+    registries: tuple[dict[str, Any], ...] = (_REGISTRY, ALIGNMENTS)
+    before = [(registry, dict(registry)) for registry in registries]
     try:
         yield
     except Exception as error:
-        _REGISTRY.clear()
-        _REGISTRY.update(before)
+        for registry, kept in before:
+            registry.clear()
+            registry.update(kept)
         message = " ".join(str(error).split())
         raise UsageError(f"{what}: {type(error).__name__}: {message}") from error
 
 
 def load_plugin(path: Path) -> list[str]:
-    """Import a Python file and return the names it registered. Errors: UsageError (no file, an error, nothing)."""
+    """Import a Python file and return the strategies it registered, of which there are none if it registers steps.
+
+    Errors: UsageError (no file, an error, nothing registered).
+    """
     if not path.is_file():
         raise UsageError(f"--plugin {path}: no such file")
-    before = set(all_strategies())
+    before, steps = set(all_strategies()), len(ALIGNMENTS)
     spec = importlib.util.spec_from_file_location(f"blendbench_plugin_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UsageError(f"--plugin {path}: not a Python file")
@@ -252,7 +264,7 @@ def load_plugin(path: Path) -> list[str]:
     with _registering(f"--plugin {path}"):
         spec.loader.exec_module(module)
     added = sorted(set(_REGISTRY) - before)
-    if not added:
+    if not added and len(ALIGNMENTS) == steps:
         raise UsageError(
             f"--plugin {path}: registers no strategy; decorate a function with @blendbench.blending.strategy"
         )

@@ -44,7 +44,7 @@ def _strategies() -> list[dict[str, Any]]:
             "parameters": [
                 {
                     "name": p.name, "type": p.type.__name__, "default": p.default,
-                    "range": [p.range.low, p.range.high] if p.range else None, "choices": list(p.choices) or None,
+                    "range": [p.range.low, p.range.high] if p.range else None, "choices": list(p.options) or None,
                 }
                 for p in s.parameters.values()
             ],
