@@ -4,8 +4,8 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 
-from blendbench.models.miniature import architecture, world
-from blendbench.models.miniature.tokenizer import tokenizer
+from blendbench.models.miniature import architecture, captions, world
+from blendbench.models.miniature.tokenizer import prompt, tokenizer
 from blendbench.models.miniature.train import transformer, vision_language
 from blendbench.models.miniature.train.data import conversation, pad_ids, to_unit
 from blendbench.models.miniature.train.muon import orthogonalise
@@ -61,3 +61,39 @@ def test_orthogonalise_brings_singular_values_near_one(shape: tuple[int, int, in
     values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
     assert values.min() > 0.5
     assert values.max() < 1.3
+
+
+def test_the_meaning_loss_is_least_where_the_tokens_are_the_caption_s_words() -> None:
+    generator = torch.Generator().manual_seed(0)
+    dictionary = torch.randn(10, 32, generator=generator)
+    words = torch.zeros(1, 10)
+    words[0, [2, 5]] = 0.5
+
+    def loss(states: torch.Tensor) -> float:
+        return float(vision_language.meaning_loss(states[None], dictionary, words))
+
+    both = loss(dictionary[[2, 5] * 8])
+    one, wrong = loss(dictionary[[2] * 16]), loss(dictionary[[3, 7] * 8])
+    longer, nothing = loss(10 * dictionary[[2, 5] * 8]), loss(torch.randn(16, 32, generator=generator))
+    assert both < one < wrong
+    assert both < nothing
+    assert both < longer
+
+
+def test_word_states_are_means_over_the_captions_that_hold_the_word() -> None:
+    torch.manual_seed(0)
+    text = architecture.text_encoder().eval()
+    scenes = world.sample_scenes(6, 3)
+    ids, _ = pad_ids([prompt(caption) for caption in captions.canonical(scenes)], vision_language.CAPTION_LENGTH)
+    known = torch.tensor(vision_language.attribute_ids())
+    present = known[torch.isin(known, ids)]
+    states = vision_language.word_states(text, ids, present)
+    with torch.no_grad():
+        hidden = text(input_ids=ids, output_hidden_states=True).hidden_states[-2]
+    torch.testing.assert_close(states[0], hidden[ids == present[0]].mean(0), atol=1e-4, rtol=1e-4)
+    targets = vision_language.word_targets(ids, known)
+    torch.testing.assert_close(targets.sum(1), torch.ones(6))
+    held = {tokenizer().decode([int(i)]).strip() for i in known[targets[0] > 0]}
+    said = set(captions.canonical(scenes)[0].replace(",", "").split())
+    assert held <= said
+    assert {world.STYLES[int(scenes.style[0])]} <= held
