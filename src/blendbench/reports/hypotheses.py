@@ -201,6 +201,8 @@ OPEN = (
      " dimension_ablation:dimension=396,alpha=0.3` with your weights."),
     ("question 3", "Whether rotary positions or content cause the artifacts",
      "the miniature's two encoders share their rotary base, so the mismatch of Qwen3-VL and Qwen3 is not there."),
+    ("question 8", "Whether saved embeddings help",
+     "they are kept (`run --keep-embeddings`, view `embedding_files`); that they help is nothing to measure."),
     ("prediction 9", "Whether 9 steps at shift 1.15 are worse than at 3.0",
      "the miniature is trained at one shift, and is no distilled model."),
 )  # fmt: skip
