@@ -17,6 +17,7 @@ VERBS = {
     "publish": "write every page with the data it is made from",
     "gallery": "write a folder to look at the pictures with, and take its blind votes in",
     "measure": "score any pictures with the metrics",
+    "calibrate": "measure the metrics: detection limits and false alarms",
     "sql": "query the results",
     "list": "list strategies, metrics, experiments, suites or models",
     "validate": "check experiment, suite and plug-in files",

@@ -1,4 +1,4 @@
-"""Test pictures for the detectors: photos out of installed packages, injected patterns, and benign edits.
+"""Pictures to calibrate the detectors on: photos out of installed packages, injected patterns, and benign edits.
 
 A pattern is a (h, w) float field of unit RMS; `inject` adds it at an amplitude in grey levels and rounds to 8 bits.
 """
@@ -12,24 +12,34 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from blendbench.errors import UsageError
+
 SKIMAGE = (
     "astronaut.png", "brick.png", "camera.png", "cell.png", "chelsea.png", "clock_motion.png", "coffee.png",
     "coins.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png",
     "motorcycle_right.png", "retina.jpg", "rocket.jpg",
 )  # fmt: skip
 SKLEARN = ("china.jpg", "flower.jpg")
+COLOURFUL = (
+    "astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png", "motorcycle_left.png",
+    "retina.jpg", "rocket.jpg", "china.jpg", "flower.jpg",
+)  # fmt: skip
 
 
-def _package_folder(name: str) -> Path:
+def _package_folder(name: str, package: str) -> Path:
     spec = find_spec(name)
-    assert spec is not None and spec.origin is not None
+    if spec is None or spec.origin is None:
+        raise UsageError(f"the photos come with the package {package}; install it with: pip install 'blendbench[dev]'")
     return Path(spec.origin).parent
 
 
 @cache
 def photos() -> dict[str, np.ndarray]:
-    """uint8 (h, w, 3) photos that scikit-image and scikit-learn install."""
-    folders = {_package_folder("skimage") / "data": SKIMAGE, _package_folder("sklearn") / "datasets/images": SKLEARN}
+    """uint8 (h, w, 3) photos that scikit-image and scikit-learn install. Errors: UsageError without those packages."""
+    folders = {
+        _package_folder("skimage", "scikit-image") / "data": SKIMAGE,
+        _package_folder("sklearn", "scikit-learn") / "datasets/images": SKLEARN,
+    }
     return {
         name: np.asarray(Image.open(folder / name).convert("RGB"))
         for folder, names in folders.items()
@@ -50,6 +60,12 @@ def crops(size: int, at_most: int = 2, offset: int = 0) -> np.ndarray:
             y, x = min(y + offset, height), min(x + offset, width)
             cut.append(picture[y : y + size, x : x + size])
     return np.stack(cut)
+
+
+def colourful(size: int) -> np.ndarray:
+    """uint8 (n, size, size, 3): the middle of each photo that is in colour."""
+    middles = [((p.shape[0] - size) // 2, (p.shape[1] - size) // 2, p) for p in (photos()[name] for name in COLOURFUL)]
+    return np.stack([photo[y : y + size, x : x + size] for y, x, photo in middles])
 
 
 def _unit(field: np.ndarray) -> np.ndarray:
