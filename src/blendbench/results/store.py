@@ -1,9 +1,10 @@
 """The DuckDB file of a results folder: filled from the shards in one transaction, read while nothing holds it open."""
 
+import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,24 +13,9 @@ import duckdb
 import pandas as pd
 
 from blendbench.errors import UsageError
-from blendbench.hashing import canonical_json, sha256_json
-from blendbench.results.records import (
-    CellEmbeddingRecord,
-    CellRecord,
-    ConditioningRecord,
-    EmbeddingAnalysisRecord,
-    EmbeddingDimensionRecord,
-    EmbeddingValueRecord,
-    ItemRecord,
-    Record,
-    RunRecord,
-    ScoreRecord,
-    StageTimeRecord,
-    StrategyRecord,
-    SuiteRecord,
-    VoteRecord,
-)
-from blendbench.results.shards import read_shards, shard_paths
+from blendbench.hashing import sha256_json
+from blendbench.results.shards import shard_paths
+from blendbench.results.staging import TABLES, stage
 
 DATABASE = "blendbench.duckdb"
 LOCK_TIMEOUT = 20.0  # seconds to wait for another process that reads or writes the file
@@ -53,26 +39,6 @@ VIEWS = (
     "vote_differences",
     "vote_agreement",
 )
-# Table of each record type and what makes two of its rows the same row; stage times have no identity but themselves.
-_TABLES: dict[type[Record], tuple[str, tuple[str, ...]]] = {
-    RunRecord: ("runs", ("run_id",)),
-    SuiteRecord: ("suites", ("suite_sha256",)),
-    ItemRecord: ("items", ("suite_sha256", "item")),
-    StrategyRecord: ("strategies", ("strategy", "version", "source_sha256")),
-    CellRecord: ("cells", ("experiment", "cell_id")),
-    ScoreRecord: ("scores", ("cell_id", "metric", "metric_version")),
-    StageTimeRecord: ("stage_times", ("run_id", "stage", "seconds", "count")),
-    ConditioningRecord: ("conditionings", ("conditioning_sha256",)),
-    EmbeddingAnalysisRecord: ("embedding_analyses", ("analysis_id",)),
-    EmbeddingValueRecord: (
-        "embedding_values", ("analysis_id", "layer", "tokens", "position_0", "reference", "statistic"),
-    ),
-    EmbeddingDimensionRecord: (
-        "embedding_dimensions", ("analysis_id", "layer", "tokens", "position_0", "reference", "dimension"),
-    ),
-    CellEmbeddingRecord: ("cell_embeddings", ("cell_id", "stage", "sha256")),
-    VoteRecord: ("votes", ("vote_id",)),
-}  # fmt: skip
 _CARD_FIELDS = ("title", "kind", "direction", "unit", "margin", "decimals")
 
 
@@ -98,16 +64,19 @@ def ingest(results_dir: Path | str) -> Ingested:
     database = folder / DATABASE
     if database.exists() and _is_current(database, sizes):
         return Ingested(0, 0)
-    shards = read_shards(folder)
-    with _connect(database, read_only=False) as connection:
-        connection.begin()
-        _migrate(connection, database)
-        for table, rows in _tables(shards.records).items():
-            _replace(connection, table, rows)
-        _replace(connection, "shards", [{"name": name, "bytes": size} for name, size in sorted(sizes.items())])
-        _create_views(connection)
-        connection.commit()
-    return Ingested(len(shards.records), shards.torn_lines)
+    # In memory first: the database is held only as long as the rows are put in.
+    with duckdb.connect() as connection:
+        staged = stage(connection, shard_paths(folder))
+        with _attached(connection, database):
+            connection.begin()
+            _migrate(connection, database)
+            for table, _ in TABLES.values():
+                _replace(connection, table)
+            _replace_rows(connection, "metrics", _metrics(connection))
+            _replace_rows(connection, "shards", [{"name": name, "bytes": size} for name, size in sorted(sizes.items())])
+            _create_views(connection)
+            connection.commit()
+    return Ingested(staged.records, staged.torn_lines)
 
 
 class Results:
@@ -147,25 +116,36 @@ def open_results(path: Path | str = "results") -> Results:
     return Results(path / DATABASE)
 
 
-def resolve(records: Iterable[Record]) -> dict[tuple[Any, ...], Record]:
-    """One record a row, by (table, key): an ok record is not replaced by one that is not, else the later one stays."""
-    rows: dict[tuple[Any, ...], Record] = {}
-    for record in records:
-        table, key = _TABLES[type(record)]
-        identity = (table, *(getattr(record, name) for name in key))
-        held = rows.get(identity)
-        if held is None or getattr(held, "status", None) != "ok" or getattr(record, "status", None) == "ok":
-            rows[identity] = record
-    return rows
+@contextmanager
+def _connect(database: Path, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = _patiently(database, lambda: duckdb.connect(str(database), read_only=read_only))
+    try:
+        yield connection
+    finally:
+        connection.close()
 
 
 @contextmanager
-def _connect(database: Path, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+def _attached(connection: duckdb.DuckDBPyConnection, database: Path) -> Iterator[None]:
+    """Within, `connection` writes to `database`; its temporary tables can still be read."""
+    home = connection.execute("SELECT current_database()").fetchall()[0][0]
+    _patiently(database, lambda: connection.execute(f"ATTACH {_text(str(database))} AS results"))
+    connection.execute("USE results")
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    finally:
+        connection.execute(f"USE {_name(home)}")
+        connection.execute("DETACH results")
+
+
+def _patiently(database: Path, opening: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
         try:
-            connection = duckdb.connect(str(database), read_only=read_only)
-            break
+            return opening()
         except duckdb.IOException as error:
             if "could not set lock" not in str(error).lower():
                 raise UsageError(
@@ -174,10 +154,6 @@ def _connect(database: Path, read_only: bool) -> Iterator[duckdb.DuckDBPyConnect
             if time.monotonic() > deadline:
                 raise UsageError(f"{database}: another process holds it open; close that one and repeat") from error
             time.sleep(0.05)
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 def _is_current(database: Path, sizes: dict[str, int]) -> bool:
@@ -200,7 +176,9 @@ def _views() -> dict[str, str]:
 
 
 def _applied(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    known = connection.execute("SELECT count(*) FROM information_schema.tables WHERE table_name = 'migrations'")
+    known = connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migrations' AND database_name = current_database()"
+    )
     if known.fetchall() == [(0,)]:
         return []
     return [name for (name,) in connection.execute("SELECT name FROM migrations ORDER BY name").fetchall()]
@@ -218,29 +196,28 @@ def _migrate(connection: duckdb.DuckDBPyConnection, database: Path) -> None:
             connection.execute("INSERT INTO migrations VALUES (?)", [name])
 
 
-def _tables(records: tuple[Record, ...]) -> dict[str, list[dict[str, Any]]]:
-    tables: dict[str, list[dict[str, Any]]] = {table: [] for table, _ in _TABLES.values()}
+def _metrics(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """The cards that the runs carry; of one metric and version the latest."""
     cards: dict[tuple[str, int], dict[str, Any]] = {}
-    for (table, *_), record in resolve(records).items():
-        row = asdict(record)
-        if isinstance(record, RunRecord):
-            for card in row.pop("metric_cards"):
-                named = {"metric": card["name"], "metric_version": card["version"]}
-                cards[card["name"], card["version"]] = named | {name: card[name] for name in _CARD_FIELDS}
-        tables[table].append(row)
-    return tables | {"metrics": list(cards.values())}
+    rows = connection.execute("SELECT metric_cards FROM temp.staged_runs ORDER BY _started_at, _shard, _n").fetchall()
+    for card in (card for (text,) in rows for card in json.loads(text)):
+        named = {"metric": card["name"], "metric_version": card["version"]}
+        cards[card["name"], card["version"]] = named | {name: card[name] for name in _CARD_FIELDS}
+    return list(cards.values())
 
 
-def _replace(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
+def _replace(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    columns = connection.execute(f"SELECT column_name FROM (DESCRIBE {table})").fetchall()
+    names = ", ".join(_name(name) for (name,) in columns)
     connection.execute(f"DELETE FROM {table}")
-    if rows:
-        # JSON text keeps NULL, integers and floats apart, which a pandas frame of mixed columns does not.
-        types = connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE {table})").fetchall()
-        structure = canonical_json([{name: kind if "ENUM" not in kind else "VARCHAR" for name, kind in types}])
-        connection.execute(
-            f"INSERT INTO {table} BY NAME SELECT unnest(from_json(?::JSON, ?), max_depth := 2)",
-            [canonical_json(rows), structure],
-        )
+    connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM temp.staged_{table}")
+
+
+def _replace_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
+    connection.execute(f"DELETE FROM {table}")
+    for row in rows:
+        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(row.values()))
 
 
 def _create_views(connection: duckdb.DuckDBPyConnection) -> None:
@@ -248,7 +225,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection) -> None:
     columns = "".join(f",\n    any_value(s.value) FILTER (s.metric = {_text(n)}) AS {_name(n)}" for (n,) in names)
     for statement in _views().values():
         connection.execute(statement.replace("{metric_columns}", columns))
-    _replace(connection, "view_definitions", [{"sha256": sha256_json(_views())}])
+    _replace_rows(connection, "view_definitions", [{"sha256": sha256_json(_views())}])
 
 
 def _text(value: str) -> str:
