@@ -91,44 +91,44 @@ def stage(connection: duckdb.DuckDBPyConnection, paths: list[Path]) -> Staged:
 
 def _stage(connection: duckdb.DuckDBPyConnection, paths: list[Path]) -> Staged:
     torn = _read_lines(connection, paths)
-    counted = connection.execute("SELECT kind, count(*) FROM lines GROUP BY kind").fetchall()
-    if any(kind not in RECORD_TYPES for kind, _ in counted):
+    counted = dict(connection.execute("SELECT kind, count(*) FROM lines GROUP BY kind").fetchall())
+    if not counted.keys() <= RECORD_TYPES.keys():
         raise _UnusualError
     for kind in TABLES:
-        _stage_table(connection, kind)
+        _stage_table(connection, kind, counted.get(kind.record, 0))
     connection.execute("DROP TABLE lines")
-    return Staged(sum(count for _, count in counted), torn)
+    return Staged(sum(counted.values()), torn)
 
 
 def _read_lines(connection: duckdb.DuckDBPyConnection, paths: list[Path]) -> int:
     """All whole lines in the order they count, as the temporary table `lines`; the number of torn ones."""
-    connection.execute("CREATE OR REPLACE TEMP TABLE read (shard INTEGER, n BIGINT, line JSON)")
+    connection.execute("CREATE OR REPLACE TEMP TABLE lines (kind VARCHAR, shard INTEGER, n BIGINT, line JSON)")
     torn = 0
-    for shard, path in enumerate(paths):
+    for shard, path in enumerate(sorted(paths, key=lambda path: (_started_at(path), path.name))):
         whole, is_torn = _whole_lines(path)
         torn += is_torn
         connection.execute(
             f"""
-            INSERT INTO read SELECT ?, n, json FROM (
+            INSERT INTO lines SELECT json ->> '$.record', ?, n, json FROM (
                 SELECT row_number() OVER () AS n, json
                 FROM read_ndjson_objects(?, ignore_errors = true, maximum_object_size = {_LONGEST_LINE})
             ) WHERE n <= ?
             """,
             [shard, str(path), whole],
         )
-    connection.execute(
-        """
-        CREATE OR REPLACE TEMP TABLE lines AS
-        WITH started AS (
-            SELECT shard, arg_min(line ->> '$.started_at', n) AS started_at FROM read
-            WHERE line ->> '$.record' = 'run' GROUP BY shard
-        )
-        SELECT line ->> '$.record' AS kind, coalesce(started_at, '') AS started_at, shard, n, line
-        FROM read LEFT JOIN started USING (shard)
-        """
-    )
-    connection.execute("DROP TABLE read")
     return torn
+
+
+def _started_at(path: Path) -> str:
+    """When the run of a shard started; a run says so in its first line, and what is no run counts as earliest."""
+    with path.open("rb") as file:
+        for line in file:
+            if b'"record":"run"' in line:
+                try:
+                    return str(json.loads(line)["started_at"])
+                except (ValueError, KeyError) as error:
+                    raise _UnusualError from error
+    return ""
 
 
 def _whole_lines(path: Path) -> tuple[int, bool]:
@@ -141,31 +141,30 @@ def _whole_lines(path: Path) -> tuple[int, bool]:
     return count, last != b"\n"
 
 
-def _stage_table(connection: duckdb.DuckDBPyConnection, kind: type[Record]) -> None:
+def _stage_table(connection: duckdb.DuckDBPyConnection, kind: type[Record], count: int) -> None:
     table, key = TABLES[kind]
     columns = _columns(kind)
-    unusual = connection.execute(
-        f"SELECT count(*) FROM lines WHERE kind = '{kind.record}' AND len(json_keys(line)) <> {len(columns) + 1}"
-    )
-    if unusual.fetchall() != [(0,)]:
-        raise _UnusualError
     staged, structure = f"staged_{table}", json.dumps(columns)
+    chosen = f"kind = '{kind.record}'" if count else "false"
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE {staged} AS
-        SELECT started_at AS _started_at, shard AS _shard, n AS _n, unnest(from_json_strict(line, '{structure}'))
-        FROM lines WHERE kind = '{kind.record}'
+        SELECT shard AS _shard, n AS _n, len(json_keys(line)) AS _fields, unnest(from_json_strict(line, '{structure}'))
+        FROM lines WHERE {chosen}
         """
     )
     keys = ", ".join(f"{staged}.{name}" for name in key)
-    twice = connection.execute(f"SELECT count(*) - count(DISTINCT ({keys})) FROM {staged}").fetchall()
-    if twice != [(0,)]:
+    unusual, twice = connection.execute(
+        f"SELECT count(*) FILTER (_fields <> {len(columns) + 1}), count(*) - count(DISTINCT ({keys})) FROM {staged}"
+    ).fetchall()[0]
+    if unusual:
+        raise _UnusualError
+    if twice:
         ok_first = f"{staged}.status = 'ok' DESC, " if "status" in columns else ""
         connection.execute(
             f"""
-            CREATE OR REPLACE TEMP TABLE {staged} AS SELECT * FROM {staged} QUALIFY row_number() OVER (
-                PARTITION BY {keys} ORDER BY {ok_first}_started_at DESC, _shard DESC, _n DESC
-            ) = 1
+            CREATE OR REPLACE TEMP TABLE {staged} AS SELECT * FROM {staged}
+            QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {ok_first}_shard DESC, _n DESC) = 1
             """
         )
 

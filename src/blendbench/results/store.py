@@ -199,7 +199,7 @@ def _migrate(connection: duckdb.DuckDBPyConnection, database: Path) -> None:
 def _metrics(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """The cards that the runs carry; of one metric and version the latest."""
     cards: dict[tuple[str, int], dict[str, Any]] = {}
-    rows = connection.execute("SELECT metric_cards FROM temp.staged_runs ORDER BY _started_at, _shard, _n").fetchall()
+    rows = connection.execute("SELECT metric_cards FROM temp.staged_runs ORDER BY _shard, _n").fetchall()
     for card in (card for (text,) in rows for card in json.loads(text)):
         named = {"metric": card["name"], "metric_version": card["version"]}
         cards[card["name"], card["version"]] = named | {name: card[name] for name in _CARD_FIELDS}
