@@ -8,9 +8,9 @@ of cluster means (exact for up to 12 clusters). Everything random comes from a g
 Why the hold: where few clusters carry the mean (a defect in one picture of five), many draws miss them all and have
 next to no spread, and the studentised end runs away, past the range of the metric. BCa ends never leave the data, but
 miss the truth more often than studentised ones. Of the remedies simulated (percentiles, BCa, expanded BCa, Hall's
-transform, tempered and clipped studentising; 10 to 48 clusters, nine distributions) this one keeps the coverage and ends
-the runaway: with 24 clusters, one in five damaged, the widest 1 % of intervals shrink from 1.85 to 0.24, and the upper
-end is missed in 1.7 % of samples (studentised 0.8 %, expanded BCa 4.8 %, t 12 %; nominal 5 %).
+transform, tempered and clipped studentising; 10 to 48 clusters, nine distributions) this one keeps the coverage and
+ends the runaway: with 24 clusters, one in five damaged, the widest 1 % of intervals shrink from 1.85 to 0.24, and the
+upper end is missed in 1.7 % of samples (studentised 0.8 %, expanded BCa 4.8 %, t 12 %; nominal 5 %).
 tests/test_statistics.py keeps the simulation.
 """
 
