@@ -1,6 +1,8 @@
 """The definitions of the cards once more, one picture at a time, in numpy, scipy and OpenCV and in double precision."""
 
 import math
+from collections.abc import Callable
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -82,3 +84,51 @@ def color_drift(picture: np.ndarray, baseline: np.ndarray) -> float:
     angles = [math.pi * k / 16 for k in range(16)]
     axes = [np.array([math.cos(angle), math.sin(angle)]) for angle in angles]
     return float(np.mean([stats.wasserstein_distance(a @ axis, b @ axis) for axis in axes]))
+
+
+def tone_drift(picture: np.ndarray, baseline: np.ndarray) -> float:
+    """Exact Wasserstein-1 distance of OKLab L."""
+    return float(stats.wasserstein_distance(*(oklab(x)[..., 0].ravel() for x in (picture, baseline))))
+
+
+def saturation_shift(picture: np.ndarray, baseline: np.ndarray) -> float:
+    """Difference of the mean OKLab chroma."""
+    first, second = (oklab(x)[..., 1:] for x in (picture, baseline))
+    return float(np.hypot(*np.moveaxis(first, -1, 0)).mean() - np.hypot(*np.moveaxis(second, -1, 0)).mean())
+
+
+def clip_shift(picture: np.ndarray, baseline: np.ndarray) -> float:
+    """Difference of the share of pixels with a channel at 0 or 255."""
+    return float(np.isin(picture, (0, 255)).any(-1).mean() - np.isin(baseline, (0, 255)).any(-1).mean())
+
+
+def texture_change(picture: np.ndarray, baseline: np.ndarray) -> float:
+    """Difference of the slopes of log power in 18 bands."""
+    return _slope(luma(picture)) - _slope(luma(baseline))
+
+
+def _slope(y: np.ndarray) -> float:
+    height, width = y.shape
+    window = np.outer(np.hanning(height), np.hanning(width))
+    power = np.abs(np.fft.fft2((y - y.mean()) * window)) ** 2 / (window**2).sum()
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
+    edges = np.geomspace(0.02, 0.5, 19)
+    bands = [np.log(power[(frequency >= low) & (frequency < high)].mean() + 1 / 12) for low, high in pairwise(edges)]
+    return float(stats.linregress(np.log(np.sqrt(edges[:-1] * edges[1:])), bands).slope)
+
+
+def effect_size(picture: np.ndarray, baseline: np.ndarray) -> float:
+    """Mean absolute difference."""
+    return float(cv2.norm(picture, baseline, cv2.NORM_L1) / picture.size)
+
+
+ORACLES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "grid_energy": lambda picture, _: grid_energy(picture),
+    "blockiness": lambda picture, _: blockiness(picture),
+    "color_drift": color_drift,
+    "tone_drift": tone_drift,
+    "saturation_shift": saturation_shift,
+    "clip_shift": clip_shift,
+    "texture_change": texture_change,
+    "effect_size": effect_size,
+}

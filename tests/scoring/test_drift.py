@@ -100,3 +100,11 @@ def test_colour_smeared_over_outlines_bleeds(photos: np.ndarray) -> None:
         ycc[..., 1:] = ndimage.gaussian_filter(ycc[..., 1:], (8, 8, 0))
         smeared.append(cv2.cvtColor(np.clip(np.rint(ycc), 0, 255).astype(np.uint8), cv2.COLOR_YCrCb2RGB))
     assert (score("color_bleeding", np.stack(smeared), photos) > 0).mean() >= 0.85
+
+
+@pytest.mark.parametrize(
+    ("name", "within"), [("texture_change", 0.02), ("saturation_shift", 2e-4), ("clip_shift", 1e-9)]
+)
+def test_it_equals_the_plain_reference(name: str, within: float, photos: np.ndarray) -> None:
+    expected = [reference.ORACLES[name](a, b) for a, b in zip(photos, np.roll(photos, 1, 0), strict=True)]
+    np.testing.assert_allclose(score(name, photos, np.roll(photos, 1, 0)), expected, atol=within)

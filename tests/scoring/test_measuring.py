@@ -237,3 +237,19 @@ def test_cpu_and_gpu_agree() -> None:
         np.testing.assert_allclose(
             [score.value for score in there[name]], [score.value for score in here[name]], atol=1e-4, rtol=1e-4
         )
+
+
+def test_large_pictures_are_scored_alone_and_equal_baselines_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = full_batch(n=4)
+    shared = dataclasses.replace(batch, baselines=batch.baselines[[0, 0, 0, 3]])  # type: ignore[index]
+    names = list(all_metrics())
+    together = measure(shared, names)
+    read: list[int] = []
+    whole = Batch.baseline_palette.func
+    monkeypatch.setattr(Batch.baseline_palette, "func", lambda self: (read.append(1), whole(self))[1])
+    monkeypatch.setattr("blendbench.scoring.measuring._LARGE", 100)
+    alone = measure(dataclasses.replace(shared), names)
+    for name in names:
+        expected = [score.value for score in together[name]]
+        np.testing.assert_allclose([score.value for score in alone[name]], expected, atol=1e-6, rtol=1e-6)
+    assert len(read) == 2

@@ -15,6 +15,8 @@ _TO_LAB = (
     (0.0259040371, 0.7827717662, -0.8086757660),
 )
 
+_AT_ONCE = 1 << 15
+
 
 def luma(pictures: Tensor) -> Tensor:
     """uint8 (n, 3, h, w) -> float32 (n, h, w) in 0..255, ITU-R BT.601 weights (luma of the encoded values)."""
@@ -25,11 +27,19 @@ def luma(pictures: Tensor) -> Tensor:
 def oklab(pictures: Tensor) -> Tensor:
     """uint8 sRGB (n, 3, h, w) -> float32 (n, 3, h, w): L in 0..1, a, b."""
     n, _, height, width = pictures.shape
-    linear = _linear_of_byte(pictures.device).index_select(0, pictures.reshape(-1).int()).reshape(n, 3, height * width)
-    lms = _matrix(_TO_LMS, pictures.device) @ linear
-    # exp2 and log2 are several times faster than a power; log2(0) = -inf gives 0, as it should.
-    root = lms.log2_().div_(3).exp2_()
-    return (_matrix(_TO_LAB, pictures.device) @ root).reshape(n, 3, height, width)
+    table, to_lms, to_lab = (
+        _linear_of_byte(pictures.device),
+        *(_matrix(m, pictures.device) for m in (_TO_LMS, _TO_LAB)),
+    )
+    made = torch.empty(n, 3, height * width, device=pictures.device)
+    # On the CPU a part at a time stays in the cache, which is worth a factor of two.
+    step = _AT_ONCE if pictures.device.type == "cpu" else height * width
+    for start in range(0, height * width, step):
+        part = pictures.reshape(n, 3, -1)[..., start : start + step]
+        linear = table.index_select(0, part.reshape(-1).int()).reshape(part.shape)
+        # exp2 and log2 are several times faster than a power; log2(0) = -inf gives 0, as it should.
+        made[..., start : start + step] = to_lab @ (to_lms @ linear).log2_().div_(3).exp2_()
+    return made.reshape(n, 3, height, width)
 
 
 def _linear_of_byte(device: torch.device) -> Tensor:

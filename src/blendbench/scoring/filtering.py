@@ -4,9 +4,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-_BLOCK = 64
+_BLOCK = 32
 
 
 def blur(picture: Tensor, sigma: float) -> Tensor:
@@ -22,15 +21,24 @@ def blur(picture: Tensor, sigma: float) -> Tensor:
     for i in range(_BLOCK):
         matrix[i : i + len(x), i] = kernel / kernel.sum()
     matrix = matrix.to(picture.device, picture.dtype)
-    return _filtered(_filtered(picture, matrix).transpose(-1, -2), matrix).transpose(-1, -2)
+    # Windows are views whose last step is 1, so that the products read them without a copy.
+    down = _windows(picture, 1, radius).transpose(-1, -2)
+    picture = (matrix.T @ down).flatten(1, 2)[:, : picture.shape[1]]
+    across = _windows(picture, 2, radius).transpose(1, 2)
+    return (across @ matrix).transpose(1, 2).flatten(-2)[..., : picture.shape[2]]
 
 
-def _filtered(picture: Tensor, matrix: Tensor) -> Tensor:
-    width, (window, block) = picture.shape[-1], matrix.shape
-    radius = (window - block) // 2
-    mirrored = F.pad(picture, (radius, radius), mode="reflect")
-    filled = F.pad(mirrored, (0, -width % block))
-    return (filled.unfold(-1, window, block) @ matrix).flatten(-2)[..., :width]
+def _windows(picture: Tensor, axis: int, radius: int) -> Tensor:
+    """Mirrored at both ends of `axis` and cut into overlapping windows of _BLOCK + 2 radius, which come last."""
+    size = picture.shape[axis]
+    if size <= radius:
+        raise RuntimeError(f"a side of {size} pixels is too short for a blur that reaches {radius}")
+    before = picture.narrow(axis, 1, radius).flip(axis)
+    after = picture.narrow(axis, size - 1 - radius, radius).flip(axis)
+    rest = list(picture.shape)
+    rest[axis] = -size % _BLOCK
+    filled = torch.cat([before, picture, after, picture.new_zeros(rest)], axis)
+    return filled.unfold(axis, _BLOCK + 2 * radius, _BLOCK)
 
 
 def high_pass(picture: Tensor, sigma: float) -> Tensor:

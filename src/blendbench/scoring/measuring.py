@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
@@ -16,6 +16,8 @@ from blendbench.scoring.registry import REGISTRY, Metric
 _MODULES = ("grid", "blockiness", "colour", "texture", "bleeding", "adherence", "reference", "style", "effect")
 # Cosines and shares may leave their range by rounding alone.
 _ROUNDING = 1e-5
+# Pixels a picture from which a batch is slower than its pictures alone.
+_LARGE = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,24 @@ def measure(batch: Batch, names: Sequence[str]) -> dict[str, list[Score]]:
     unscorable; the other metrics go on, and so do the other pictures: where a metric raises on a batch, each picture is
     measured alone. Errors: UsageError for an unknown name, before anything is computed.
     """
-    return {metric.name: _scores(metric, batch) for metric in [get_metric(name) for name in names]}
+    metrics = [get_metric(name) for name in names]
+    scored = [{metric.name: _scores(metric, part) for metric in metrics} for part in _parts(batch)]
+    return {metric.name: [score for part in scored for score in part[metric.name]] for metric in metrics}
+
+
+def _parts(batch: Batch) -> Iterator[Batch]:
+    """On the CPU large pictures one by one, whose inputs fit the cache; each takes over what the last one shares."""
+    large = math.prod(batch.pictures.shape[-2:]) > _LARGE
+    if len(batch) == 1 or not large or batch.pictures.device.type != "cpu":
+        yield batch
+        return
+    last = None
+    for i in range(len(batch)):
+        part = batch.single(i)
+        if last is not None:
+            part.take_over(last)
+        yield part
+        last = part
 
 
 def _scores(metric: Metric, batch: Batch) -> list[Score]:
