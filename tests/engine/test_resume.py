@@ -157,3 +157,18 @@ def test_half_written_pictures_of_a_killed_run_are_swept_away(tmp_path: Path) ->
 def test_looking_at_what_is_left_writes_nothing(models: ModelSet, tmp_path: Path) -> None:
     assert len(what_is_left(plan_of(models), models, tmp_path / "none").cells) == 1
     assert not (tmp_path / "none").exists()
+
+
+def test_a_changed_margin_is_recorded_without_drawing_or_measuring(
+    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(models, alphas(0.5))
+    run(plan, models, tmp_path, QUIET)
+    assert run(plan, models, tmp_path, QUIET).run_id is None
+    wider = [{**card, "margin": 7.0} for card in plan.metric_cards()]
+    monkeypatch.setattr(Plan, "metric_cards", lambda self: wider)
+    again = run(plan, models, tmp_path, QUIET)
+    assert (again.drawn, again.scored) == (0, 0)
+    last = records(tmp_path, RunRecord)[-1]
+    assert isinstance(last, RunRecord)
+    assert [card["margin"] for card in last.metric_cards] == [7.0]

@@ -15,24 +15,21 @@ from blendbench.engine.plan import Plan
 from blendbench.hashing import sha256_bytes
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import CellRecord, ItemRecord, Record, RunRecord, StrategyRecord, SuiteRecord
-from blendbench.scoring import all_cards
 from blendbench.suites import Item
 
-_CARD_FIELDS = ("name", "title", "version", "kind", "direction", "unit", "margin", "decimals")
 _PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "duckdb")
 
 
 def opening_records(plan: Plan, models: ModelSet, run_id: str, began: datetime, results: Path) -> list[Record]:
     """What a run writes first: itself, its suite, items and strategies. Keeps the references among the pictures."""
     suite = plan.suite
-    cards = [all_cards()[name] for name in plan.metrics]
     run = RunRecord(
         run_id=run_id, experiment=plan.experiment.name, started_at=began.isoformat(),
         blendbench_version=blendbench.__version__, git_commit=git_commit(),
         model_set=models.name, model_set_sha256=models.sha256, suite=suite.name,
         suite_sha256=suite.sha256, device=models.device, dtype=models.dtype, sampler=plan.sampler,
         environment=environment(), metrics=plan.metrics,
-        metric_cards=[{key: getattr(card, key) for key in _CARD_FIELDS} for card in cards],
+        metric_cards=plan.metric_cards(),
         plan=plan.expected(),
     )  # fmt: skip
     strategies = {c.strategy.name: c.strategy for c in plan.configurations}.values()

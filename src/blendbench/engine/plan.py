@@ -14,6 +14,7 @@ from blendbench.suites import Item, Suite
 
 CONTROLS = ("blank_reference", "unrelated_reference", "noise_reference", "self_alignment", "canary")
 CELL_SCHEMA = 1
+CARD_FIELDS = ("name", "title", "version", "kind", "direction", "unit", "margin", "decimals")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Plan:
             "seeds": list(self.experiment.seeds),
             "labels": [configuration.label for configuration in self.configurations],
         }
+
+    def metric_cards(self) -> list[dict[str, Any]]:
+        """What is stored of each metric's card: a margin or a unit that changed is a change of the plan too."""
+        cards = [all_cards()[name] for name in self.metrics]
+        return [{key: getattr(card, key) for key in CARD_FIELDS} for card in cards]
 
     def baseline_of(self, cell: Cell) -> Cell:
         """The baseline's cell of the same item and seed."""

@@ -77,7 +77,7 @@ def read_ledger(results: Path) -> Ledger:
             cells[record.cell_id] = record
             members.add((record.experiment, record.cell_id))
         elif isinstance(record, RunRecord):
-            plans[record.experiment] = (record.plan, record.metrics)
+            plans[record.experiment] = (record.plan, record.metrics, record.metric_cards)
         elif isinstance(record, StageTimeRecord) and record.count:
             pace[record.stage] = record.seconds / record.count
     kept = {cell_id: record for cell_id, record in cells.items() if _picture(results, record).is_file()}
@@ -103,7 +103,7 @@ def what_is_left(plan: Plan, models: ModelSet, results: Path) -> Todo:
             for record in ledger.cells.values()
             if (record.sampler_sha256, record.model_set_sha256, record.dtype) == settings
         },
-        replanned=ledger.plans.get(name) != (plan.expected(), plan.metrics),
+        replanned=ledger.plans.get(name) != (plan.expected(), plan.metrics, plan.metric_cards()),
         pace=ledger.pace,
     )
 
