@@ -102,8 +102,11 @@ def test_the_database_of_a_newer_blendbench_is_refused(folder: Path) -> None:
     ingest(folder)
     with duckdb.connect(str(folder / "blendbench.duckdb")) as connection:
         connection.execute("INSERT INTO migrations VALUES ('9999_future')")
+    before = (folder / "blendbench.duckdb").read_bytes()
     with pytest.raises(UsageError, match=r"newer blendbench .*9999_future"):
         ingest(folder)
+    assert (folder / "blendbench.duckdb").read_bytes() == before
+    assert not list(folder.glob("*.before_*"))
 
 
 def test_an_older_database_gets_the_new_migrations_and_views(folder: Path) -> None:
@@ -115,6 +118,8 @@ def test_an_older_database_gets_the_new_migrations_and_views(folder: Path) -> No
         connection.execute("CREATE OR REPLACE VIEW leaderboard AS SELECT 1 AS outdated")
     assert open_results(folder).query("FROM leaderboard ORDER BY ALL").shape[0] == len(expected)
     assert ingest(folder).records == 0
+    with duckdb.connect(str(folder / "blendbench.before_0002_view_definitions.duckdb"), read_only=True) as connection:
+        assert connection.execute("SELECT outdated FROM leaderboard").fetchall() == [(1,)]
 
 
 def test_changed_views_replace_the_old_ones_without_new_shards(folder: Path) -> None:

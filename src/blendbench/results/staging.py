@@ -90,23 +90,24 @@ def stage(connection: duckdb.DuckDBPyConnection, paths: list[Path]) -> Staged:
 
 
 def _stage(connection: duckdb.DuckDBPyConnection, paths: list[Path]) -> Staged:
-    torn = _read_lines(connection, paths)
+    whole, torn = _read_lines(connection, paths)
     counted = dict(connection.execute("SELECT kind, count(*) FROM lines GROUP BY kind").fetchall())
-    if not counted.keys() <= RECORD_TYPES.keys():
+    # DuckDB passes over empty lines.
+    if sum(counted.values()) != whole or not counted.keys() <= RECORD_TYPES.keys():
         raise _UnusualError
     for kind in TABLES:
         _stage_table(connection, kind, counted.get(kind.record, 0))
     connection.execute("DROP TABLE lines")
-    return Staged(sum(counted.values()), torn)
+    return Staged(whole, torn)
 
 
-def _read_lines(connection: duckdb.DuckDBPyConnection, paths: list[Path]) -> int:
-    """All whole lines in the order they count, as the temporary table `lines`; the number of torn ones."""
+def _read_lines(connection: duckdb.DuckDBPyConnection, paths: list[Path]) -> tuple[int, int]:
+    """All whole lines in the order they count, as the temporary table `lines`; how many are whole and how many torn."""
     connection.execute("CREATE OR REPLACE TEMP TABLE lines (kind VARCHAR, shard INTEGER, n BIGINT, line JSON)")
-    torn = 0
+    whole = torn = 0
     for shard, path in enumerate(sorted(paths, key=lambda path: (_started_at(path), path.name))):
-        whole, is_torn = _whole_lines(path)
-        torn += is_torn
+        count, is_torn = _whole_lines(path)
+        whole, torn = whole + count, torn + is_torn
         connection.execute(
             f"""
             INSERT INTO lines SELECT json ->> '$.record', ?, n, json FROM (
@@ -114,9 +115,9 @@ def _read_lines(connection: duckdb.DuckDBPyConnection, paths: list[Path]) -> int
                 FROM read_ndjson_objects(?, ignore_errors = true, maximum_object_size = {_LONGEST_LINE})
             ) WHERE n <= ?
             """,
-            [shard, str(path), whole],
+            [shard, str(path), count],
         )
-    return torn
+    return whole, torn
 
 
 def _started_at(path: Path) -> str:
@@ -154,8 +155,9 @@ def _stage_table(connection: duckdb.DuckDBPyConnection, kind: type[Record], coun
         """
     )
     keys = ", ".join(f"{staged}.{name}" for name in key)
+    # Hashes are quicker to count than keys; two keys with one hash only cost the sort.
     unusual, twice = connection.execute(
-        f"SELECT count(*) FILTER (_fields <> {len(columns) + 1}), count(*) - count(DISTINCT ({keys})) FROM {staged}"
+        f"SELECT count(*) FILTER (_fields <> {len(columns) + 1}), count(*) - count(DISTINCT hash({keys})) FROM {staged}"
     ).fetchall()[0]
     if unusual:
         raise _UnusualError

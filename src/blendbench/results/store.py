@@ -1,6 +1,7 @@
 """The DuckDB file of a results folder: filled from the shards in one transaction, read while nothing holds it open."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,14 +69,12 @@ def ingest(results_dir: Path | str) -> Ingested:
     with duckdb.connect() as connection:
         staged = stage(connection, shard_paths(folder))
         with _attached(connection, database):
-            connection.begin()
-            _migrate(connection, database)
-            for table, _ in TABLES.values():
-                _replace(connection, table)
-            _replace_rows(connection, "metrics", _metrics(connection))
-            _replace_rows(connection, "shards", [{"name": name, "bytes": size} for name, size in sorted(sizes.items())])
-            _create_views(connection)
-            connection.commit()
+            pending = _pending(connection, database)
+            if pending and _applied(connection):
+                _back_up(connection, database, pending[0][0])
+            with _transaction(connection):
+                _migrate(connection, pending)
+                _fill(connection, sizes)
     return Ingested(staged.records, staged.torn_lines)
 
 
@@ -133,12 +132,20 @@ def _attached(connection: duckdb.DuckDBPyConnection, database: Path) -> Iterator
     connection.execute("USE results")
     try:
         yield
-    except BaseException:
-        connection.rollback()
-        raise
     finally:
         connection.execute(f"USE {_name(home)}")
         connection.execute("DETACH results")
+
+
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    connection.begin()
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
 
 
 def _patiently(database: Path, opening: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
@@ -161,7 +168,7 @@ def _is_current(database: Path, sizes: dict[str, int]) -> bool:
         applied = _applied(connection)
         if applied != [name for name, _ in _migrations()]:
             return False
-        if connection.execute("SELECT sha256 FROM view_definitions").fetchall() != [(sha256_json(_views()),)]:
+        if connection.execute("SELECT sha256 FROM view_definitions").fetchall() != [(_definitions(),)]:
             return False
         return dict(connection.execute("SELECT name, bytes FROM shards").fetchall()) == sizes
 
@@ -175,6 +182,15 @@ def _views() -> dict[str, str]:
     return {view: (_HERE / "views" / f"{view}.sql").read_text(encoding="utf-8") for view in VIEWS}
 
 
+def _fills() -> dict[str, str]:
+    """What fills the tables that follow from others, by table."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted((_HERE / "fills").glob("*.sql"))}
+
+
+def _definitions() -> str:
+    return sha256_json([_views(), _fills()])
+
+
 def _applied(connection: duckdb.DuckDBPyConnection) -> list[str]:
     known = connection.execute(
         "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migrations' AND database_name = current_database()"
@@ -184,16 +200,36 @@ def _applied(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return [name for (name,) in connection.execute("SELECT name FROM migrations ORDER BY name").fetchall()]
 
 
-def _migrate(connection: duckdb.DuckDBPyConnection, database: Path) -> None:
-    connection.execute("CREATE TABLE IF NOT EXISTS migrations (name VARCHAR PRIMARY KEY)")
-    applied = _applied(connection)
-    known = dict(_migrations())
-    if newer := [name for name in applied if name not in known]:
+def _pending(connection: duckdb.DuckDBPyConnection, database: Path) -> list[tuple[str, str]]:
+    """The migrations that a database has not had. Errors: UsageError if it had some that are not known here."""
+    applied, known = _applied(connection), _migrations()
+    if newer := sorted(set(applied) - {name for name, _ in known}):
         raise UsageError(f"{database}: made by a newer blendbench (migration {newer[-1]}); update blendbench")
-    for name, statements in known.items():
-        if name not in applied:
-            connection.execute(statements)
-            connection.execute("INSERT INTO migrations VALUES (?)", [name])
+    return [(name, statements) for name, statements in known if name not in applied]
+
+
+def _back_up(connection: duckdb.DuckDBPyConnection, database: Path, migration: str) -> None:
+    """Keep a database as it was before `migration`; what is not in the file itself yet is brought there first."""
+    connection.execute("CHECKPOINT")
+    shutil.copyfile(database, database.with_name(f"{database.stem}.before_{migration}{database.suffix}"))
+
+
+def _migrate(connection: duckdb.DuckDBPyConnection, pending: list[tuple[str, str]]) -> None:
+    connection.execute("CREATE TABLE IF NOT EXISTS migrations (name VARCHAR PRIMARY KEY)")
+    for name, statements in pending:
+        connection.execute(statements)
+        connection.execute("INSERT INTO migrations VALUES (?)", [name])
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, sizes: dict[str, int]) -> None:
+    for table, _ in TABLES.values():
+        _replace(connection, table)
+    _replace_rows(connection, "metrics", _metrics(connection))
+    _replace_rows(connection, "shards", [{"name": name, "bytes": size} for name, size in sorted(sizes.items())])
+    _create_views(connection)
+    for table, statement in _fills().items():
+        connection.execute(f"DELETE FROM {table}")
+        connection.execute(statement)
 
 
 def _metrics(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -225,7 +261,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection) -> None:
     columns = "".join(f",\n    any_value(s.value) FILTER (s.metric = {_text(n)}) AS {_name(n)}" for (n,) in names)
     for statement in _views().values():
         connection.execute(statement.replace("{metric_columns}", columns))
-    _replace_rows(connection, "view_definitions", [{"sha256": sha256_json(_views())}])
+    _replace_rows(connection, "view_definitions", [{"sha256": _definitions()}])
 
 
 def _text(value: str) -> str:
