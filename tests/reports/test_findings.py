@@ -8,6 +8,7 @@ from synthetic_results import NO_OP, write_results
 
 from blendbench.engine.plan import configurations
 from blendbench.experiments import load_experiment
+from blendbench.reports import findings
 from blendbench.reports.claims import (
     Below,
     Claim,
@@ -22,6 +23,7 @@ from blendbench.reports.claims import (
 from blendbench.reports.findings import Finding, judge, write_findings
 from blendbench.reports.hypotheses import OPEN, PREDICTIONS, SEED, Hypothesis
 from blendbench.results.store import Results, ingest, open_results
+from blendbench.statistics import holm
 
 TRUTH = "attribute_adherence"
 
@@ -100,13 +102,13 @@ def test_a_hypothesis_needs_all_its_claims(verdicts: list[str], whole: str) -> N
 
 
 def test_the_page_holds_every_statement_and_follows_from_the_database(folder: Path, tmp_path: Path) -> None:
-    findings, page = write_findings(folder, tmp_path)
+    judged, page = write_findings(folder, tmp_path)
     text = page.read_text()
     for hypothesis in (*SEED, *PREDICTIONS):
         assert text.count(hypothesis.statement) >= 2
     for _, question, _ in OPEN:
         assert question in text
-    counts = {v: sum(f.verdict == v for f in findings) for v in ("supported", "not run")}
+    counts = {v: sum(f.verdict == v for f in judged) for v in ("supported", "not run")}
     assert f"{counts['not run']} are not run" in text
     _, other = write_findings(folder, tmp_path / "again")
     assert other.read_bytes() == page.read_bytes()
@@ -123,8 +125,16 @@ def test_every_claim_names_configurations_that_its_experiment_has() -> None:
             assert named <= labels, (claim, sorted(named - labels))
 
 
-def test_a_page_of_tests_is_corrected_as_one(results: Results) -> None:
-    tested = [o.p for finding in judge(results) for o in finding.outcomes if o.p is not None]
-    alone = Differs("core", "grid_energy", "canary", "text_only", "higher").judge(results).p
-    assert tested
-    assert alone is not None and min(tested) >= alone
+def test_a_page_of_tests_is_corrected_as_one(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = tuple(
+        Differs("core", metric, label, "text_only", "lower")
+        for metric in (TRUTH, "clip_cosine")
+        for label in ("canary", "vision_only", "style_delta:alpha=0.3")
+    )
+    monkeypatch.setattr(findings, "SEED", (Hypothesis("all", "worse", claims),))
+    monkeypatch.setattr(findings, "PREDICTIONS", ())
+    alone = [claim.judge(results).p for claim in claims]
+    (page,) = judge(results)
+    together = [outcome.p for outcome in page.outcomes]
+    assert together == pytest.approx(list(holm([p for p in alone if p is not None])))
+    assert min(p for p in together if p is not None) > min(p for p in alone if p is not None)
