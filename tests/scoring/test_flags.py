@@ -66,6 +66,16 @@ def test_enlarging_is_seen(clean: list[np.ndarray], factor: float, kernel: Image
     assert np.mean([was_resampled(y(picture), 16) for picture in enlarged]) >= 0.85
 
 
+def test_doubling_is_seen_where_there_is_detail() -> None:
+    names = ("astronaut.png", "brick.png", "camera.png", "gravel.png", "ihc.png", "chelsea.png", "coffee.png")
+    doubled = []
+    for name in names:
+        small = Image.fromarray(patterns.photos()[name]).reduce(2)
+        assert not was_resampled(y(np.asarray(small)), 16), name
+        doubled.append(small.resize((small.width * 2, small.height * 2), Image.Resampling.BICUBIC))
+    assert np.mean([was_resampled(y(np.asarray(picture)), 16) for picture in doubled]) >= 0.7
+
+
 @pytest.mark.parametrize("size", [1, 7, 63])
 def test_small_pictures_have_no_history(size: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)

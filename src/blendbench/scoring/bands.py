@@ -17,7 +17,7 @@ _ROUNDING = 1 / 12
 
 
 def read_bands(luma: Tensor) -> Tensor:
-    """(n, h, w) luma -> (n, 18) float64 natural log of the power a pixel in bands of frequency; NaN below 64 pixels a side."""
+    """(n, h, w) luma -> (n, 18) float64: log of the power a pixel in bands of frequency; NaN below 64 pixels a side."""
     n, height, width = luma.shape
     if min(height, width) < _MIN_SIDE:
         return torch.full((n, _BANDS), math.nan, device=luma.device, dtype=torch.float64)

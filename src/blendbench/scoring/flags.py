@@ -10,7 +10,7 @@ _PERIODIC = 0.8
 FLAGS = {
     "jpeg": "the file is lossy: JPEG's 8-pixel blocks lie on the lattice",
     "jpeg_history": "the pixels went through JPEG before they were saved",
-    "resampled": "the pixels were enlarged or turned: the generator's lattice is lost",
+    "resampled": "the pixels were enlarged, or blurred as if they were: the generator's lattice is lost",
     "size_differs": "the size is not the generated one: the picture was cropped or resized",
     "not_whole_patches": "a side is no multiple of the lattice: no generator with this lattice makes this size",
     "periodic_content": "the content repeats with a multiple of the lattice: it accounts for what is found there",
