@@ -1,5 +1,6 @@
 """The choice that a leaderboard leaves to its reader: how much of the prompt for how much of the reference."""
 
+import string
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,16 +78,19 @@ def draw_front(board: Board, path: Path) -> bool:
                 x, y, xerr=bars[0], yerr=bars[1], color=colour, marker=marker, markersize=5, linestyle="",
                 elinewidth=0.7, alpha=0.9, label=name,
             )  # fmt: skip
-    for trade in [t for t in found if t.on_front][:LABELLED]:
-        panel.annotate(
-            trade.label, (trade.prompt.mean, trade.reference.mean), (4, 5), textcoords="offset points", fontsize=7
-        )
+    # Points near the baseline lie close together: letters beside them, names in the legend.
+    letters = dict(zip(string.ascii_lowercase, [t for t in found if t.on_front][:LABELLED], strict=False))
+    for index, (letter, trade) in enumerate(letters.items()):
+        place, shift = (trade.prompt.mean, trade.reference.mean), (5 + 9 * (index % 3), 6 + 9 * (index % 2))
+        panel.annotate(letter, place, shift, textcoords="offset points", fontsize=9, fontweight="bold", color=ON)
+        panel.plot([], [], marker=f"${letter}$", color=ON, linestyle="", label=trade.label)
     panel.set_xlabel(f"{metrics[0].title}: difference to {BASELINE} (right is better)", fontsize=9)
     panel.set_ylabel(f"{metrics[1].title}: difference (up is better)", fontsize=9)
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(frameon=False, fontsize=8, loc="best")
-    figure.tight_layout()
+    rows = -(-(4 + len(letters)) // 3)
+    figure.legend(loc="lower center", ncol=3, frameon=False, fontsize=8)
+    figure.tight_layout(rect=(0, 0.05 * rows, 1, 1))
     figure.savefig(path, metadata={"Software": None})
     return True
 
