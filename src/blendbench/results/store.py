@@ -39,6 +39,7 @@ VIEWS = (
     "embedding_files",
     "vote_differences",
     "vote_agreement",
+    "orphans",
 )
 _CARD_FIELDS = ("title", "kind", "direction", "unit", "margin", "decimals")
 
@@ -76,6 +77,12 @@ def ingest(results_dir: Path | str) -> Ingested:
                 _migrate(connection, pending)
                 _fill(connection, sizes)
     return Ingested(staged.records, staged.torn_lines)
+
+
+def new_database(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make all tables and views, empty, where `connection` points."""
+    _migrate(connection, _migrations())
+    _create_views(connection)
 
 
 class Results:

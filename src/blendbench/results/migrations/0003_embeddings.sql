@@ -1,4 +1,4 @@
--- What `blendbench embeddings` measures, and which files of embeddings a cell was made from (`run --keep-embeddings`).
+-- One analysis of hidden states by `blendbench embeddings`.
 CREATE TABLE embedding_analyses (
     analysis_id VARCHAR PRIMARY KEY,
     started_at VARCHAR NOT NULL,
@@ -17,16 +17,16 @@ CREATE TABLE embedding_analyses (
     environment JSON NOT NULL
 );
 
--- `reference` is '' for what tokens are by themselves, else which layer of the text encoder they are compared with.
+-- A statistic of one kind of token at one layer ([embeddings.md](embeddings.md)).
 CREATE TABLE embedding_values (
     analysis_id VARCHAR NOT NULL,
     layer INTEGER NOT NULL,
     tokens VARCHAR NOT NULL,
     position_0 BOOLEAN NOT NULL,
-    reference VARCHAR NOT NULL,
+    reference VARCHAR NOT NULL, -- '' for the tokens by themselves, else the layer of the text encoder compared with
     statistic VARCHAR NOT NULL,
     value DOUBLE CHECK (isfinite(value)),
-    low DOUBLE CHECK (isfinite(low)),
+    low DOUBLE CHECK (isfinite(low)), -- low..high is a 95 % interval over items
     high DOUBLE CHECK (isfinite(high)),
     PRIMARY KEY (analysis_id, layer, tokens, position_0, reference, statistic)
 );
@@ -50,7 +50,7 @@ CREATE TABLE embedding_dimensions (
     PRIMARY KEY (analysis_id, layer, tokens, position_0, reference, dimension)
 );
 
--- The file is embeddings/<sha256>.safetensors; what a stage has none of (layer, picture, prompt) is NULL.
+-- A file of embeddings that a cell was made from (`run --keep-embeddings`): `embeddings/<sha256>.safetensors`.
 CREATE TABLE cell_embeddings (
     cell_id VARCHAR NOT NULL,
     stage VARCHAR NOT NULL,

@@ -1,4 +1,4 @@
--- What `paired_effects` shows, kept as rows: over ten million scores the join takes ten seconds, reading it a fraction.
+-- What `paired_effects` shows, kept as rows: over ten million scores the join takes ten seconds, reading these a fraction.
 CREATE TABLE paired_scores (
     experiment VARCHAR NOT NULL,
     label VARCHAR NOT NULL,

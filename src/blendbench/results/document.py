@@ -1,0 +1,80 @@
+"""`python -m blendbench.results.document FILE`: the page about the database, from the comments of the .sql files."""
+
+import re
+import sys
+from pathlib import Path
+
+import duckdb
+
+from blendbench.results.store import VIEWS, new_database
+
+_HERE = Path(__file__).parent
+_TABLE = re.compile(r"((?:^--[^\n]*\n)+)CREATE TABLE (\w+) \((.*?)\n?\);", re.MULTILINE | re.DOTALL)
+_COLUMN = re.compile(r"^    (\w+) [^\n]*?-- ([^\n]*)$", re.MULTILINE)
+
+
+def render() -> str:
+    """The whole page; the same for the same .sql files."""
+    with duckdb.connect() as connection:
+        new_database(connection)
+        tables = _tables()
+        parts = {
+            "examples": "\n\n".join(_example(path) for path in sorted((_HERE / "examples").glob("*.sql"))),
+            "tables": "\n\n".join(_table(connection, name, *tables[name]) for name in sorted(tables)),
+            "views": "\n\n".join(_view(connection, name) for name in VIEWS),
+        }
+    page = (_HERE / "guide.md").read_text(encoding="utf-8")
+    for name, text in parts.items():
+        page = page.replace(f"{{{name}}}", text)
+    return page
+
+
+def _tables() -> dict[str, tuple[str, dict[str, str]]]:
+    """Description and comments of the columns, by table; of a table that was made anew, those of the last time."""
+    found: dict[str, tuple[str, dict[str, str]]] = {}
+    for path in sorted((_HERE / "migrations").glob("*.sql")):
+        for comment, name, body in _TABLE.findall(path.read_text(encoding="utf-8")):
+            found[name] = (_prose(comment), dict(_COLUMN.findall(body)))
+    return found
+
+
+def _table(connection: duckdb.DuckDBPyConnection, name: str, told: str, comments: dict[str, str]) -> str:
+    keys = connection.execute(
+        "SELECT constraint_column_names FROM duckdb_constraints()"
+        " WHERE table_name = ? AND constraint_type = 'PRIMARY KEY'",
+        [name],
+    ).fetchall()
+    key = f" Key: {', '.join(keys[0][0])}." if keys else ""
+    rows = connection.execute(f'SELECT column_name, column_type, "null" FROM (DESCRIBE {name})').fetchall()
+    lines = [
+        f"| {column} | {_type(kind)}{' or NULL' if null == 'YES' else ''} | {comments.get(column, '')} |"
+        for column, kind, null in rows
+    ]
+    return "\n".join([f"### {name}", "", told + key, "", "| column | type | |", "| --- | --- | --- |", *lines])
+
+
+def _view(connection: duckdb.DuckDBPyConnection, name: str) -> str:
+    text = (_HERE / "views" / f"{name}.sql").read_text(encoding="utf-8")
+    told = _prose(text[: text.index("CREATE ")])
+    columns = [column for (column,) in connection.execute(f"SELECT column_name FROM (DESCRIBE {name})").fetchall()]
+    more = ", and one column for every metric" if "{metric_columns}" in text else ""
+    return f"### {name}\n\n{told}\n\nColumns: {', '.join(columns)}{more}."
+
+
+def _example(path: Path) -> str:
+    question, query = path.read_text(encoding="utf-8").split("\n", 1)
+    return f"{_prose(question)}\n\n```sql\n{query.strip()}\n```"
+
+
+def _prose(comment: str) -> str:
+    return " ".join(line.removeprefix("--").strip() for line in comment.splitlines())
+
+
+def _type(kind: str) -> str:
+    return kind.replace("ENUM(", "ENUM (") if kind.startswith("ENUM") else kind
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m blendbench.results.document FILE")
+    Path(sys.argv[1]).write_text(render(), encoding="utf-8")

@@ -1,0 +1,2 @@
+-- Which strategies do nothing, and how often?
+SELECT label, count(*) AS cells FROM no_effect_cells WHERE experiment = 'core' GROUP BY label

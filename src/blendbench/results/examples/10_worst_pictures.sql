@@ -1,0 +1,3 @@
+-- Where are the pictures with the strongest grid?
+SELECT label, item, seed, grid_energy, 'pictures/' || picture_sha256[1:2] || '/' || picture_sha256 || '.png' AS path
+FROM cell_scores WHERE experiment = 'core' AND NOT control ORDER BY grid_energy DESC NULLS LAST LIMIT 10
