@@ -54,8 +54,8 @@ def test_8_pixel_blocks_are_not_taken_for_16_pixel_patches(clean: np.ndarray) ->
 
 
 def test_benign_edits_leave_it_nearly_alone(clean: np.ndarray) -> None:
-    unedited = score(clean)
-    for name, edited in patterns.benign(clean).items():
+    unedited = score(clean[::2])
+    for name, edited in patterns.benign(clean[::2]).items():
         assert abs(patterns.auroc(score(edited), unedited) - 0.5) <= (0.15 if name == "jpeg90" else 0.1), name
 
 

@@ -58,6 +58,7 @@ def test_luma_equals_opencv(photos: np.ndarray) -> None:
 
 
 def test_it_equals_the_exact_wasserstein_distance(photos: np.ndarray) -> None:
+    photos = photos[::2]
     expected = [reference.color_drift(a, b) for a, b in zip(photos, np.roll(photos, 1, 0), strict=True)]
     # Two thousand bins over 0.7: half a bin is 1.7e-4.
     np.testing.assert_allclose(drift(photos, np.roll(photos, 1, 0)), expected, atol=2e-4)
