@@ -40,7 +40,7 @@ def run(
         bool, typer.Option("--keep-embeddings", help="keep every stage's embeddings, found by the view embedding_files")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and write nothing")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="summary as JSON; progress as JSON lines on stderr")] = False,
 ) -> None:
     """Run an experiment: draw what is not drawn yet, measure it, and bring it into the database."""
     chosen = load_experiment(experiment)
@@ -66,7 +66,7 @@ def run(
         }  # fmt: skip
         _print_plan(summary, json_)
         return
-    done = execute(plan, model_set, results, Reporter(quiet=json_), keep_embeddings)
+    done = execute(plan, model_set, results, Reporter(events=json_), keep_embeddings)
     canary = canary_of(results, plan.experiment.name) if _can_tell(plan) else None
     if json_:
         print(json.dumps({**asdict(done), "canary_detected": canary.detected if canary else None}))

@@ -1,0 +1,166 @@
+"""What a user, a log and a machine see of a run under way, and how it ends on Ctrl-C."""
+
+import io
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from blendbench.engine import progress
+from blendbench.engine.progress import Reporter, duration
+
+SLOW = """\
+import time
+
+from blendbench.blending import strategy
+
+
+@strategy("slow", version=1, source="test")
+def slow(text, *, alpha: float = 0.5):
+    time.sleep(0.3)
+    return text.hidden * alpha
+"""
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time in seconds that the stages see; tests move it."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_log_gets_a_line_at_the_start_every_ten_seconds_and_at_the_end(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Reporter() as reporter:
+        stage = reporter.stage("pictures", 40)
+        for second in range(1, 41):
+            clock[0] = 100.0 + second
+            stage.advance(1, failed=second == 5)
+    assert capsys.readouterr().err.splitlines() == [
+        "pictures: 0/40",
+        "pictures: 11/40, 1.0/s, 1 failed, about 29 s left",
+        "pictures: 22/40, 1.0/s, 1 failed, about 18 s left",
+        "pictures: 33/40, 1.0/s, 1 failed, about 7 s left",
+        "pictures: 40/40, 1.0/s, 1 failed",
+    ]
+
+
+def test_events_are_one_object_a_line_and_say_what_a_machine_needs(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Reporter(events=True) as reporter:
+        stage = reporter.stage("scores", 8)
+        for half in range(1, 9):
+            clock[0] = 100.0 + half / 2
+            stage.advance(1, failed=half == 2)
+    captured = capsys.readouterr()
+    events = [json.loads(line) for line in captured.err.splitlines()]
+    assert captured.out == ""
+    assert [event["done"] for event in events] == [0, 3, 6, 8]
+    assert events[0]["seconds_left"] is None
+    assert events[1] == {
+        "event": "progress", "stage": "scores", "done": 3, "total": 8, "failed": 1, "per_second": 2.0,
+        "seconds_left": 2.5,
+    }  # fmt: skip
+
+
+def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    with Reporter(quiet=True) as reporter:
+        reporter.stage("scores", 2).advance(2, failed=1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_bars_with_rate_remaining_time_and_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=100, color_system=None)
+    )
+    with Reporter() as reporter:
+        stage = reporter.stage("pictures", 10)
+        time.sleep(0.05)
+        stage.advance(4, failed=2)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+    last = shown.strip().splitlines()[-1]
+    assert last.startswith("pictures") and "4/10" in last and "2 failed" in last
+    assert re.search(r"\d\.\d/s", last) and re.search(r"\d:\d\d|-:--", last)
+    assert "about" not in shown  # lines are for logs
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5000, "83 min"), (12000, "3 h 20 min")]
+)
+def test_durations_are_said_as_people_say_them(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
+
+
+@pytest.fixture(scope="module")
+def arguments(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A run of three batches that take their time."""
+    folder = tmp_path_factory.mktemp("slow")
+    (folder / "slow.py").write_text(SLOW)
+    (folder / "slow.toml").write_text(
+        'name = "slow"\ntitle = "x"\nseeds = [0]\nitems = 3\nmetrics = ["blockiness"]\nsampler = {steps = 1}\n'
+        'controls = false\nstrategies = [{name = "slow", alpha = [0.1, 0.2, 0.3]}]\n'
+    )
+    models = folder / "models"
+    models.mkdir()
+    for part in untrained.iterdir():
+        if part.is_dir():
+            (models / part.name).symlink_to(part)
+    text = (untrained / "model_set.toml").read_text()
+    (models / "model_set.toml").write_text(
+        re.sub(r"\nbatch_size = \d+", "", text).replace("[sampler]", "[sampler]\nbatch_size = 4")
+    )
+    return [
+        sys.executable, "-m", "blendbench", "run", str(folder / "slow.toml"), "--plugin", str(folder / "slow.py"),
+        "--models", str(models), "--results", str(folder / "results"),
+    ]  # fmt: skip
+
+
+def run_until(command: list[str], seen: str) -> tuple[int, str]:
+    """Run in a terminal of its own; once `seen` is on the screen press Ctrl-C. The exit code and all that was shown."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "100"}
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execvpe(command[0], command, environment)
+    shown, pressed, deadline = "", False, time.monotonic() + 120
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([terminal], [], [], 0.5)
+        if ready:
+            try:
+                data = os.read(terminal, 65512)
+            except OSError:  # Linux says so when the other side has closed
+                break
+            if not data:
+                break
+            shown += data.decode(errors="replace")
+        if not pressed and re.search(seen, shown):
+            pressed = True
+            os.write(terminal, b"\x03")
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), shown
+
+
+def test_ctrl_c_ends_cleanly_says_how_to_go_on_and_loses_nothing(arguments: list[str]) -> None:
+    code, shown = run_until(arguments, r"pictures.*?[1-9]\d*/15")
+    assert code == 130, shown
+    assert "stopped; the same command goes on where it was" in shown
+    assert "Traceback" not in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is back
+    done = subprocess.run([*arguments, "--json"], capture_output=True, text=True, check=True)
+    summary = json.loads(done.stdout)
+    assert summary["ok"] == summary["expected"] == 15
+    assert 0 < summary["reused"] < 15
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {event["stage"] for event in events} >= {"pictures", "scores"}
+    assert events[-1]["done"] == events[-1]["total"]
