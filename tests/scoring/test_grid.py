@@ -79,7 +79,8 @@ def test_one_grey_level_is_seen_at_the_size_of_the_miniature(
 
 
 def test_benign_edits_are_not_taken_for_a_lattice() -> None:
-    clean = patterns.crops(256, at_most=2)
+    # Fewer crops leave the area under the curve too uncertain: at 38 its standard error is 0.07.
+    clean = patterns.crops(256, at_most=4)
     unedited = score(clean)
     for name, edited in patterns.benign(clean).items():
         assert abs(patterns.auroc(score(edited), unedited) - 0.5) <= 0.1, name
