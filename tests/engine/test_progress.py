@@ -138,7 +138,7 @@ def run_until(command: list[str], seen: str) -> tuple[int, str]:
         ready, _, _ = select.select([terminal], [], [], 0.5)
         if ready:
             try:
-                data = os.read(terminal, 65512)
+                data = os.read(terminal, 65536)
             except OSError:  # Linux says so when the other side has closed
                 break
             if not data:

@@ -302,6 +302,8 @@ def test_a_phone_needs_no_scrolling_sideways(page: Callable[..., Any], link: str
     try:
         driver.refresh()
         assert driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]") == [360, 360]
+        main = "const main = document.querySelector('main:not([hidden])'); return [main.scrollWidth, main.clientWidth]"
+        assert len(set(driver.execute_script(main))) == 1
         too_wide = "return [...document.querySelectorAll('main:not([hidden]) :is(select, input, button)')]"
         too_wide += ".filter((e) => e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML)"
         assert driver.execute_script(too_wide) == []
