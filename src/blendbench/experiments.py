@@ -38,8 +38,9 @@ class Quick:
 class Experiment:
     """A checked experiment file.
 
-    `model_set` is what it runs on if nothing else is asked for; `sampler` overrides its sampler; `items` caps the suite's items; `model_values` holds, for model sets by
-    name, the parameter values that stand there in place of the list's.
+    `model_set` is what it runs on if nothing else is asked for; `sampler` overrides its sampler; `items` caps the
+    suite's items; `model_values` holds, for model sets by name, the parameter values that stand there in place of the
+    list's.
     """
 
     name: str
