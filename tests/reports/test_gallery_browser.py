@@ -104,6 +104,7 @@ TOTAL = len(CONFIGURATIONS) * ITEMS * SEEDS
 def test_the_grid_loads_and_far_rows_wait(page: Callable[..., Any]) -> None:
     driver = page()
     assert "core" in driver.title
+    assert one(driver, "nav [aria-current=page]").text == "All pictures"
     assert shown(driver) == TOTAL
     until(driver, lambda: driver.find_elements(By.CSS_SELECTOR, "#grid td img"))
     filled = "return document.querySelectorAll('#grid tbody tr > th').length"

@@ -18,8 +18,8 @@
       if (other !== name) views[other].leave?.();
     }
     $("#to-grid").href = lastGrid;
-    $("#to-grid").toggleAttribute("aria-current", name === "grid");
-    $("#to-blind").toggleAttribute("aria-current", name === "blind");
+    $("#to-grid").ariaCurrent = name === "grid" ? "page" : null;
+    $("#to-blind").ariaCurrent = name === "blind" ? "page" : null;
     views[name].show(state);
   }
 
