@@ -11,7 +11,7 @@ from synthetic_results import cell_record, run_record, sha
 
 from blendbench.errors import UsageError
 from blendbench.results.records import ConditioningRecord, RecordError, ScoreRecord, from_line, to_line
-from blendbench.results.shards import ShardWriter, finished_cells, finished_scores, read_shards
+from blendbench.results.shards import ShardWriter, read_shards
 
 CELL = cell_record("canary", "item-00", 0, sha("picture"))
 SCORE = ScoreRecord("c1", "grid_energy", 1, 0.25, "ok")
@@ -92,18 +92,6 @@ def test_what_was_appended_survives_kill_9(tmp_path: Path) -> None:
     assert read_shards(tmp_path).records == (SCORE,)
 
 
-def test_finished_is_what_need_not_be_done_again(tmp_path: Path) -> None:
-    failed = cell_record("canary", "item-01", 0, None)
-    other = replace(CELL, experiment="smoke", cell_id="other")
-    with ShardWriter(tmp_path, "run1") as writer:
-        writer.append([CELL, failed, other, SCORE])
-        writer.append([ScoreRecord("c2", "clip_cosine", 1, None, "failed", "boom")])
-        writer.append([ScoreRecord("c3", "reference_style", 1, None, "unscorable", "unknown style")])
-    assert set(finished_cells(tmp_path, "core")) == {CELL.cell_id}
-    assert set(finished_cells(tmp_path)) == {CELL.cell_id, "other"}
-    assert finished_scores(tmp_path) == {("c1", "grid_energy", 1), ("c3", "reference_style", 1)}
-
-
 def test_an_empty_folder_has_nothing_and_stays_empty(tmp_path: Path) -> None:
-    assert finished_cells(tmp_path) == {}
+    assert read_shards(tmp_path).records == ()
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from blendbench.errors import UsageError
-from blendbench.results.records import CellRecord, Record, RecordError, RunRecord, ScoreRecord, from_line, to_line
+from blendbench.results.records import Record, RecordError, RunRecord, from_line, to_line
 
 FOLDER = "shards"
 
@@ -74,24 +74,6 @@ def read_shards(results_dir: Path | str) -> Shards:
         runs.append((started, path.name, records))
     runs.sort(key=lambda run: run[:2])
     return Shards(tuple(record for _, _, records in runs for record in records), torn)
-
-
-def finished_cells(results_dir: Path | str, experiment: str | None = None) -> dict[str, CellRecord]:
-    """The ok cells by cell_id, of one experiment or of all: what a run need not generate again."""
-    return {
-        record.cell_id: record
-        for record in read_shards(results_dir).records
-        if isinstance(record, CellRecord) and record.status == "ok" and experiment in (None, record.experiment)
-    }
-
-
-def finished_scores(results_dir: Path | str) -> set[tuple[str, str, int]]:
-    """(cell_id, metric, metric_version) of every score that need not be measured again: ok or unscorable."""
-    return {
-        (record.cell_id, record.metric, record.metric_version)
-        for record in read_shards(results_dir).records
-        if isinstance(record, ScoreRecord) and record.status in ("ok", "unscorable")
-    }
 
 
 def _read_shard(path: Path) -> tuple[list[Record], bool]:
