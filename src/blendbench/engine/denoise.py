@@ -2,7 +2,8 @@
 
 Cells whose conditionings are bit-equal and whose initial latents are the same share one picture. A batch holds only
 conditionings of one padded length and is always full (the last one is filled up with copies), so a picture does not
-depend on what else is drawn with it.
+depend on what else is drawn with it. Where a batch does not fit into memory, it and all later ones are half as large;
+each cell says with how many its picture was drawn.
 """
 
 from collections import defaultdict
@@ -28,13 +29,14 @@ BUCKET = 32  # the transformer pads captions to multiples of this
 
 @dataclass(frozen=True)
 class Drawn:
-    """The outcome of one cell: a picture, or an error."""
+    """The outcome of one cell: a picture, or an error; `batch_size` if the picture was drawn now, not found."""
 
     cell: Cell
     conditioning_sha256: str | None = None
     picture_sha256: str | None = None
     tokens: int | None = None
     error: str | None = None
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,10 @@ class Job:
         c = self.conditioning
         return (-(-len(c.rows) // BUCKET), len(c.steps), c.blocks, c.strength)
 
-    def outcome(self, picture: str | None, error: str | None = None) -> list[Drawn]:
+    def outcome(self, picture: str | None, error: str | None = None, batch_size: int | None = None) -> list[Drawn]:
         """The same outcome for every cell."""
-        return [Drawn(cell, self.sha256, picture, len(self.conditioning.rows), error) for cell in self.cells]
+        tokens = len(self.conditioning.rows)
+        return [Drawn(cell, self.sha256, picture, tokens, error, batch_size) for cell in self.cells]
 
     def record(self) -> ConditioningRecord:
         """Shape and moments of what the first transformer call reads."""
@@ -77,7 +80,7 @@ class Drawer:
     """Draws cells into `results`.
 
     `known` maps (conditioning, noise seed) to pictures that exist, and grows; `emit` gets the cells of a batch as soon
-    as their pictures are stored.
+    as their pictures are stored; `note` gets what the user should know. `batch_size` is halved when memory runs out.
     """
 
     embeddings: Embeddings
@@ -86,12 +89,15 @@ class Drawer:
     known: dict[tuple[str, int], str]
     emit: Emit
     clock: Clock
+    note: Callable[[str], None]
     _open: dict[tuple[str, int], Job] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.batch_size = self.models.file.sampler.batch_size
 
     def draw(self, cells: Iterable[Cell]) -> None:
         """Draw all cells; one that cannot be blended or drawn is emitted with its error, and the others go on."""
         waiting: defaultdict[tuple[object, ...], list[Job]] = defaultdict(list)
-        size = self.models.file.sampler.batch_size
         for cell in cells:
             job = self._blend(cell)
             if job is None:
@@ -104,7 +110,7 @@ class Drawer:
                 self._open[job.key] = job
                 batch = waiting[job.company]
                 batch.append(job)
-                if len(batch) == size:
+                if len(batch) >= self.batch_size:
                     self._draw_batch(batch)
                     batch.clear()
         for batch in waiting.values():
@@ -121,18 +127,46 @@ class Drawer:
             return None
 
     def _draw_batch(self, jobs: list[Job]) -> None:
-        filled = [*jobs, *[jobs[-1]] * (self.models.file.sampler.batch_size - len(jobs))]
-        with self.clock.time("denoise", len(jobs)):
-            pictures, finite = self._generate(filled)
+        """Draw all of `jobs`, in as many batches as memory asks for."""
+        left = list(jobs)
+        while left:
+            part = left[: self.batch_size]
+            pictures = self._attempt(part)
+            if pictures is None and self.batch_size > 1:
+                self.batch_size //= 2
+                self.note(f"out of memory: batches hold {self.batch_size} from here on")
+                continue
+            self._finish(part, pictures)
+            del left[: len(part)]
+
+    def _attempt(self, jobs: list[Job]) -> tuple[np.ndarray, np.ndarray] | None:
+        """Pictures, and whether they are finite; None if memory ran out."""
+        filled = [*jobs, *[jobs[-1]] * (self.batch_size - len(jobs))]
+        try:
+            with self.clock.time("denoise", 0):
+                pictures = self._generate(filled)
+        except torch.OutOfMemoryError:
+            pictures = None
+        if pictures is None:
+            # Only here, where the error and with it the frames that hold the batch are gone, can memory be given back.
+            self.models.release_cache()
+        else:
+            self.clock.counts["denoise"] += len(jobs)
+        return pictures
+
+    def _finish(self, jobs: list[Job], pictures: tuple[np.ndarray, np.ndarray] | None) -> None:
+        """Store and emit what was drawn of `jobs`; None stands for a picture that memory is too small for."""
         drawn: list[Drawn] = []
-        for job, pixels, good in zip(jobs, pictures, finite, strict=False):
+        for i, job in enumerate(jobs):
             del self._open[job.key]
-            if good:
-                with self.clock.time("save"):
-                    self.known[job.key] = save_picture(self.results, pixels)
-                drawn += job.outcome(self.known[job.key])
-            else:
+            if pictures is None:
+                drawn += job.outcome(None, "out of memory, even with one picture a batch")
+            elif not pictures[1][i]:
                 drawn += job.outcome(None, "the model drew values that are not finite")
+            else:
+                with self.clock.time("save"):
+                    self.known[job.key] = save_picture(self.results, pictures[0][i])
+                drawn += job.outcome(self.known[job.key], batch_size=self.batch_size)
         self.emit(drawn, [job.record() for job in jobs])
 
     def _generate(self, jobs: list[Job]) -> tuple[np.ndarray, np.ndarray]:

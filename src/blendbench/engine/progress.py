@@ -38,7 +38,8 @@ class Reporter:
     """Stages with counts, on stderr. `quiet` prints nothing; `events` prints one JSON object a line.
 
     Events are {"event": "progress", "stage", "done", "total", "failed", "per_second", "seconds_left"} at the begin of a
-    stage (done 0), about once a second and at its end, and {"event": "interrupted"} on Ctrl-C.
+    stage (done 0), about once a second and at its end, {"event": "note", "text"}, and {"event": "interrupted"} on
+    Ctrl-C.
     """
 
     def __init__(self, quiet: bool = False, events: bool = False) -> None:
@@ -66,6 +67,11 @@ class Reporter:
         stage = Stage(self, name, total, self.bars.add_task(name, total=total, note=""))
         stage.tell()
         return stage
+
+    def note(self, text: str) -> None:
+        """Say something that the user should know: a line, and an event if events are wanted."""
+        self.event("note", text=text)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def event(self, name: str, **values: object) -> None:
         """Write an event, if events are wanted."""

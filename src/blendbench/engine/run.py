@@ -128,7 +128,10 @@ class _Work:
             self.failed += bad
             stage.advance(len(drawn), bad)
 
-        Drawer(embeddings, self.models, self.results, dict(self.todo.known), emit, self.clock).draw(self.todo.cells)
+        drawer = Drawer(
+            embeddings, self.models, self.results, dict(self.todo.known), emit, self.clock, self.reporter.note
+        )
+        drawer.draw(self.todo.cells)
 
     def _measure(self) -> None:
         missing = self.todo.missing_scores

@@ -145,6 +145,13 @@ class ModelSet:
             raise UsageError("--device cuda: this machine has no usable GPU; use --device cpu")
         return ("cuda" if available else "cpu") if self.requested_device == "auto" else self.requested_device
 
+    def release_cache(self) -> None:
+        """Give back the device memory that torch keeps for later."""
+        if self.device == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
+
     @functools.cached_property
     def torch_dtype(self) -> "torch.dtype":
         import torch

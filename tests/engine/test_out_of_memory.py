@@ -1,0 +1,85 @@
+"""Running out of memory: smaller batches first, and then a failure of its own for each cell."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from blendbench.engine.plan import Plan, make_plan
+from blendbench.engine.progress import Reporter
+from blendbench.engine.run import run
+from blendbench.experiments import Grid, load_experiment
+from blendbench.models.sets import ModelSet, load_model_set
+from blendbench.results.records import CellRecord
+from blendbench.results.shards import read_shards
+from blendbench.suites import load_suite
+
+
+@pytest.fixture
+def models(untrained: Path) -> ModelSet:
+    return load_model_set(untrained, "cpu", {"batch_size": 4, "steps": 2})
+
+
+def plan_of(models: ModelSet) -> Plan:
+    grid = Grid("lerp", (("alpha", (0.0, 0.2, 0.4, 0.6, 0.8)),))
+    base = replace(load_experiment("smoke"), items=1, controls=False, metrics=("effect_size",))
+    return make_plan(replace(base, strategies=(grid,)), load_suite("miniature"), models)
+
+
+def limited(monkeypatch: pytest.MonkeyPatch, models: ModelSet, most: int) -> list[int]:
+    """Let the model set's denoiser run out of memory above `most` pictures; the sizes it was asked for."""
+    asked: list[int] = []
+    generate: Callable[..., Any] = models.denoiser.generate
+
+    def small(schedules: list[Any], *rest: Any) -> Any:
+        asked.append(len(schedules))
+        if len(schedules) > most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return generate(schedules, *rest)
+
+    monkeypatch.setattr(models.denoiser, "generate", small)
+    return asked
+
+
+def cells_of(results: Path) -> list[CellRecord]:
+    return [record for record in read_shards(results).records if isinstance(record, CellRecord)]
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_so_are_all_later_ones(
+    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = run(plan_of(models), models, tmp_path / "whole", Reporter(quiet=True))
+    asked = limited(monkeypatch, models, most=2)
+    done = run(plan_of(models), models, tmp_path / "halved", Reporter(events=True))
+    assert (done.ok, done.failed, done.pictures) == (whole.ok, 0, 5)
+    assert asked == [4, 2, 2, 2]
+    assert '"event": "note", "text": "out of memory: batches hold 2 from here on"' in capsys.readouterr().err
+    pictures = [{c.cell_id: c.picture_sha256 for c in cells_of(tmp_path / name)} for name in ("whole", "halved")]
+    assert pictures[0].keys() == pictures[1].keys()
+
+
+def test_one_picture_that_does_not_fit_fails_its_cells_only(
+    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        limited(patch, models, most=0)
+        done = run(plan_of(models), models, tmp_path, Reporter(quiet=True))
+    assert (done.ok, done.failed) == (0, done.expected)
+    assert {record.error for record in cells_of(tmp_path)} == {"out of memory, even with one picture a batch"}
+    again = run(plan_of(models), models, tmp_path, Reporter(quiet=True))
+    assert (again.ok, again.failed) == (again.expected, 0)
+
+
+def test_memory_is_given_back_before_the_next_attempt(
+    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    limited(monkeypatch, models, most=2)
+    generate = models.denoiser.generate
+    monkeypatch.setattr(models, "release_cache", lambda: order.append("released"))
+    monkeypatch.setattr(models.denoiser, "generate", lambda *a: (order.append("drawn"), generate(*a))[1])
+    run(plan_of(models), models, tmp_path, Reporter(quiet=True))
+    assert order[:3] == ["drawn", "released", "drawn"]
