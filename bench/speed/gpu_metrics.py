@@ -1,0 +1,302 @@
+"""What the metrics cost on a GPU at real sizes, and how far they are from the CPU: one JSON file a machine.
+
+    PYTHONPATH=src python3 bench/speed/gpu_metrics.py --out FILE.json
+
+CLIP ViT-L-14 and SigLIP2 SO400M-384 have random weights of their real sizes: their cost is the real one, their cosines
+mean nothing but show how far CPU and GPU are apart. Nothing is downloaded. `--tiny` runs the same steps on small ones.
+"""
+
+import argparse
+import contextlib
+import copy
+import json
+import math
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from blendbench.models import scorers
+from blendbench.models.scorers import Encoder
+from blendbench.scoring import Batch, all_cards, all_metrics, measure
+
+TARGET_MS, TARGET_DIFFERENCE = 5.0, 1e-4
+ARCHITECTURES = {"clip": "ViT-L-14", "siglip": "ViT-SO400M-16-SigLIP2-384"}
+TEXTS = [
+    "a red square on a grey ground", "a lighthouse in fog at dawn, oil on canvas", "two cats", "a brick wall",
+    "portrait of an old sailor, film grain", "a neon sign that says OPEN", "mountains under a starry sky", "",
+]  # fmt: skip
+# How the encoders may compute: what autocast rounds to (None: nothing), and whether TF32 products are allowed.
+WAYS: dict[str, tuple[torch.dtype | None, bool]] = {
+    "tf32, as shipped": (None, True),
+    "float32": (None, False),
+    "bfloat16 autocast": (torch.bfloat16, True),
+    "float16 autocast": (torch.float16, True),
+}
+SHIPPED = "tf32, as shipped"
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+_NO_PIXELS = {"references", "reference_palette", "reference_bands"}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--out", type=Path, required=True)
+    options.add_argument("--device", default="cuda")
+    options.add_argument("--repeats", type=int, default=20)
+    options.add_argument("--tiny", action="store_true", help="small pictures and encoders: does the script work?")
+    given = options.parse_args()
+    size, batch = (128, 2) if given.tiny else (1024, 16)
+    start = time.perf_counter()
+    found: dict[str, Any] = {"machine": machine(given.device), "pictures": {"batch": batch, "size": size}}
+    made = varied_pictures(8, size)
+    moved = varied_pictures(8, size, seed=1)
+    found["difference"] = {"metrics": metric_differences(made, moved, given.device)}
+    with torch.inference_mode():
+        encoders = {
+            name: random_encoder(name, architecture, given.device, given.tiny)
+            for name, architecture in ARCHITECTURES.items()
+        }
+        found["built_seconds"] = round(time.perf_counter() - start, 1)
+        many = made.repeat(-(-batch // 8), 1, 1, 1)[:batch].to(given.device)
+        others = moved.repeat(-(-batch // 8), 1, 1, 1)[:batch].to(given.device)
+        found["milliseconds"] = timings(many, others, encoders, given.repeats)
+        found["difference"]["cosines"] = cosine_differences(made, encoders)
+    found["verdict"] = verdict(found)
+    found["seconds"] = round(time.perf_counter() - start, 1)
+    given.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+def machine(device: str) -> dict[str, Any]:
+    cuda = torch.device(device).type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else platform.processor() or device,
+        "torch": torch.__version__,
+        "open_clip": open_clip.__version__,
+        "cuda": torch.version.cuda,
+    }
+
+
+def varied_pictures(n: int, size: int, seed: int = 0) -> Tensor:
+    """uint8 (n, 3, size, size): smooth colours, each with another texture: noise, mesh, flat, stripes, tiles, dark."""
+    generator = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    made = []
+    for k in range(n):
+        coarse = torch.rand(1, 3, 4 << k % 4, 4 << k % 4, generator=generator)
+        smooth = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bicubic")[0].clamp(0, 1) * 235 + 10
+        texture = [
+            torch.randn(3, size, size, generator=generator) * 6,
+            8.0 * ((y % 16 == 0) | (x % 16 == 0)),
+            torch.zeros(size, size),
+            60.0 * ((x + y) % 24 < 12),
+            torch.randn(16, 16, generator=generator).repeat(size // 16, size // 16) * 3,
+            torch.randn(size // 16, size // 16, generator=generator).kron(torch.ones(16, 16)) * 2,
+        ][k % 6]
+        made.append((smooth * (0.4 if k == 6 else 1) + texture).round().clamp(0, 255).byte())
+    made[-1][:] = torch.tensor([120, 130, 90], dtype=torch.uint8)[:, None, None] + seed
+    return torch.stack(made)
+
+
+def pixel_metrics() -> list[str]:
+    """Every metric that reads nothing but a picture and its baseline."""
+    networks = {"clip", "siglip", "probe", "prompts", "expects", "reference_expects"}
+    return [name for name, one in all_metrics().items() if not _roots(one.needs) & (networks | _NO_PIXELS)]
+
+
+def _roots(needs: tuple[str, ...]) -> set[str]:
+    roots = set()
+    for need in needs:
+        source = getattr(Batch, need, None)
+        roots |= {need} | (_roots(source.requires) if hasattr(source, "requires") else set())
+    return roots
+
+
+def metric_differences(made: Tensor, moved: Tensor, device: str) -> dict[str, dict[str, float]]:
+    """By metric, the largest difference of CPU and device over the pictures: absolute, and over the CPU's value."""
+    names = pixel_metrics()
+    on = [measure(Batch(made.to(d), baselines=moved.to(d)), names) for d in ("cpu", device)]
+    found = {}
+    for name in names:
+        cpu, other = ([score.value for score in scores[name]] for scores in on)
+        assert [value is None for value in cpu] == [value is None for value in other], name
+        gaps = [(abs(a - b), abs(a)) for a, b in zip(cpu, other, strict=True) if a is not None and b is not None]
+        absolute = max((gap for gap, _ in gaps), default=0.0)
+        relative = max((gap / max(1.0, value) for gap, value in gaps), default=0.0)
+        found[name] = {"absolute": absolute, "over_values_above_1": relative}
+    return found
+
+
+def random_encoder(name: str, architecture: str, device: str, tiny: bool) -> Encoder:
+    """An encoder of random weights, drawn on the device itself: on the CPU alone that takes a minute."""
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = tiny_model(name) if tiny else open_clip.create_model(architecture, device=device, precision="fp32")
+    model.eval()
+    settings = dict(open_clip.get_model_preprocess_cfg(model)) if not tiny else dict(_TINY_SETTINGS)
+    side = settings["size"]
+    settings["size"] = (side, side) if isinstance(side, int) else tuple(side)
+    settings["interpolation"] = settings.get("interpolation") or "bicubic"
+    context = int(model.context_length)
+    return Encoder(
+        architecture, "", context, 1.0, 0.0, device, model, _words(context, 1000 if tiny else 49000), settings
+    )
+
+
+_TINY_SETTINGS = {
+    "size": 32, "mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bicubic", "resize_mode": "squash",
+}  # fmt: skip
+
+
+def tiny_model(name: str) -> nn.Module:
+    vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8}
+    text = {"context_length": 16, "vocab_size": 1001, "width": 64, "heads": 2, "layers": 2}
+    siglip = {"init_logit_bias": -10.0} if name == "siglip" else {}
+    return open_clip.model.CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text, **siglip)
+
+
+def _words(context: int, known: int) -> Callable[[list[str]], Tensor]:
+    """Stands in for the tokenizers, which would be downloaded: a number for each word, the largest at the end."""
+
+    def tokens(texts: list[str]) -> Tensor:
+        rows = torch.zeros(len(texts), context, dtype=torch.long)
+        for row, text in zip(rows, texts, strict=True):
+            ids = [1 + sum(word.encode()) * 31 % (known - 2) for word in text.split()][: context - 1]
+            row[: len(ids) + 1] = torch.tensor([*ids, known - 1])
+        return rows
+
+    return tokens
+
+
+def timings(many: Tensor, others: Tensor, encoders: dict[str, Encoder], repeats: int) -> dict[str, Any]:
+    """Milliseconds a picture, median of `repeats` after a warm-up."""
+    cards = all_cards()
+    drift = pixel_metrics()
+    artifacts = [name for name in drift if cards[name].kind in ("artifact", "diagnostic")]
+
+    def cost(work: Callable[[], Any], count: int = repeats) -> float:
+        return round(median_seconds(work, many.device, count) * 1000 / len(many), 4)
+
+    def metrics(names: list[str]) -> Callable[[], Any]:
+        return lambda: measure(Batch(many, baselines=others), names)
+
+    def judges() -> None:
+        for one in encoders.values():
+            one.encode_pictures(many)
+
+    def together() -> None:
+        metrics(artifacts)()
+        judges()
+
+    found: dict[str, Any] = {
+        "artifact metrics": cost(metrics(artifacts)),
+        "artifact and drift metrics": cost(metrics(drift)),
+        "each metric alone": {name: cost(metrics([name]), max(3, repeats // 4)) for name in drift},
+        "preparation of the encoders": {
+            name: cost(lambda one=one: one._prepared(many), max(3, repeats // 4)) for name, one in encoders.items()
+        },
+        "encoders": {},
+        "artifact metrics + CLIP + SigLIP": {},
+    }
+    for layout, memory_format in LAYOUTS.items():
+        for one in encoders.values():
+            one._model.to(memory_format=memory_format)
+        for way in WAYS:
+            # What is as shipped counts; of the others a few repeats tell enough.
+            count = repeats if way == SHIPPED else max(3, repeats // 4)
+            with computing(way, many.device):
+                found["encoders"][f"{way}, {layout}"] = {
+                    name: cost(lambda one=one: one.encode_pictures(many), max(3, repeats // 4))
+                    for name, one in encoders.items()
+                }
+                found["artifact metrics + CLIP + SigLIP"][f"{way}, {layout}"] = cost(together, count)
+    for one in encoders.values():
+        one._model.to(memory_format=torch.contiguous_format)
+    return found
+
+
+def median_seconds(work: Callable[[], Any], device: torch.device, count: int) -> float:
+    taken = []
+    for k in range(count + 3):
+        _wait(device)
+        start = time.perf_counter()
+        work()
+        _wait(device)
+        if k >= 3:
+            taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextlib.contextmanager
+def computing(way: str, device: torch.device) -> Iterator[None]:
+    """Let every encoder compute in one of WAYS, whatever it does by itself."""
+    dtype, products = WAYS[way]
+    shipped = scorers._tensor_cores
+    if not products:
+        scorers._tensor_cores = contextlib.nullcontext
+    try:
+        rounding = torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=products), rounding:
+            yield
+    finally:
+        scorers._tensor_cores = shipped
+
+
+def cosine_differences(made: Tensor, encoders: dict[str, Encoder]) -> dict[str, dict[str, dict[str, float]]]:
+    """By encoder and way: the largest difference to the CPU's float32 cosines, with texts and with pictures.
+
+    `preparation` is what resizing on the device alone does to the CPU's cosines.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, one in encoders.items():
+        rows = {way: _rows(one, made, way) for way in WAYS}
+        prepared = one._prepared(made).cpu()
+        model = copy.deepcopy(one._model).to("cpu")
+        there = Encoder(name, "", one.context_length, 1.0, 0.0, "cpu", model, one._tokenizer, one._preprocess)
+        truth = _rows(there, made, "float32")
+        pictures = torch.nn.functional.normalize(model.encode_image(prepared).float(), dim=-1).numpy()
+        rows["preparation"] = (pictures, truth[1])
+        found[name] = {way: _gap(row, truth) for way, row in rows.items()}
+    return found
+
+
+def _rows(one: Encoder, made: Tensor, way: str) -> tuple[np.ndarray, np.ndarray]:
+    one._texts.clear()
+    with computing(way, torch.device(one.device)):
+        return one.encode_pictures(made).cpu().numpy(), one.encode_texts(TEXTS).cpu().numpy()
+
+
+def _gap(one: tuple[np.ndarray, np.ndarray], truth: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+    (pictures, texts), (true_pictures, true_texts) = one, truth
+    with_texts = np.abs(pictures @ texts.T - true_pictures @ true_texts.T).max()
+    with_pictures = np.abs(pictures @ pictures.T - true_pictures @ true_pictures.T).max()
+    return {"pictures_with_texts": float(with_texts), "pictures_with_pictures": float(with_pictures)}
+
+
+def verdict(found: dict[str, Any]) -> dict[str, Any]:
+    """Whether the targets are met as shipped; the metrics by the difference over values above 1."""
+    gaps = [row["over_values_above_1"] for row in found["difference"]["metrics"].values()]
+    cosines = [max(row[SHIPPED].values()) for row in found["difference"]["cosines"].values()]
+    cost = found["milliseconds"]["artifact metrics + CLIP + SigLIP"][f"{SHIPPED}, contiguous"]
+    return {
+        "milliseconds_a_picture": cost, "fast_enough": cost <= TARGET_MS,
+        "largest_difference_of_metrics": max(gaps), "metrics_agree": max(gaps) <= TARGET_DIFFERENCE,
+        "largest_difference_of_cosines": max(cosines), "cosines_agree": max(cosines) <= TARGET_DIFFERENCE,
+        "finite": all(math.isfinite(gap) for gap in [*gaps, *cosines]),
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
