@@ -1,5 +1,6 @@
 """Clustered statistics against scipy, statsmodels, exhaustive enumeration and simulation."""
 
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -8,15 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from blendbench import statistics
 from blendbench.statistics import (
     bootstrap_t,
     cluster_means,
+    effects_of,
     holm,
+    intervals,
     least_p,
     minimum_detectable,
     paired_effect,
     rank,
     sign_flip_p,
+    sign_flip_ps,
     spearman,
     spearman_of_means,
 )
@@ -28,7 +33,12 @@ def test_cluster_means_average_seeds_within_items() -> None:
     assert cluster_means([1, 3, 10], ["b", "b", "a"]).tolist() == [10, 2]
 
 
-@pytest.mark.parametrize("values", [[], [1.0], [1.0, float("nan")]])
+def test_cluster_means_of_rows_weigh_clusters_of_unequal_size_alike() -> None:
+    rows = np.array([[1.0, 3.0, 10.0, 5.0], [0.0, 1.0, 2.0, 3.0]])
+    assert cluster_means(rows, ["b", "b", "a", "b"]).tolist() == [[10, 3], [2, 4 / 3]]
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, float("nan")], [[1.0], [2.0]]])
 def test_cluster_means_refuse_missing_values(values: list[float]) -> None:
     with pytest.raises(ValueError, match=r"unit|finite"):
         cluster_means(values, ["a", "b"])
@@ -103,6 +113,82 @@ def test_from_ten_clusters_on_the_interval_never_leaves_the_data(data: list[floa
     interval = bootstrap_t(data, draws=199)
     assert min(data) - 1e-9 <= interval.low <= interval.mean + 1e-9
     assert interval.mean - 1e-9 <= interval.high <= max(data) + 1e-9
+
+
+# What a metric gives: spread, mostly nothing, a few levels, one defect, next to nothing, and a no-op among others.
+SHAPES = {
+    "normal": lambda rng, n: rng.normal(0.3, 1, (5, n)),
+    "sparse": lambda rng, n: np.where(rng.random((5, n)) < 0.1, rng.random((5, n)), 0.0),
+    "levels": lambda rng, n: rng.integers(0, 4, (5, n)) / 3,
+    "one": lambda rng, n: np.eye(n)[:5] * 0.3,
+    "tiny": lambda rng, n: 0.5 + 1e-9 * rng.normal(0, 1, (5, n)),
+    "no-op": lambda rng, n: rng.normal(0, 1, (5, n)) * np.array([[1.0], [0.0], [0.1], [1.0], [2.0]]),
+}
+
+
+def _by_gathering(row: np.ndarray, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard errors of the resamples of one row, from the drawn values themselves."""
+    drawn = row[np.random.default_rng(seed).integers(0, len(row), size=(draws, len(row)))]
+    return drawn.mean(axis=1), drawn.std(axis=1, ddof=1) / np.sqrt(len(row))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("clusters", [10, 24, 61])
+def test_resamples_of_many_rows_are_those_of_each_row(
+    shape: str, clusters: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = SHAPES[shape](np.random.default_rng(30), clusters)
+    for chunk in (statistics.CHUNK, 100):  # as many draws at once as fit, and few
+        monkeypatch.setattr(statistics, "CHUNK", chunk)
+        found = statistics._resampled(rows, 299, seed=4)
+        expected = [_by_gathering(row, 299, seed=4) for row in rows]
+        for ours, theirs in zip(found, zip(*expected, strict=True), strict=True):
+            assert ours == pytest.approx(np.stack(theirs), abs=1e-13, rel=1e-10)
+        ends = [(interval.low, interval.high) for interval in intervals(rows, draws=299)]
+        alone = [(interval.low, interval.high) for interval in (bootstrap_t(row, draws=299) for row in rows)]
+        assert np.array(ends) == pytest.approx(np.array(alone), abs=1e-12)
+        flips = [sign_flip_p(row, draws=299, seed=5) for row in rows]
+        assert sign_flip_ps(rows, draws=299, seed=5).tolist() == flips
+        assert statistics._drawn_means(rows, 299, seed=4) == pytest.approx(np.stack(expected)[:, 0], abs=1e-12)
+
+
+@pytest.mark.parametrize("clusters", [1, 2, 9, 10, 12, 13, 30])
+def test_effects_of_many_rows_are_those_of_each_pair(clusters: int) -> None:
+    rng = np.random.default_rng(31)
+    items = np.concatenate([np.arange(clusters), rng.integers(0, clusters, 7)])  # clusters of unequal size
+    baseline, candidates = rng.normal(size=len(items)), rng.normal(size=(4, len(items)))
+    candidates[2] = baseline
+    together = effects_of(cluster_means(candidates - baseline, items))
+    alone = [paired_effect(candidate, baseline, items) for candidate in candidates]
+    for ours, theirs in zip(together, alone, strict=True):
+        assert (ours.mean, ours.low, ours.high, ours.median, ours.p, ours.clusters) == pytest.approx(
+            (theirs.mean, theirs.low, theirs.high, theirs.median, theirs.p, theirs.clusters), abs=1e-12, nan_ok=True
+        )
+
+
+def test_memory_does_not_grow_with_the_clusters_times_the_draws() -> None:
+    rows = np.random.default_rng(32).normal(size=(2, 2000))
+    tracemalloc.start()
+    effects_of(rows)
+    rank(rows, higher_is_better=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6  # 9,999 draws of 2,000 clusters are 160 MB
+
+
+def test_a_draw_that_equals_the_mean_counts_half_whichever_way_it_is_rounded() -> None:
+    # One damaged cluster of 30: every draw that holds it once has the mean of the data, next to rounding.
+    row = np.zeros(30)
+    row[3] = 0.1
+    bumped = row + 1e-16 * np.random.default_rng(33).integers(-1, 2, 30)
+    first, second = bootstrap_t(row), bootstrap_t(bumped)
+    assert (second.low, second.high) == pytest.approx((first.low, first.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 50)])
+def test_ranks_equal_scipys(shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(34).integers(0, 4, shape) / 3
+    assert statistics._ranks(values).tolist() == stats.rankdata(-values, method="min", axis=0).tolist()
 
 
 def test_few_clusters_are_held_to_the_range_of_the_metric() -> None:
@@ -182,6 +268,7 @@ def test_paired_effect_refuses_missing_pairs() -> None:
         paired_effect([1.0, 2.0], [1.0], ["a", "b"])
 
 
+@settings(deadline=None)  # the first call imports statsmodels
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_equals_statsmodels(p: list[float]) -> None:
     multitest = pytest.importorskip("statsmodels.stats.multitest")

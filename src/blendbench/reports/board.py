@@ -16,9 +16,10 @@ from blendbench.statistics import (
     Ranking,
     bootstrap_t,
     cluster_means,
+    effects_of,
     holm,
+    intervals,
     minimum_detectable,
-    paired_effect,
     rank,
 )
 
@@ -193,36 +194,51 @@ def _headlines(metrics: dict[str, MetricInfo]) -> dict[str, str]:
 def _entries(units: pd.DataFrame, metric: MetricInfo) -> tuple[dict[str, Entry], tuple[list[str], Array]]:
     """The entries of one metric by label, and the item means of the complete ones."""
     ok = units[units["status"] == "ok"]
+    expected = units.groupby("label").size().sort_index()
     table = ok.pivot(index=["item", "seed"], columns="label", values="value").sort_index()
-    expected = units.groupby("label").size()
+    table = table.reindex(columns=expected.index)
     # Unscorable is a property of an item: what the baseline could be scored on is what the others are compared on.
-    compared = table[BASELINE].notna() if BASELINE in table else table.notna().any(axis=1)
+    compared = table[BASELINE].notna() if BASELINE in ok["label"].unique() else table.notna().any(axis=1)
     shared = table[compared]
-    clusters = list(shared.index.get_level_values("item"))
-    entries, labels, rows = {}, [], []
-    for label in sorted(expected.index):
-        values = shared[label] if label in shared else pd.Series(np.nan, shared.index)
-        count = int(table[label].notna().sum()) if label in table else 0
-        entry = Entry(count, int(expected[label]), bool(values.notna().all() and len(values)))
-        if entry.complete:
-            means = cluster_means(values, clusters)
-            labels.append(label)
-            rows.append(means)
-            entry = replace(entry, estimate=bootstrap_t(means))
-            if label != BASELINE and BASELINE in shared:
-                effect = paired_effect(values, shared[BASELINE], clusters)
-                detectable = minimum_detectable(cluster_means(values - shared[BASELINE], clusters))
-                entry = replace(entry, effect=effect, detectable=detectable)
-        elif count:
-            own = table[label].dropna()
-            partial = bootstrap_t(cluster_means(own, list(own.index.get_level_values("item"))))
-            entry = replace(entry, estimate=partial)
-        entries[label] = entry
-    matrix = np.stack(rows) if rows else np.empty((0, 0))
-    if metric.direction != "none" and len(rows) > 1:
-        for label, ranking in zip(labels, rank(matrix, metric.direction == "higher"), strict=True):
-            entries[label] = replace(entries[label], ranking=ranking)
-    return entries, (labels, matrix)
+    complete = [str(label) for label in shared.columns if len(shared) and shared[label].notna().all()]
+    entries = {
+        str(label): _entry(table[label].dropna(), int(count), label in complete) for label, count in expected.items()
+    }
+    if not complete:
+        return entries, ([], np.empty((0, 0)))
+    values, items = shared[complete].to_numpy(dtype=float).T, list(shared.index.get_level_values("item"))
+    means = cluster_means(values, items)
+    found = zip(complete, intervals(means), _effects(complete, values, items), _rankings(means, metric), strict=True)
+    for label, estimate, (effect, detectable), ranking in found:
+        entries[label] = replace(
+            entries[label], estimate=estimate, effect=effect, detectable=detectable, ranking=ranking
+        )
+    return entries, (complete, means)
+
+
+def _entry(own: "pd.Series[float]", expected: int, complete: bool) -> Entry:
+    """Counts of one configuration and, if it is incomplete, the mean of what it has, by (item, seed)."""
+    entry = Entry(len(own), expected, complete)
+    if complete or own.empty:
+        return entry
+    return replace(entry, estimate=bootstrap_t(cluster_means(own, list(own.index.get_level_values("item")))))
+
+
+def _effects(labels: list[str], values: Array, items: list[str]) -> list[tuple[PairedEffect | None, float | None]]:
+    """Difference of each configuration (labels, units) to the baseline, and the true one that would be found."""
+    if BASELINE not in labels:
+        return [(None, None)] * len(labels)
+    differences = cluster_means(values - values[labels.index(BASELINE)], items)
+    return [
+        (None, None) if label == BASELINE else (effect, minimum_detectable(row))
+        for label, effect, row in zip(labels, effects_of(differences), differences, strict=True)
+    ]
+
+
+def _rankings(means: Array, metric: MetricInfo) -> list[Ranking] | list[None]:
+    if metric.direction == "none" or len(means) < 2:
+        return [None] * len(means)
+    return rank(means, metric.direction == "higher")
 
 
 def _adjust(entries: dict[str, dict[str, Entry]], metrics: dict[str, MetricInfo]) -> None:
