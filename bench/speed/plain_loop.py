@@ -11,6 +11,7 @@ The cells, the initial noise and the sampler are the experiment's, so its pictur
 import argparse
 import csv
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -25,7 +26,6 @@ import open_clip
 import torch
 from diffusers import ZImagePipeline
 from PIL import Image
-from torch import Tensor
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
 from blendbench.blending import Tokens
@@ -183,22 +183,27 @@ def do_cell(loaded: Loaded, cell: Cell, plan: Plan, out: Path, watch: Stopwatch)
     return {"item": item.id, "label": configuration.label, "seed": cell.seed, **scores}
 
 
-def run_plain(plan: Plan, loaded: Loaded, out: Path, cells: int | None = None) -> dict[str, Any]:
-    """The loop over the plan's first `cells`; returns seconds in all, a cell, and by stage."""
+def run_plain(
+    plan: Plan, loaded: Loaded, out: Path, cells: int | None = None, budget: float = math.inf
+) -> dict[str, Any]:
+    """The loop over the plan's first `cells`, until `budget` seconds are over; seconds in all, a cell, and by stage."""
     out.mkdir(parents=True, exist_ok=True)
-    watch, began, done = Stopwatch(loaded.device), time.perf_counter(), plan.cells[:cells]
+    watch, began, done = Stopwatch(loaded.device), time.perf_counter(), 0
     loaded.baselines.clear()
-    for number, cell in enumerate(done):
+    for cell in plan.cells[:cells]:
+        if time.perf_counter() - began > budget:
+            break
         row = do_cell(loaded, cell, plan, out, watch)
         with watch.time("write"), (out / "results.csv").open("a", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(row))
-            if number == 0:
+            if done == 0:
                 writer.writeheader()
             writer.writerow(row)
+        done += 1
     seconds = time.perf_counter() - began
     return {
-        "cells": len(done), "seconds": seconds, "seconds_a_cell": seconds / len(done),
-        "stages_a_cell": {stage: spent / len(done) for stage, spent in watch.seconds.items()},
+        "cells": done, "seconds": seconds, "seconds_a_cell": seconds / done,
+        "stages_a_cell": {stage: spent / done for stage, spent in watch.seconds.items()},
     }  # fmt: skip
 
 

@@ -1,0 +1,140 @@
+"""`python bench/speed/gpu.py --out FILE.json`: the full-size readings on a machine with a GPU, in under 9 minutes.
+
+Writes a model set with random weights (`full_size.py`), then runs each section of `gpu_sections.py` in a process of its
+own, so that none finds memory in use. A section has a time budget; the file is written after each one, so that what was
+measured is there whatever happens later, and a section that failed says why. Other parts of an existing FILE stay.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+HERE = Path(__file__).parent
+PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch")
+TOTAL = 530.0  # seconds for everything
+SIZES = ((1024, 4), (512, 8))  # side and batch of the engine
+
+
+class Runner:
+    """Runs sections one after another within a total budget, and writes the file after each."""
+
+    def __init__(self, out: Path, work: Path, models: Path, total: float) -> None:
+        self.out, self.work, self.models = out, work, models
+        self.end = time.monotonic() + total
+        self.file: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
+        self.part: dict[str, Any] = {"machine": machine(), "readings": {}, "sections": []}
+
+    def section(self, name: str, command: list[str], budget: float) -> dict[str, Any] | None:
+        """Run a command whose last line is JSON; None if it failed or ran out of time."""
+        began, left = time.monotonic(), min(budget, self.end - time.monotonic())
+        note: dict[str, Any] = {"section": name, "status": "ok"}
+        found = None
+        print(f"{name}: up to {left:.0f} s", flush=True)
+        if left < 5:
+            note["status"] = "no time left"
+        else:
+            try:
+                called = subprocess.run(command, capture_output=True, text=True, timeout=left, check=False)
+            except subprocess.TimeoutExpired:
+                note["status"] = f"not done after {left:.0f} s"
+            else:
+                if called.returncode:
+                    note["status"] = f"failed: {' | '.join(called.stderr.strip().splitlines()[-3:])}"
+                else:
+                    found = json.loads(called.stdout.strip().splitlines()[-1])
+        note["seconds"] = round(time.monotonic() - began, 1)
+        print(f"{name}: {note['status']}, {note['seconds']} s", flush=True)
+        self.part["sections"].append(note)
+        if found is not None:
+            self.part["readings"][name] = found
+        self.write()
+        return found
+
+    def measure(self, name: str, section: str, budget: float, *more: str) -> dict[str, Any] | None:
+        """Run a section of gpu_sections.py."""
+        script, work = str(HERE / "gpu_sections.py"), str(self.work / name)
+        command = [sys.executable, script, section, "--models", str(self.models), "--work", work, *more]
+        return self.section(name, command, budget)
+
+    def write(self) -> None:
+        """The file as it stands, with the figures that others look for on top."""
+        part = headline(self.part["readings"]) | self.part
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        self.out.write_text(
+            json.dumps(self.file | {self.part["machine"]["key"]: part}, indent=2, sort_keys=True) + "\n"
+        )
+
+
+def machine() -> dict[str, Any]:
+    """What the readings were made on; `key` names their part of the file."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    packages = {package: version(package) for package in PACKAGES}
+    key = "h200" if "H200" in name else "gpu"
+    return {"key": key, "gpu": name, "cuda": torch.version.cuda, "python": platform.python_version(), **packages}
+
+
+def headline(readings: dict[str, Any]) -> dict[str, float]:
+    """The few figures that the targets are about, of those that were measured."""
+    found: dict[str, float] = {}
+    plain = readings.get("plain", {})
+    for side, _ in SIZES:
+        engine = readings.get(f"engine_{side}")
+        if engine and str(side) in plain:
+            seconds = plain[str(side)]["seconds_a_cell"]
+            found[f"ratio_{side}"] = seconds / engine["seconds_a_cell"]
+            in_all = engine["run"]["seconds"] + engine["warm_up"]["seconds"]
+            found[f"ratio_{side}_with_loading_and_warm_up"] = seconds * engine["run"]["expected"] / in_all
+        if engine:
+            found[f"transformer_busy_{side}"] = engine["busy"]["transformer"]
+            found[f"busy_{side}"] = engine["busy"]["transformer"] + engine["busy"]["vae_decode"]
+    for name, step in readings.get("transformer", {}).items():
+        if isinstance(step, dict) and name.endswith("_batch_1"):
+            side = name.split("_")[0]
+            found[f"step_over_floor_{side}"] = step.get("fast_ms", step["eager_ms"]) / step["floor_ms"]
+    return found
+
+
+def measure(runner: Runner, tiny: bool) -> None:
+    """All sections, the most wanted first."""
+    writer = [sys.executable, str(HERE / "full_size.py"), "--out", str(runner.models), *(["--tiny"] if tiny else [])]
+    if runner.section("weights", writer, 150) is None:
+        return
+    sizes = ((64, 2),) if tiny else SIZES
+    small = ("--suite", "miniature", "--items", "2") if tiny else ()
+    steps = ["64x1", "64x2"] if tiny else ["1024x1", "512x1", "512x8"]
+    ceiling = runner.measure("ceiling", "ceiling", 40)
+    rate = ("--ceiling", str(ceiling["tflops"])) if ceiling else ()
+    runner.measure("transformer", "transformer", 120, *rate, "--shapes", *steps)
+    for side, batch in sizes:
+        runner.measure(f"engine_{side}", "engine", 200, "--shapes", f"{side}x{batch}", *small)
+    runner.measure("plain", "plain", 200, "--shapes", *(f"{s}x1" for s, _ in sizes), "--budget", "120", *small)
+    for side, _ in sizes:
+        engine, plain = runner.work / f"engine_{side}" / "engine", runner.work / "plain" / str(side)
+        runner.measure(f"difference_{side}", "difference", 30, "--engine", str(engine), "--plain", str(plain))
+    runner.measure("vae", "vae", 30, "--shapes", *steps)
+    runner.measure("host", "host", 30, "--shapes", *steps)
+    runner.measure("encoders", "encoders", 60, "--shapes", *steps)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("reports/speed.json"))
+    parser.add_argument("--work", type=Path, help="folder for weights and pictures, 45 GB; default: a temporary one")
+    parser.add_argument("--total", type=float, default=TOTAL, help="seconds for everything")
+    parser.add_argument("--tiny", action="store_true", help="tiny networks: does the script work?")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.work) as work:
+        measure(Runner(options.out, Path(work), Path(work) / "models", options.total), options.tiny)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The 48 cells of speed.toml by the engine and by the plain loop, for `gpu.py`."""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plain_loop
+import torch
+
+from blendbench.cli.planning import plan_on_models
+from blendbench.engine.pictures import load_pixels, picture_path
+from blendbench.engine.plan import Plan, make_plan
+from blendbench.engine.progress import Reporter
+from blendbench.engine.resume import read_ledger
+from blendbench.engine.run import run
+from blendbench.experiments import load_experiment
+from blendbench.models.sets import ModelSet
+
+EXPERIMENT = Path(__file__).with_name("speed.toml")
+
+
+@dataclass
+class Span:
+    """How often a function was called, and the time between its first and last kernel, summed."""
+
+    calls: int = 0
+    seconds: float = 0.0
+    events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = field(default_factory=list)
+
+    def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """`call`, watched. On the GPU two events bracket its kernels: that costs microseconds and waits for nothing."""
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self.calls += 1
+            if not torch.cuda.is_available():
+                began = time.perf_counter()
+                result = call(*args, **kwargs)
+                self.seconds += time.perf_counter() - began
+                return result
+            first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            first.record()
+            result = call(*args, **kwargs)
+            last.record()
+            self.events.append((first, last))
+            return result
+
+        return watched
+
+    def total(self) -> float:
+        """Seconds in all."""
+        if self.events:
+            torch.cuda.synchronize()
+        return self.seconds + sum(first.elapsed_time(last) for first, last in self.events) / 1000
+
+
+def watch(models: ModelSet) -> dict[str, Span]:
+    """Count and time the forward passes of the engine's networks from here on."""
+    pipeline = models.denoiser.pipeline
+    spans = {name: Span() for name in ("transformer", "vae_decode", "text_encoder", "vision_language")}
+    pipeline.transformer.forward = spans["transformer"].around(pipeline.transformer.forward)
+    pipeline.vae.decode = spans["vae_decode"].around(pipeline.vae.decode)
+    pipeline.text_encoder.forward = spans["text_encoder"].around(pipeline.text_encoder.forward)
+    models.vision.model.forward = spans["vision_language"].around(models.vision.model.forward)
+    return spans
+
+
+def engine(options: argparse.Namespace) -> dict[str, Any]:
+    """`blendbench run` on all cells, in this process: first on one item, which loads and compiles, then on all."""
+    side, batch = options.shapes[0]
+    plan, models = _plan(options, side, batch)
+    began = time.perf_counter()
+    found: dict[str, Any] = {"side": side, "batch": batch, "sha256": models.sha256}
+    warm = make_plan(replace(plan.experiment, name="warm_up", items=1), plan.suite, models, plan.sampler)
+    quiet = Reporter(quiet=True)
+    first = run(warm, models, options.work / "warm_up", quiet)
+    found["warm_up"] = {**asdict(first), "seconds": time.perf_counter() - began}
+    spans = watch(models)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    done = run(plan, models, options.work / "engine", quiet)
+    found["run"] = asdict(done)
+    found["seconds_a_cell"] = done.seconds / done.expected
+    found["busy"] = {name: span.total() / done.seconds for name, span in spans.items()}
+    found["calls"] = {name: span.calls for name, span in spans.items()}
+    found["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None
+    return found
+
+
+def plain(options: argparse.Namespace) -> dict[str, Any]:
+    """The plain loop at each side, as many cells as its budget allows, after one cell to warm up."""
+    found: dict[str, Any] = {}
+    loaded = None
+    for side, batch in options.shapes:
+        plan, models = _plan(options, side, batch)
+        loaded = loaded or plain_loop.load(models)
+        plain_loop.run_plain(plan, loaded, options.work / "warm_up", 1)
+        out = options.work / str(side)
+        found[str(side)] = plain_loop.run_plain(plan, loaded, out, options.cells, options.budget / len(options.shapes))
+    return found
+
+
+def difference(options: argparse.Namespace) -> dict[str, Any]:
+    """How far the engine's pictures are from the plain loop's, in 8-bit levels: mean, and the worst cell's mean."""
+    cells = read_ledger(options.engine).cells
+    means = []
+    for path in sorted(options.plain.glob("*.png")):
+        ours = load_pixels(picture_path(options.engine, str(cells[path.stem].picture_sha256)))
+        means.append(float(np.abs(ours.astype(np.int16) - load_pixels(path)).mean()))
+    return {"cells": len(means), "mean_levels": float(np.mean(means)), "worst_levels": max(means)}
+
+
+def _plan(options: argparse.Namespace, side: int, batch: int) -> tuple[Plan, ModelSet]:
+    experiment = replace(
+        load_experiment(EXPERIMENT), suite=options.suite,
+        sampler=(("height", side), ("width", side), ("batch_size", batch)),
+    )  # fmt: skip
+    experiment = experiment if options.items is None else replace(experiment, items=options.items)
+    return plan_on_models(experiment, str(options.models), options.device, options.work)

@@ -1,0 +1,200 @@
+"""What `gpu.py` measures, one section a process: `python bench/speed/gpu_sections.py SECTION --models DIR ...`.
+
+Each section prints one JSON object as its last line. On a machine without a GPU all of them run on a tiny model set:
+the figures mean nothing there, but the script is known to work.
+"""
+
+import argparse
+import functools
+import gc
+import io
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import gpu_loops
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, ZImageTransformer2DModel
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from blendbench.models.loading import quiet_loading
+from blendbench.models.sets import load_model_set
+
+CAPTION = 64  # tokens of the caption in single steps
+Reading = dict[str, Any]
+
+
+class Meter:
+    """Times of a function on a device, in milliseconds."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def ms(self, call: Callable[[], object], repeats: int = 10, warmup: int = 3) -> float:
+        """Median over `repeats` calls."""
+        for _ in range(warmup):
+            call()
+        times = []
+        for _ in range(repeats):
+            self.wait()
+            began = time.perf_counter()
+            call()
+            self.wait()
+            times.append((time.perf_counter() - began) * 1000)
+        return statistics.median(times)
+
+
+def ceiling(options: argparse.Namespace) -> Reading:
+    """The best rate of a bfloat16 matrix product, TFLOP/s, over square ones and the transformer's own shape."""
+    meter, rates = Meter(options.device), {}
+    shapes = [(8192, 8192, 8192), (16384, 8192, 8192), (4160, 3840, 10240)]
+    if options.device == "cpu":
+        shapes = [(256, 256, 256)]
+    for m, k, n in shapes:
+        a = torch.randn(m, k, device=options.device, dtype=torch.bfloat16)
+        b = torch.randn(k, n, device=options.device, dtype=torch.bfloat16)
+
+        def twenty(a: Tensor = a, b: Tensor = b) -> None:
+            for _ in range(20):
+                torch.mm(a, b)
+
+        rates[f"{m}x{k}x{n}"] = 20 * 2 * m * k * n / meter.ms(twenty, 5) / 1e9
+    return {"tflops": max(rates.values()), "by_shape": rates}
+
+
+def transformer(options: argparse.Namespace) -> Reading:
+    """One step of the transformer at both sizes: eager, and as the engine calls it; its FLOPs and what they need."""
+    network, meter = _part(options, "transformer", ZImageTransformer2DModel), Meter(options.device)
+    found: Reading = {"parameters": sum(p.numel() for p in network.parameters()), "caption_tokens": CAPTION}
+    with torch.inference_mode():
+        for side, batch in options.shapes:
+            step = _step(network, side, batch)
+            with FlopCounterMode(display=False) as counter:
+                step()
+            flops = counter.get_total_flops()
+            found[f"{side}_batch_{batch}"] = {
+                "tflop": flops / 1e12,
+                "floor_ms": flops / options.ceiling / 1e9,
+                "eager_ms": meter.ms(step),
+            }
+    return found
+
+
+def _part(options: argparse.Namespace, part: str, kind: Any) -> nn.Module:
+    models = load_model_set(options.models, options.device)
+    with quiet_loading():
+        network = kind.from_pretrained(str(models.component("pipeline")), subfolder=part, dtype=models.torch_dtype)
+    return network.to(options.device).eval()
+
+
+def _step(network: nn.Module, side: int, batch: int) -> Callable[[], object]:
+    weight = next(network.parameters())
+    config, made = network.config, {"device": weight.device, "dtype": weight.dtype}
+    latents = list(torch.randn(batch, config.in_channels, 1, side // 8, side // 8, **made).unbind())
+    captions = [torch.randn(CAPTION, config.cap_feat_dim, **made) for _ in range(batch)]
+    moment = torch.full((batch,), 0.5, **made)
+    return lambda: network(latents, moment, captions, return_dict=False)
+
+
+def vae(options: argparse.Namespace) -> Reading:
+    """Decoding of latents."""
+    network, meter = _part(options, "vae", AutoencoderKL), Meter(options.device)
+    found: Reading = {}
+    with torch.inference_mode():
+        for side, batch in options.shapes:
+            shape = (batch, network.config.latent_channels, side // 8, side // 8)
+            latents = torch.randn(shape, device=options.device, dtype=network.dtype)
+            found[f"decode_{side}_batch_{batch}_ms"] = meter.ms(functools.partial(network.decode, latents), 5)
+    return found
+
+
+def encoders(options: argparse.Namespace) -> Reading:
+    """One prompt, one picture, and what the scorers cost at batch 1 and 16."""
+    meter, side, prompt = (
+        Meter(options.device),
+        options.shapes[0][0],
+        "a lighthouse on a cliff at dusk, from the sea " * 5,
+    )
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    picture = options.work / "noise.png"
+    Image.fromarray(noise).save(picture)
+
+    def text() -> Reading:
+        encoder = load_model_set(options.models, options.device).text
+        return {"text_ms": meter.ms(lambda: encoder.encode(prompt))}
+
+    def vision() -> Reading:
+        encoder = load_model_set(options.models, options.device).vision
+        return {"vision_language_ms": meter.ms(lambda: encoder.encode(picture, prompt, (-2,)), 5)}
+
+    def scorer(name: str) -> Reading:
+        encoder, found = getattr(load_model_set(options.models, options.device), name), {}
+        for batch in (1, 16):
+            pixels = torch.from_numpy(noise).permute(2, 0, 1).to(options.device).expand(batch, -1, -1, -1).contiguous()
+            took = meter.ms(functools.partial(encoder.encode_pictures, pixels))
+            found[f"{name}_batch_{batch}_ms_a_picture"] = took / batch
+        return found
+
+    found: Reading = {}
+    # One model at a time is in memory: each is gone with the frame of its call.
+    for part in (text, vision, functools.partial(scorer, "clip"), functools.partial(scorer, "siglip")):
+        found |= part()
+        gc.collect()
+    return found
+
+
+def host(options: argparse.Namespace) -> Reading:
+    """What the plain loop does on the CPU to one picture: noise, the worst case of a PNG, or smooth colours."""
+    meter, side = Meter("cpu"), options.shapes[0][0]
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 8)
+    gray = noise.mean(-1, dtype=np.float32)
+    return {
+        "png_noise_ms": meter.ms(lambda: Image.fromarray(noise).save(io.BytesIO(), "PNG"), 3, 1),
+        "png_smooth_ms": meter.ms(lambda: Image.fromarray(smooth).save(io.BytesIO(), "PNG"), 3, 1),
+        "lab_ms": meter.ms(lambda: cv2.cvtColor(noise.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), 3, 1),
+        "fft_ms": meter.ms(lambda: np.fft.fft2(gray), 3, 1),
+    }
+
+
+def main() -> None:
+    sections: dict[str, Callable[[argparse.Namespace], Reading]] = {
+        "ceiling": ceiling, "transformer": transformer, "vae": vae, "encoders": encoders, "host": host,
+        "plain": gpu_loops.plain, "engine": gpu_loops.engine, "difference": gpu_loops.difference,
+    }  # fmt: skip
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("section", choices=sections)
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="folder for pictures and results")
+    parser.add_argument("--shapes", nargs="+", type=_shape, default=[(1024, 1), (512, 1), (512, 8)], help="SIDExBATCH")
+    parser.add_argument("--ceiling", type=float, default=760.0, help="TFLOP/s of a matrix product")
+    parser.add_argument("--budget", type=float, default=600.0, help="seconds")
+    parser.add_argument("--suite", default="standard")
+    parser.add_argument("--items", type=int, help="only the first items of the experiment")
+    parser.add_argument("--cells", type=int, help="only the first cells of the plain loop")
+    parser.add_argument("--engine", type=Path, help="results of the engine, to compare with")
+    parser.add_argument("--plain", type=Path, help="pictures of the plain loop")
+    options = parser.parse_args()
+    options.device = "cuda" if torch.cuda.is_available() else "cpu"
+    options.work.mkdir(parents=True, exist_ok=True)
+    print(json.dumps(sections[options.section](options)))
+
+
+def _shape(text: str) -> tuple[int, int]:
+    side, batch = text.split("x")
+    return int(side), int(batch)
+
+
+if __name__ == "__main__":
+    main()
