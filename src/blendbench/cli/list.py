@@ -1,6 +1,7 @@
 """`blendbench list`: what there is."""
 
 import json
+import sys
 from typing import Annotated, Any, Literal
 
 import typer
@@ -24,7 +25,8 @@ def list_(
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(_shown(value) for value in row.values()))
-    Console().print(table)
+    # Into a file or a log, rows are better long than folded.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _shown(value: Any) -> str:
@@ -34,25 +36,9 @@ def _shown(value: Any) -> str:
 
 
 def _strategies() -> list[dict[str, Any]]:
-    from blendbench.blending import all_strategies
+    from blendbench.cli.strategy_index import strategy_rows
 
-    return [
-        {
-            "name": s.name,
-            "version": s.version,
-            "control": s.control,
-            "parameters": [
-                {
-                    "name": p.name, "type": p.type.__name__, "default": p.default,
-                    "range": [p.range.low, p.range.high] if p.range else None, "choices": list(p.options) or None,
-                }
-                for p in s.parameters.values()
-            ],
-            "equation": s.equation,
-            "source": s.source,
-        }
-        for s in all_strategies().values()
-    ]  # fmt: skip
+    return strategy_rows()
 
 
 def _metrics() -> list[dict[str, Any]]:
