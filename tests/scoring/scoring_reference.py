@@ -53,13 +53,22 @@ def blockiness(picture: np.ndarray, p: int = 16) -> float:
 
 
 def _border_excess(y: np.ndarray, p: int) -> float:
-    step = np.abs(np.diff(y, axis=1))
-    by_phase: dict[int, list[float]] = {k: [] for k in range(p)}
-    for k in range(3, step.shape[1] - 3):
-        around = sum(step[:, k + d] for d in (-3, -2, -1, 1, 2, 3)) / 6
-        ratio = np.clip(np.log((step[:, k] + 1) / (around + 1)), -math.log(8), math.log(8))
-        by_phase[k % p].append(float(ratio.mean()))
-    mean = {k: float(np.mean(values)) for k, values in by_phase.items()}
+    reach = min(4, p // 4)
+    mean = dict.fromkeys(range(p), 0.0)
+    for length in (1, p // 4, p):
+        whole = y[: len(y) // length * length].reshape(-1, length, y.shape[1]).mean(1)
+        step = np.diff(whole, axis=1)
+        beside = [d for d in range(-reach, reach + 1) if d]
+        rest = {
+            k: np.abs(step[:, k] - sum(step[:, k + d] for d in beside) / len(beside))
+            for k in range(reach, step.shape[1] - reach)
+        }
+        by_phase: dict[int, list[float]] = {k: [] for k in range(p)}
+        for k in range(2 * reach, step.shape[1] - 2 * reach):
+            around = sum(rest[k + d] for d in beside) / len(beside)
+            ratio = np.log((rest[k] + length**-0.5) / (around + length**-0.5))
+            by_phase[k % p].append(float(np.clip(ratio, -math.log(8), math.log(8)).mean()))
+        mean = {k: mean[k] + float(np.mean(values)) / 3 for k, values in by_phase.items()}
     others = [mean[k] for k in range(p) if k not in (p - 1, p // 2 - 1)]
     return mean[p - 1] - max(mean[p // 2 - 1], float(np.median(others)))
 

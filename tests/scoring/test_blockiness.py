@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scoring_reference as reference
 import torch
-from scipy import stats
+from scipy import ndimage, stats
 
 from blendbench.scoring import Batch, patterns
 from blendbench.scoring.blockiness import blockiness
@@ -31,11 +31,11 @@ def test_it_equals_the_boundary_by_boundary_reference(height: int, width: int, l
 def test_large_steps_at_patch_borders_reach_the_clipping_limit() -> None:
     cells = np.random.default_rng(0).permutation(np.linspace(0, 255, 64)).reshape(8, 8)
     picture = np.kron(cells, np.ones((16, 16)))[None, :, :, None].repeat(3, -1).astype(np.uint8)
-    # A border beside flat ground reads ln 8; so do few others, and flat ground reads 0.
-    assert score(picture)[0] == pytest.approx(np.log(8), abs=0.1)
+    # A border beside flat ground reads ln 8 and flat ground 0, except that the trend carries a step to its neighbours.
+    assert np.log(8) - 0.1 <= score(picture)[0] <= np.log(8) + 0.6
 
 
-@pytest.mark.parametrize(("amplitude", "at_least"), [(1, 0.86), (2, 0.96), (4, 0.99)])
+@pytest.mark.parametrize(("amplitude", "at_least"), [(1, 0.90), (2, 0.97), (4, 0.99)])
 def test_offsets_are_told_from_clean_photos(clean: np.ndarray, amplitude: float, at_least: float) -> None:
     injected = score(patterns.inject(clean, patterns.offsets(256, 256), amplitude))
     assert patterns.auroc(injected, score(clean)) >= at_least
@@ -46,6 +46,22 @@ def test_offsets_are_seen_at_the_size_of_the_miniature() -> None:
     injected = score(patterns.inject(small, patterns.offsets(128, 128), 2))
     assert patterns.auroc(injected, score(small)) >= 0.9
     assert (injected > score(small)).mean() >= 0.95
+
+
+def test_large_pictures_show_offsets_of_one_level() -> None:
+    large = patterns.crops(512, at_most=2)
+    injected = score(patterns.inject(large, patterns.offsets(512, 512), 1))
+    assert patterns.auroc(injected, score(large)) >= 0.98
+
+
+def test_seams_are_seen_on_smooth_ground_that_is_steeper_than_they_are() -> None:
+    rng = np.random.default_rng(0)
+    ground = np.stack([ndimage.gaussian_filter(rng.standard_normal((256, 256)), 8) for _ in range(8)])
+    ground = 128 + 35 * ground / ground.std() + rng.normal(0, 0.5, ground.shape)
+    smooth = np.clip(np.rint(ground), 0, 255).astype(np.uint8)[..., None].repeat(3, -1)
+    assert np.abs(np.diff(ground)).mean() > 2
+    injected = score(patterns.inject(smooth, patterns.offsets(256, 256), 1))
+    assert patterns.auroc(injected, score(smooth)) == 1
 
 
 def test_8_pixel_blocks_are_not_taken_for_16_pixel_patches(clean: np.ndarray) -> None:

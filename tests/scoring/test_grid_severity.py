@@ -62,6 +62,23 @@ def test_the_amplitude_is_that_of_the_pattern_in_grey_levels(clean: np.ndarray, 
     assert found.median() / amplitude == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.parametrize(("made", "share"), [(patterns.mesh, 0.8), (patterns.texture, 0.85), (patterns.sinus, 0.6)])
+def test_most_single_pictures_give_the_amplitude_within_15_percent(made: object, share: float) -> None:
+    pictures = patterns.crops(256, at_most=2)
+    pattern = made(256, 256)  # type: ignore[operator]
+    marked = patterns.inject(pictures, pattern, 2)
+    stored = ((marked.astype(float) - pictures).mean(-1) * pattern).mean((1, 2))
+    assert (np.abs(read(marked).amplitude.numpy() / stored - 1) <= 0.15).mean() >= share
+
+
+def test_noise_beside_a_single_harmonic_does_not_add_to_its_amplitude() -> None:
+    rng = np.random.default_rng(0)
+    ground = rng.normal(128, 20, (24, 256, 256, 1)).repeat(3, -1)
+    # About three times what is found at all.
+    found = read(patterns.inject(ground, patterns.sinus(256, 256), 1.0)).amplitude
+    assert found.median().item() == pytest.approx(1, abs=0.15)
+
+
 def test_the_amplitude_does_not_depend_on_the_lattice_or_on_the_ground() -> None:
     rng = np.random.default_rng(0)
     for lattice, noise in ((8, 2.0), (16, 2.0), (16, 10.0), (32, 5.0)):

@@ -17,6 +17,8 @@ _CONTRAST = 2.0
 # How many lattice harmonics may stand above the threshold by chance, in a picture of white noise.
 _FALSE_PEAKS = 0.1
 _MIN_TILES = 8
+# Once a harmonic is found, the others belong to the pattern from this many times their floor.
+_FAINT = 3.0
 # A residual below this RMS in grey levels is rounding of the arithmetic, not something in the picture.
 _SILENCE = 0.01
 # Content that repeats with these multiples of the lattice puts harmonics on it: 32, 48 and 80 pixels, and their parts.
@@ -84,23 +86,34 @@ def _peaks(power: Tensor, p: int, width: int) -> tuple[Tensor, Tensor, Tensor, T
     flat = power.flatten(1)
     # The bins of a periodogram of noise are exponential: this many times their mean is passed by _FALSE_PEAKS of them.
     threshold = math.log((p * p - 1) / _FALSE_PEAKS)
-    sums = torch.zeros(4, len(flat), device=flat.device)
+    sums = torch.zeros(6, len(flat), device=flat.device)
     for comb in lattice_combs(power.shape[-2], width, p, power.device):
         around = flat[:, comb.places]
         peak, nearest, ring = around[..., 0], around[..., 1:9].amax(-1), around[..., 9:].sort(-1).values
         mean = _mean_of_exponential(ring)
         excess = (peak - torch.maximum(threshold * mean, nearest)).clamp_min(0)
         odd = (comb.orders % 2).amax(-1).to(flat.dtype)
-        own = torch.where(excess > 0, peak - mean, 0.0) / _gain(comb.orders, p) ** 2
-        sums += torch.stack(
-            [
-                (excess * odd).sum(-1),
-                (excess * (1 - odd)).sum(-1),
-                own.sum(-1),
-                (own * _sensitivity(comb.orders, p) ** 2).sum(-1),
-            ]
-        )
-    return sums[0], sums[1], sums[2], sums[3]
+        gain, sensitivity = _gain(comb.orders, p) ** 2, _sensitivity(comb.orders, p) ** 2
+        certain = torch.where(excess > 0, peak - mean, 0.0) / gain
+        faint = (peak > _FAINT * mean) & (peak > nearest)
+        likely = (torch.where(faint, peak - mean, 0.0) - _chance(_FAINT) * mean) / gain
+        rows = [excess * odd, excess * (1 - odd), certain, certain * sensitivity, likely, likely * sensitivity]
+        sums += torch.stack([row.sum(-1) for row in rows])
+    found = sums[0] + sums[1] > 0
+    pattern, seen = (torch.where(found, torch.maximum(sums[k], sums[k + 2]), 0.0) for k in (2, 3))
+    return sums[0], sums[1], pattern, seen
+
+
+def _chance(threshold: float) -> float:
+    """Mean excess over its own mean, in units of it, that a bin of noise adds by passing `threshold` and 8 neighbours.
+
+    The integral of (x - 1) exp(-x) (1 - exp(-x))^8 from the threshold on, term by term.
+    """
+    terms = [
+        math.comb(8, k) * (-1) ** k * math.exp(-(k + 1) * threshold) * ((threshold - 1) / (k + 1) + 1 / (k + 1) ** 2)
+        for k in range(9)
+    ]
+    return math.fsum(terms)
 
 
 def _mean_of_exponential(ring: Tensor) -> Tensor:
