@@ -3,16 +3,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 RESULTS ?= results
 EXPERIMENTS ?= core
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint reports bench clean
+.PHONY: help setup demo test lint reports bench bench-gpu clean
 
 help:
 	@echo "make demo     set up, run the core benchmark, print its leaderboard"
 	@echo "make test     set up, run the tests"
 	@echo "make lint     formatting, lint, types, import layers"
 	@echo "make reports  write every published page in reports/ (EXPERIMENTS=\"core adain\")"
-	@echo "make bench    speed benchmarks (pytest-benchmark)"
+	@echo "make bench    speed benchmarks of the miniature, compared with the last ones; writes reports/speed.md"
+	@echo "make bench-gpu  the full-size readings, on a machine with a GPU, in under 9 minutes"
 
 # One stamp for everything that an installation depends on: a second `make` does not call pip.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -43,8 +45,17 @@ reports: setup
 	$(BIN)/python -m blendbench.models.miniature.evaluate --out reports/miniature.json
 	$(BIN)/python -m blendbench.reports.miniature --measures reports/miniature.json --results $(RESULTS) --out reports/miniature.md
 
+# Keeps every run in .benchmarks/, compares with the one before, and writes the CPU's part of the page.
 bench: setup
-	$(BIN)/python -m pytest bench/speed --benchmark-only
+	mkdir -p .benchmarks
+	$(BIN)/python -m pytest bench/speed --benchmark-only --benchmark-autosave --benchmark-compare --benchmark-json=.benchmarks/last.json
+	$(BIN)/python -m blendbench.reports.speed --benchmarks .benchmarks/last.json
+
+# No set-up here: a machine with a GPU may have its own torch and no network.
+bench-gpu: export PYTHONPATH := src:$(PYTHONPATH)
+bench-gpu:
+	$(GPU_PYTHON) bench/speed/gpu.py --out reports/speed.json
+	$(GPU_PYTHON) -m blendbench.reports.speed
 
 clean:
 	rm -rf $(RESULTS)

@@ -48,7 +48,7 @@ class Runner:
                 note["status"] = f"not done after {left:.0f} s"
             else:
                 if called.returncode:
-                    note["status"] = f"failed: {' | '.join(called.stderr.strip().splitlines()[-3:])}"
+                    note["status"] = f"failed: {called.stderr.strip().splitlines()[-1:]}"
                 else:
                     found = json.loads(called.stdout.strip().splitlines()[-1])
         note["seconds"] = round(time.monotonic() - began, 1)

@@ -1,0 +1,239 @@
+"""`python -m blendbench.reports.speed`: reports/speed.md from reports/speed.json, a pure function of that file.
+
+`make bench-gpu` writes the part of a GPU (`h200`), `make bench` the part `cpu`: `--benchmarks` takes it from the file
+that pytest-benchmark stored.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blendbench.reports.formats import markdown_table
+
+Part = dict[str, Any]
+_HEAD = """# Speed
+
+Written by `python -m blendbench.reports.speed` from `speed.json`. `make bench-gpu` makes the full-size readings on a
+machine with a GPU, `make bench` those of the miniature.
+
+**What ran with which weights.** The miniature has trained weights. At full size (Z-Image-Turbo, Qwen3-4B, Qwen3-VL-4B,
+CLIP ViT-L-14, SigLIP2 SO400M-384) everything on this page ran with **random weights** in the published folder layout:
+they cost what the real ones cost, so times, memory and loading are real, and the pictures are noise. Nobody has run
+blendbench on the real weights yet.
+
+**The peer** is `bench/speed/plain_loop.py`: the same cells one after another with diffusers, transformers, open_clip
+and OpenCV, all models in memory, nothing slowed on purpose.
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure of the file, what it is, and the bound that it is meant to keep."""
+
+    key: str
+    text: str
+    bound: float
+    most: bool
+    digits: int = 2
+
+
+_TARGETS = (
+    Target("ratio_1024", "1024², 48 cells: times faster than the plain loop", 2.2, False),
+    Target("ratio_512", "512², 48 cells: times faster than the plain loop", 4.0, False),
+    Target("transformer_busy_1024", "1024²: share of the wall time in the transformer", 0.90, False, 3),
+    Target("busy_1024", "1024²: share of the wall time in transformer or VAE", 0.96, False, 3),
+    Target("step_over_floor_1024", "1024²: a transformer step over its floor", 1.25, True),
+    Target("peak_gib_staged_1024", "1024², one picture, encoders leave first: most memory, GiB", 16.0, True, 1),
+    Target("peak_gib_resident_1024", "1024², one picture, all but Qwen3-VL stay: most memory, GiB", 24.0, True, 1),
+)
+
+
+def targets_table(part: Part) -> list[str]:
+    """What was aimed at against what was measured."""
+    rows = []
+    for target in _TARGETS:
+        value = part.get(target.key)
+        sign = "at most" if target.most else "at least"
+        if value is None:
+            shown, mark = "not measured", "–"
+        else:
+            shown = f"{value:.{target.digits}f}"
+            mark = "yes" if (value <= target.bound) == target.most or value == target.bound else "**no**"
+        rows.append([target.text, f"{sign} {target.bound:g}", shown, mark])
+    return markdown_table(["what", "target", "measured", "kept"], rows, right=(2,))
+
+
+def steps_table(part: Part) -> list[str]:
+    """Transformer steps: eager, as the engine calls it, and the floor."""
+    readings = part["readings"].get("transformer", {})
+    rows = []
+    for name, step in readings.items():
+        if not isinstance(step, dict):
+            continue
+        side, _, batch = name.partition("_batch_")
+        pictures = int(batch)
+        fast = step.get("fast_ms")
+        rows.append(
+            [
+                f"{side}²", batch, f"{step['eager_ms'] / pictures:.1f}", _ms(fast, pictures),
+                f"{step['floor_ms'] / pictures:.1f}", f"{(fast or step['eager_ms']) / step['floor_ms']:.2f}",
+            ]
+        )  # fmt: skip
+    if not rows:
+        return []
+    rate = part["readings"].get("ceiling", {}).get("tflops")
+    header = ["picture", "batch", "eager, ms", "as the engine calls it, ms", "floor, ms", "over the floor"]
+    source = f"{rate:.0f} TFLOP/s, the best matrix product measured here" if rate else "the rate given to the script"
+    return [
+        "## One step of the transformer, a picture",
+        "",
+        f"The floor is the step's floating-point operations at {source}.",
+        "",
+        *markdown_table(header, rows, right=range(1, 6)),
+        "",
+    ]
+
+
+def _ms(value: float | None, pictures: int) -> str:
+    return "–" if value is None else f"{value / pictures:.1f}"
+
+
+def loops_table(part: Part) -> list[str]:
+    """Engine and plain loop: seconds a cell and where they go."""
+    readings, rows = part["readings"], []
+    for name, engine in readings.items():
+        if not name.startswith("engine_"):
+            continue
+        side = name.removeprefix("engine_")
+        plain = readings.get("plain", {}).get(side)
+        run, busy = engine["run"], engine["busy"]
+        rows += [
+            [f"plain loop, {side}²", "1", f"{plain['cells']}", f"{plain['seconds_a_cell']:.3f}", _stages(plain)]
+            if plain
+            else [f"plain loop, {side}²", "1", "–", "not measured", ""],
+            [
+                f"blendbench, {side}²", f"{engine['batch']}", f"{run['expected']}", f"{engine['seconds_a_cell']:.3f}",
+                f"transformer {busy['transformer']:.1%}, VAE {busy['vae_decode']:.1%} of the wall time;"
+                f" before it, loading and warm-up {engine['warm_up']['seconds']:.0f} s",
+            ],
+        ]  # fmt: skip
+    if not rows:
+        return []
+    table = markdown_table(["what", "batch", "cells", "seconds a cell", "where it goes"], rows, right=(1, 2, 3))
+    return ["## 48 cells: six strategies on eight items", "", *table, "", *_counts(readings)]
+
+
+def _stages(plain: Part) -> str:
+    return ", ".join(f"{stage} {seconds * 1000:.0f} ms" for stage, seconds in plain["stages_a_cell"].items())
+
+
+def _counts(readings: Part) -> list[str]:
+    lines = []
+    for name, engine in readings.items():
+        if name.startswith("engine_"):
+            calls, side = engine["calls"], name.removeprefix("engine_")
+            lines.append(
+                f"- {side}²: {engine['run']['pictures']} pictures drawn for {engine['run']['expected']} cells;"
+                f" {calls['text_encoder']} forward passes of the text encoder, {calls['vision_language']} of Qwen3-VL,"
+                f" {calls['transformer']} of the transformer, {calls['vae_decode']} of the VAE."
+            )
+        if name.startswith("difference_"):
+            lines.append(
+                f"- {name.removeprefix('difference_')}²: the pictures differ from the plain loop's by"
+                f" {engine['mean_levels']:.2f} of 255 levels on average ({engine['cells']} cells)."
+            )
+    return [*lines, ""]
+
+
+def other_table(part: Part) -> list[str]:
+    """Everything else that was timed, in milliseconds."""
+    rows = [
+        [section, name.removesuffix("_ms").replace("_ms_a_picture", " a picture").replace("_", " "), f"{value:.1f}"]
+        for section in ("vae", "encoders", "host")
+        for name, value in part["readings"].get(section, {}).items()
+        if isinstance(value, int | float)
+    ]
+    if not rows:
+        return []
+    return ["## Parts", "", *markdown_table(["section", "what", "ms"], rows, right=(2,)), ""]
+
+
+def sections_table(part: Part) -> list[str]:
+    """Which sections ran, and why others did not."""
+    rows = [[s["section"], f"{s['seconds']:.0f}", s["status"]] for s in part["sections"]]
+    return ["## How the readings were made", "", *markdown_table(["section", "seconds", "status"], rows, (1,)), ""]
+
+
+def gpu_page(part: Part) -> list[str]:
+    """The readings of one GPU."""
+    made = part["machine"]
+    packages = ", ".join(f"{k} {v}" for k, v in made.items() if k not in ("key", "gpu"))
+    return [
+        f"# {made['gpu']}",
+        "",
+        f"{packages}.",
+        "",
+        *targets_table(part),
+        "",
+        *steps_table(part),
+        *loops_table(part),
+        *other_table(part),
+        *sections_table(part),
+    ]
+
+
+def cpu_page(part: Part) -> list[str]:
+    """What pytest-benchmark measured on a CPU."""
+    rows = []
+    for row in part["benchmarks"]:
+        extra = ", ".join(f"{name} {value:.3g}" for name, value in row["extra"].items())
+        rows.append([row["name"], f"{row['min'] * 1000:.3g}", extra])
+    table = markdown_table(["benchmark", "best, ms", "also"], rows, right=(1,))
+    return ["# CPU, the miniature", "", f"{part['cpu']}, {part['python']}.", "", *table, ""]
+
+
+def cpu_part(stored: dict[str, Any]) -> Part:
+    """The part `cpu` from what pytest-benchmark stored."""
+    made = stored["machine_info"]
+    numbers = (int, float)
+    return {
+        "cpu": f"{made['cpu'].get('brand_raw', made['machine'])}, {made['cpu'].get('count', '?')} cores",
+        "python": f"Python {made['python_version']}",
+        "benchmarks": [
+            {
+                "name": row["name"],
+                "min": row["stats"]["min"],
+                "extra": {k: v for k, v in row["extra_info"].items() if isinstance(v, numbers)},
+            }
+            for row in stored["benchmarks"]
+        ],
+    }
+
+
+def page(file: dict[str, Part]) -> str:
+    """The whole page."""
+    lines = [_HEAD]
+    for name, part in sorted(file.items(), reverse=True):
+        lines += cpu_page(part) if name == "cpu" else gpu_page(part)
+    if not any(name != "cpu" for name in file):
+        lines += ["# GPU", "", "Not measured yet: run `make bench-gpu` on a machine with a GPU.", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--file", type=Path, default=Path("reports/speed.json"))
+    parser.add_argument("--benchmarks", type=Path, help="a file of pytest-benchmark to take the CPU's part from")
+    parser.add_argument("--out", type=Path, default=Path("reports/speed.md"))
+    options = parser.parse_args()
+    file = json.loads(options.file.read_text()) if options.file.is_file() else {}
+    if options.benchmarks:
+        file["cpu"] = cpu_part(json.loads(options.benchmarks.read_text()))
+        options.file.write_text(json.dumps(file, indent=2, sort_keys=True) + "\n")
+    options.out.write_text(page(file))
+
+
+if __name__ == "__main__":
+    main()
