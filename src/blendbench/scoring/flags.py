@@ -15,7 +15,7 @@ FLAGS = {
     "not_whole_patches": "a side is no multiple of the lattice: no generator with this lattice makes this size",
     "periodic_content": "the content repeats with a multiple of the lattice: it accounts for what is found there",
     "lattice": "grid_energy is above its threshold: there is a pattern on the lattice, visible or not",
-    "visible_lattice": "grid_severity is above its threshold: the pattern can be seen",
+    "visible_lattice": "grid_energy and grid_severity are above their thresholds: the pattern can be seen",
     "16_bit": "16 bits a channel; the upper 8 are scored",
     "transparent": "transparent; scored on white",
     "first_frame": "several frames; the first is scored",
@@ -44,7 +44,7 @@ def _own_flags(batch: Batch, i: int) -> list[str]:
         "resampled": not periodic and was_resampled(batch.luma[i], batch.lattice),
         "periodic_content": periodic,
         "lattice": found and not periodic,
-        "visible_lattice": severity >= _threshold("grid_severity"),
+        "visible_lattice": found and severity >= _threshold("grid_severity"),
     }
     return [name for name, holds in flags.items() if holds]
 

@@ -21,8 +21,9 @@ _MIN_TILES = 8
 _FAINT = 3.0
 # A residual below this RMS in grey levels is rounding of the arithmetic, not something in the picture.
 _SILENCE = 0.01
-# Content that repeats with these multiples of the lattice puts harmonics on it: 32, 48 and 80 pixels, and their parts.
-_SUB_MULTIPLES = (2, 3, 5)
+# Content that repeats with these multiples of the lattice puts harmonics on it: 32, 48, 80 and 112 pixels, and their
+# parts, such as bricks of 56 x 28.
+_SUB_MULTIPLES = (2, 3, 5, 7)
 # Power on sub-harmonics over that on harmonics: below the first the lattice is taken for the generator's own, above the
 # second for content's.
 _VETO = (0.3, 0.8)
