@@ -52,6 +52,7 @@ def check(
 
     yield call
     registry._REGISTRY.pop("idea", None)
+    registry.ALIGNMENTS.pop("last", None)
 
 
 @pytest.fixture(scope="module")
@@ -106,13 +107,37 @@ def test_sequential_draws_only_what_is_not_settled(
     assert "idea: 1 of 2 items, 50% of the work saved" in told
 
 
-def test_bad_input_is_one_line_and_writes_nothing(check: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    file = tmp_path / "idea.py"
-    file.write_text(IDEA.format(name="idea", factor=-1.0))
-    for arguments in ((tmp_path / "none.py",), (file, "--baseline", "lerpp")):
-        code, _, told = check(*arguments, "--results", tmp_path / "results")
-        assert (code, told.count("\n")) == (2, 1)
-    assert not (tmp_path / "results").exists()
+STEP = """\
+from blendbench.blending import alignment
+
+
+@alignment("last")
+def last(text, vision):
+    return text, vision[-len(text) :]
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("none.py",), "none.py: no such file"),
+        (("idea.py", "--baseline", "lerpp"), "did you mean 'lerp'"),
+        (("idea.py", "--baseline", "lerp:alpha"), "lerp:alpha: 'alpha' is not parameter=value"),
+        (("idea.py", "--baseline", "idea"), "idea.py: its only strategy is the baseline"),
+        (("step.py",), "step.py: registers no strategy, only steps"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    arguments: tuple[str, ...], told: str, check: Callable[..., tuple[int, str, str]], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("idea.py").write_text(IDEA.format(name="idea", factor=-1.0))
+    Path("step.py").write_text(STEP)
+    code, _, error = check(*arguments)
+    assert (code, error.count("\n")) == (2, 1)
+    assert told in error and "--plugin" not in error.partition("; ")[0]
+    assert not Path("results").exists()
 
 
 def test_every_verdict_has_its_place_among_several() -> None:

@@ -254,20 +254,18 @@ def load_plugin(path: Path) -> list[str]:
     Errors: UsageError (no file, an error, nothing registered).
     """
     if not path.is_file():
-        raise UsageError(f"--plugin {path}: no such file")
+        raise UsageError(f"{path}: no such file")
     before, steps = set(all_strategies()), len(ALIGNMENTS)
     spec = importlib.util.spec_from_file_location(f"blendbench_plugin_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise UsageError(f"--plugin {path}: not a Python file")
+        raise UsageError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickle look their module up there
-    with _registering(f"--plugin {path}"):
+    with _registering(str(path)):
         spec.loader.exec_module(module)
     added = sorted(set(_REGISTRY) - before)
     if not added and len(ALIGNMENTS) == steps:
-        raise UsageError(
-            f"--plugin {path}: registers no strategy; decorate a function with @blendbench.blending.strategy"
-        )
+        raise UsageError(f"{path}: registers no strategy; decorate a function with @blendbench.blending.strategy")
     return added
 
 
@@ -281,7 +279,7 @@ def _assignments(text: str, rest: str) -> Iterator[tuple[str, str]]:
     for part in filter(None, rest.split(",")):
         key, equals, value = part.partition("=")
         if not equals:
-            raise UsageError(f"--strategy {text}: {part!r} is not parameter=value")
+            raise UsageError(f"{text}: {part!r} is not parameter=value")
         yield key.strip(), value.strip()
 
 

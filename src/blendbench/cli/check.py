@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from blendbench.cli.planning import load_plugins, plan_on_models, single_grid
+from blendbench.errors import UsageError
 from blendbench.experiments import Experiment, load_experiment
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def check(
     Exit codes are those of `blendbench gate`; of several candidates the gravest counts.
     """
     added = load_plugins([file])
+    reference = _label(baseline)
+    _refuse_nothing(file, added, reference)
     plan, model_set = plan_on_models(_experiment(baseline, added, quick), models, device, results)
 
     from blendbench.engine.progress import Reporter
@@ -47,7 +50,6 @@ def check(
     from blendbench.reports.gate_formats import as_text
     from blendbench.results.store import open_results
 
-    reference = _label(baseline)
     candidates = [c.label for c in plan.configurations if c.strategy.name in added and c.label != reference]
     verdicts: dict[str, Verdict] = {}
     for look in looks(len(plan.items)) if sequential else (Look(len(plan.items), ALPHA),):
@@ -70,6 +72,15 @@ def check(
         print(f"{verdict.candidate}: {verdict.items} of {len(plan.items)} items, {1 - share:.0%} of the work saved")
     print(f"\nside by side: {page}")
     raise typer.Exit(_gravest(list(verdicts.values())).exit_code)
+
+
+def _refuse_nothing(file: Path, added: list[str], reference: str) -> None:
+    """Errors: UsageError if a file has nothing to compare with the baseline."""
+    if not added:
+        trial = f"blendbench run core --plugin {file} --strategy lerp:align=STEP"
+        raise UsageError(f"{file}: registers no strategy, only steps of strategies; try one with `{trial}`")
+    if [_label(name) for name in added] == [reference]:
+        raise UsageError(f"{file}: its only strategy is the baseline, {reference}; name another with --baseline")
 
 
 def _experiment(baseline: str, added: list[str], quick: bool) -> Experiment:

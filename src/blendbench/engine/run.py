@@ -15,10 +15,11 @@ from blendbench.engine.plan import Plan
 from blendbench.engine.progress import Clock, Reporter
 from blendbench.engine.resume import Todo, locked, what_is_left
 from blendbench.engine.samplers import keep_sampler
+from blendbench.errors import UsageError
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import ConditioningRecord, ScoreRecord, StageTimeRecord
-from blendbench.results.shards import ShardWriter
-from blendbench.results.store import ingest
+from blendbench.results.shards import FOLDER, ShardWriter
+from blendbench.results.store import DatabaseHeldError, ingest
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter, keep: b
             work.do()
         kept = keep_embeddings(plan, models, results, reporter) if keep else 0
         keep_sampler(models, results, plan.sampler)
-        ingest(results)
+        _bring_in(results, plan.experiment.name)
     return Summary(
         run_id=None if todo.empty else work.run_id,
         experiment=plan.experiment.name,
@@ -73,6 +74,17 @@ def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter, keep: b
         seconds=round(time.perf_counter() - began, 3),
         stages={stage: round(seconds, 3) for stage, seconds in work.clock.seconds.items()},
     )
+
+
+def _bring_in(results: Path, experiment: str) -> None:
+    """Ingest what a run has appended. Errors: UsageError that says where it is safe if the database cannot be had."""
+    try:
+        ingest(results)
+    except DatabaseHeldError as error:
+        raise UsageError(
+            f"the run is complete and safe in {results / FOLDER}, only not in the database yet ({error}); any command"
+            f" that reads results brings it in, such as `blendbench leaderboard {experiment} --results {results}`"
+        ) from error
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The DuckDB file of a results folder: filled from the shards in one transaction, read while nothing holds it open."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -44,6 +45,10 @@ VIEWS = (
 _CARD_FIELDS = ("title", "kind", "direction", "unit", "margin", "decimals")
 
 
+class DatabaseHeldError(UsageError):
+    """Another process has had the database open for longer than anybody should wait for it."""
+
+
 @dataclass(frozen=True)
 class Ingested:
     """What `ingest` did: records read (0 if no shard had changed) and torn last lines left out."""
@@ -56,7 +61,8 @@ def ingest(results_dir: Path | str) -> Ingested:
     """Bring `<results_dir>/blendbench.duckdb` up to date with the shards, in one transaction.
 
     The tables are a function of the shards alone: ingesting again changes nothing, and a deleted database comes back.
-    Errors: UsageError for a folder without results, a bad shard line, a database of a newer blendbench.
+    Errors: UsageError for a folder without results, a bad shard line, a database of a newer blendbench;
+    DatabaseHeldError if another process holds the database open.
     """
     folder = Path(results_dir)
     if not shard_paths(folder):
@@ -166,7 +172,9 @@ def _patiently(database: Path, opening: Callable[[], duckdb.DuckDBPyConnection])
                     f"{database}: not a database that can be read; delete it, the shards rebuild it"
                 ) from error
             if time.monotonic() > deadline:
-                raise UsageError(f"{database}: another process holds it open; close that one and repeat") from error
+                found = re.search(r"PID \d+", str(error))
+                holder = f"another process ({found[0]})" if found else "another process"
+                raise DatabaseHeldError(f"{database}: {holder} holds it open; close that one and repeat") from error
             time.sleep(0.05)
 
 
