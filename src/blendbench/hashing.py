@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,16 @@ def sha256_bytes(data: bytes) -> str:
 
 def sha256_files(paths: list[Path], root: Path) -> str:
     """Hex sha256 over names (relative to `root`, posix) and contents of `paths`, independent of their order."""
-    digest = hashlib.sha256()
-    for path in sorted(paths):
+    contents = {}
+    for path in paths:
         with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.relative_to(root).as_posix()}\0{content}\n".encode())
+            contents[path] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_contents(contents, root)
+
+
+def sha256_contents(contents: Mapping[Path, str], root: Path) -> str:
+    """The same from the hashes of the contents, by path."""
+    digest = hashlib.sha256()
+    for path in sorted(contents):
+        digest.update(f"{path.relative_to(root).as_posix()}\0{contents[path]}\n".encode())
     return digest.hexdigest()

@@ -9,8 +9,8 @@ from diffusers.pipelines.z_image.pipeline_z_image import get_default_z_image_sig
 
 import blendbench.models as models_package
 from blendbench.errors import UsageError
-from blendbench.models.denoiser import load_scheduler
 from blendbench.models.interventions import Injection, Start, refined
+from blendbench.models.pipeline import load_scheduler
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.suites import load_suite
 
@@ -104,7 +104,7 @@ def test_img2img_starts_where_the_scheduler_s_own_noising_puts_it(models, captio
     monkeypatch.setattr(models.denoiser, "pipeline", _Watching(pipeline, watched))
     models.denoiser.generate(constant(captions[0]), latents, start=Start(pictures, 0.6))
     assert len(called["sigmas"]) == 3 - int(3 - 3 * 0.6)
-    scheduler = load_scheduler(str(models.component("pipeline")), None)
+    scheduler = load_scheduler(Path(str(models.component("pipeline"))), None)
     scheduler.set_timesteps(sigmas=get_default_z_image_sigmas(3), mu=1.0)
     with torch.inference_mode():
         pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1

@@ -5,55 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
-from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift, get_default_z_image_sigmas
+from diffusers.pipelines.z_image.pipeline_z_image import get_default_z_image_sigmas
 from torch import Tensor
 
 from blendbench.models.interventions import Injection, Start, injected, refined
-from blendbench.models.loading import load_complete, quiet_loading
+from blendbench.models.pipeline import resolved_sigmas
 from blendbench.models.tokens import Plant
-
-
-def load_pipeline(source: str, dtype: torch.dtype, device: str, shift: float | None) -> ZImagePipeline:
-    """The pipeline from a local folder or a hub id; `shift` replaces the scheduler's.
-
-    Errors: ValueError if weights are missing.
-    """
-    with quiet_loading():
-        text_encoder = getattr(transformers, ZImagePipeline.load_config(source)["text_encoder"][1])
-        kinds = {"text_encoder": text_encoder, "transformer": ZImageTransformer2DModel, "vae": AutoencoderKL}
-        parts = {name: load_complete(kind, source, dtype, subfolder=name) for name, kind in kinds.items()}
-        pipeline = ZImagePipeline.from_pretrained(source, **parts).to(device)
-    if shift is not None:
-        pipeline.scheduler = load_scheduler(source, shift)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-@quiet_loading()
-def load_config(source: str, part: str) -> dict[str, Any]:
-    """The configuration of the pipeline's `vae` or `transformer`, without its weights."""
-    kind = {"vae": AutoencoderKL, "transformer": ZImageTransformer2DModel}[part]
-    return dict(kind.load_config(source, subfolder=part))
-
-
-@quiet_loading()
-def load_scheduler(source: str, shift: float | None) -> FlowMatchEulerDiscreteScheduler:
-    """The pipeline's scheduler alone; `shift` replaces its own."""
-    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(source, subfolder="scheduler")
-    return scheduler if shift is None else FlowMatchEulerDiscreteScheduler.from_config(scheduler.config, shift=shift)
-
-
-def resolved_sigmas(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, patches: int) -> tuple[list[float], int]:
-    """The noise levels, final 0 included, that the pipeline asks this scheduler for, and the number of its steps.
-
-    `patches` is the number of picture tokens; it matters to schedulers that shift by resolution.
-    """
-    names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
-    known = [scheduler.config.get(name, default) for name, default in zip(names, (256, 4096, 0.5, 1.15), strict=True)]
-    scheduler.set_timesteps(sigmas=get_default_z_image_sigmas(steps), mu=calculate_shift(patches, *known))
-    return [round(float(sigma), 6) for sigma in scheduler.sigmas], len(scheduler.timesteps)
 
 
 class Denoiser:
@@ -69,15 +26,22 @@ class Denoiser:
         shape = (channels, self.sampler.height // self.stride, self.sampler.width // self.stride)
         return torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed))
 
-    @torch.inference_mode()
     def generate(
         self, schedules: list[tuple[Tensor, ...]], latents: Tensor, injection: Injection | None = None,
         start: Start | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """Draw n pictures.
+        """Draw n pictures: `denoise`, then `decode`."""
+        return self.decode(self.denoise(schedules, latents, injection, start))
+
+    @torch.inference_mode()
+    def denoise(
+        self, schedules: list[tuple[Tensor, ...]], latents: Tensor, injection: Injection | None = None,
+        start: Start | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Latents of n pictures, float32 (n, channels, height, width), on the transformer's device.
 
         `schedules`: for each the conditionings (tokens, dim), one for each transformer call or one for all; `latents`:
-        (n, channels, height, width). Returns uint8 (n, height, width, 3) and (n,): whether its values are finite.
+        the initial ones, in the same shape.
         """
         transformer = self.pipeline.transformer
         placed = [[self._placed(rows) for rows in schedule] for schedule in schedules]
@@ -95,7 +59,7 @@ class Denoiser:
             if injection is not None:
                 caption = refined(transformer, [self._placed(rows) for rows in injection.rows], latents)
                 stack.enter_context(injected(transformer, caption, injection.blocks))
-            drawn = self.pipeline(
+            drawn: Tensor = self.pipeline(
                 prompt_embeds=rows_at(0),
                 latents=latents,
                 height=self.sampler.height,
@@ -104,8 +68,16 @@ class Denoiser:
                 guidance_scale=self.sampler.guidance,
                 callback_on_step_end=next_rows,
                 callback_on_step_end_tensor_inputs=[],
-                output_type="np",
+                output_type="latent",
             ).images
+        return drawn
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures of latents, as the pipeline decodes them: uint8 (n, height, width, 3) and (n,), whether finite."""
+        vae = self.pipeline.vae
+        scaled = latents.to(vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
+        drawn = self.pipeline.image_processor.postprocess(vae.decode(scaled, return_dict=False)[0], output_type="np")
         finite = np.isfinite(drawn).all((1, 2, 3))
         return (np.nan_to_num(drawn).clip(0, 1) * 255).round().astype(np.uint8), finite
 

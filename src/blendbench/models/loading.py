@@ -1,8 +1,10 @@
-"""Loading by the libraries' own `from_pretrained`: without their progress bars, and never with made-up weights."""
+"""Loading by the libraries' own `from_pretrained`: safetensors only, no remote code, and never with made-up weights."""
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import diffusers.utils.logging as diffusers_logging
@@ -29,10 +31,28 @@ def quiet_loading() -> Iterator[None]:
                 library.enable_progress_bar()
 
 
-def load_complete(kind: Any, source: str, dtype: torch.dtype, **where: str) -> Any:
-    """A network of class `kind`. Errors: ValueError if its files lack a weight, which `kind` alone would make up."""
-    network, told = kind.from_pretrained(source, dtype=dtype, output_loading_info=True, **where)
+def load_complete(kind: Any, folder: Path, dtype: torch.dtype, device: str) -> Any:
+    """A network of class `kind` on `device`, read from the safetensors files of `folder`.
+
+    With the package accelerate every tensor goes from the file to a GPU on its own, so that host memory never holds the
+    network; without it, the network is made on the host and then moved. Errors: ValueError if the files lack a weight,
+    which `kind` alone would make up; OSError if there are only pickles.
+    """
+    straight = device != "cpu" and find_spec("accelerate") is not None
+    network, told = kind.from_pretrained(
+        str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, local_files_only=True,
+        **({"device_map": {"": device}} if straight else {}),
+    )  # fmt: skip
     if told["missing_keys"]:
         missing = sorted(told["missing_keys"])
         raise ValueError(f"{kind.__name__}: {len(missing)} weights are missing, {missing[0]} first")
-    return network.eval()
+    if straight:
+        _without_hooks(network)
+    return network.to(device).eval()
+
+
+def _without_hooks(network: Any) -> None:
+    """Take off what accelerate wraps around every forward to move inputs: on one device it only costs time."""
+    from accelerate.hooks import remove_hook_from_submodules
+
+    remove_hook_from_submodules(network)

@@ -1,21 +1,25 @@
 """Model sets: text encoder, vision-language encoder, diffusion pipeline and scorers, named by one model_set.toml.
 
-Components load on first use, so that a run with nothing left to do loads nothing.
+Components load on first use, so that a run with nothing left to do loads nothing, and share the device as
+`residency` says.
 """
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import TYPE_CHECKING, Any
 
 from blendbench.errors import UsageError
-from blendbench.hashing import sha256_files, sha256_json
+from blendbench.hashing import sha256_json
+from blendbench.models import requirements
+from blendbench.models import residency as memory
+from blendbench.models.fingerprint import WeightFile, file_hashes, folder_hash, unread
+from blendbench.models.model_file import COMPONENTS, ModelSetFile
+from blendbench.models.places import Place, find
 from blendbench.suites import read_toml, suggest
 
 if TYPE_CHECKING:
@@ -30,72 +34,10 @@ _SHIPPED = {
     "miniature-planted": Path(__file__).parent / "miniature_planted",
     "z-image-turbo": Path(__file__).parent / "z_image_turbo",
 }
-# What each local component must hold at the least; the libraries' own messages about a missing file are long.
-_REQUIRED = {
-    "pipeline": (
-        "model_index.json", "scheduler/scheduler_config.json", "text_encoder/config.json", "tokenizer",
-        "transformer/config.json", "vae/config.json",
-    ),
-    "vision_language": ("config.json", "chat_template.jinja"),
-    "clip": ("open_clip_config.json",),
-    "siglip": ("open_clip_config.json",),
-    "probe": ("config.json",),
-}  # fmt: skip
 _HASHED = (".safetensors", ".json", ".txt", ".jinja", ".toml", ".bin", ".model")
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Sampler(_Strict):
-    """How pictures are drawn: size in pixels, the pipeline's own count of steps, pictures a batch."""
-
-    height: int = Field(ge=16)
-    width: int = Field(ge=16)
-    steps: int = Field(ge=1)
-    guidance: float = Field(default=0.0, ge=0)
-    shift: float | None = Field(default=None, gt=0)
-    batch_size: int = Field(default=16, ge=1)
-
-
-class _Text(_Strict):
-    layer: int = -2
-    max_sequence_length: int = 512
-
-
-class Planted(_Strict):
-    """Massive activations put into the hidden states of position 0 of a chat template, for models that have none.
-
-    `dimensions` get `values` added, in both encoders and at every layer; the transformer reads position 0 without them.
-    """
-
-    dimensions: list[int] = Field(min_length=1)
-    values: list[float] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _paired(self) -> "Planted":
-        if len(self.dimensions) != len(self.values):
-            raise ValueError("dimensions and values must be equally many")
-        return self
-
-
-class ModelSetFile(_Strict):
-    """model_set.toml; a component is a sub-folder of the file's folder, an absolute folder, or a hub id."""
-
-    name: str
-    version: int
-    title: str
-    licence: str = ""
-    dtype: Literal["float32", "bfloat16"]
-    pipeline: str
-    vision_language: str
-    clip: str | None = None
-    siglip: str | None = None
-    probe: str | None = None
-    sampler: Sampler
-    text: _Text = _Text()
-    planted: Planted | None = None
+_GROUPS = {
+    "text": "text", "vision": "vision", "denoiser": "draw", "clip": "score", "siglip": "score", "probe": "score",
+}  # fmt: skip
 
 
 def list_model_sets() -> list[str]:
@@ -104,9 +46,14 @@ def list_model_sets() -> list[str]:
 
 
 def load_model_set(
-    name_or_folder: str | Path, device: str = "auto", sampler: dict[str, float] | None = None
-) -> "ModelSet":
-    """Open a model set by shipped name or by folder; nothing heavy is loaded. Errors: UsageError in one line."""
+    name_or_folder: str | Path, device: str = "auto", sampler: dict[str, float] | None = None,
+    memory_budget: float | None = None, hash_weights: bool = True,
+) -> "ModelSet":  # fmt: skip
+    """Open a model set by shipped name or by folder; nothing heavy is loaded.
+
+    `memory_budget`: GiB of the device's memory to use, default what is free; `hash_weights`: whether weights may be
+    read to know them by their content, which takes long once. Errors: UsageError in one line.
+    """
     folder = _SHIPPED.get(str(name_or_folder), Path(name_or_folder))
     if not (folder / "model_set.toml").is_file():
         raise UsageError(
@@ -116,7 +63,7 @@ def load_model_set(
     file = read_toml(folder / "model_set.toml", ModelSetFile)
     if sampler:
         file = file.model_copy(update={"sampler": file.sampler.model_copy(update=sampler)})
-    return ModelSet(folder, file, device)
+    return ModelSet(folder, file, device, memory_budget, hash_weights)
 
 
 @dataclass
@@ -126,6 +73,9 @@ class ModelSet:
     folder: Path
     file: ModelSetFile
     requested_device: str = "auto"
+    memory_budget: float | None = None
+    hash_weights: bool = True
+    _loaded: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -145,13 +95,6 @@ class ModelSet:
             raise UsageError("--device cuda: this machine has no usable GPU; use --device cpu")
         return ("cuda" if available else "cpu") if self.requested_device == "auto" else self.requested_device
 
-    def release_cache(self) -> None:
-        """Give back the device memory that torch keeps for later."""
-        if self.device == "cuda":
-            import torch
-
-            torch.cuda.empty_cache()
-
     @functools.cached_property
     def torch_dtype(self) -> "torch.dtype":
         import torch
@@ -160,93 +103,121 @@ class ModelSet:
         return dtype
 
     @functools.cached_property
-    def sha256(self) -> str:
-        """Hash of the settings and of every weight and configuration file of the components (hub ids count by name)."""
-        weights = {}
-        for name in _REQUIRED:
-            if self.is_local(name):
-                folder = Path(str(self.component(name)))
-                files = [path for path in folder.rglob("*") if path.is_file() and path.suffix in _HASHED]
-                weights[name] = sha256_files(files, folder)
-        settings = self.file.model_dump(exclude={"sampler", *weights})
-        return sha256_json([settings, weights])
+    def places(self) -> dict[str, Place]:
+        """Where each component of the set is. Errors: UsageError (a folder is missing, a commit is not pinned)."""
+        commits, toml = self.file.revisions.model_dump(), self.folder / "model_set.toml"
+        values = {name: getattr(self.file, name) for name in COMPONENTS}
+        return {name: find(name, str(v), commits.get(name), toml) for name, v in values.items() if v is not None}
 
     def component(self, name: str) -> str | None:
-        """Where a component is: a folder, or a hub id. Errors: UsageError if a local folder is meant but missing."""
-        value = getattr(self.file, name)
-        if value is None:
-            return None
-        local = self.folder / value
-        if local.is_dir():
-            return str(local)
-        if "/" not in value and ":" not in value:
-            raise UsageError(f"{self.folder / 'model_set.toml'}: {name}: folder {value!r} is missing")
-        return str(value)
+        """Where a component is: a folder, or a hub repository; None if the set has none of it."""
+        return self.places[name].name if name in self.places else None
+
+    def is_local(self, name: str) -> bool:
+        """Whether a component is a folder here, and not a hub repository."""
+        return name in self.places and self.places[name].local is not None
+
+    def _config_folder(self, name: str) -> Path:
+        return self.places[name].configured()
+
+    def _hashed_files(self, folder: Path) -> list[Path]:
+        return [path for path in folder.rglob("*") if path.is_file() and path.suffix in _HASHED]
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Hash of the settings and of every weight and configuration file of the folders.
+
+        A hub repository counts by its name and commit, which stand for its files. Where weights must not be read now,
+        large files count by size and time of change: a hash that no result has, see `provisional`.
+        """
+        local = {name: place.local for name, place in self.places.items() if place.local}
+        weights = {
+            name: folder_hash(folder, self._hashed_files(folder), self.hash_weights) for name, folder in local.items()
+        }
+        commits = {name: place.commit for name, place in self.places.items() if place.commit}
+        settings = self.file.model_dump(exclude={"sampler", "revisions", *weights})
+        return sha256_json([settings | ({"revisions": commits} if commits else {}), weights])
+
+    @functools.cached_property
+    def provisional(self) -> bool:
+        """Whether `sha256` is only a stand-in, because weights would have to be read first."""
+        folders = [place.local for place in self.places.values() if place.local]
+        return not self.hash_weights and any(unread(self._hashed_files(folder)) for folder in folders)
+
+    def weight_files(self) -> list[WeightFile]:
+        """Every file that weights are read from, with its sha256; hub repositories are downloaded now, if need be."""
+        found: list[WeightFile] = []
+        for name in self.places:
+            folder = self._weights_folder(name)
+            hashes = file_hashes(requirements.weight_files(name, folder))
+            found += [
+                WeightFile(name, path.relative_to(folder).as_posix(), path.stat().st_size, sha256)
+                for path, sha256 in hashes.items()
+            ]
+        return found
+
+    def problems(self) -> list[str]:
+        """All that keeps this set from working, a line each, without loading or downloading weights."""
+        toml, lines, folders = self.folder / "model_set.toml", [], {}
+        for name, place in self.places.items():
+            try:
+                folders[name] = place.configured()
+            except UsageError as error:
+                lines.append(str(error))
+                continue
+            told = [f"{folders[name]} has no {file}" for file in requirements.absent(name, folders[name])]
+            if place.local:
+                told += requirements.absent_weights(name, folders[name])
+            lines += [f"{toml}: {name}: {line}" for line in told]
+        lines += requirements.mismatches(folders, self.file.text.layer)
+        return lines or self._odd_sizes()
+
+    def _odd_sizes(self) -> list[str]:
+        sampler = self.file.sampler
+        return [
+            f"sampler: {side} = {pixels} is not a multiple of {self.lattice}, the patch in pixels"
+            for side, pixels in (("height", sampler.height), ("width", sampler.width)) if pixels % self.lattice
+        ]  # fmt: skip
 
     def check(self) -> None:
         """Refuse what could not work, before anything is loaded or written.
 
-        Errors: UsageError (a component's folder or file is missing, a size that the patches do not divide).
+        Errors: UsageError, the first of `problems`.
         """
-        for name, files in _REQUIRED.items():
-            folder = Path(self.component(name) or "")
-            missing = [file for file in files if self.is_local(name) and not (folder / file).exists()]
-            if missing:
-                raise UsageError(f"{self.folder / 'model_set.toml'}: {name}: {folder} has no {missing[0]}")
-        for side in ("height", "width"):
-            pixels = getattr(self.file.sampler, side)
-            if self.is_local("pipeline") and pixels % self.lattice:
-                raise UsageError(f"sampler: {side} = {pixels} is not a multiple of {self.lattice}, the patch in pixels")
-
-    def is_local(self, name: str) -> bool:
-        """Whether a component is a folder here, and not a hub id."""
-        return Path(self.component(name) or "\0").is_dir()
+        for line in self.problems():
+            raise UsageError(line)
 
     @functools.cached_property
     def lattice(self) -> int:
         """Period in pixels of the transformer's patches: VAE stride times patch size, from the configurations."""
-        stride: int = 2 ** (len(self._config("vae")["block_out_channels"]) - 1)
-        return stride * int(self._config("transformer")["all_patch_size"][0])
+        stride: int = 2 ** (len(self._config("pipeline", "vae")["block_out_channels"]) - 1)
+        return stride * int(self._config("pipeline", "transformer")["all_patch_size"][0])
 
     @functools.cached_property
     def longest(self) -> int:
         """The most caption tokens, padded to 32, whose positions and the picture's after them fit the rotary table."""
-        length: int = self._config("transformer")["axes_lens"][0]
+        length: int = self._config("pipeline", "transformer")["axes_lens"][0]
         return (length - 2) // 32 * 32
 
     @functools.cached_property
     def blocks(self) -> int:
         """Number of blocks of the transformer's main stream."""
-        return int(self._config("transformer")["n_layers"])
+        return int(self._config("pipeline", "transformer")["n_layers"])
 
     @functools.cached_property
     def vision_states(self) -> int:
         """Number of hidden states of the vision-language model: its layers and the embedding."""
-        source = str(self.component("vision_language"))
-        with self._loading("vision_language"):
-            if self.is_local("vision_language"):
-                config = json.loads((Path(source) / "config.json").read_text())
-                return int(config["text_config"]["num_hidden_layers"]) + 1
-            from blendbench.models.vision import count_layers
+        return int(self._config("vision_language")["text_config"]["num_hidden_layers"]) + 1
 
-            return count_layers(source) + 1
-
-    def _config(self, part: str) -> dict[str, Any]:
-        source = str(self.component("pipeline"))
-        with self._loading("pipeline"):
-            if self.is_local("pipeline"):
-                config: dict[str, Any] = json.loads((Path(source) / part / "config.json").read_text())
-                return config
-            from blendbench.models.denoiser import load_config
-
-            return load_config(source, part)
+    def _config(self, name: str, part: str = "") -> dict[str, Any]:
+        with self._loading(name):
+            config: dict[str, Any] = json.loads((self._config_folder(name) / part / "config.json").read_text())
+        return config
 
     @functools.cached_property
-    def sampler_request(self) -> str | None:
-        """Hash of all that `sampler_record` follows from, known without diffusers itself; None for a hub id."""
-        if not self.is_local("pipeline"):
-            return None
-        scheduler = Path(str(self.component("pipeline"))) / "scheduler" / "scheduler_config.json"
+    def sampler_request(self) -> str:
+        """Hash of all that `sampler_record` follows from, known without diffusers itself."""
+        scheduler = self._config_folder("pipeline") / "scheduler" / "scheduler_config.json"
         return sha256_json([self.file.sampler.model_dump(), self.lattice, scheduler.read_text(), version("diffusers")])
 
     @functools.cached_property
@@ -256,9 +227,9 @@ class ModelSet:
         Steps are a request only: schedulers resolve them differently.
         """
         with self._loading("pipeline"):
-            from blendbench.models.denoiser import load_scheduler, resolved_sigmas
+            from blendbench.models.pipeline import load_scheduler, resolved_sigmas
 
-            scheduler = load_scheduler(str(self.component("pipeline")), self.file.sampler.shift)
+            scheduler = load_scheduler(self._config_folder("pipeline"), self.file.sampler.shift)
         sampler = self.file.sampler
         patches = (sampler.height // self.lattice) * (sampler.width // self.lattice)
         sigmas, calls = resolved_sigmas(scheduler, sampler.steps, patches)
@@ -267,6 +238,62 @@ class ModelSet:
             "height": sampler.height, "width": sampler.width, "guidance": sampler.guidance, "sigmas": sigmas,
             "transformer_calls": calls,
         }  # fmt: skip
+
+    def memory_sizes(self, pictures: int | None = None) -> memory.Sizes:
+        """Memory of each group, from the headers of the weights, for batches of `pictures` (default: the set's)."""
+        sampler, value = self.file.sampler, self.torch_dtype.itemsize
+
+        def counted(component: str, place: str = "") -> int:
+            if component not in self.places:
+                return 0
+            with self._loading(component):
+                return requirements.parameters(component, self._config_folder(component), place)
+
+        weights = {
+            "text": value * counted("pipeline", "text_encoder"),
+            "vision": value * counted("vision_language"),
+            "draw": value * (counted("pipeline", "transformer") + counted("pipeline", "vae")),
+            "score": sum(counted(name) for name in ("clip", "siglip", "probe")) * (4 if self.device == "cpu" else 2),
+        }
+        batch = sampler.batch_size if pictures is None else pictures
+        return memory.Sizes(weights, memory.working_memory(batch, sampler.height * sampler.width, value))
+
+    @functools.cached_property
+    def residency(self) -> memory.Residency:
+        """The plan of what shares the device's memory; a budget that was asked for is enforced from now on."""
+        for name in self.places:
+            self._weights_folder(name)
+        if self.memory_budget is None:
+            budget = memory.free_memory(self.device)
+        else:
+            budget = int(self.memory_budget * memory.GIB)
+            memory.limit(self.device, budget)
+        # A batch that does not fit is halved, networks are not: the plan is made for one picture at a time.
+        return memory.choose(self.memory_sizes(pictures=1), budget)
+
+    def release_cache(self) -> None:
+        """Give back the device memory that torch keeps for later."""
+        memory.give_back(self.device)
+
+    def _weights_folder(self, name: str) -> Path:
+        """A component's folder with its weights; downloaded if it is a hub repository whose files are not all here."""
+        place = self.places[name]
+        known = place.known()
+        if known and not requirements.absent(name, known) and not requirements.absent_weights(name, known):
+            return known
+        return place.complete()
+
+    def _part(self, name: str, load: Callable[[], Any]) -> Any:
+        """A loaded part; before it is loaded, what must not be on the device with it is freed."""
+        if name not in self._loaded:
+            group = _GROUPS[name]
+            parting = [other for other in self._loaded if not self.residency.together(group, _GROUPS[other])]
+            for other in parting:
+                del self._loaded[other]
+            if parting:
+                self.release_cache()
+            self._loaded[name] = load()
+        return self._loaded[name]
 
     @contextmanager
     def _loading(self, name: str) -> Iterator[None]:
@@ -281,59 +308,73 @@ class ModelSet:
                 f"{self.folder / 'model_set.toml'}: {name} = {getattr(self.file, name)!r} cannot be loaded: {reason}"
             ) from error
 
-    @functools.cached_property
-    def _pipeline(self) -> Any:
-        with self._loading("pipeline"):
-            from blendbench.models.denoiser import load_pipeline
-
-            return load_pipeline(
-                str(self.component("pipeline")), self.torch_dtype, self.device, self.file.sampler.shift
-            )
-
-    @functools.cached_property
+    @property
     def denoiser(self) -> "Denoiser":
-        from blendbench.models.denoiser import Denoiser
+        """What draws: transformer, VAE and scheduler."""
+        return self._part("denoiser", self._load_denoiser)
 
-        return Denoiser(self._pipeline, self.file.sampler, self.file.planted)
+    def _load_denoiser(self) -> "Denoiser":
+        with self._loading("pipeline"):
+            from blendbench.models.denoiser import Denoiser
+            from blendbench.models.pipeline import load_pipeline
 
-    @functools.cached_property
+            folder, sampler = self._weights_folder("pipeline"), self.file.sampler
+            pipeline = load_pipeline(folder, self.torch_dtype, self.device, sampler.shift)
+            return Denoiser(pipeline, sampler, self.file.planted)
+
+    @property
     def text(self) -> "TextEncoder":
-        from blendbench.models.text import TextEncoder
+        """The text encoder."""
+        return self._part("text", self._load_text)
 
-        text = self.file.text
-        return TextEncoder(self._pipeline, text.layer, text.max_sequence_length, self.file.planted)
+    def _load_text(self) -> "TextEncoder":
+        with self._loading("pipeline"):
+            from blendbench.models.pipeline import load_text_encoder
+            from blendbench.models.text import TextEncoder
 
-    @functools.cached_property
+            encoder = load_text_encoder(self._weights_folder("pipeline"), self.torch_dtype, self.device)
+            text = self.file.text
+            return TextEncoder(*encoder, text.layer, text.max_sequence_length, self.file.planted)
+
+    @property
     def vision(self) -> "VisionEncoder":
+        """The vision-language encoder."""
+        return self._part("vision", self._load_vision)
+
+    def _load_vision(self) -> "VisionEncoder":
         with self._loading("vision_language"):
             from blendbench.models.vision import load_vision_encoder
 
-            source = str(self.component("vision_language"))
-            return load_vision_encoder(source, self.torch_dtype, self.device, self.file.planted)
+            folder = self._weights_folder("vision_language")
+            return load_vision_encoder(folder, self.torch_dtype, self.device, self.file.planted)
 
-    @functools.cached_property
+    @property
     def clip(self) -> Any:
-        return self._encoder("clip")
+        """CLIP as a scorer, or None."""
+        return self._part("clip", lambda: self._load_scorer("clip"))
 
-    @functools.cached_property
+    @property
     def siglip(self) -> Any:
-        return self._encoder("siglip")
+        """SigLIP as a scorer, or None."""
+        return self._part("siglip", lambda: self._load_scorer("siglip"))
 
-    def _encoder(self, name: str) -> Any:
-        place = self.component(name)
-        if place is None:
+    def _load_scorer(self, name: str) -> Any:
+        if name not in self.places:
             return None
         with self._loading(name):
             from blendbench.models.scorers import load_encoder
 
-            return load_encoder(place, self.device)
+            return load_encoder(self._weights_folder(name), self.device)
 
-    @functools.cached_property
+    @property
     def probe(self) -> Any:
-        place = self.component("probe")
-        if place is None:
+        """The network that recognises the miniature's objects, or None."""
+        return self._part("probe", self._load_probe)
+
+    def _load_probe(self) -> Any:
+        if "probe" not in self.places:
             return None
         with self._loading("probe"):
             from blendbench.models.miniature.probe import load_probe
 
-            return load_probe(Path(place), self.device)
+            return load_probe(self._weights_folder("probe"), self.device)

@@ -10,15 +10,21 @@ from blendbench.models.tokens import Encoded, Plant, planted, template_length, t
 class TextEncoder:
     """Qwen3 hidden states of prompts in Z-Image's chat format (user turn, generation prompt, no think block)."""
 
-    def __init__(self, pipeline: Any, layer: int, max_sequence_length: int, plant: Plant | None = None) -> None:
-        self.encoder, self.tokenizer = pipeline.text_encoder, pipeline.tokenizer
+    def __init__(
+        self, encoder: Any, tokenizer: Any, layer: int, max_sequence_length: int, plant: Plant | None = None
+    ) -> None:
+        # A language model's head would only make logits that nobody reads.
+        self.encoder, self.tokenizer = getattr(encoder, "model", encoder), tokenizer
         self.layer, self.max_sequence_length, self.plant = layer, max_sequence_length, plant
 
-    def _ids(self, prompt: str) -> list[int]:
-        text = self.tokenizer.apply_chat_template(
+    def _chat(self, prompt: str) -> str:
+        text: str = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=True
         )
-        ids: list[int] = self.tokenizer(text).input_ids
+        return text
+
+    def _ids(self, prompt: str) -> list[int]:
+        ids: list[int] = self.tokenizer(self._chat(prompt)).input_ids
         return ids
 
     def encode(self, prompt: str) -> Encoded:
@@ -27,7 +33,9 @@ class TextEncoder:
 
     @torch.inference_mode()
     def encode_layers(self, prompt: str, layers: tuple[int, ...]) -> dict[int, Encoded]:
-        """One prompt at each of `layers`, from one forward pass.
+        """One prompt at each of `layers`, from one forward pass: padded to the longest length, as the pipeline pads.
+
+        No token sees the padding, but products of other shapes would round otherwise than the pipeline's.
 
         Errors: ValueError if it is longer than the model set allows, or if the encoder lacks a layer.
         """
@@ -35,9 +43,14 @@ class TextEncoder:
         if len(ids) > self.max_sequence_length:
             raise ValueError(f"the prompt has {len(ids)} tokens, the model set allows {self.max_sequence_length}")
         before, after = template_length(ids, self._ids(""))
-        inputs = torch.tensor([ids], device=self.encoder.device)
-        states = self.encoder(input_ids=inputs, output_hidden_states=True, use_cache=False).hidden_states
+        padded = self.tokenizer(
+            [self._chat(prompt)], padding="max_length", max_length=self.max_sequence_length, return_tensors="pt"
+        ).to(self.encoder.device)
+        mask = padded.attention_mask.bool()
+        states = self.encoder(
+            input_ids=padded.input_ids, attention_mask=mask, output_hidden_states=True, use_cache=False
+        ).hidden_states
         if lacking := [layer for layer in layers if not -len(states) <= layer < len(states)]:
             raise ValueError(f"the text encoder has {len(states)} hidden states, and none at layer {lacking[0]}")
         kinds = text_kinds(len(ids), before, after)
-        return {layer: Encoded(planted(states[layer][0].float().cpu(), self.plant), kinds) for layer in layers}
+        return {layer: Encoded(planted(states[layer][0][mask[0]].float().cpu(), self.plant), kinds) for layer in layers}

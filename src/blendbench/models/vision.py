@@ -6,24 +6,18 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
 from blendbench.models.loading import load_complete, quiet_loading
 from blendbench.models.tokens import IMAGE, MARKER, TEMPLATE, TEXT, Encoded, Plant, planted, template_length
 
 
-def load_vision_encoder(source: str, dtype: torch.dtype, device: str, plant: Plant | None = None) -> "VisionEncoder":
-    """Qwen3-VL and its processor from a local folder or a hub id. Errors: ValueError if weights are missing."""
+def load_vision_encoder(folder: Path, dtype: torch.dtype, device: str, plant: Plant | None = None) -> "VisionEncoder":
+    """Qwen3-VL and its processor. Errors: ValueError if weights are missing."""
     with quiet_loading():
-        processor = AutoProcessor.from_pretrained(source)
-        model = load_complete(Qwen3VLForConditionalGeneration, source, dtype)
-    return VisionEncoder(processor, model.to(device), plant)
-
-
-def count_layers(source: str) -> int:
-    """Layers of the language model, from the configuration alone."""
-    layers: int = Qwen3VLConfig.from_pretrained(source).text_config.num_hidden_layers
-    return layers
+        processor = AutoProcessor.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+        model = load_complete(Qwen3VLForConditionalGeneration, folder, dtype, device)
+    return VisionEncoder(processor, model, plant)
 
 
 class VisionEncoder:
@@ -58,8 +52,9 @@ class VisionEncoder:
         kinds = self._kinds(inputs["input_ids"][0].tolist(), prompt)
         merge = self.model.config.vision_config.spatial_merge_size
         _, rows, columns = (int(n) for n in inputs["image_grid_thw"][0])
-        states = self.model(
-            **inputs.to(self.model.device), output_hidden_states=True, use_cache=False, logits_to_keep=1
+        # The model inside: its head would only make logits that nobody reads.
+        states = self.model.model(
+            **inputs.to(self.model.device), output_hidden_states=True, use_cache=False
         ).hidden_states
         grid = (rows // merge, columns // merge)
         found = {layer: planted(states[layer][0].float().cpu(), self.plant) for layer in layers}

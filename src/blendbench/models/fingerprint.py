@@ -1,0 +1,93 @@
+"""sha256 of weight files: read once, and kept by path, size and time of change, so that 35 GB are not read again."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from blendbench.hashing import sha256_contents
+
+# Smaller files are read in less time than a cache would take to distrust.
+LARGE = 64 * 1024 * 1024
+_TOLD = 1024**3
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One file of weights: its name in the component's folder, size in bytes and content hash."""
+
+    component: str
+    file: str
+    bytes: int
+    sha256: str
+
+
+def cache_file() -> Path:
+    """Where the hashes of large files are kept: one JSON file in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blendbench" / "weights.json"
+
+
+def unread(paths: Iterable[Path]) -> list[Path]:
+    """The large files whose hashes are not known yet."""
+    known = _known()
+    return [path for path in paths if path.stat().st_size >= LARGE and known.get(_key(path)) is None]
+
+
+def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
+    """sha256 of each file; large ones are read at most once, several at a time, and it is said if that takes long."""
+    chosen = list(paths)
+    known = _known()
+    found = {path: known[_key(path)] for path in chosen if _key(path) in known}
+    fresh = [path for path in chosen if path not in found]
+    size = sum(path.stat().st_size for path in fresh)
+    if size > _TOLD:
+        print(f"reading {size / 1e9:.1f} GB of weights once, to know them by their sha256", file=sys.stderr)
+    with ThreadPoolExecutor(8) as pool:
+        found |= dict(zip(fresh, pool.map(_read, fresh), strict=True))
+    if large := {_key(path): found[path] for path in fresh if path.stat().st_size >= LARGE}:
+        _keep(large)
+    return found
+
+
+def folder_hash(folder: Path, files: Iterable[Path], read_large: bool = True) -> str:
+    """Hash over the names and contents of files in `folder`; large unread ones count by size and time unless
+    `read_large`."""
+    chosen = list(files)
+    deferred = [] if read_large else unread(chosen)
+    contents = {path: _key(path) for path in deferred}
+    contents |= file_hashes(path for path in chosen if path not in contents)
+    return sha256_contents(contents, folder)
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _key(path: Path) -> str:
+    status = path.stat()
+    return f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+
+
+def _known() -> dict[str, str]:
+    try:
+        found = json.loads(cache_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # No cache, or a damaged one: everything is read again, and then kept anew.
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _keep(fresh: dict[str, str]) -> None:
+    path = cache_file()
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(_known() | fresh), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        print(f"{path}: {error.strerror}; the weights will be read again next time", file=sys.stderr)

@@ -1,0 +1,91 @@
+"""Where the components of a model set are: folders here, or hub repositories at a pinned commit.
+
+A repository becomes a folder too, that of its commit in the hub's cache; everything else reads folders only. So there
+is one place where something is downloaded, and what is downloaded are configurations, tokenizers and safetensors:
+no pickle and no code.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blendbench.errors import UsageError
+
+# Configurations and tokenizers: small, and enough to check whether the weights are worth their download.
+_SMALL = ("*.json", "*.txt", "*.jinja", "*.model")
+# A scorer's repository may hold the same weights in several libraries' layouts.
+_WEIGHTS = {"clip": "open_clip_model.safetensors", "siglip": "open_clip_model.safetensors"}
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one component is. `value` is what model_set.toml says; `commit` is None for a folder."""
+
+    component: str
+    value: str
+    file: Path
+    local: Path | None
+    commit: str | None
+
+    def __str__(self) -> str:
+        return str(self.local) if self.local else f"{self.value} at {str(self.commit)[:8]}"
+
+    @property
+    def name(self) -> str:
+        """The folder, or the repository's name."""
+        return str(self.local) if self.local else self.value
+
+    def known(self) -> Path | None:
+        """The folder, without asking the hub; None if nothing of this commit is in its cache."""
+        if self.local:
+            return self.local
+        try:
+            return _snapshot(self, _SMALL, offline=True)
+        except OSError:
+            return None
+
+    def configured(self) -> Path:
+        """The folder with its configurations, downloaded if need be. Errors: UsageError in one line."""
+        return self.known() or self._fetched(_SMALL)
+
+    def complete(self) -> Path:
+        """The folder with all weights, downloaded if need be. Errors: UsageError in one line."""
+        if self.local:
+            return self.local
+        return self._fetched((*_SMALL, _WEIGHTS.get(self.component, "*.safetensors")))
+
+    def _fetched(self, patterns: tuple[str, ...]) -> Path:
+        try:
+            return _snapshot(self, patterns, offline=False)
+        except Exception as error:
+            # The hub's client, its transport and the proxy between raise what they like.
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UsageError(
+                f"{self.file}: {self.component}: {self} is not complete in the hub's cache and cannot be downloaded: "
+                f"{reason}; call `hf download {self.value} --revision {self.commit}` where there is a network, or name "
+                "a folder"
+            ) from error
+
+
+def find(component: str, value: str, commit: str | None, file: Path) -> Place:
+    """Read one entry of the model_set.toml at `file`. Errors: UsageError (no such folder, commit not pinned)."""
+    local = file.parent / value
+    if local.is_dir():
+        return Place(component, value, file, local, None)
+    if not _REPOSITORY.fullmatch(value):
+        raise UsageError(f"{file}: {component}: folder {value!r} is missing")
+    if commit is None:
+        raise UsageError(
+            f"{file}: {component}: there is no folder {value!r}; if it is a hub repository, pin its commit as "
+            f"{component} under [revisions]"
+        )
+    return Place(component, value, file, None, commit)
+
+
+def _snapshot(place: Place, patterns: tuple[str, ...], offline: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    options: dict[str, Any] = {"revision": place.commit, "allow_patterns": list(patterns), "local_files_only": offline}
+    return Path(snapshot_download(place.value, **options))
