@@ -15,6 +15,7 @@ from blendbench.experiments import Grid, load_experiment
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.results.records import CellRecord
 from blendbench.results.shards import read_shards
+from blendbench.results.store import open_results
 from blendbench.suites import load_suite
 
 
@@ -83,3 +84,13 @@ def test_memory_is_given_back_before_the_next_attempt(
     monkeypatch.setattr(models.denoiser, "generate", lambda *a: (order.append("drawn"), generate(*a))[1])
     run(plan_of(models), models, tmp_path, Reporter(quiet=True))
     assert order[:3] == ["drawn", "released", "drawn"]
+
+
+def test_each_cell_says_with_how_many_its_picture_was_drawn(
+    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited(monkeypatch, models, most=2)
+    done = run(plan_of(models), models, tmp_path, Reporter(quiet=True))
+    rows = open_results(tmp_path).query("SELECT batch_size FROM cells JOIN cell_batches USING (cell_id)")
+    assert done.batch_size == 2
+    assert rows["batch_size"].tolist() == [2] * done.expected

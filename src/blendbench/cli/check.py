@@ -27,6 +27,10 @@ def check(
     results: Annotated[Path, typer.Option(help="results folder; finished cells are reused")] = Path("results"),
     out: Annotated[Path | None, typer.Option(help="folder of the page; default: RESULTS/check")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")] = "auto",
+    memory_budget: Annotated[
+        float | None,
+        typer.Option(min=1, help="GiB of GPU memory to use; decides what is loaded at once; default: what is free"),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="fewer items and one seed; less can be told")] = False,
     sequential: Annotated[
         bool, typer.Option("--sequential", help="judge after half of the items, and draw the rest only if need be")
@@ -39,7 +43,9 @@ def check(
     added = load_plugins([file])
     reference = _label(baseline)
     _refuse_nothing(file, added, reference)
-    plan, model_set = plan_on_models(_experiment(baseline, added, quick), models, device, results)
+    plan, model_set = plan_on_models(
+        _experiment(baseline, added, quick), models, device, results, memory_budget=memory_budget
+    )
 
     from blendbench.engine.progress import Reporter
     from blendbench.engine.run import run as execute

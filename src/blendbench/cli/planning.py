@@ -33,9 +33,12 @@ def plan_on_models(
     results: Path,
     prompt: str | None = None,
     image: Path | None = None,
+    memory_budget: float | None = None,
+    hash_weights: bool = True,
 ) -> tuple["Plan", "ModelSet"]:
     """Load what an experiment names and expand it; `prompt` or `image` make it a private trial of one item.
 
+    `memory_budget` and `hash_weights` as `load_model_set` takes them.
     Errors: UsageError; a wrong name or value is told before anything is loaded, and nothing is written.
     """
     from blendbench.engine.plan import configurations, make_plan, metric_versions
@@ -48,6 +51,6 @@ def plan_on_models(
     suite = load_suite(experiment.suite)
     if prompt is not None or image is not None:
         suite, experiment = trial(suite, prompt, image), replace(experiment, name=f"{experiment.name}-trial")
-    model_set = load_model_set(models, device, dict(experiment.sampler))
+    model_set = load_model_set(models, device, dict(experiment.sampler), memory_budget, hash_weights)
     model_set.check()
     return make_plan(experiment, suite, model_set, resolved_sampler(model_set, results)), model_set

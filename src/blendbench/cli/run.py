@@ -34,6 +34,10 @@ def run(
     prompt: Annotated[str | None, typer.Option(help="a private trial: one item, with this prompt")] = None,
     image: Annotated[Path | None, typer.Option(help="a private trial: one item, with this reference picture")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")] = "auto",
+    memory_budget: Annotated[
+        float | None,
+        typer.Option(min=1, help="GiB of GPU memory to use; decides what is loaded at once; default: what is free"),
+    ] = None,
     executor: Annotated[Literal["local"], typer.Option(help="how cells are executed")] = "local",
     quick: Annotated[bool, typer.Option("--quick", help="the experiment's quick form")] = False,
     keep_embeddings: Annotated[
@@ -50,7 +54,9 @@ def run(
     chosen = _overridden(chosen, strategy, set_, added)
     chosen = chosen.quick() if quick else chosen
 
-    plan, model_set = plan_on_models(chosen, models, device, results, prompt, image)
+    plan, model_set = plan_on_models(
+        chosen, models, device, results, prompt, image, memory_budget, hash_weights=not dry_run
+    )
 
     from blendbench.engine.progress import Reporter
     from blendbench.engine.resume import what_is_left
@@ -62,9 +68,15 @@ def run(
             "experiment": plan.experiment.name, "configurations": [c.label for c in plan.configurations],
             "items": len(plan.items), "seeds": list(chosen.seeds), "cells": len(plan.cells),
             "to_draw": len(todo.cells), "to_measure": sum(map(len, todo.missing_scores.values())),
-            "estimated_seconds": todo.estimated_seconds,
+            "estimated_seconds": todo.estimated_seconds, "weights_hashed": not model_set.provisional,
         }  # fmt: skip
         _print_plan(summary, json_)
+        if model_set.provisional:
+            Console(stderr=True).print(
+                "the weights have not been read yet, so what is finished is not known: all cells count as to draw",
+                highlight=False,
+                soft_wrap=True,
+            )
         return
     done = execute(plan, model_set, results, Reporter(events=json_), keep_embeddings)
     canary = canary_of(results, plan.experiment.name) if _can_tell(plan) else None

@@ -3,7 +3,7 @@
 import platform
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,7 +14,16 @@ from blendbench.engine.pictures import load_pixels, picture_name, save_bytes, sa
 from blendbench.engine.plan import Plan
 from blendbench.hashing import sha256_bytes
 from blendbench.models.sets import ModelSet
-from blendbench.results.records import CellRecord, ItemRecord, Record, RunRecord, StrategyRecord, SuiteRecord
+from blendbench.results.records import (
+    CellRecord,
+    ItemRecord,
+    MemoryPlanRecord,
+    Record,
+    RunRecord,
+    StrategyRecord,
+    SuiteRecord,
+    WeightFileRecord,
+)
 from blendbench.suites import Item
 
 _PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "duckdb")
@@ -33,8 +42,11 @@ def opening_records(plan: Plan, models: ModelSet, run_id: str, began: datetime, 
         plan=plan.expected(),
     )  # fmt: skip
     strategies = {c.strategy.name: c.strategy for c in plan.configurations}.values()
+    memory = models.residency
     return [
         run,
+        MemoryPlanRecord(run_id, memory.name, memory.needs, memory.budget),
+        *(WeightFileRecord(models.sha256, *astuple(file)) for file in models.weight_files()),
         SuiteRecord(suite.name, suite.sha256, suite.version, suite.title),
         *(_item_record(item, suite.sha256, results) for item in plan.items),
         *(

@@ -16,8 +16,15 @@ from blendbench.engine.progress import Clock, Reporter
 from blendbench.engine.resume import Todo, locked, what_is_left
 from blendbench.engine.samplers import keep_sampler
 from blendbench.errors import UsageError
+from blendbench.models.residency import GIB
 from blendbench.models.sets import ModelSet
-from blendbench.results.records import ConditioningRecord, ScoreRecord, StageTimeRecord
+from blendbench.results.records import (
+    CellBatchRecord,
+    ConditioningRecord,
+    ScoreRecord,
+    StageMemoryRecord,
+    StageTimeRecord,
+)
 from blendbench.results.shards import FOLDER, ShardWriter
 from blendbench.results.store import DatabaseHeldError, ingest
 
@@ -27,7 +34,8 @@ class Summary:
     """What a run did. `expected` cells are in the plan; of these `ok` and `failed` are so now, `drawn` were finished by
     this run (`pictures` of them with a picture of their own), `reused` before it; `scored` and `scores_failed` count
     values; of `kept` cells the embeddings are now there that were not; `seconds` is wall time, of which `stages` says
-    where it went. `run_id` is None if nothing was left to do.
+    where it went. `residency` names the memory plan, `batch_size` the pictures drawn at once in the end, `peak_gib` the
+    most GPU memory that was allocated, by stage. `run_id` is None if nothing was left to do.
     """
 
     run_id: str | None
@@ -43,6 +51,9 @@ class Summary:
     kept: int
     seconds: float
     stages: dict[str, float]
+    residency: str | None
+    batch_size: int
+    peak_gib: dict[str, float]
 
 
 def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter, keep: bool = False) -> Summary:
@@ -73,6 +84,9 @@ def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter, keep: b
         kept=kept,
         seconds=round(time.perf_counter() - began, 3),
         stages={stage: round(seconds, 3) for stage, seconds in work.clock.seconds.items()},
+        residency=None if todo.empty else models.residency.name,
+        batch_size=work.batch_size,
+        peak_gib={stage: round(peak / GIB, 3) for stage, peak in work.peaks.items()},
     )
 
 
@@ -98,10 +112,12 @@ class _Work:
     reporter: Reporter
     pictures: dict[str, str]
     clock: Clock = field(default_factory=Clock)
+    peaks: dict[str, int] = field(default_factory=dict)
     failed: int = 0
     scores_failed: int = 0
 
     def __post_init__(self) -> None:
+        self.batch_size = self.models.file.sampler.batch_size
         self.began = datetime.now(UTC)
         self.run_id = f"{self.began:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
 
@@ -111,6 +127,9 @@ class _Work:
         with ShardWriter(self.results, self.run_id) as self.shard, self.reporter:
             self.shard.append(opening_records(self.plan, self.models, self.run_id, self.began, self.results))
             self.shard.append([adopted_record(record, self.run_id, experiment) for record in self.todo.adopt])
+            if self.models.residency.budget is not None:
+                self.reporter.note(f"memory plan {self.models.residency}")
+            self._peak()
             if self.todo.cells:
                 self._draw()
             self._measure()
@@ -118,6 +137,13 @@ class _Work:
                 StageTimeRecord(self.run_id, stage, seconds, self.clock.counts[stage])
                 for stage, seconds in self.clock.seconds.items()
             )
+            self.shard.append(StageMemoryRecord(self.run_id, stage, peak) for stage, peak in self.peaks.items())
+
+    def _peak(self, stage: str | None = None) -> None:
+        """Note the most memory that was allocated since the last call as that of `stage`."""
+        peak = self.models.peak_memory()
+        if stage and peak is not None:
+            self.peaks[stage] = peak
 
     def _draw(self) -> None:
         embeddings = Embeddings(self.results / "embeddings", self.models, self.plan.suite)
@@ -128,13 +154,16 @@ class _Work:
                 with self.clock.time("encode"):
                     encode()
                 stage.advance(1)
+            self._peak("encode")
         stage = self.reporter.stage("pictures", len(self.todo.cells))
         described: set[str] = set()
 
         def emit(drawn: list[Drawn], conditionings: list[ConditioningRecord]) -> None:
             fresh = {c.conditioning_sha256: c for c in conditionings if c.conditioning_sha256 not in described}
             described.update(fresh)
-            self.shard.append([*fresh.values(), *(cell_record(d, self.plan, self.models, self.run_id) for d in drawn)])
+            cells = [cell_record(d, self.plan, self.models, self.run_id) for d in drawn]
+            batches = [CellBatchRecord(d.cell.cell_id, self.run_id, d.batch_size) for d in drawn if d.batch_size]
+            self.shard.append([*fresh.values(), *cells, *batches])
             self.pictures.update({d.cell.cell_id: d.picture_sha256 for d in drawn if d.picture_sha256})
             bad = sum(d.picture_sha256 is None for d in drawn)
             self.failed += bad
@@ -144,6 +173,8 @@ class _Work:
             embeddings, self.models, self.results, dict(self.todo.known), emit, self.clock, self.reporter.note
         )
         drawer.draw(self.todo.cells)
+        self.batch_size = drawer.batch_size
+        self._peak("denoise")
 
     def _measure(self) -> None:
         missing = self.todo.missing_scores
@@ -160,3 +191,4 @@ class _Work:
 
         with self.clock.time("measure", stage.total):
             measure_cells(cells, self.pictures, missing, self.plan, self.models, self.results, emit)
+        self._peak("measure")

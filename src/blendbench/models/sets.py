@@ -6,6 +6,7 @@ Components load on first use, so that a run with nothing left to do loads nothin
 
 import functools
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,6 +77,7 @@ class ModelSet:
     memory_budget: float | None = None
     hash_weights: bool = True
     _loaded: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _loading_one: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -271,6 +273,10 @@ class ModelSet:
         # A batch that does not fit is halved, networks are not: the plan is made for one picture at a time.
         return memory.choose(self.memory_sizes(pictures=1), budget)
 
+    def peak_memory(self) -> int | None:
+        """Most bytes that were allocated on the GPU since the last call; None without a GPU."""
+        return memory.peak(self.device)
+
     def release_cache(self) -> None:
         """Give back the device memory that torch keeps for later."""
         memory.give_back(self.device)
@@ -285,15 +291,16 @@ class ModelSet:
 
     def _part(self, name: str, load: Callable[[], Any]) -> Any:
         """A loaded part; before it is loaded, what must not be on the device with it is freed."""
-        if name not in self._loaded:
-            group = _GROUPS[name]
-            parting = [other for other in self._loaded if not self.residency.together(group, _GROUPS[other])]
-            for other in parting:
-                del self._loaded[other]
-            if parting:
-                self.release_cache()
-            self._loaded[name] = load()
-        return self._loaded[name]
+        with self._loading_one:
+            if name not in self._loaded:
+                group = _GROUPS[name]
+                parting = [other for other in self._loaded if not self.residency.together(group, _GROUPS[other])]
+                for other in parting:
+                    del self._loaded[other]
+                if parting:
+                    self.release_cache()
+                self._loaded[name] = load()
+            return self._loaded[name]
 
     @contextmanager
     def _loading(self, name: str) -> Iterator[None]:

@@ -155,6 +155,49 @@ class StageTimeRecord:
 
 
 @dataclass(frozen=True)
+class StageMemoryRecord:
+    """The most memory that was allocated on the GPU during one stage of a run."""
+
+    record: ClassVar[str] = "stage_memory"
+    run_id: str
+    stage: str
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class MemoryPlanRecord:
+    """Which networks shared the device's memory in a run, and what that was estimated to need and given."""
+
+    record: ClassVar[str] = "memory_plan"
+    run_id: str
+    residency: str
+    needed_bytes: int
+    budget_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class WeightFileRecord:
+    """One file that the weights of a model set were read from; `file` is a path in the component's folder."""
+
+    record: ClassVar[str] = "weight_file"
+    model_set_sha256: str
+    component: str
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class CellBatchRecord:
+    """With how many pictures at once a cell's picture was drawn."""
+
+    record: ClassVar[str] = "cell_batch"
+    cell_id: str
+    run_id: str
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class ConditioningRecord:
     """What a conditioning looks like: shape and moments over all its values."""
 
@@ -278,6 +321,10 @@ Record: TypeAlias = (
     | CellRecord
     | ScoreRecord
     | StageTimeRecord
+    | StageMemoryRecord
+    | MemoryPlanRecord
+    | WeightFileRecord
+    | CellBatchRecord
     | ConditioningRecord
     | EmbeddingAnalysisRecord
     | EmbeddingValueRecord

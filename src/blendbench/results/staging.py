@@ -15,6 +15,7 @@ import duckdb
 
 from blendbench.results.records import (
     RECORD_TYPES,
+    CellBatchRecord,
     CellEmbeddingRecord,
     CellRecord,
     ConditioningRecord,
@@ -22,13 +23,16 @@ from blendbench.results.records import (
     EmbeddingDimensionRecord,
     EmbeddingValueRecord,
     ItemRecord,
+    MemoryPlanRecord,
     Record,
     RunRecord,
     ScoreRecord,
+    StageMemoryRecord,
     StageTimeRecord,
     StrategyRecord,
     SuiteRecord,
     VoteRecord,
+    WeightFileRecord,
     to_line,
 )
 from blendbench.results.shards import read_shards
@@ -42,6 +46,10 @@ TABLES: dict[type[Record], tuple[str, tuple[str, ...]]] = {
     CellRecord: ("cells", ("experiment", "cell_id")),
     ScoreRecord: ("scores", ("cell_id", "metric", "metric_version")),
     StageTimeRecord: ("stage_times", ("run_id", "stage", "seconds", "count")),
+    StageMemoryRecord: ("stage_memory", ("run_id", "stage")),
+    MemoryPlanRecord: ("memory_plans", ("run_id",)),
+    WeightFileRecord: ("weight_files", ("model_set_sha256", "component", "file")),
+    CellBatchRecord: ("cell_batches", ("cell_id",)),
     ConditioningRecord: ("conditionings", ("conditioning_sha256",)),
     EmbeddingAnalysisRecord: ("embedding_analyses", ("analysis_id",)),
     EmbeddingValueRecord: (
