@@ -80,6 +80,27 @@ def test_the_meaning_loss_is_least_where_the_tokens_are_the_caption_s_words() ->
     assert both < longer
 
 
+def test_the_survival_loss_compares_the_words_beside_a_picture_with_the_same_words_alone() -> None:
+    requests, answers = ["a red ring", "what style is it"], ["a red ring", "flat"]
+    turns = zip(requests, answers, strict=True)
+    ids, _ = pad_ids([conversation(f"{vision_language.PICTURE}{r}", a) for r, a in turns], vision_language.LENGTH)
+    plain, lengths = pad_ids([prompt(request) for request in requests], vision_language.CAPTION_LENGTH)
+    beside, alone = (x[..., None].expand(-1, -1, 4).float() + 1 for x in (ids, plain))
+    assert vision_language.survival_loss(beside, alone, lengths) == 0
+
+    def changed(position: int) -> float:
+        states = beside.clone()
+        states[0, position] *= 2
+        return float(vision_language.survival_loss(states, alone, lengths))
+
+    first = vision_language.FIRST_TEXT_TOKEN
+    last = first + int(lengths[0]) - 4
+    assert changed(first - 1) == 0
+    assert changed(first) > 0
+    assert changed(last) > 0
+    assert changed(last + 1) == 0
+
+
 def test_word_states_are_means_over_the_captions_that_hold_the_word() -> None:
     torch.manual_seed(0)
     text = architecture.text_encoder().eval()

@@ -23,7 +23,7 @@ from blendbench.models.miniature.train.loop import Recipe
 RECIPES = {
     "text": Recipe(seconds=35, learning_rate=1.5e-3, batch=512),
     "vae": Recipe(seconds=150, learning_rate=1e-3, batch=64, average=0.999),
-    "vision_language": Recipe(seconds=100, learning_rate=1.5e-3, batch=256, slow=0.015),
+    "vision_language": Recipe(seconds=120, learning_rate=1.5e-3, batch=256, slow=0.03),
     "transformer": Recipe(seconds=780, learning_rate=1e-3, batch=256, muon=4e-3, average=0.9995, betas=(0.9, 0.99)),
     "clip": Recipe(seconds=50, learning_rate=1e-3, batch=1024),
     "siglip": Recipe(seconds=50, learning_rate=1e-3, batch=1024),

@@ -1,8 +1,8 @@
 """Stage `vision_language`: Qwen3-VL, started from the text encoder and trained on, as the real one was.
 
-The text tower moves at a small share of the rate, so that its states of plain text stay close to the text encoder's
-while the vision tower learns to speak its language. A third of the exchanges shows a picture and restates the caption
-of another scene: text must survive the presence of a picture, as it does in the real model.
+The text tower moves at a small share of the rate and is held to the text encoder's states of the same text, while the
+vision tower learns to speak its language. A third of the exchanges shows a picture and restates the caption of another
+scene: text must survive the presence of a picture, as it does in the real model.
 """
 
 import random
@@ -22,11 +22,13 @@ from blendbench.models.miniature.train.text import answer, next_token_loss
 
 LENGTH = 84
 FIRST_IMAGE_TOKEN = 4  # after <|im_start|>, user, newline, <|vision_start|>
+FIRST_TEXT_TOKEN = FIRST_IMAGE_TOKEN + architecture.IMAGE_TOKENS + 1  # after <|vision_end|>
+_PICTURE_TOKENS = architecture.IMAGE_TOKENS + 2  # what a turn with a picture has more than one without
 PICTURE = "<|vision_start|>" + "<|image_pad|>" * architecture.IMAGE_TOKENS + "<|vision_end|>"
 OTHER_CAPTION = 0.35
 CAPTION_LENGTH = 48
 DICTIONARY = 4096  # captions over which a word's state is averaged
-_NAMING, _MEANING, _SIZE, _SHARPNESS = 0.3, 0.3, 0.1, 12.0
+_NAMING, _MEANING, _SIZE, _SHARPNESS, _SURVIVAL = 0.3, 0.3, 0.1, 12.0, 3.0
 _GRID, _MERGE, _PIXELS = world.SIZE // 16, 2, 16
 
 
@@ -99,8 +101,7 @@ class BatchedForward(nn.Module):
     def read(self, ids: Tensor, image: Tensor, deep: list[Tensor]) -> tuple[Tensor, Tensor]:
         """The text tower on a text (n, LENGTH) with image tokens and deepstack features in their places.
 
-        Returns logits, and the image tokens' hidden states (n, 16, dim) before the last layer: the layer -2 that
-        blending reads.
+        Returns logits, and the hidden states (n, LENGTH, dim) before the last layer: the layer -2 that blending reads.
         """
         tower = self.model.model.language_model
         first, last = FIRST_IMAGE_TOKEN, FIRST_IMAGE_TOKEN + architecture.IMAGE_TOKENS
@@ -114,7 +115,7 @@ class BatchedForward(nn.Module):
             if index < len(deep):
                 middle = hidden[:, first:last] + deep[index].to(hidden.dtype)
                 hidden = torch.cat((hidden[:, :first], middle, hidden[:, last:]), 1)
-        return self.model.lm_head(tower.norm(hidden)), states[:, first:last]
+        return self.model.lm_head(tower.norm(hidden)), states
 
 
 def text_states(text: Qwen3ForCausalLM, ids: Tensor) -> Tensor:
@@ -127,18 +128,18 @@ def text_states(text: Qwen3ForCausalLM, ids: Tensor) -> Tensor:
     return hidden
 
 
-def exchanges(scenes: world.Scenes, texts: list[str], seed: int) -> list[str]:
-    """One exchange a picture: mostly a question about it, sometimes the caption of another scene to restate."""
+def exchanges(scenes: world.Scenes, texts: list[str], seed: int) -> list[tuple[str, str]]:
+    """One (request, answer) a picture: mostly a question about it, sometimes another scene's caption to restate."""
     draw = random.Random(seed)
     full, facts = captions.canonical(scenes), captions.attributes(scenes)
     lines = []
     for i in range(len(scenes)):
         if draw.random() < OTHER_CAPTION:
             other = draw.randrange(len(scenes))
-            lines.append(conversation(f"{PICTURE}{texts[other]}", full[other]))
+            lines.append((texts[other], full[other]))
         else:
             question = QUESTIONS[0] if draw.random() < 0.7 else draw.choice(QUESTIONS[1:])
-            lines.append(conversation(f"{PICTURE}{question}", answer(question, full[i], facts[i])))
+            lines.append((question, answer(question, full[i], facts[i])))
     return lines
 
 
@@ -176,6 +177,19 @@ def meaning_loss(image: Tensor, dictionary: Tensor, words: Tensor) -> Tensor:
     return _MEANING * naming + far + _SIZE * size
 
 
+def survival_loss(states: Tensor, plain: Tensor, lengths: Tensor) -> Tensor:
+    """Text beside a picture has the states that the text encoder gives it alone.
+
+    The real model was trained on from the text encoder's weights at a scale that left text where it was; a tower this
+    small lets the picture colour every word. `states` (n, LENGTH, dim) of the turn with the picture, `plain`
+    (n, t, dim) of the same turn without one, of which `lengths` (n,) tokens count; returns the error's share of power.
+    """
+    start = FIRST_TEXT_TOKEN - _PICTURE_TOKENS  # the template before the picture is the same in both
+    beside, alone = states[:, FIRST_TEXT_TOKEN : plain.shape[1] + _PICTURE_TOKENS].float(), plain[:, start:].float()
+    counts = (torch.arange(start, plain.shape[1], device=plain.device) < lengths[:, None])[..., None]
+    return ((beside - alone).square() * counts).sum() / (alone.square() * counts).sum()
+
+
 def word_states(text: Qwen3ForCausalLM, captions_ids: Tensor, known: Tensor) -> Tensor:
     """Mean state (words, dim) of each of the `known` token ids over the captions (n, t) in which it stands."""
     with torch.no_grad():
@@ -204,7 +218,9 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> 
     network = BatchedForward(model)
     drawn, texts = training_scenes(scenes, seed=14, workers=workers)
     pictures = draw_pictures(drawn, device)
-    ids, lengths = pad_ids(exchanges(drawn, texts, seed=14), LENGTH)
+    pairs = exchanges(drawn, texts, seed=14)
+    ids, lengths = pad_ids([conversation(f"{PICTURE}{request}", reply) for request, reply in pairs], LENGTH)
+    plain, plain_lengths = (x.to(device) for x in pad_ids([prompt(request) for request, _ in pairs], CAPTION_LENGTH))
     column = torch.arange(LENGTH)
     # The answer follows the second <|im_start|>; what stands before it counts a little, to keep the language alive.
     starts = (ids == ids[0, 0]).long().cumsum(1) >= 2
@@ -222,15 +238,22 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> 
     def loss(batch: Batch) -> Tensor:
         image, deep = network.see(patchify(to_unit(batch["pictures"])))
         logits, states = network.read(batch["ids"], image, deep)
+        with torch.no_grad():
+            alone = text_states(text, batch["plain"])
+        seen = states[:, FIRST_IMAGE_TOKEN : FIRST_IMAGE_TOKEN + architecture.IMAGE_TOKENS]
         return (
             next_token_loss(logits, batch["ids"], batch["weight"])
             + alignment_loss(image, deep, batch["words"], vocabulary[known])
-            + meaning_loss(states, dictionary, batch["words"])
+            + meaning_loss(seen, dictionary, batch["words"])
+            + _SURVIVAL * survival_loss(states, alone, batch["plain_lengths"])
         )
 
     def batches(step: int) -> Batch:
         rows = torch.randint(len(ids), (recipe.batch,), device=device)
-        return {"ids": ids[rows], "weight": weight[rows], "pictures": pictures[rows], "words": targets[rows]}
+        return {
+            "ids": ids[rows], "weight": weight[rows], "pictures": pictures[rows], "words": targets[rows],
+            "plain": plain[rows], "plain_lengths": plain_lengths[rows],
+        }  # fmt: skip
 
     checkpoint = out / "checkpoints" / "vision_language.pt"
     slow = ("model.model.language_model",)
