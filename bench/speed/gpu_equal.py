@@ -1,0 +1,141 @@
+"""`python bench/speed/gpu_equal.py --models DIR --out JSON`: is the staged path the official pipeline, at any size?
+
+The same prompts and initial noise through `ZImagePipeline.__call__`, with all its networks on the device, and through
+the engine's own text encoder and denoiser, which are never there together. Both run eagerly. What differs is given in
+roundings of the dtype: the distance between 1 and the next number that it can hold, times the size of the values.
+Beside it stands what the pipeline differs from itself by when it draws the same pictures one by one: no path that
+batches otherwise can be expected to be closer than that.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ZImagePipeline
+from torch import Tensor
+
+from blendbench.models.loading import quiet_loading
+from blendbench.models.residency import GIB, Residency
+from blendbench.models.sets import ModelSet, load_model_set
+
+# Of mixed lengths: both sides of 32 tokens, the multiple that captions are padded to.
+PROMPTS = (
+    "a red fox",
+    "three glass bottles on a wooden table by the window, early morning, soft light from the left",
+    "an old harbour at night, " * 12 + "seen from a hill",
+    "portrait of a clockmaker",
+)
+
+
+def latents_of(pipeline: Any, models: ModelSet, noise: Tensor, **given: Any) -> Tensor:
+    """Final latents (n, channels, height, width) float32 on the CPU, as the pipeline makes them of what is `given`."""
+    sampler = models.file.sampler
+    drawn: Tensor = pipeline(
+        latents=noise.clone(), height=sampler.height, width=sampler.width, num_inference_steps=sampler.steps,
+        guidance_scale=sampler.guidance, output_type="latent", **given,
+    ).images  # fmt: skip
+    return drawn.float().cpu()
+
+
+def gap(ours: Tensor, theirs: Tensor, dtype: torch.dtype) -> dict[str, Any]:
+    """How far two tensors are apart, in values and in roundings of `dtype`."""
+    apart, size, rounding = (ours - theirs).abs(), theirs.abs(), torch.finfo(dtype).eps
+    return {
+        "equal": torch.equal(ours, theirs),
+        "finite": bool(ours.isfinite().all() and theirs.isfinite().all()),
+        "largest": float(apart.max()),
+        "mean": float(apart.mean()),
+        "largest_in_roundings": float(apart.max() / (rounding * size.max())),
+        "mean_in_roundings": float(apart.mean() / (rounding * size.mean())),
+    }
+
+
+def official(models: ModelSet, noise: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Text rows of each prompt, latents of all prompts in one batch, and latents of each prompt by itself."""
+    longest = models.file.text.max_sequence_length
+    with quiet_loading():
+        pipeline = ZImagePipeline.from_pretrained(models.component("pipeline"), dtype=models.torch_dtype)
+    pipeline.to(models.device).set_progress_bar_config(disable=True)
+    with torch.inference_mode():
+        rows = [pipeline.encode_prompt([p], None, False, max_sequence_length=longest)[0][0] for p in PROMPTS]
+    single = [
+        latents_of(pipeline, models, noise[i : i + 1], prompt=[prompt], max_sequence_length=longest)
+        for i, prompt in enumerate(PROMPTS)
+    ]
+    batch = latents_of(pipeline, models, noise, prompt_embeds=rows)
+    return [row.float().cpu() for row in rows], batch, torch.cat(single)
+
+
+def staged(models: ModelSet, noise: Tensor) -> tuple[list[Tensor], Tensor, Tensor, dict[str, float | None]]:
+    """The same by the engine's own parts, eagerly, and the most memory that each stage had; decoding is a stage too."""
+    peaks: dict[str, float | None] = {}
+
+    def peak(stage: str) -> None:
+        found = models.peak_memory()
+        peaks[stage] = None if found is None else found / GIB
+
+    models.peak_memory()
+    rows = [models.text.encode(prompt).hidden for prompt in PROMPTS]
+    peak("text")
+    denoiser = models.denoiser
+    peak("load")
+    single = [denoiser.denoise([(row,)], noise[i : i + 1]) for i, row in enumerate(rows)]
+    peak("denoise_one")
+    denoiser.decode(single[0])
+    peak("decode_one")
+    batch = denoiser.denoise([(row,) for row in rows], noise)
+    peak("denoise_batch")
+    return rows, batch.float().cpu(), torch.cat(single).float().cpu(), peaks
+
+
+def initial_noise(models: ModelSet) -> Tensor:
+    """Latents (n, channels, height, width) of as many seeds as there are prompts, made as the engine makes them."""
+    sampler, stride = models.file.sampler, models.lattice // 2
+    config = json.loads((Path(str(models.component("pipeline"))) / "transformer" / "config.json").read_text())
+    shape = (config["in_channels"], sampler.height // stride, sampler.width // stride)
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in range(len(PROMPTS))])
+
+
+def compare(folder: Path, device: str, settings: dict[str, float]) -> dict[str, Any]:
+    """All readings of one model set."""
+    models = load_model_set(folder, device, settings)
+    # Whatever the device has room for: each group of networks alone.
+    models.residency = Residency("staged", models.memory_sizes().needs("staged"), None)
+    noise, dtype = initial_noise(models), models.torch_dtype
+    their_rows, their_batch, their_single = official(models, noise)
+    models.release_cache()
+    our_rows, our_batch, our_single, peaks = staged(models, noise)
+    return {
+        "model_set": models.name, "device": models.device, "dtype": models.dtype, "prompts": len(PROMPTS),
+        "tokens": [len(row) for row in our_rows], "sampler": models.sampler_record,
+        "rounding": torch.finfo(dtype).eps,
+        "text": gap(torch.cat(our_rows), torch.cat(their_rows), dtype),
+        "latents_batch": gap(our_batch, their_batch, dtype),
+        "latents_single": gap(our_single, their_single, dtype),
+        "official_batch_against_single": gap(their_batch, their_single, dtype),
+        "estimated_gib": models.residency.needs / GIB, "peak_gib": peaks,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--side", type=int, help="pixels of a picture's side; default: the model set's")
+    parser.add_argument("--steps", type=int, help="default: the model set's")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args()
+    settings = {"height": options.side, "width": options.side, "steps": options.steps}
+    began = time.perf_counter()
+    found = compare(options.models, options.device, {k: v for k, v in settings.items() if v is not None})
+    found["seconds"] = round(time.perf_counter() - began, 1)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
