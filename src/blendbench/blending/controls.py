@@ -8,12 +8,12 @@ worst, they say nothing.
 import torch
 from torch import Tensor
 
-from blendbench.blending.align import align_to
 from blendbench.blending.linear import Alpha, lerp
 from blendbench.blending.registry import strategy
 from blendbench.blending.tokens import Tokens
 
 SOURCE = "blendbench, control"
+CANARY_ROWS = 128
 
 
 @strategy(
@@ -70,13 +70,16 @@ def self_alignment(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3) -> Tenso
 
 @strategy(
     "canary",
-    version=1,
+    version=2,
     source=SOURCE,
-    equation="rows of align(V) with channels rolled by half and every second sign turned",
+    equation="128 rows: V repeated, each row's channels shuffled in its own way, every second sign turned",
     control=True,
 )
 def canary(text: Tokens, vision: Tokens) -> Tensor:
-    """Known-bad: the prompt is gone, and the vision tokens' channels sit where no trained weight expects them."""
-    rows = align_to(text.hidden, vision.hidden, "area")[1].roll(vision.hidden.shape[1] // 2, dims=1)
-    signs = torch.where(torch.arange(len(rows)) % 2 == 0, 1.0, -1.0)
-    return rows * signs[:, None]
+    """Known-bad: the prompt is gone, the vision tokens' channels sit where no trained weight expects them, and there
+    are far more of them than a caption has. That brings grids over the picture, as researchers see them."""
+    draw = torch.Generator().manual_seed(0)
+    rows = vision.hidden.repeat(-(-CANARY_ROWS // len(vision)), 1)[:CANARY_ROWS]
+    shuffled = torch.stack([row[torch.randperm(len(row), generator=draw)] for row in rows])
+    signs = torch.where(torch.arange(CANARY_ROWS) % 2 == 0, 1.0, -1.0)
+    return shuffled * signs[:, None]
