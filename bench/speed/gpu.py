@@ -21,7 +21,8 @@ import torch
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch")
 TOTAL = 530.0  # seconds for everything
-SIZES = ((1024, 4), (512, 8))  # side and batch of the engine
+SIZES = ["1024x1", "512x8"]  # side and batch of the engine
+BUDGETS = {"staged": 16, "resident": 24}  # GiB
 
 
 class Runner:
@@ -82,44 +83,57 @@ def machine() -> dict[str, Any]:
     return {"key": key, "gpu": name, "cuda": torch.version.cuda, "python": platform.python_version(), **packages}
 
 
+def side_of(size: str) -> str:
+    """The side of SIDExBATCH."""
+    return size.partition("x")[0]
+
+
 def headline(readings: dict[str, Any]) -> dict[str, float]:
     """The few figures that the targets are about, of those that were measured."""
     found: dict[str, float] = {}
     plain = readings.get("plain", {})
-    for side, _ in SIZES:
-        engine = readings.get(f"engine_{side}")
-        if engine and str(side) in plain:
-            seconds = plain[str(side)]["seconds_a_cell"]
+    for name, engine in readings.items():
+        if not name.startswith("engine_"):
+            continue
+        side, busy = name.removeprefix("engine_"), engine["busy"]
+        found[f"transformer_busy_{side}"] = busy["transformer"]
+        found[f"busy_{side}"] = busy["transformer"] + busy["vae_decode"]
+        if side in plain:
+            seconds = plain[side]["seconds_a_cell"]
             found[f"ratio_{side}"] = seconds / engine["seconds_a_cell"]
             in_all = engine["run"]["seconds"] + engine["warm_up"]["seconds"]
             found[f"ratio_{side}_with_loading_and_warm_up"] = seconds * engine["run"]["expected"] / in_all
-        if engine:
-            found[f"transformer_busy_{side}"] = engine["busy"]["transformer"]
-            found[f"busy_{side}"] = engine["busy"]["transformer"] + engine["busy"]["vae_decode"]
     for name, step in readings.get("transformer", {}).items():
         if isinstance(step, dict) and name.endswith("_batch_1"):
-            side = name.split("_")[0]
-            found[f"step_over_floor_{side}"] = step.get("fast_ms", step["eager_ms"]) / step["floor_ms"]
+            found[f"step_over_floor_{side_of(name.replace('_', 'x'))}"] = (
+                step.get("fast_ms", step["eager_ms"]) / step["floor_ms"]
+            )
+    for plan in BUDGETS:
+        if reading := readings.get(f"memory_{plan}"):
+            found[f"peak_gib_{plan}_1024"] = max(reading["peak_gib"].values(), default=0.0)
     return found
 
 
-def measure(runner: Runner, tiny: bool) -> None:
+def measure(runner: Runner, sizes: list[str], tiny: bool) -> None:
     """All sections, the most wanted first."""
     writer = [sys.executable, str(HERE / "full_size.py"), "--out", str(runner.models), *(["--tiny"] if tiny else [])]
     if runner.section("weights", writer, 150) is None:
         return
-    sizes = ((64, 2),) if tiny else SIZES
     small = ("--suite", "miniature", "--items", "2") if tiny else ()
     steps = ["64x1", "64x2"] if tiny else ["1024x1", "512x1", "512x8"]
     ceiling = runner.measure("ceiling", "ceiling", 40)
     rate = ("--ceiling", str(ceiling["tflops"])) if ceiling else ()
     runner.measure("transformer", "transformer", 120, *rate, "--shapes", *steps)
-    for side, batch in sizes:
-        runner.measure(f"engine_{side}", "engine", 200, "--shapes", f"{side}x{batch}", *small)
-    runner.measure("plain", "plain", 200, "--shapes", *(f"{s}x1" for s, _ in sizes), "--budget", "120", *small)
-    for side, _ in sizes:
-        engine, plain = runner.work / f"engine_{side}" / "engine", runner.work / "plain" / str(side)
+    for size in sizes:
+        runner.measure(f"engine_{side_of(size)}", "engine", 200, "--shapes", size, *small)
+    ones = [f"{side_of(size)}x1" for size in sizes]
+    runner.measure("plain", "plain", 200, "--shapes", *ones, "--budget", "120", *small)
+    for side in map(side_of, sizes):
+        engine, plain = runner.work / f"engine_{side}" / "engine", runner.work / "plain" / side
         runner.measure(f"difference_{side}", "difference", 30, "--engine", str(engine), "--plain", str(plain))
+    for plan, budget in BUDGETS.items():
+        limit = ("--memory-budget", str(budget), "--items", "1", *small[:2])
+        runner.measure(f"memory_{plan}", "memory", 90, "--shapes", ones[0], *limit)
     runner.measure("vae", "vae", 30, "--shapes", *steps)
     runner.measure("host", "host", 30, "--shapes", *steps)
     runner.measure("encoders", "encoders", 60, "--shapes", *steps)
@@ -130,10 +144,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/speed.json"))
     parser.add_argument("--work", type=Path, help="folder for weights and pictures, 45 GB; default: a temporary one")
     parser.add_argument("--total", type=float, default=TOTAL, help="seconds for everything")
+    parser.add_argument("--sizes", nargs="+", default=SIZES, help="SIDExBATCH of the engine")
     parser.add_argument("--tiny", action="store_true", help="tiny networks: does the script work?")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.work) as work:
-        measure(Runner(options.out, Path(work), Path(work) / "models", options.total), options.tiny)
+        runner = Runner(options.out, Path(work), Path(work) / "models", options.total)
+        measure(runner, ["64x2"] if options.tiny else options.sizes, options.tiny)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from blendbench.engine.progress import Reporter
 from blendbench.engine.resume import read_ledger
 from blendbench.engine.run import run
 from blendbench.experiments import load_experiment
+from blendbench.models.residency import GIB
 from blendbench.models.sets import ModelSet
 
 EXPERIMENT = Path(__file__).with_name("speed.toml")
@@ -60,11 +61,13 @@ class Span:
 def watch(models: ModelSet) -> dict[str, Span]:
     """Count and time the forward passes of the engine's networks from here on."""
     pipeline = models.denoiser.pipeline
-    spans = {name: Span() for name in ("transformer", "vae_decode", "text_encoder", "vision_language")}
-    pipeline.transformer.forward = spans["transformer"].around(pipeline.transformer.forward)
-    pipeline.vae.decode = spans["vae_decode"].around(pipeline.vae.decode)
-    pipeline.text_encoder.forward = spans["text_encoder"].around(pipeline.text_encoder.forward)
-    models.vision.model.forward = spans["vision_language"].around(models.vision.model.forward)
+    watched = {
+        "transformer": (pipeline.transformer, "forward"), "vae_decode": (pipeline.vae, "decode"),
+        "text_encoder": (models.text.encoder, "forward"), "vision_language": (models.vision.model.model, "forward"),
+    }  # fmt: skip
+    spans = {name: Span() for name in watched}
+    for name, (owner, method) in watched.items():
+        setattr(owner, method, spans[name].around(getattr(owner, method)))
     return spans
 
 
@@ -83,11 +86,23 @@ def engine(options: argparse.Namespace) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
     done = run(plan, models, options.work / "engine", quiet)
     found["run"] = asdict(done)
+    found["residency"] = models.residency.name
     found["seconds_a_cell"] = done.seconds / done.expected
     found["busy"] = {name: span.total() / done.seconds for name, span in spans.items()}
     found["calls"] = {name: span.calls for name, span in spans.items()}
-    found["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None
+    found["peak_gib"] = torch.cuda.max_memory_allocated() / GIB if torch.cuda.is_available() else None
     return found
+
+
+def memory(options: argparse.Namespace) -> dict[str, Any]:
+    """The most memory that one item's cells take, by stage, within a budget that is enforced."""
+    side, batch = options.shapes[0]
+    plan, models = _plan(options, side, batch)
+    done = run(plan, models, options.work / "engine", Reporter(quiet=True))
+    return {
+        "budget_gib": options.memory_budget, "plan": models.residency.name, "needs_gib": models.residency.needs / GIB,
+        "ok": done.ok, "failed": done.failed, "peak_gib": done.peak_gib, "seconds": done.seconds,
+    }  # fmt: skip
 
 
 def plain(options: argparse.Namespace) -> dict[str, Any]:
@@ -119,4 +134,6 @@ def _plan(options: argparse.Namespace, side: int, batch: int) -> tuple[Plan, Mod
         sampler=(("height", side), ("width", side), ("batch_size", batch)),
     )  # fmt: skip
     experiment = experiment if options.items is None else replace(experiment, items=options.items)
-    return plan_on_models(experiment, str(options.models), options.device, options.work)
+    return plan_on_models(
+        experiment, str(options.models), options.device, options.work, memory_budget=options.memory_budget
+    )

@@ -171,7 +171,8 @@ def host(options: argparse.Namespace) -> Reading:
 def main() -> None:
     sections: dict[str, Callable[[argparse.Namespace], Reading]] = {
         "ceiling": ceiling, "transformer": transformer, "vae": vae, "encoders": encoders, "host": host,
-        "plain": gpu_loops.plain, "engine": gpu_loops.engine, "difference": gpu_loops.difference,
+        "plain": gpu_loops.plain, "engine": gpu_loops.engine, "memory": gpu_loops.memory,
+        "difference": gpu_loops.difference,
     }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("section", choices=sections)
@@ -180,6 +181,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", type=_shape, default=[(1024, 1), (512, 1), (512, 8)], help="SIDExBATCH")
     parser.add_argument("--ceiling", type=float, default=760.0, help="TFLOP/s of a matrix product")
     parser.add_argument("--budget", type=float, default=600.0, help="seconds")
+    parser.add_argument("--memory-budget", type=float, help="GiB of GPU memory that the engine may use")
     parser.add_argument("--suite", default="standard")
     parser.add_argument("--items", type=int, help="only the first items of the experiment")
     parser.add_argument("--cells", type=int, help="only the first cells of the plain loop")
