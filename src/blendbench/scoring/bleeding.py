@@ -4,7 +4,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from blendbench.scoring.batch import Batch
 from blendbench.scoring.registry import metric
@@ -27,10 +26,26 @@ def color_bleeding(batch: Batch) -> Tensor:
 def _unsupported(oklab: Tensor) -> Tensor:
     if min(oklab.shape[-2:]) < _MIN_SIDE:
         return torch.full((len(oklab),), math.nan, device=oklab.device)
-    cells = F.avg_pool2d(oklab, _CELL)
+    cells = _means(_means(oklab, -2), -1)
     chroma, light = _gradient(cells[:, 1:]), _gradient(cells[:, :1])
-    supported = F.max_pool2d(light[:, None], 3, 1, 1)[:, 0] >= _EDGE
+    supported = _greatest_of_three(_greatest_of_three(light, -2), -1) >= _EDGE
     return (chroma * ~supported).mean((-2, -1)) / (chroma.mean((-2, -1)) + _FLAT)
+
+
+def _means(field: Tensor, axis: int) -> Tensor:
+    """Mean of each _CELL neighbours along an axis; several times faster on the CPU than a pooling layer."""
+    whole = field.shape[axis] // _CELL * _CELL
+    total = field.narrow(axis, 0, whole).unflatten(axis, (-1, _CELL)).unbind(axis)
+    return sum(total[1:], start=total[0]) / _CELL
+
+
+def _greatest_of_three(field: Tensor, axis: int) -> Tensor:
+    """The greatest of each value and its two neighbours along an axis."""
+    size, greatest = field.shape[axis], field.clone()
+    for start, shift in ((1, 0), (0, 1)):
+        part = greatest.narrow(axis, start, size - 1)
+        torch.maximum(part, field.narrow(axis, shift, size - 1), out=part)
+    return greatest
 
 
 def _gradient(field: Tensor) -> Tensor:

@@ -25,49 +25,55 @@ def blockiness(batch: Batch) -> Tensor:
     luma, lattice = batch.luma, batch.lattice
     if min(luma.shape[-2:]) < _MIN_TILES * lattice or lattice < _MIN_LATTICE:
         return torch.full((len(batch),), math.nan, device=luma.device)
-    return (_excess(luma, lattice) + _excess(luma.transpose(-1, -2).contiguous(), lattice)) / 2
+    return (_excess(luma, lattice, -1) + _excess(luma, lattice, -2)) / 2
 
 
-def _excess(luma: Tensor, lattice: int) -> Tensor:
-    """Border steps of (n, h, w) along w: mean at lattice borders minus the greater of half-period and median phase."""
+def _excess(luma: Tensor, lattice: int, axis: int) -> Tensor:
+    """Border steps of (n, h, w) along `axis`: mean at lattice borders minus the greater of half-period and median."""
     reach = min(_REACH, lattice // 4)
-    ratio, rows, length = torch.zeros(()), luma, 1
+    ratio, field, length = torch.zeros(()), luma, 1
     for longer in (1, lattice // 4, lattice):
-        rows, length = _along(rows, longer // length), longer
-        ratio = ratio + _ratio(rows, reach, 1 / math.sqrt(length)) / 3
-    # Column k of `ratio` is the step between pixels k + 2 reach and k + 2 reach + 1.
+        field, length = _along(field, longer // length, -3 - axis), longer
+        ratio = ratio + _ratio(field, reach, 1 / math.sqrt(length), axis) / 3
+    # Place k of `ratio` is the step between pixels k + 2 reach and k + 2 reach + 1.
     phases = [ratio[..., (phase - 2 * reach) % lattice :: lattice].mean(-1) for phase in range(lattice)]
     border, half = lattice - 1, lattice // 2 - 1
     others = torch.stack([phases[k] for k in range(lattice) if k not in (border, half)])
     return phases[border] - torch.maximum(phases[half], others.quantile(0.5, dim=0))
 
 
-def _along(rows: Tensor, count: int) -> Tensor:
-    """(n, h, w) -> (n, h // count, w): mean of each `count` rows."""
-    whole = rows.shape[1] // count
-    return rows[:, : whole * count].unflatten(1, (whole, count)).mean(2) if count > 1 else rows
+def _along(field: Tensor, count: int, axis: int) -> Tensor:
+    """(n, h, w): mean of each `count` neighbours along an axis."""
+    if count == 1:
+        return field
+    whole = field.shape[axis] // count * count
+    parts = field.narrow(axis, 0, whole).unflatten(axis, (-1, count)).unbind(axis)
+    return sum(parts[1:], start=parts[0]) / count
 
 
-def _ratio(rows: Tensor, reach: int, floor: float) -> Tensor:
-    """(n, h, w) -> (n, w - 1 - 4 reach) mean over h of ln((E + floor) / (mean E beside + floor)), clipped.
+def _ratio(field: Tensor, reach: int, floor: float, axis: int) -> Tensor:
+    """(n, h, w) -> (n, m) mean over the other axis of ln((E + floor) / (mean E beside + floor)), clipped.
 
-    E is the magnitude of a step less the trend: the mean of the `reach` steps on either side, which telescopes.
+    E is the magnitude of a step along `axis` less the trend: the mean of the `reach` steps on either side, which
+    telescopes. m is the size less 1 + 4 `reach`.
     """
-    width, span = rows.shape[-1], 2 * reach + 1
-    step = rows[..., reach + 1 : width - reach] - rows[..., reach : width - 1 - reach]
-    whole = rows[..., span:] - rows[..., : width - span]
+    size, span = field.shape[axis], 2 * reach + 1
+    step = field.narrow(axis, reach + 1, size - span) - field.narrow(axis, reach, size - span)
+    whole = field.narrow(axis, span, size - span) - field.narrow(axis, 0, size - span)
     # The step less (whole - step) / (2 reach).
     rest = step.mul_(span / (2 * reach)).sub_(whole, alpha=1 / (2 * reach)).abs_()
-    inner = rest[..., reach : rest.shape[-1] - reach]
-    around = _windows(rest, span).sub_(inner).div_(2 * reach).add_(floor)
-    return (inner + floor).div_(around).log_().clamp_(-_CLIP, _CLIP).mean(-2)
+    inner = rest.narrow(axis, reach, size - span - 2 * reach)
+    around = _windows(rest, span, axis).sub_(inner).div_(2 * reach).add_(floor)
+    return (inner + floor).div_(around).log_().clamp_(-_CLIP, _CLIP).mean(-3 - axis)
 
 
-def _windows(row: Tensor, span: int) -> Tensor:
-    """(..., w) -> (..., w - span + 1) sums of `span` neighbours, an odd number."""
-    total, length = row, 1
+def _windows(field: Tensor, span: int, axis: int) -> Tensor:
+    """Sums of each `span` neighbours along an axis; an odd number."""
+    total, length = field, 1
     while 2 * length < span:
-        total, length = total[..., : total.shape[-1] - length] + total[..., length:], 2 * length
+        size = total.shape[axis] - length
+        total, length = total.narrow(axis, 0, size) + total.narrow(axis, length, size), 2 * length
     for k in range(length, span):
-        total = total[..., : row.shape[-1] - k] + row[..., k:]
+        size = field.shape[axis] - k
+        total = total.narrow(axis, 0, size) + field.narrow(axis, k, size)
     return total

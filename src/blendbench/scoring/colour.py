@@ -1,5 +1,6 @@
 """Colour, tone, saturation and clipping: how far the distribution of colours moved away from the baseline picture."""
 
+import torch
 from torch import Tensor
 
 from blendbench.scoring.batch import Batch
@@ -34,10 +35,11 @@ def clip_shift(batch: Batch) -> Tensor:
 
 def _mean_chroma(oklab: Tensor) -> Tensor:
     a, b = oklab[:, 1], oklab[:, 2]
-    # Squares in float32, the mean in float64: the order of the sum must not show.
-    return (a.square() + b.square()).sqrt().flatten(1).double().mean(1)
+    # Rows in float32, their mean in float64: the order of the sum must not show.
+    return a.square().addcmul_(b, b).sqrt_().mean(-1).double().mean(-1)
 
 
 def _clipped(pictures: Tensor) -> Tensor:
-    least, most = pictures.amin(1), pictures.amax(1)
-    return ((least == 0) | (most == 255)).flatten(1).double().mean(1)
+    # 255 wraps round to 0, so that both ends of the range lie below 2.
+    r, g, b = (pictures + 1).unbind(1)
+    return (torch.minimum(torch.minimum(r, g), b) < 2).flatten(1).double().mean(1)

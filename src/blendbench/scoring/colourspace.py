@@ -20,8 +20,8 @@ _AT_ONCE = 1 << 15
 
 def luma(pictures: Tensor) -> Tensor:
     """uint8 (n, 3, h, w) -> float32 (n, h, w) in 0..255, ITU-R BT.601 weights (luma of the encoded values)."""
-    r, g, b = pictures.float().unbind(1)
-    return 0.299 * r + 0.587 * g + 0.114 * b
+    r, g, b = (channel.float() for channel in pictures.unbind(1))
+    return r.mul_(0.299).add_(g, alpha=0.587).add_(b, alpha=0.114)
 
 
 def oklab(pictures: Tensor) -> Tensor:

@@ -13,5 +13,7 @@ def effect_size(batch: Batch) -> Tensor:
     assert batch.baselines is not None
     if batch.baselines.shape != batch.pictures.shape:
         return torch.full((len(batch),), torch.nan)
-    difference = batch.pictures.short() - batch.baselines.short()
-    return difference.abs().flatten(1).double().mean(1)
+    # In 8 bits, which is faster than widening both.
+    difference = torch.maximum(batch.pictures, batch.baselines) - torch.minimum(batch.pictures, batch.baselines)
+    # The sums of rows are whole numbers that float32 holds exactly.
+    return difference.float().sum(-1).double().sum((-2, -1)) / difference[0].numel()
