@@ -19,11 +19,11 @@ TOLD = {
 }
 # Of the memory that is free, the part that a plan may count on: the rest is lost between blocks of the allocator.
 _USABLE = 0.92
-# Working memory of drawing, in values a pixel: measured where decoding peaks, at the VAE's last level. To be multiplied
+# Working memory of drawing, in values a pixel: decoding peaks at the last level of the VAE. To be multiplied
 # with pictures, pixels and bytes a value.
-_DRAWING = 1000
+_DRAWING = 900
 # Working memory of the encoders and scorers in bytes: they see one prompt, one picture or one chunk of pictures.
-_OTHERS = {"text": GIB // 2, "vision": GIB, "score": 2 * GIB}
+_OTHERS = {"text": GIB // 2, "vision": GIB, "score": GIB}
 
 
 @dataclass(frozen=True)

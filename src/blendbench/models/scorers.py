@@ -1,11 +1,10 @@
-"""CLIP and SigLIP as scorers: open_clip models from a local folder or a hub name, in float32 (TF32 on NVIDIA GPUs)."""
+"""CLIP and SigLIP as scorers: open_clip models from a folder, in float32 (TF32 on NVIDIA GPUs)."""
 
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import open_clip
@@ -17,9 +16,10 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as transforms
 
 from blendbench.errors import UsageError
+from blendbench.models.half_stored import store_half
 
-# Large enough to feed a GPU, small enough that 384-pixel inputs of the largest scorers fit beside the pipeline.
-_CHUNK = 64
+# Pictures or texts at once. Large enough to feed a GPU, where 384-pixel inputs must fit beside the pipeline.
+_CHUNK = {"cpu": 64, "cuda": 16}
 _LONG_TEXT = "word " * 1000
 # Tokens that are counted of a text, however long it is.
 _LONGEST = 4096
@@ -33,7 +33,6 @@ _UNLOADABLE = (
     AttributeError,
     EOFError,
     SafetensorError,
-    UnpicklingError,
 )
 
 
@@ -57,17 +56,23 @@ class Encoder:
     _preprocess: dict[str, Any] = field(repr=False)
     _texts: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
+    @property
+    def _chunk(self) -> int:
+        return _CHUNK[torch.device(self.device).type]
+
     def encode_pictures(self, pictures: Tensor) -> Tensor:
         """uint8 (n, 3, h, w) -> float32 (n, d) rows of unit norm, on the encoder's device."""
         with torch.inference_mode(), _tensor_cores():
-            return torch.cat([_unit(self._model.encode_image(self._prepared(part))) for part in pictures.split(_CHUNK)])
+            return torch.cat(
+                [_unit(self._model.encode_image(self._prepared(part))) for part in pictures.split(self._chunk)]
+            )
 
     def encode_texts(self, texts: list[str]) -> Tensor:
         """n texts -> float32 (n, d) rows of unit norm, on the encoder's device; each distinct text is encoded once."""
         new = sorted(set(texts) - self._texts.keys())
         with torch.inference_mode(), _tensor_cores():
-            for start in range(0, len(new), _CHUNK):
-                part = new[start : start + _CHUNK]
+            for start in range(0, len(new), self._chunk):
+                part = new[start : start + self._chunk]
                 rows = _unit(self._model.encode_text(self.tokens(part).to(self.device)))
                 self._texts.update(zip(part, rows, strict=True))
         return torch.stack([self._texts[text] for text in texts])
@@ -102,39 +107,42 @@ class Encoder:
         return (pictures.float() / 255 - mean) / std
 
 
-def load_encoder(name: str | Path, device: str = "cpu") -> Encoder:
-    """Load CLIP or SigLIP from a folder in open_clip's layout, "hf-hub:ORG/REPO" or "ARCHITECTURE:PRETRAINED_TAG".
+def load_encoder(folder: Path, device: str = "cpu", repository: str | None = None) -> Encoder:
+    """Load CLIP or SigLIP from a folder in open_clip's layout, safetensors only.
 
-    Errors: UsageError where the folder is incomplete, the weights are missing or do not fit (random weights are never
-    used), or the texts would be read in another way than the model was trained: end token lost on truncation, SigLIP
-    texts not padded to the context or not canonicalised.
+    `repository` is the hub's name of what is in the folder, if it came from there. On a GPU weights are kept in half
+    precision and widened as they are used. Errors: UsageError where the folder is incomplete, the weights are missing
+    or do not fit (random weights are never used), or the texts would be read in another way than the model was
+    trained: end token lost on truncation, SigLIP texts not padded to the context or not canonicalised.
     """
-    source, tag = _source(name)
+    source = _source(folder)
     try:
         model, _ = open_clip.create_model_from_pretrained(
-            source, tag, precision="fp32", device=device, force_quick_gelu=_trained_with_quick_gelu(source, tag)
+            source, precision="fp32", device="cpu", force_quick_gelu=_trained_with_quick_gelu(repository)
         )
         tokenizer = open_clip.get_tokenizer(source)
     except _UNLOADABLE as error:
         reason = " ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
         raise UsageError(
-            f"{name}: no usable open_clip model; give a complete folder in its layout or a name that can be downloaded "
-            f"({reason})"
+            f"{folder}: no usable open_clip model; give a complete folder in its layout ({reason})"
         ) from error
     model.eval()
-    _check_weights(name, model)
+    _check_weights(folder, model)
     context = int(getattr(model, "context_length", tokenizer.context_length))
-    _check_texts(name, model, tokenizer, context)
+    _check_texts(folder, model, tokenizer, context)
+    weights = weights_sha256(model)
+    if device != "cpu":
+        model = store_half(model).to(device)
     return Encoder(
-        name=str(name),
-        weights_sha256=weights_sha256(model),
+        name=str(folder),
+        weights_sha256=weights,
         context_length=context,
         logit_scale=float(model.logit_scale.detach().exp()),
         logit_bias=0.0 if (bias := getattr(model, "logit_bias", None)) is None else float(bias.detach()),
         device=device,
         _model=model,
         _tokenizer=tokenizer,
-        _preprocess=_checked_preprocess(name, open_clip.get_model_preprocess_cfg(model)),
+        _preprocess=_checked_preprocess(folder, open_clip.get_model_preprocess_cfg(model)),
     )
 
 
@@ -147,42 +155,30 @@ def weights_sha256(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _source(name: str | Path) -> tuple[str, str | None]:
-    """open_clip's model name and pretrained tag."""
-    folder = Path(name)
-    if folder.is_dir():
-        config = folder / "open_clip_config.json"
-        if not config.is_file():
-            raise UsageError(f"{folder}: open_clip_config.json is missing; save the model in open_clip's folder layout")
-        if not any(file.suffix in (".safetensors", ".bin", ".pth") for file in folder.iterdir()):
-            raise UsageError(f"{folder}: weights are missing; put open_clip_model.safetensors there")
-        return f"local-dir:{folder.resolve()}", None
-    text = str(name)
-    if text.startswith("hf-hub:"):
-        return text, None
-    architecture, colon, tag = text.partition(":")
-    if not colon or not tag:
-        raise UsageError(f"{text}: neither a folder nor a name like hf-hub:ORG/REPO or ARCHITECTURE:PRETRAINED_TAG")
-    known = open_clip.list_pretrained_tags_by_model(architecture)
-    if tag not in known:
+def _source(folder: Path) -> str:
+    """open_clip's name of a folder."""
+    if not (folder / "open_clip_config.json").is_file():
+        raise UsageError(f"{folder}: open_clip_config.json is missing; save the model in open_clip's folder layout")
+    if not any(folder.glob("*.safetensors")):
         raise UsageError(
-            f"{text}: open_clip knows no such weights; known for {architecture}: {', '.join(known) or '-'}"
+            f"{folder}: weights are missing; put open_clip_model.safetensors there, pickles are never read"
         )
-    return architecture, tag
+    return f"local-dir:{folder.resolve()}"
 
 
-def _trained_with_quick_gelu(architecture: str, tag: str | None) -> bool:
-    """open_clip itself only warns when an architecture is given weights of the other activation."""
-    return tag is not None and bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu", False))
+def _trained_with_quick_gelu(repository: str | None) -> bool:
+    """Whether open_clip's own list says so of a repository; the configuration there may leave it open."""
+    known = (open_clip.get_pretrained_cfg(architecture, tag) for architecture, tag in open_clip.list_pretrained())
+    return any(each["quick_gelu"] for each in known if each.get("hf_hub") == f"{repository}/" and "quick_gelu" in each)
 
 
-def _check_weights(name: str | Path, model: nn.Module) -> None:
+def _check_weights(name: Path, model: nn.Module) -> None:
     broken = next((key for key, value in model.named_parameters() if not torch.isfinite(value).all()), None)
     if broken is not None:
         raise UsageError(f"{name}: weights {broken!r} are not finite; save or download them anew")
 
 
-def _check_texts(name: str | Path, model: nn.Module, tokenizer: Any, context: int) -> None:
+def _check_texts(name: Path, model: nn.Module, tokenizer: Any, context: int) -> None:
     long, short, loud = tokenizer([_LONG_TEXT, "red square", "Red, SQUARE."])
     if short.shape != (context,):
         raise UsageError(f"{name}: texts are padded to {len(short)} tokens, but the model reads {context}")
@@ -198,7 +194,7 @@ def pools_end_token(model: nn.Module) -> bool:
     return getattr(holder, "text_pool_type", getattr(holder, "pool_type", "")) == "argmax"
 
 
-def _checked_preprocess(name: str | Path, settings: dict[str, Any]) -> dict[str, Any]:
+def _checked_preprocess(name: Path, settings: dict[str, Any]) -> dict[str, Any]:
     if settings["resize_mode"] not in ("shortest", "squash"):
         raise UsageError(f"{name}: preprocess_cfg.resize_mode = {settings['resize_mode']!r}; use shortest or squash")
     size = settings["size"]

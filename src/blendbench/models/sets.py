@@ -371,7 +371,8 @@ class ModelSet:
         with self._loading(name):
             from blendbench.models.scorers import load_encoder
 
-            return load_encoder(self._weights_folder(name), self.device)
+            place = self.places[name]
+            return load_encoder(self._weights_folder(name), self.device, None if place.local else place.value)
 
     @property
     def probe(self) -> Any:
