@@ -42,4 +42,5 @@ def _mean_chroma(oklab: Tensor) -> Tensor:
 def _clipped(pictures: Tensor) -> Tensor:
     # 255 wraps round to 0, so that both ends of the range lie below 2.
     r, g, b = (pictures + 1).unbind(1)
-    return (torch.minimum(torch.minimum(r, g), b) < 2).flatten(1).double().mean(1)
+    clipped = torch.minimum(torch.minimum(r, g), b) < 2
+    return clipped.flatten(1).count_nonzero(1).double() / clipped[0].numel()

@@ -48,8 +48,8 @@ def high_pass(picture: Tensor, sigma: float) -> Tensor:
 
 def power_spectrum(field: Tensor) -> Tensor:
     """(n, h, w) -> (n, h, w // 2 + 1) squared magnitudes of the half-plane DFT."""
-    spectrum = torch.fft.rfft2(field)
-    return spectrum.real.square() + spectrum.imag.square()
+    squares = torch.view_as_real(torch.fft.rfft2(field)).square_()
+    return squares[..., 0] + squares[..., 1]
 
 
 def whole_plane_sum(power: Tensor, width: int) -> Tensor:

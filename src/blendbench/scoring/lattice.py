@@ -127,9 +127,10 @@ def _sub_excess(power: Tensor, p: int, width: int, multiple: int) -> Tensor:
     """(n,) excess power on the low harmonics of `multiple` * p that period p does not have."""
     places = sub_comb(power.shape[-2], width, p, multiple, power.device)
     around = power.flatten(1)[:, places]
-    peak, ring = around[..., 0], around[..., 1:].sort(-1).values
-    threshold = math.log(len(places) / _FALSE_PEAKS)
     # Ridges and streaks of natural pictures run through the ring; a line of periodic content does not.
+    above = (around[..., 0] > around[..., 1:].amax(-1)).any(0)
+    peak, ring = around[:, above, 0], around[:, above, 1:].sort(-1).values
+    threshold = math.log(len(places) / _FALSE_PEAKS)
     floor = torch.maximum(threshold * _mean_of_exponential(ring), ring[..., -1])
     # The half plane without its own mirror image: each place stands for two.
     return 2 * (peak - floor).clamp_min(0).sum(-1)
@@ -159,6 +160,6 @@ def _visibility(local: Tensor, amplitude: Tensor, p: int) -> Tensor:
     The threshold rises with the masker as in the equivalent-noise model, T^2 = T0^2 + (m / p)^2 with m the local RMS
     without the pattern's own, pooled over 4 x 4 tiles at an efficiency of 1/16; places are pooled as Quick does.
     """
-    masker = (local - amplitude.square()[:, None, None]).clamp_min(0)
-    raised = 1 + masker / (_JUST_VISIBLE * p) ** 2
+    masker = (local - amplitude.square()[:, None, None]).clamp_min_(0)
+    raised = masker.div_((_JUST_VISIBLE * p) ** 2).add_(1)
     return raised.pow(-_POOLING / 2).mean((-2, -1)).pow(1 / _POOLING)

@@ -68,8 +68,8 @@ def _chroma(a: Tensor, b: Tensor) -> Tensor:
     first = picture * _BINS
     rows = []
     for k in range(_DIRECTIONS):
-        angle = math.pi * k / _DIRECTIONS
-        along = (a * math.cos(angle) + b * math.sin(angle)) * (_BINS / (2 * _REACH)) + (_BINS / 2 + 0.5)
+        angle, bins = math.pi * k / _DIRECTIONS, _BINS / (2 * _REACH)
+        along = (a * (math.cos(angle) * bins)).add_(b, alpha=math.sin(angle) * bins).add_(_BINS / 2 + 0.5)
         rows.append(torch.bincount((along.int() + first).flatten(), weight, n * _BINS).reshape(n, _BINS))
     return _cumulative(torch.stack(rows, 1).double())
 
