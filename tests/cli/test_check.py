@@ -1,5 +1,6 @@
 """`blendbench check`: the loop from a file to a verdict and a page, on a model set whose weights are random."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,6 +76,9 @@ def test_the_loop_draws_gates_and_shows_and_reverting_needs_no_drawing(
     assert "pictures: 16/16" in progress  # text_only, lerp, idea and five controls on two items
     page = (results / "check" / "check.md").read_text()
     assert "blendbench gate: canary not detected" in page and "(check.png)" in page
+    assert "(../gallery/check/index.html)" in page and (results / "gallery" / "check" / "index.html").is_file()
+    worst = re.findall(r"\(\.\./gallery/check/index\.html#item=.*?&a=idea&b=lerp%3Aalpha%3D0\.3&", page)
+    assert len(worst) == len(re.findall(r"^    file://.*#item=", first, re.MULTILINE)) >= 1
     with Image.open(results / "check" / "check.png") as sheet:
         assert sheet.width > 4 * 128 and sheet.height > 2 * 128
     assert set(open_results(results).query("SELECT experiment FROM cells")["experiment"]) == {"check"}
@@ -85,8 +89,9 @@ def test_the_loop_draws_gates_and_shows_and_reverting_needs_no_drawing(
     assert changed != first
     file.write_text(IDEA.format(name="idea", factor=-1.0))
     _, reverted, progress = check(*common)
-    # The older cells are judged, not the newest ones of that name.
-    assert (reverted, progress) == (first, "")
+    # The older cells are judged, not the newest ones of that name, which the gallery shows: so nothing links there.
+    assert "#item=" in first and "#item=" not in reverted
+    assert (reverted, progress) == (re.sub(r"    file://.*#item=.*\n", "", first), "")
 
 
 def test_sequential_draws_only_what_is_not_settled(

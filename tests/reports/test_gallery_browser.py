@@ -164,6 +164,16 @@ def test_rows_are_ordered_by_a_column_worst_first(page: Callable[..., Any]) -> N
     assert len(set(values)) > 1
 
 
+def test_a_whole_label_shows_that_configuration_beside_the_baseline(page: Callable[..., Any]) -> None:
+    # Both words of this label, by themselves, are in other labels too.
+    driver = page(
+        grid_link(columns="lerp:alpha=0.1,align=area", metric="grid_energy", sort="lerp:alpha=0.1,align=area")
+    )
+    heads = driver.find_elements(By.CSS_SELECTOR, "#grid thead th a")
+    names = [head.get_attribute("textContent").replace("\u200b", "").removesuffix(" ↓") for head in heads]
+    assert names == ["text_only", "lerp:alpha=0.1,align=area"]
+
+
 def test_failures_and_no_ops_are_told_in_words(page: Callable[..., Any]) -> None:
     driver = page(grid_link(show="failed"))
     until(driver, lambda: "conditioning has NaN" in one(driver, "#grid tbody").text)

@@ -7,7 +7,7 @@ from PIL import Image
 from synthetic_results import NO_OP, write_results
 
 from blendbench.reports.board import BASELINE, Board, read_board
-from blendbench.reports.extremes import ROWS, draw_extremes, extreme_labels
+from blendbench.reports.extremes import ROWS, draw_extremes, extreme_labels, extremes
 from blendbench.reports.leaderboard import write_leaderboard
 from blendbench.reports.pareto import draw_front, trades
 from blendbench.results.records import ScoreRecord
@@ -79,4 +79,4 @@ def test_extremes_without_pictures_are_not_drawn(tmp_path: Path) -> None:
     ingest(tmp_path)
     with open_results(tmp_path) as results:
         board = read_board(results, "core")
-        assert not draw_extremes(results, board, tmp_path, tmp_path / "extremes.png")
+        assert not draw_extremes(extremes(results, board), board, tmp_path, tmp_path / "extremes.png")

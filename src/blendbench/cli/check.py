@@ -53,7 +53,8 @@ def check(
     from blendbench.gate.decide import ALPHA
     from blendbench.gate.sequential import Look, looks, settled
     from blendbench.reports.check import write_check
-    from blendbench.reports.gate_formats import as_text
+    from blendbench.reports.gallery import find_gallery, write_gallery
+    from blendbench.reports.gate_formats import as_text, with_links
     from blendbench.results.store import open_results
 
     candidates = [c.label for c in plan.configurations if c.strategy.name in added and c.label != reference]
@@ -69,14 +70,16 @@ def check(
             verdicts[label] = gate(
                 opened, label, reference, plan.experiment.name, cell_ids, len(candidates), alpha=look.alpha
             )
+    gallery, _ = write_gallery(opened, results, experiment=plan.experiment.name)
     page = write_check(
         opened, results, list(verdicts.values()), [cell.cell_id for cell in plan.cells], out or results / "check"
     )
-    print("\n\n".join(as_text(verdict) for verdict in verdicts.values()))
+    shown = find_gallery(gallery.parent)
+    print("\n\n".join(as_text(with_links(verdict, shown)) for verdict in verdicts.values()))
     for verdict in verdicts.values() if sequential else ():
         share = verdict.items / len(plan.items)
         print(f"{verdict.candidate}: {verdict.items} of {len(plan.items)} items, {1 - share:.0%} of the work saved")
-    print(f"\nside by side: {page}")
+    print(f"\nside by side: {page}\nto compare: {gallery.resolve().as_uri()}")
     raise typer.Exit(_gravest(list(verdicts.values())).exit_code)
 
 

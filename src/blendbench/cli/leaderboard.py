@@ -16,6 +16,9 @@ def leaderboard(
     experiment: Annotated[str | None, typer.Argument(help="experiment; default: that of the latest run")] = None,
     results: Annotated[Path, typer.Option(help="results folder")] = Path("results"),
     out: Annotated[Path, typer.Option(help="where EXPERIMENT.md and its pictures are written")] = Path("reports"),
+    gallery: Annotated[
+        bool, typer.Option("--gallery", help="also write OUT/gallery/EXPERIMENT, which the page then links to")
+    ] = False,
 ) -> None:
     """Print how the configurations of an experiment compare, and write the page with intervals and pictures."""
     from rich.console import Console
@@ -23,7 +26,7 @@ def leaderboard(
     from blendbench.reports.leaderboard import write_leaderboard
     from blendbench.reports.truth import truth_checks
 
-    board, page = write_leaderboard(results, out, experiment)
+    board, page = write_leaderboard(results, out, experiment, with_gallery=gallery)
     # Into a file or a log, rows are better long than folded.
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(_table(board))

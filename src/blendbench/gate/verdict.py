@@ -41,7 +41,8 @@ class Canary:
 @dataclass(frozen=True)
 class WorstItem:
     """An item on which the candidate is worse than the baseline; `worse` is `change` in the bad direction over `scale`
-    (the margin of the metric). Pictures are paths relative to the results folder.
+    (the margin of the metric). Pictures are paths relative to the results folder; `link` is the address of the two in
+    a gallery.
     """
 
     item: str
@@ -52,6 +53,7 @@ class WorstItem:
     worse: float
     candidate_picture: str
     baseline_picture: str
+    link: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from blendbench.gate.verdict import CANARY, Verdict
 from blendbench.reports.contact_sheet import draw_tiles
-from blendbench.reports.gate_formats import as_markdown
+from blendbench.reports.gallery.links import FOLDER, find_gallery
+from blendbench.reports.gate_formats import as_markdown, with_links
 from blendbench.results.store import Results
 
 PAGE, SHEET = "check.md", "check.png"
@@ -14,14 +15,20 @@ PAGE, SHEET = "check.md", "check.png"
 def write_check(
     results: Results, results_dir: Path, verdicts: list[Verdict], cell_ids: Collection[str], out: Path
 ) -> Path:
-    """Write `out`/check.md with its picture: reference, baseline, candidates and canary of each item's first seed."""
+    """Write `out`/check.md with its picture: reference, baseline, candidates and canary of each item's first seed.
+
+    The worst items link into the gallery of the experiment where it shows the pictures that were judged.
+    """
     out.mkdir(parents=True, exist_ok=True)
     labels = [verdicts[0].baseline, *(verdict.candidate for verdict in verdicts), CANARY]
     _draw(results, results_dir, verdicts[0].experiment, labels, cell_ids, out / SHEET)
     lines = ["# Side by side", "", f"![reference, {', '.join(labels)}]({SHEET})", ""]
     lines += ["Rows are items, all at their first seed; columns share the initial noise.", ""]
+    gallery = find_gallery(results_dir / FOLDER / verdicts[0].experiment, seen_from=out)
+    if gallery is not None:
+        lines += [f"[Every picture]({gallery.grid()}) can be looked at and compared in the gallery.", ""]
     for verdict in verdicts:
-        lines += [as_markdown(verdict), ""]
+        lines += [as_markdown(with_links(verdict, gallery)), ""]
     page = out / PAGE
     page.write_text("\n".join(lines), encoding="utf-8")
     return page

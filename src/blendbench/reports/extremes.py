@@ -1,9 +1,11 @@
 """The items on which a configuration keeps most and least of the prompt, side by side with the baseline."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from blendbench.gate.verdict import picture_name
 from blendbench.reports.board import BASELINE, Board
-from blendbench.reports.contact_sheet import draw_tiles, picture_path
+from blendbench.reports.contact_sheet import draw_tiles
 from blendbench.reports.pareto import trades
 from blendbench.results.store import Results
 
@@ -18,14 +20,25 @@ def extreme_labels(board: Board) -> list[str]:
     return [label for label in (on_front or ranked) if label != BASELINE][:ROWS]
 
 
-def draw_extremes(results: Results, board: Board, results_dir: Path, path: Path) -> bool:
-    """Draw the PNG; False (and no file) when the pictures are not there."""
-    metric = board.headlines.get("adherence")
-    labels = extreme_labels(board)
+@dataclass(frozen=True)
+class Extreme:
+    """The pair on which a configuration is best or worst: `difference` to the baseline in the adherence headline."""
+
+    label: str
+    item: str
+    seed: int
+    difference: float
+    picture: str
+    baseline_picture: str
+    reference_picture: str | None
+
+
+def extremes(results: Results, board: Board) -> list[tuple[Extreme, Extreme]]:
+    """Best and worst pair of every configuration shown; pictures are paths in the results folder."""
     rows = results.query(
         """
-        SELECT p.label, p.item, p.seed, p.difference, i.prompt, i.reference_picture, c.picture_sha256 AS own,
-            b.picture_sha256 AS baseline
+        SELECT p.label, p.item, p.seed, p.difference, c.picture_sha256 AS picture,
+            b.picture_sha256 AS baseline_picture, i.reference_picture
         FROM paired_effects p
         JOIN current_cells c USING (experiment, label, item, seed)
         JOIN current_cells b ON b.experiment = p.experiment AND b.item = p.item AND b.seed = p.seed
@@ -34,32 +47,37 @@ def draw_extremes(results: Results, board: Board, results_dir: Path, path: Path)
         WHERE p.experiment = ? AND p.metric = ? AND list_contains(?, p.label)
         ORDER BY p.difference DESC, p.item, p.seed
         """,
-        [BASELINE, board.experiment, metric or "", labels],
+        [BASELINE, board.experiment, board.headlines.get("adherence", ""), extreme_labels(board)],
     )
-    tiles: list[list[Path | None]] = []
-    captions: list[str] = []
-    for label in labels:
-        own = rows[rows["label"] == label]
-        if own.empty or metric is None:
-            continue
-        best, worst = own.iloc[0], own.iloc[-1]
-        tiles.append([part for row in (best, worst) for part in _across(row, results_dir)])
-        decimals = board.metrics[metric].decimals
-        captions.append(
-            f"{label}: {best['difference']:+.{decimals}f} on {best['item']}, {worst['difference']:+.{decimals}f} on"
-            f" {worst['item']}"
-        )
+    found: dict[str, list[Extreme]] = {label: [] for label in extreme_labels(board)}
+    for row in rows.to_dict("records"):
+        reference = row["reference_picture"]
+        found[row["label"]].append(
+            Extreme(
+                row["label"], row["item"], int(row["seed"]), float(row["difference"]), picture_name(row["picture"]),
+                picture_name(row["baseline_picture"]), reference if isinstance(reference, str) else None,
+            )
+        )  # fmt: skip
+    return [(pairs[0], pairs[-1]) for pairs in found.values() if pairs]
+
+
+def draw_extremes(shown: list[tuple[Extreme, Extreme]], board: Board, results_dir: Path, path: Path) -> bool:
+    """Draw the PNG; False (and no file) when the pictures are not there."""
+    tiles = [[tile for pair in both for tile in _across(pair, results_dir)] for both in shown]
     if not any(tile is not None and tile.is_file() for row in tiles for tile in row):
         path.unlink(missing_ok=True)
         return False
+    decimals = board.metrics[board.headlines["adherence"]].decimals
+    captions = [
+        f"{best.label}: " + ", ".join(f"{pair.difference:+.{decimals}f} on {pair.item}" for pair in (best, worst))
+        for best, worst in shown
+    ]
     draw_tiles(HEADER, captions, tiles).save(path, "PNG")
     return True
 
 
-def _across(row: object, results_dir: Path) -> list[Path | None]:
-    reference = row["reference_picture"]  # type: ignore[index]
-    pictures = [row["baseline"], row["own"]]  # type: ignore[index]
+def _across(pair: Extreme, results_dir: Path) -> list[Path | None]:
     return [
-        results_dir / reference if isinstance(reference, str) else None,
-        *(picture_path(results_dir, sha256) if isinstance(sha256, str) else None for sha256 in pictures),
+        results_dir / name if name is not None else None
+        for name in (pair.reference_picture, pair.baseline_picture, pair.picture)
     ]

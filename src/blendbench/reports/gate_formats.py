@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,6 +11,7 @@ from blendbench.gate.decide import Effect, MetricVerdict
 from blendbench.gate.verdict import Verdict, WorstItem
 from blendbench.reports.board import MetricInfo
 from blendbench.reports.formats import markdown_table, number
+from blendbench.reports.gallery.links import Gallery
 
 JSON_SCHEMA = 1
 HEADER = (
@@ -31,6 +32,18 @@ _EXPLANATION = (
 )
 
 
+def with_links(verdict: Verdict, gallery: Gallery | None) -> Verdict:
+    """The verdict with links from its worst items into a gallery that shows their pictures."""
+    if gallery is None:
+        return verdict
+
+    def linked(entry: WorstItem) -> WorstItem:
+        pair = ((verdict.candidate, entry.candidate_picture), (verdict.baseline, entry.baseline_picture))
+        return replace(entry, link=gallery.comparison(entry.item, entry.seed, *pair))
+
+    return replace(verdict, worst=tuple(map(linked, verdict.worst)))
+
+
 def render(verdict: Verdict, form: str) -> str:
     """The verdict in one of the forms text, markdown, json, junit; ends without a newline."""
     return FORMS[form](verdict)
@@ -39,7 +52,14 @@ def render(verdict: Verdict, form: str) -> str:
 def as_text(verdict: Verdict) -> str:
     """For the terminal: the verdict, a table of the metrics, notes, canary and worst items."""
     table = text_table(_header(verdict), [metric_row(entry) for entry in verdict.metrics]) if verdict.metrics else []
-    worst = [f"  {_worst_words(verdict, entry)}: {entry.candidate_picture}" for entry in verdict.worst]
+    worst = [
+        line
+        for entry in verdict.worst
+        for line in (
+            f"  {_worst_words(verdict, entry)}: {entry.candidate_picture}",
+            *([f"    {entry.link}"] if entry.link else []),
+        )
+    ]
     return "\n".join(
         [
             f"{verdict.candidate} against {verdict.baseline} ({_extent(verdict)})",
@@ -240,7 +260,8 @@ def _change_words(verdict: Verdict, entry: WorstItem) -> str:
 
 def _worst_row(verdict: Verdict, entry: WorstItem) -> list[str]:
     pictures = [f"`{path}`" for path in (entry.candidate_picture, entry.baseline_picture)]
-    return [entry.item, entry.prompt, str(entry.seed), _change_words(verdict, entry), *pictures]
+    item = f"[{entry.item}]({entry.link})" if entry.link else entry.item
+    return [item, entry.prompt, str(entry.seed), _change_words(verdict, entry), *pictures]
 
 
 def _worst_words(verdict: Verdict, entry: WorstItem) -> str:

@@ -5,8 +5,10 @@ from pathlib import Path
 from blendbench.reports.board import BASELINE, JUDGED_KINDS, Board, Configuration, MetricInfo, read_board
 from blendbench.reports.contact_sheet import caption, draw_contact_sheet
 from blendbench.reports.curves import draw_alpha_curves
-from blendbench.reports.extremes import draw_extremes
+from blendbench.reports.extremes import Extreme, draw_extremes, extremes
 from blendbench.reports.formats import effect_text, estimate_text, markdown_table, number
+from blendbench.reports.gallery.links import FOLDER, Gallery, find_gallery
+from blendbench.reports.gallery.write import gallery_of
 from blendbench.reports.pareto import draw_front, trades
 from blendbench.reports.truth import Check, truth_checks
 from blendbench.results.store import Results, open_results
@@ -24,9 +26,13 @@ KIND_TITLES = {
 ARROWS = {"lower": "lower is better", "higher": "higher is better", "none": "neither direction is better"}
 
 
-def write_leaderboard(results_dir: Path | str, out: Path | str, experiment: str | None = None) -> tuple[Board, Path]:
+def write_leaderboard(
+    results_dir: Path | str, out: Path | str, experiment: str | None = None, with_gallery: bool = False
+) -> tuple[Board, Path]:
     """Write `<out>/<experiment>.md` and its pictures in `<out>/<experiment>/`; the board and the page's path.
 
+    The page links into the gallery of the experiment if there is one that goes where the page goes: beside it in
+    `<out>/gallery/`, which `with_gallery` writes, or in the results folder if `out` is in there too.
     Errors: UsageError when there are no results, or none of that experiment.
     """
     results = open_results(results_dir)
@@ -37,9 +43,20 @@ def write_leaderboard(results_dir: Path | str, out: Path | str, experiment: str 
     draw_alpha_curves(board, pictures / ALPHA)
     draw_front(board, pictures / FRONT)
     draw_contact_sheet(results, board, Path(results_dir), pictures / SHEET)
-    draw_extremes(results, board, Path(results_dir), pictures / EXTREMES)
-    page.write_text(render(results, board, drawn(pictures)), encoding="utf-8")
+    draw_extremes(extremes(results, board), board, Path(results_dir), pictures / EXTREMES)
+    if with_gallery:
+        gallery_of(board, results, Path(results_dir), Path(out) / FOLDER / board.experiment)
+    gallery = gallery_beside(Path(out), board.experiment, Path(results_dir))
+    page.write_text(render(results, board, drawn(pictures), gallery), encoding="utf-8")
     return board, page
+
+
+def gallery_beside(out: Path, experiment: str, results_dir: Path | None = None) -> Gallery | None:
+    """The gallery that a page in `out` may link to: one that nobody moves, or publishes the page, without."""
+    together = results_dir is not None and out.resolve().is_relative_to(results_dir.resolve())
+    places = [out, results_dir] if results_dir is not None and together else [out]
+    found = (find_gallery(place / FOLDER / experiment, seen_from=out) for place in places)
+    return next((gallery for gallery in found if gallery is not None), None)
 
 
 def drawn(pictures: Path) -> frozenset[str]:
@@ -47,17 +64,18 @@ def drawn(pictures: Path) -> frozenset[str]:
     return frozenset(name for name in (ALPHA, FRONT, SHEET, EXTREMES) if (pictures / name).is_file())
 
 
-def render(results: Results, board: Board, pictures: frozenset[str]) -> str:
-    """The page; `pictures`: the names of the plots and sheets that were drawn."""
+def render(results: Results, board: Board, pictures: frozenset[str], gallery: Gallery | None = None) -> str:
+    """The page; `pictures`: the names of the plots and sheets that were drawn; `gallery`: what it links to."""
+    shown = extremes(results, board) if gallery is not None else []
     parts = [
-        _head(board),
-        _overview(board),
+        [*_head(board), *_gallery(gallery)],
+        _overview(board, gallery),
         _incomplete(board),
         _truth(truth_checks(board)),
         _front(board) if FRONT in pictures else [],
         _curves(board) if ALPHA in pictures else [],
         _pictures(board, caption(results, board)) if SHEET in pictures else [],
-        _extremes(board) if EXTREMES in pictures else [],
+        [*_extremes(board), *_links(shown, gallery)] if EXTREMES in pictures else [],
         *(_metric(board, metric) for metric in board.of_kind(*KIND_TITLES)),
         _provenance(board),
     ]
@@ -97,8 +115,15 @@ def _head(board: Board) -> list[str]:
     ]
 
 
-def _overview(board: Board) -> list[str]:
+def _gallery(gallery: Gallery | None) -> list[str]:
+    if gallery is None:
+        return []
+    return ["", f"[Every picture]({gallery.grid()}) can be looked at and compared in the gallery."]
+
+
+def _overview(board: Board, gallery: Gallery | None) -> list[str]:
     metrics = headline_metrics(board)
+    sorting = metrics[0].name if metrics else ""
     header = ["rank", "configuration", *(f"Δ {metric.name}" for metric in metrics), "ok", "notes"]
     rows = []
     for configuration in board.configurations:
@@ -115,7 +140,7 @@ def _overview(board: Board) -> list[str]:
         rows.append(
             [
                 f"{first.rank}{' =' if first.tied_with_best else ''}" if first is not None else "–",
-                f"`{configuration.label}`",
+                _linked(f"`{configuration.label}`", gallery.column(configuration.label, sorting) if gallery else None),
                 *cells,
                 f"{configuration.ok}/{configuration.expected}",
                 marks(configuration),
@@ -221,6 +246,23 @@ def _extremes(board: Board) -> list[str]:
         f"By the difference of {board.headlines['adherence']} to `{BASELINE}` at the same item and seed, which each row"
         " states; rows are the configurations on the front above, or the first of the overview.",
     ]
+
+
+def _links(shown: list[tuple[Extreme, Extreme]], gallery: Gallery | None) -> list[str]:
+    """The best and the worst pair of each configuration, to be compared in a gallery that has them."""
+    lines = []
+    for both in shown if gallery is not None else ():
+        told = []
+        for word, pair in zip(("best", "worst"), both, strict=True):
+            cells = (pair.label, pair.picture), (BASELINE, pair.baseline_picture)
+            link = gallery.comparison(pair.item, pair.seed, *cells) if gallery is not None else None
+            told.append(_linked(f"{word}: {pair.item}, seed {pair.seed}", link))
+        lines.append(f"- `{both[0].label}`: {'; '.join(told)}")
+    return ["", *lines] if lines else []
+
+
+def _linked(text: str, link: str | None) -> str:
+    return f"[{text}]({link})" if link else text
 
 
 def _curves(board: Board) -> list[str]:

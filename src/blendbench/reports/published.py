@@ -15,7 +15,7 @@ from blendbench.errors import UsageError
 from blendbench.reports.board import read_board
 from blendbench.reports.embeddings import write_embeddings
 from blendbench.reports.findings import write_findings
-from blendbench.reports.leaderboard import drawn, render, write_leaderboard
+from blendbench.reports.leaderboard import drawn, gallery_beside, render, write_leaderboard
 from blendbench.results.records import (
     CellRecord,
     ConditioningRecord,
@@ -69,7 +69,7 @@ def differing(out: Path) -> list[str]:
         with open_results(folder) as results:
             for name in _experiments(out):
                 board = read_board(results, name)
-                text = render(results, board, drawn(out / name))
+                text = render(results, board, drawn(out / name), gallery_beside(out, name))
                 wrong += [name] if _text(out / f"{name}.md") != text else []
         pages = [write_findings(folder, Path(fresh))[1]]
         if (out / DATA / f"{EMBEDDINGS}.jsonl.gz").is_file():

@@ -1,6 +1,6 @@
 """The gallery: a static folder that shows the pictures of an experiment, opens by file://, and collects blind votes."""
 
-from blendbench.reports.gallery.links import comparison_link, grid_link
+from blendbench.reports.gallery.links import Gallery, comparison_link, find_gallery, grid_link, named_gallery
 from blendbench.reports.gallery.write import write_gallery
 
-__all__ = ["comparison_link", "grid_link", "write_gallery"]
+__all__ = ["Gallery", "comparison_link", "find_gallery", "grid_link", "named_gallery", "write_gallery"]

@@ -1,10 +1,19 @@
 """Addresses within a gallery: what other pages may link to, and what stays valid when the gallery is written again."""
 
-from typing import Literal
-from urllib.parse import urlencode
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote, urlencode
 
-PAGE = "index.html"
+from blendbench.errors import UsageError
+
+PAGE, DATA = "index.html", "data.js"
+FOLDER = "gallery"  # of a results folder, or beside published pages: a gallery an experiment
 View = Literal["side", "slider", "flicker", "difference", "lattice"]
+_HEAD, _TAIL = "gallery.setData(", ");\n"
 
 
 def comparison_link(item: str, seed: int, a: str, b: str, view: View = "slider") -> str:
@@ -15,3 +24,64 @@ def comparison_link(item: str, seed: int, a: str, b: str, view: View = "slider")
 def grid_link(**filters: str | int | float) -> str:
     """The grid under filters: metric, min, max, show, verdict, find, columns, seed, sort (docs/gallery.md)."""
     return f"{PAGE}#{urlencode(filters)}" if filters else PAGE
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A gallery to link to: the address of its folder, and the picture that it shows by (label, item, seed).
+
+    Pictures are named as in a results folder. `pictures` is None for one on the web, which nobody has looked into.
+    """
+
+    address: str
+    pictures: Mapping[tuple[str, str, int], str] | None
+
+    def grid(self, **filters: str | int | float) -> str:
+        """The address of the grid under filters."""
+        return f"{self.address}/{grid_link(**filters)}"
+
+    def column(self, label: str, metric: str) -> str | None:
+        """The address of one configuration beside the baseline, worst first; None if the gallery does not have it."""
+        if self.pictures is not None and all(label != shown for shown, *_ in self.pictures):
+            return None
+        return self.grid(columns=label, metric=metric, sort=label)
+
+    def comparison(self, item: str, seed: int, a: tuple[str, str], b: tuple[str, str]) -> str | None:
+        """The address of two cells (label, picture) side by side; None if the gallery shows others or none there."""
+        if self.pictures is not None and any(self.pictures.get((label, item, seed)) != name for label, name in (a, b)):
+            return None
+        return f"{self.address}/{comparison_link(item, seed, a[0], b[0])}"
+
+
+def data_text(data: Mapping[str, Any]) -> str:
+    """What a gallery shows, as the script that its page reads."""
+    return f"{_HEAD}{json.dumps(data, ensure_ascii=True, separators=(',', ':'), allow_nan=False)}{_TAIL}"
+
+
+def find_gallery(folder: Path, seen_from: Path | None = None) -> Gallery | None:
+    """The gallery in `folder`, if there is one; its address is relative to the folder `seen_from`, or a file's."""
+    if not (folder / PAGE).is_file() or not (folder / DATA).is_file():
+        return None
+    data = json.loads((folder / DATA).read_text(encoding="utf-8").removeprefix(_HEAD).removesuffix(_TAIL))
+    labels, items = (
+        [entry[key] for entry in data[name]] for name, key in (("configurations", "label"), ("items", "id"))
+    )
+    pictures = {
+        (labels[label], items[item], data["seeds"][seed]): data["pictures"][picture]
+        for label, item, seed, _, picture, *_ in data["cells"]
+        if picture >= 0
+    }
+    if seen_from is None:
+        return Gallery(folder.resolve().as_uri(), pictures)
+    # The two may be linked to, so the way between them is that of their real places.
+    return Gallery(quote(Path(os.path.relpath(folder.resolve(), seen_from.resolve())).as_posix()), pictures)
+
+
+def named_gallery(place: str) -> Gallery:
+    """The gallery at a folder or at an address on the web. Errors: UsageError if the folder holds none."""
+    if place.startswith(("http://", "https://")):
+        return Gallery(place.removesuffix(PAGE).rstrip("/"), None)
+    found = find_gallery(Path(place))
+    if found is None:
+        raise UsageError(f"--gallery {place}: no gallery there; write it with: blendbench gallery --out {place}")
+    return found

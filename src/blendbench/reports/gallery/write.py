@@ -1,14 +1,13 @@
 """Writing the folder: the page as it is shipped, the data of one experiment, and its pictures."""
 
-import json
 from importlib.resources import files
 from pathlib import Path
 
 from blendbench.errors import UsageError
-from blendbench.reports.board import read_board
+from blendbench.reports.board import Board, read_board
 from blendbench.reports.gallery.data import gallery_data, picture_sources
 from blendbench.reports.gallery.files import place_pictures, thumbnail_name
-from blendbench.reports.gallery.links import PAGE
+from blendbench.reports.gallery.links import DATA, FOLDER, PAGE, data_text
 from blendbench.results.store import Results
 
 
@@ -22,7 +21,11 @@ def write_gallery(
     and a folder that holds something else.
     """
     board = read_board(results, experiment)
-    out = out or results_dir / "gallery" / board.experiment
+    return gallery_of(board, results, results_dir, out or results_dir / FOLDER / board.experiment)
+
+
+def gallery_of(board: Board, results: Results, results_dir: Path, out: Path) -> tuple[Path, int]:
+    """The same for a board that has been read."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "gallery.js").is_file())):
         raise UsageError(f"{out}: exists and is no gallery; name a new folder with --out")
     sources = picture_sources(results, board.experiment)
@@ -34,6 +37,5 @@ def write_gallery(
     placed = place_pictures(sources, results_dir, out)
     data = gallery_data(results, board, placed.names)
     data["thumbnails"] = [thumbnail_name(sha256) if sha256 in placed.small else "" for sha256 in placed.names]
-    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    (out / "data.js").write_text(f"gallery.setData({text});\n", encoding="utf-8")
+    (out / DATA).write_text(data_text(data), encoding="utf-8")
     return out / PAGE, len(placed.names)

@@ -23,11 +23,13 @@
   function chosen(state) {
     const metric = Math.max(0, data.metrics.findIndex((entry) => entry.name === state.metric));
     const [least, most] = [state.min, state.max].map((text) => (text ? Number(text) : null));
-    const words = (text) => (text || "").toLowerCase().split(/[\s,]+/).filter(Boolean);
-    const [wantedLabels, wantedItems] = [words(state.columns), words(state.find)];
+    const split = (text) => (text || "").toLowerCase().split(/[\s,]+/).filter(Boolean);
+    const [wantedLabels, wantedItems] = [split(state.columns), split(state.find)];
+    const exact = labels.indexOf(state.columns); // a whole label: that one alone, beside the baseline
     const columns = data.configurations.flatMap((configuration, index) => {
       const { label, control, no_op: noOp, verdicts } = configuration;
-      const named = !wantedLabels.length || wantedLabels.some((word) => label.toLowerCase().includes(word));
+      const words = !wantedLabels.length || wantedLabels.some((word) => label.toLowerCase().includes(word));
+      const named = exact < 0 ? words : index === exact || index === baseline;
       const judged = !state.verdict || verdicts[metric][1] === state.verdict;
       const kind = state.show === "controls" ? control : state.show === "candidates" ? !control && !noOp : true;
       return named && judged && kind ? [index] : [];
