@@ -2,36 +2,42 @@
 
 import importlib.metadata
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from blendbench.errors import UsageError
 
-if TYPE_CHECKING:
-    from blendbench.models.sets import ModelSet
-
-_NEEDED = ("torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "safetensors", "duckdb", "pandas")
+_NEEDED = (
+    "torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "safetensors", "huggingface_hub", "duckdb",
+    "pandas",
+)  # fmt: skip
 
 
 def doctor(
     models: Annotated[str, typer.Option(help="model set to look at: a shipped name or a folder")] = "miniature",
 ) -> None:
-    """Check packages, device and a model set; exit code 2, and what is missing, if a run could not work."""
+    """Check packages, device and a model set; exit code 2, and all that is missing, if a run could not work."""
     print(f"python {sys.version.split()[0]}")
     versions = {name: _version(name) for name in _NEEDED}
     for name, found in versions.items():
         print(f"{name} {found or 'MISSING'}")
+    if not _version("accelerate"):
+        print("accelerate absent: weights pass through host memory on their way to a GPU")
     if absent := [name for name, found in versions.items() if not found]:
         raise UsageError(f"{', '.join(absent)} missing; install with: pip install 'blendbench[models]'")
+    from blendbench.models.diagnosis import diagnose
     from blendbench.models.sets import list_model_sets, load_model_set
 
     print(f"model sets shipped: {', '.join(list_model_sets())}")
     chosen = load_model_set(models)
-    print(f"device {chosen.device}")
-    chosen.check()
-    for name in ("pipeline", "vision_language", "clip", "siglip", "probe"):
-        print(f"{chosen.name}: {name}: {_whereabouts(chosen, name)}")
+    print(f"device {_device(chosen.device)}")
+    fatal = 0
+    for finding in diagnose(chosen):
+        fatal += finding.fatal
+        print(f"{'MISSING ' if finding.fatal else ''}{chosen.name}: {finding.line}")
+    if fatal:
+        raise UsageError(f"doctor: {chosen.name} cannot run here: {fatal} of the lines above say why")
 
 
 def _version(package: str) -> str | None:
@@ -41,8 +47,10 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _whereabouts(models: "ModelSet", name: str) -> str:
-    place = models.component(name)
-    if place is None:
-        return "none in this set; metrics that need it are skipped"
-    return f"folder {place}" if models.is_local(name) else f"{place}, from the model hub or its local cache"
+def _device(device: str) -> str:
+    if device == "cpu":
+        return device
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    return f"{device}: {torch.cuda.get_device_name()}, {free / 1024**3:.1f} of {total / 1024**3:.1f} GiB free"

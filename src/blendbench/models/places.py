@@ -7,6 +7,7 @@ no pickle and no code.
 
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,20 @@ class Place:
         """The folder with all weights, downloaded if need be. Errors: UsageError in one line."""
         if self.local:
             return self.local
-        return self._fetched((*_SMALL, _WEIGHTS.get(self.component, "*.safetensors")))
+        return self._fetched(self._patterns)
+
+    def to_download(self) -> int:
+        """Bytes that `complete` would still have to download, as the hub says. Errors: whatever its client raises."""
+        from huggingface_hub import HfApi
+
+        known = self.known()
+        files = HfApi().model_info(self.value, revision=self.commit, files_metadata=True).siblings or []
+        wanted = [file for file in files if any(fnmatch(Path(file.rfilename).name, p) for p in self._patterns)]
+        return sum(f.size or 0 for f in wanted if known is None or not (known / f.rfilename).is_file())
+
+    @property
+    def _patterns(self) -> tuple[str, ...]:
+        return (*_SMALL, _WEIGHTS.get(self.component, "*.safetensors"))
 
     def _fetched(self, patterns: tuple[str, ...]) -> Path:
         try:

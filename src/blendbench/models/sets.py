@@ -172,9 +172,10 @@ class ModelSet:
                 told += requirements.absent_weights(name, folders[name])
             lines += [f"{toml}: {name}: {line}" for line in told]
         lines += requirements.mismatches(folders, self.file.text.layer)
-        return lines or self._odd_sizes()
+        return lines or self.odd_sizes()
 
-    def _odd_sizes(self) -> list[str]:
+    def odd_sizes(self) -> list[str]:
+        """Sides of the picture that the transformer cannot cut into patches."""
         sampler = self.file.sampler
         return [
             f"sampler: {side} = {pixels} is not a multiple of {self.lattice}, the patch in pixels"
@@ -270,8 +271,7 @@ class ModelSet:
         else:
             budget = int(self.memory_budget * memory.GIB)
             memory.limit(self.device, budget)
-        # A batch that does not fit is halved, networks are not: the plan is made for one picture at a time.
-        return memory.choose(self.memory_sizes(pictures=1), budget)
+        return memory.choose(self.memory_sizes(), budget)
 
     def peak_memory(self) -> int | None:
         """Most bytes that were allocated on the GPU since the last call; None without a GPU."""
