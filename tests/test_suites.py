@@ -138,3 +138,23 @@ def test_a_private_trial_replaces_what_is_given_and_drops_what_no_longer_holds(t
     for prompt, picture, told in [(" ", None, "empty"), ("a", photo, "readable"), ("a", tmp_path / "gone", "missing")]:
         with pytest.raises(UsageError, match=told):
             trial(suite, prompt, picture)
+
+
+def test_facts_and_category_are_read(suite: Path) -> None:
+    told = 'category = "shapes"\nfacts = ["one circle", "the circle is red"]\nrelation ='
+    (suite / "suite.toml").write_text(SUITE.replace("relation =", told))
+    item = load_suite(suite).items[0]
+    assert (item.category, item.facts) == ("shapes", ("one circle", "the circle is red"))
+    assert trial(load_suite(suite), "a dog", None).items[0].facts == ()
+
+
+def record(name: str) -> str:
+    return f'\n[[pictures]]\nfile = "{name}.png"\nlicence = "CC0-1.0"\norigin = "drawn"\n'
+
+
+def test_licences_are_recorded_for_all_pictures_or_for_none(suite: Path) -> None:
+    (suite / "suite.toml").write_text(SUITE + "".join(map(record, ("a", "b", "blank"))))
+    assert {r.picture.name for r in load_suite(suite).pictures} == {"a.png", "b.png", "blank.png"}
+    (suite / "suite.toml").write_text(SUITE + record("a") + record("blank"))
+    with pytest.raises(UsageError, match=r"'b.png' has no licence and origin"):
+        load_suite(suite)

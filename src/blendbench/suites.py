@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -27,7 +27,11 @@ class Attributes:
 
 @dataclass(frozen=True)
 class Item:
-    """One prompt with its reference picture and what must be true of the output."""
+    """One prompt with its reference picture and what must be true of the output.
+
+    `expect` is what a network can recognise, for suites whose world is known; `facts` are short statements for readers
+    and judges, each of them true of a picture that follows the prompt.
+    """
 
     id: str
     prompt: str
@@ -37,6 +41,17 @@ class Item:
     relation: str
     expect: Attributes | None
     reference_expect: Attributes | None
+    category: str | None = None
+    facts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Under which licence a picture of a suite may be passed on, and where it comes from."""
+
+    picture: Path
+    licence: str
+    origin: str
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,8 @@ class FitPair:
 class Suite:
     """A frozen set of items; `sha256` covers suite.toml and every picture that it names.
 
-    `blank` and `white` show nothing; `pairs` are for strategies that fit, and none of them is an item's.
+    `blank` and `white` show nothing; `pairs` are for strategies that fit, and none of them is an item's; `pictures`
+    holds the licence of each picture where `licence` does not hold for all.
     """
 
     name: str
@@ -65,6 +81,7 @@ class Suite:
     pairs: tuple[FitPair, ...]
     sha256: str
     folder: Path
+    pictures: tuple[Provenance, ...] = ()
 
 
 class _Strict(BaseModel):
@@ -86,6 +103,14 @@ class _ItemFile(_Strict):
     relation: Literal["matched", "unrelated"]
     expect: _AttributesFile | None = None
     reference_expect: _AttributesFile | None = None
+    category: str | None = Field(default=None, pattern=NAME)
+    facts: list[Annotated[str, Field(pattern=r"\S")]] = Field(default_factory=list)
+
+
+class _ProvenanceFile(_Strict):
+    file: str
+    licence: str = Field(pattern=r"\S")
+    origin: str = Field(pattern=r"\S")
 
 
 class _PairFile(_Strict):
@@ -103,6 +128,7 @@ class _SuiteFile(_Strict):
     white: str | None = None
     items: list[_ItemFile] = Field(min_length=1)
     pairs: list[_PairFile] = Field(default_factory=list)
+    pictures: list[_ProvenanceFile] = Field(default_factory=list)
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -191,14 +217,22 @@ def load_suite(name_or_folder: str | Path) -> Suite:
             relation=item.relation,
             expect=_attributes(item.expect),
             reference_expect=_attributes(item.reference_expect),
+            category=item.category,
+            facts=tuple(item.facts),
         )
         for item in file.items
     )
     files = {source, blank} | {path for item in items for path in (item.reference, item.unrelated)}
     files |= {path for pair in pairs for path in (pair.picture, pair.plain)} | ({white} if white else set())
+    provenance = tuple(
+        Provenance(_picture(folder, record.file, "pictures: file"), record.licence, record.origin)
+        for record in file.pictures
+    )
+    _check_recorded(source, provenance, files - {source})
     return Suite(
         name=file.name, version=file.version, title=file.title, licence=file.licence, items=items, blank=blank,
         white=white, pairs=pairs, sha256=sha256_files(list(files), folder), folder=folder,
+        pictures=provenance,
     )  # fmt: skip
 
 
@@ -219,10 +253,19 @@ def trial(suite: Suite, prompt: str | None, picture: Path | None) -> Suite:
         reference_caption=first.reference_caption if picture is None else "",
         relation="unrelated",
         expect=first.expect if prompt is None else None,
+        facts=first.facts if prompt is None else (),
         reference_expect=first.reference_expect if picture is None else None,
     )
     sha256 = sha256_json([suite.sha256, item.prompt, sha256_bytes(path.read_bytes())])
     return replace(suite, name=f"{suite.name}-trial", items=(item,), sha256=sha256)
+
+
+def _check_recorded(source: Path, provenance: tuple[Provenance, ...], used: set[Path]) -> None:
+    """A suite records the licence of all its pictures one by one, or of none."""
+    recorded = {record.picture for record in provenance}
+    if recorded and (missing := sorted(used - recorded)):
+        name = missing[0].relative_to(source.parent).as_posix()
+        raise UsageError(f"{source}: pictures: {name!r} has no licence and origin; add it")
 
 
 def _attributes(file: _AttributesFile | None) -> Attributes | None:
