@@ -36,7 +36,7 @@ def oklab(pictures: Tensor) -> Tensor:
     step = _AT_ONCE if pictures.device.type == "cpu" else height * width
     for start in range(0, height * width, step):
         part = pictures.reshape(n, 3, -1)[..., start : start + step]
-        linear = table.index_select(0, part.reshape(-1).int()).reshape(part.shape)
+        linear = table.index_select(0, part.int().reshape(-1)).reshape(part.shape)
         # exp2 and log2 are several times faster than a power; log2(0) = -inf gives 0, as it should.
         made[..., start : start + step] = to_lab @ (to_lms @ linear).log2_().div_(3).exp2_()
     return made.reshape(n, 3, height, width)

@@ -32,9 +32,9 @@ def read_palette(oklab: Tensor) -> Palette:
     at_once = max(1, _CELLS_AT_ONCE // _CELLS**2)
     chroma = [_chroma(part[:, 1].flatten(1), part[:, 2].flatten(1)) for part in oklab.split(at_once)]
     # Rounding may leave white a little above 1.
-    tone = (oklab[:, 0].flatten(1) * (_BINS - 1) + 0.5).int().clamp_(0, _BINS - 1)
+    tone = (oklab[:, 0].flatten(1) * (_BINS - 1)).add_(0.5).int().clamp_(0, _BINS - 1)
     first = torch.arange(len(oklab), dtype=torch.int32, device=oklab.device)[:, None] * _BINS
-    counts = torch.bincount((tone + first).flatten(), minlength=len(oklab) * _BINS).reshape(-1, _BINS)
+    counts = torch.bincount(tone.add_(first).flatten(), minlength=len(oklab) * _BINS).reshape(-1, _BINS)
     return Palette(torch.cat(chroma), _cumulative(counts.double()))
 
 
@@ -53,12 +53,12 @@ def _chroma(a: Tensor, b: Tensor) -> Tensor:
     n, m = a.shape
     scale = _CELLS / (2 * _REACH)
     # Grey lies in the middle of a cell: on an edge, rounding would move all grey pixels from one cell to the next.
-    row, column = ((axis * scale + (_CELLS / 2 + 0.5)).int() for axis in (a, b))
+    row, column = ((axis * scale).add_(_CELLS / 2 + 0.5).int() for axis in (a, b))
     picture = torch.arange(n, dtype=torch.int32, device=a.device)[:, None]
     weight = None
     if m > _CELLS**2 // 4:
         counts = torch.bincount(
-            (row.mul_(_CELLS).add_(column).add_(picture * _CELLS**2)).flatten(), minlength=n * _CELLS**2
+            row.mul_(_CELLS).add_(column).add_(picture * _CELLS**2).flatten(), minlength=n * _CELLS**2
         )
         cell = counts.nonzero().squeeze(1).int()
         weight = counts[cell].double()
