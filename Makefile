@@ -2,7 +2,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RESULTS ?= results
+# What `make reports` publishes: experiments as they are, and experiments at their quick size.
 EXPERIMENTS ?= core
+QUICK ?= adain cross_normalization intra_vl normalization outlier_masking
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
 .DEFAULT_GOAL := help
@@ -12,7 +14,7 @@ help:
 	@echo "make demo     set up, run the core benchmark, print its leaderboard"
 	@echo "make test     set up, run the tests"
 	@echo "make lint     formatting, lint, types, import layers"
-	@echo "make reports  write every published page in reports/ (EXPERIMENTS=\"core adain\")"
+	@echo "make reports  run what is published and write every page (EXPERIMENTS=\"core adain\" QUICK=\"mixtures\")"
 	@echo "make bench    speed benchmarks of the miniature, compared with the last ones; writes reports/speed.md"
 	@echo "make bench-gpu  the full-size readings, on a machine with a GPU, in under 9 minutes"
 
@@ -38,12 +40,19 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# All that is published but reports/speed.md, which `make bench` writes. Finished cells are kept: a second call is quick.
 reports: setup
 	for experiment in $(EXPERIMENTS); do $(BIN)/blendbench run $$experiment --results $(RESULTS) || exit; done
+	for experiment in $(QUICK); do $(BIN)/blendbench run $$experiment --quick --results $(RESULTS) || exit; done
+	$(BIN)/blendbench run bench/calibration/calibration.toml --results $(RESULTS)
 	$(BIN)/blendbench embeddings --results $(RESULTS) --out reports
-	$(BIN)/blendbench publish $(EXPERIMENTS) --results $(RESULTS) --out reports
+	$(BIN)/blendbench publish $(EXPERIMENTS) $(QUICK) --results $(RESULTS) --out reports
+	$(BIN)/blendbench calibrate --out reports
+	$(BIN)/python -m blendbench.reports.gate --results $(RESULTS) --out reports/gate.md
 	$(BIN)/python -m blendbench.models.miniature.evaluate --out reports/miniature.json
 	$(BIN)/python -m blendbench.reports.miniature --measures reports/miniature.json --results $(RESULTS) --out reports/miniature.md
+	$(BIN)/python -m blendbench.results.document docs/sql.md
+	$(BIN)/blendbench publish --check --out reports
 
 # Keeps every run in .benchmarks/, compares with the one before, and writes the CPU's part of the page.
 bench: setup

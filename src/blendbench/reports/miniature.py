@@ -8,6 +8,7 @@ import argparse
 import itertools
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,11 @@ def kinds_differ(study: Study | None) -> Claim:
     return Claim(text, shown, "; ".join(told))
 
 
-def page(board: Board, study: Study | None, measures: Measures, training: list[dict[str, Any]]) -> str:
-    """The whole report as markdown."""
+def page(
+    board: Board, study: Study | None, measures: Measures, training: list[dict[str, Any]], sheet: str | None = None
+) -> str:
+    """The whole report as markdown; `sheet`: where the picture of what text_only draws is, seen from the page."""
+    drawn = [f"![64 pictures of text_only on held-out scenes]({sheet})", ""] if sheet else []
     stages = markdown_table(
         ["stage", "seconds trained", "steps' batch", "scenes", "last loss", "on"],
         [
@@ -201,6 +205,7 @@ def page(board: Board, study: Study | None, measures: Measures, training: list[d
         "",
         *quality_table(measures),
         "",
+        *drawn,
         "## A faithful stand-in?",
         "",
         f"Differences to text_only with 95 % intervals, from experiment `{board.experiment}`; "
@@ -232,7 +237,9 @@ def main() -> None:
         board = read_board(results, arguments.experiment)
         analysis = latest_analysis(results, board.run["model_set_sha256"])
         study = read_study(results, analysis) if analysis else None
-    arguments.out.write_text(page(board, study, measures, training))
+    sheet = arguments.measures.with_suffix(".png")
+    name = os.path.relpath(sheet, arguments.out.parent) if sheet.is_file() else None
+    arguments.out.write_text(page(board, study, measures, training, name))
 
 
 if __name__ == "__main__":

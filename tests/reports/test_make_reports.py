@@ -1,0 +1,46 @@
+"""`make reports` writes all that is published: nothing in reports/ is left as an earlier version made it."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+REPORTS = REPOSITORY / "reports"
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+# What writes a page that is not a leaderboard.
+WRITERS = {
+    "embeddings": "blendbench publish",
+    "findings": "blendbench publish",
+    "gate": "blendbench.reports.gate --results results --out reports/gate.md",
+    "metrics": "blendbench calibrate --out reports",
+    "miniature": "blendbench.reports.miniature",
+}
+BY_BENCH = {"speed"}
+
+
+@pytest.fixture(scope="module")
+def recipe() -> str:
+    command = ["make", "-n", "-o", "setup", "reports"]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+
+
+def test_every_page_has_its_writer(recipe: str) -> None:
+    published = {path.name.removesuffix(".jsonl.gz") for path in (REPORTS / "data").glob("*.jsonl.gz")} - {"embeddings"}
+    pages = {path.stem for path in REPORTS.glob("*.md")}
+    assert pages - published - BY_BENCH == set(WRITERS)
+    assert [name for name, command in WRITERS.items() if command not in recipe] == []
+    assert "blendbench.results.document docs/sql.md" in recipe
+
+
+def test_what_is_published_is_what_is_run(recipe: str) -> None:
+    published = {path.name.removesuffix(".jsonl.gz") for path in (REPORTS / "data").glob("*.jsonl.gz")} - {"embeddings"}
+    run = [name for names in re.findall(r"for experiment in ([^;]*);", recipe) for name in names.split()]
+    named = re.search(r"blendbench publish ([a-z_ ]+) --results", recipe)
+    assert named is not None
+    assert run == named[1].split()
+    assert set(run) == published
+    # The gate is measured on a run of its own, which comes first.
+    assert recipe.index("run bench/calibration/calibration.toml") < recipe.index("blendbench.reports.gate")
