@@ -135,3 +135,12 @@ def test_parameters_are_counted_without_loading(untrained: Path) -> None:
     counted = requirements.parameters("pipeline", untrained / "pipeline", "transformer")
     assert counted == sum(p.numel() for p in network.parameters())
     assert models.memory_sizes().weights["text"] == 4 * sum(p.numel() for p in models.text.encoder.parameters())
+
+
+def test_every_missing_folder_is_told(copy: Path) -> None:
+    for name in ("pipeline", "siglip"):
+        shutil.rmtree(copy / name)
+    told = [finding.line for finding in diagnose(load_model_set(copy, "cpu")) if finding.fatal]
+    assert len(told) == 2
+    assert "folder 'pipeline' is missing" in told[0]
+    assert "folder 'siglip' is missing" in told[1]

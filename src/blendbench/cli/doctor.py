@@ -32,12 +32,13 @@ def doctor(
     print(f"model sets shipped: {', '.join(list_model_sets())}")
     chosen = load_model_set(models)
     print(f"device {_device(chosen.device)}")
-    fatal = 0
+    fatal: list[str] = []
     for finding in diagnose(chosen):
-        fatal += finding.fatal
+        fatal += [finding.line] if finding.fatal else []
         print(f"{'MISSING ' if finding.fatal else ''}{chosen.name}: {finding.line}")
     if fatal:
-        raise UsageError(f"doctor: {chosen.name} cannot run here: {fatal} of the lines above say why")
+        more = f" (and {len(fatal) - 1} more, above)" if len(fatal) > 1 else ""
+        raise UsageError(f"{chosen.name} cannot run here: {fatal[0]}{more}")
 
 
 def _version(package: str) -> str | None:

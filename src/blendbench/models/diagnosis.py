@@ -8,6 +8,7 @@ from pathlib import Path
 
 from blendbench.errors import UsageError
 from blendbench.models import requirements
+from blendbench.models.model_file import COMPONENTS
 from blendbench.models.places import Place
 from blendbench.models.residency import GIB, PLANS, choose, free_memory
 from blendbench.models.sets import ModelSet
@@ -23,13 +24,19 @@ class Finding:
 
 def diagnose(models: ModelSet) -> Iterator[Finding]:
     """Everything that a run on this model set needs, found or missing: all of it, not the first alone."""
-    try:
-        places = models.places
-    except UsageError as error:
-        yield Finding(str(error), fatal=True)
-        return
-    downloads = 0
-    for place in places.values():
+    places: dict[str, Place] = {}
+    downloads, lost = 0, False
+    for name in COMPONENTS:
+        try:
+            place = models.find(name)
+        except UsageError as error:
+            yield Finding(str(error), fatal=True)
+            lost = True
+            continue
+        if place is None:
+            yield Finding(f"{name}: none in this set; metrics that need it are skipped")
+            continue
+        places[name] = place
         missing = _missing(place)
         if place.local or not missing:
             yield Finding(f"{place.component}: {place}: {'complete' if not missing else f'{len(missing)} problems'}")
@@ -42,7 +49,7 @@ def diagnose(models: ModelSet) -> Iterator[Finding]:
     for line in requirements.mismatches(folders, models.file.text.layer):
         yield Finding(line, fatal=True)
     yield _disk(downloads)
-    if not any(_missing(place) for place in places.values()):
+    if not lost and not any(_missing(place) for place in places.values()):
         yield from (Finding(line, fatal=True) for line in models.odd_sizes())
         yield _memory(models)
     else:

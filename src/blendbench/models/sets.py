@@ -104,12 +104,15 @@ class ModelSet:
         dtype: torch.dtype = getattr(torch, self.file.dtype)
         return dtype
 
+    def find(self, name: str) -> Place | None:
+        """Where one component is, if the set has it. Errors: UsageError (a folder is missing, a commit not pinned)."""
+        value, commit = getattr(self.file, name), getattr(self.file.revisions, name, None)
+        return None if value is None else find(name, value, commit, self.folder / "model_set.toml")
+
     @functools.cached_property
     def places(self) -> dict[str, Place]:
-        """Where each component of the set is. Errors: UsageError (a folder is missing, a commit is not pinned)."""
-        commits, toml = self.file.revisions.model_dump(), self.folder / "model_set.toml"
-        values = {name: getattr(self.file, name) for name in COMPONENTS}
-        return {name: find(name, str(v), commits.get(name), toml) for name, v in values.items() if v is not None}
+        """Where each component of the set is. Errors: UsageError as `find`."""
+        return {name: place for name in COMPONENTS if (place := self.find(name))}
 
     def component(self, name: str) -> str | None:
         """Where a component is: a folder, or a hub repository; None if the set has none of it."""
@@ -137,7 +140,7 @@ class ModelSet:
             name: folder_hash(folder, self._hashed_files(folder), self.hash_weights) for name, folder in local.items()
         }
         commits = {name: place.commit for name, place in self.places.items() if place.commit}
-        settings = self.file.model_dump(exclude={"sampler", "revisions", *weights})
+        settings = self.file.model_dump(exclude={"suite", "sampler", "revisions", *weights})
         return sha256_json([settings | ({"revisions": commits} if commits else {}), weights])
 
     @functools.cached_property
