@@ -1,7 +1,9 @@
 """The standard suite: mixed prompts with checkable facts, and pictures that may be passed on."""
 
+import shutil
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +13,10 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from blendbench.cli.planning import plan_on_models
+from blendbench.experiments import load_experiment
+from blendbench.models.miniature.folder import WEIGHTS
+from blendbench.models.sets import load_model_set
 from blendbench.suites import Item, Suite, load_suite
 
 CLIP_LIMIT = 77
@@ -119,3 +125,17 @@ def assert_alike(made: Image.Image, kept: Path) -> None:
         assert picture.size == made.size
         difference = np.asarray(picture, np.int16) - np.asarray(made, np.int16)
     assert np.abs(difference).mean() < 6
+
+
+def test_experiments_run_on_it_with_the_real_models(tmp_path: Path) -> None:
+    """The core experiment is written for the miniature; z-image-turbo's file names this suite."""
+    experiment, shipped_set = load_experiment("core"), load_model_set("z-image-turbo")
+    assert (experiment.suite, shipped_set.file.suite) == ("miniature", "standard")
+    folder = tmp_path / "models"
+    shutil.copytree(WEIGHTS, folder)
+    told = (folder / "model_set.toml").read_text().replace('"miniature"', '"other"', 1)
+    (folder / "model_set.toml").write_text('suite = "standard"\n' + told)
+    assert plan_on_models(experiment, str(folder), "cpu", tmp_path)[0].suite.name == "standard"
+    assert plan_on_models(experiment, "miniature", "cpu", tmp_path)[0].suite.name == "miniature"
+    written_for_it = replace(experiment, model_set="other")
+    assert plan_on_models(written_for_it, str(folder), "cpu", tmp_path)[0].suite.name == "miniature"

@@ -58,6 +58,7 @@ name = "{name}"
 version = 1
 title = "{title}"
 licence = "random weights"
+suite = "{suite}"
 dtype = "{dtype}"
 pipeline = "pipeline"
 vision_language = "vision_language"
@@ -84,6 +85,7 @@ class Sizes:
 
     name: str
     title: str
+    suite: str
     dtype: torch.dtype
     ordinary: int
     text: dict[str, Any]
@@ -103,6 +105,7 @@ def full() -> Sizes:
     return Sizes(
         name="z-image-turbo-random",
         title="Z-Image-Turbo and Qwen3-VL-4B at full size with random weights",
+        suite="standard",
         dtype=torch.bfloat16,
         ordinary=151643,
         text={
@@ -141,6 +144,7 @@ def tiny() -> Sizes:
     return Sizes(
         name="z-image-turbo-tiny",
         title="The layout of z-image-turbo at tiny sizes with random weights",
+        suite="miniature",
         dtype=torch.float32,
         ordinary=2048,
         text={
@@ -235,9 +239,10 @@ def scorer(config: dict[str, Any]) -> nn.Module:
 
 def write_scaffold(out: Path, sizes: Sizes) -> None:
     """Write everything but the weights and their configurations."""
-    settings = {"name": sizes.name, "title": sizes.title, "side": sizes.side, "batch": sizes.batch}
+    settings = {name: getattr(sizes, name) for name in ("name", "title", "suite", "side", "batch")}
+    dtype = str(sizes.dtype).removeprefix("torch.")
     out.mkdir(parents=True, exist_ok=True)
-    (out / "model_set.toml").write_text(MODEL_SET.format(**settings, dtype=str(sizes.dtype).removeprefix("torch.")))
+    (out / "model_set.toml").write_text(MODEL_SET.format(**settings, dtype=dtype))
     tokenizer = build_tokenizer(sizes.ordinary)
     tokenizer.save_pretrained(out / "pipeline" / "tokenizer")
     architecture.scheduler().save_pretrained(out / "pipeline" / "scheduler")

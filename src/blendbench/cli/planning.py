@@ -38,6 +38,8 @@ def plan_on_models(
 ) -> tuple["Plan", "ModelSet"]:
     """Load what an experiment names and expand it; `prompt` or `image` make it a private trial of one item.
 
+    On another model set than the experiment is written for, the set's own suite takes the place of the experiment's.
+
     `memory_budget` and `hash_weights` as `load_model_set` takes them.
     Errors: UsageError; a wrong name or value is told before anything is loaded, and nothing is written.
     """
@@ -48,9 +50,10 @@ def plan_on_models(
 
     configurations(experiment)
     metric_versions(experiment)
-    suite = load_suite(experiment.suite)
+    model_set = load_model_set(models, device, dict(experiment.sampler), memory_budget, hash_weights)
+    elsewhere = experiment.model_set != model_set.name
+    suite = load_suite((elsewhere and model_set.file.suite) or experiment.suite)
     if prompt is not None or image is not None:
         suite, experiment = trial(suite, prompt, image), replace(experiment, name=f"{experiment.name}-trial")
-    model_set = load_model_set(models, device, dict(experiment.sampler), memory_budget, hash_weights)
     model_set.check()
     return make_plan(experiment, suite, model_set, resolved_sampler(model_set, results)), model_set

@@ -56,12 +56,16 @@ class Revisions(_Strict):
 
 
 class ModelSetFile(_Strict):
-    """model_set.toml; a component is a sub-folder of the file's folder, an absolute folder, or a hub repository."""
+    """model_set.toml; a component is a sub-folder of the file's folder, an absolute folder, or a hub repository.
+
+    `suite` is what experiments that were written for another model set run on here.
+    """
 
     name: str
     version: int
     title: str
     licence: str = ""
+    suite: str | None = None
     dtype: Literal["float32", "bfloat16"]
     pipeline: str
     vision_language: str
