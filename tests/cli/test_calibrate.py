@@ -3,13 +3,11 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from blendbench.cli import _verb
 from blendbench.errors import UsageError
 from blendbench.reports import metrics as page
-from blendbench.reports.metrics_lattice import common_lattice
 from blendbench.scoring import calibration, patterns
 
 
@@ -42,15 +40,3 @@ def test_the_page_holds_every_table(
 def test_results_without_the_experiment_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         _verb("calibrate", ["--out", str(tmp_path), "--results", str(tmp_path / "nothing")])
-
-
-def test_what_pictures_have_in_common_is_the_pattern_and_not_the_content() -> None:
-    tile = np.zeros((16, 16))
-    tile[0, 0] = 1
-    pattern = patterns.tiled(128, 128, 16, tile)
-    pictures = patterns.inject(np.random.default_rng(0).normal(128, 20, (40, 128, 128, 1)).repeat(3, -1), pattern, 3)
-    found, spectrum = common_lattice(pictures, 16)
-    assert np.unravel_index(found.argmax(), found.shape) == (0, 0)
-    assert found.max() == pytest.approx(3 * pattern.max(), rel=0.1)
-    on = spectrum[::8, ::8]
-    assert np.median(on[on > 1]) > 5 * np.median(spectrum)

@@ -185,7 +185,7 @@ def test_every_table_is_rectangular_and_every_link_leads_somewhere(page: Path) -
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
         assert max(map(len, rows[2:])) <= 170
     links = re.findall(r"\]\(([^)]+)\)", text)
-    assert len(links) == 4
+    assert len(links) == 5
     assert all((page.parent / link).is_file() for link in links)
 
 

@@ -10,11 +10,13 @@ from blendbench.reports.formats import effect_text, estimate_text, markdown_tabl
 from blendbench.reports.gallery.links import FOLDER, Gallery, find_gallery
 from blendbench.reports.gallery.write import gallery_of
 from blendbench.reports.pareto import draw_front, trades
+from blendbench.reports.residuals import CAPTION, draw_residuals
 from blendbench.reports.truth import Check, truth_checks
 from blendbench.results.store import Results, open_results
 from blendbench.statistics import least_p
 
 ALPHA, FRONT, SHEET, EXTREMES = "alpha.png", "front.png", "pictures.png", "extremes.png"
+RESIDUALS = "residuals.png"
 KIND_TITLES = {
     "adherence": "Adherence to the prompt",
     "artifact": "Artifacts",
@@ -44,6 +46,7 @@ def write_leaderboard(
     draw_front(board, pictures / FRONT)
     draw_contact_sheet(results, board, Path(results_dir), pictures / SHEET)
     draw_extremes(extremes(results, board), board, Path(results_dir), pictures / EXTREMES)
+    draw_residuals(results, board, Path(results_dir), pictures / RESIDUALS)
     if with_gallery:
         gallery_of(board, results, Path(results_dir), Path(out) / FOLDER / board.experiment)
     gallery = gallery_beside(Path(out), board.experiment, Path(results_dir))
@@ -61,7 +64,7 @@ def gallery_beside(out: Path, experiment: str, results_dir: Path | None = None) 
 
 def drawn(pictures: Path) -> frozenset[str]:
     """Which of a page's plots and sheets are there."""
-    return frozenset(name for name in (ALPHA, FRONT, SHEET, EXTREMES) if (pictures / name).is_file())
+    return frozenset(name for name in (ALPHA, FRONT, SHEET, EXTREMES, RESIDUALS) if (pictures / name).is_file())
 
 
 def render(results: Results, board: Board, pictures: frozenset[str], gallery: Gallery | None = None) -> str:
@@ -76,6 +79,7 @@ def render(results: Results, board: Board, pictures: frozenset[str], gallery: Ga
         _curves(board) if ALPHA in pictures else [],
         _pictures(board, caption(results, board)) if SHEET in pictures else [],
         [*_extremes(board), *_links(shown, gallery)] if EXTREMES in pictures else [],
+        _residuals(board) if RESIDUALS in pictures else [],
         *(_metric(board, metric) for metric in board.of_kind(*KIND_TITLES)),
         _provenance(board),
     ]
@@ -277,6 +281,10 @@ def _curves(board: Board) -> list[str]:
 
 def _pictures(board: Board, sheet: str) -> list[str]:
     return ["## Pictures", "", f"![Generated pictures]({board.experiment}/{SHEET})", "", sheet]
+
+
+def _residuals(board: Board) -> list[str]:
+    return ["## What the pictures of a strategy share", "", f"![Tiles]({board.experiment}/{RESIDUALS})", "", CAPTION]
 
 
 def _metric(board: Board, metric: MetricInfo) -> list[str]:

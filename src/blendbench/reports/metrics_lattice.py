@@ -1,22 +1,19 @@
-"""What a strategy's pictures have in common on the lattice, and how far text_only drifts from seed to seed."""
+"""What the configurations of an experiment have in common on the lattice, and how far text_only drifts by seed."""
 
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from PIL import Image
 
 from blendbench.errors import UsageError
 from blendbench.reports.board import BASELINE
 from blendbench.reports.contact_sheet import picture_path
 from blendbench.reports.formats import markdown_table
 from blendbench.reports.metrics_plots import draw_lattices
+from blendbench.reports.residuals import common_lattice, pixels
 from blendbench.results.store import open_results
 from blendbench.scoring.calibration import DRIFTS, values_of
-from blendbench.scoring.colourspace import luma
-from blendbench.scoring.filtering import high_pass
 
 _PICTURES = """
     SELECT label, item, seed, picture_sha256 FROM current_cells
@@ -36,7 +33,7 @@ def lattice_section(results: Path, experiment: str, out: Path, lattice: int = 16
     if cells.empty:
         raise UsageError(f"{results}: experiment {experiment!r} has no pictures there; run it first")
     found = {
-        str(label): common_lattice(_pictures(group), lattice) for label, group in cells.groupby("label", sort=False)
+        str(label): common_lattice(list(group["path"]), lattice) for label, group in cells.groupby("label", sort=False)
     }
     (out / "metrics").mkdir(parents=True, exist_ok=True)
     draw_lattices(found, out / "metrics" / f"lattice-{experiment}.png")
@@ -53,23 +50,11 @@ def lattice_section(results: Path, experiment: str, out: Path, lattice: int = 16
     ]
 
 
-def common_lattice(pictures: np.ndarray, lattice: int) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (n, h, w, 3) -> the mean residual folded into a (p, p) tile, in grey levels, and its spectrum (h, w).
-
-    Source: the mean residual of Marra et al. 2019 and Corvi et al. 2023.
-    """
-    rows, columns = (side // lattice for side in pictures.shape[1:3])
-    residual = high_pass(luma(torch.from_numpy(pictures).permute(0, 3, 1, 2)), lattice / 4).mean(0).numpy()
-    residual = residual[: rows * lattice, : columns * lattice]
-    tile = residual.reshape(rows, lattice, columns, lattice).mean((0, 2))
-    return tile, np.fft.fftshift(np.abs(np.fft.fft2(residual)))
-
-
 def _seed_floor(cells: pd.DataFrame, experiment: str) -> list[str]:
     pairs = [pair for _, group in cells.groupby("item") for pair in pairwise(group["path"])]
     if not pairs:
         return []
-    first, second = (np.stack([_pixels(pair[k]) for pair in pairs]) for k in (0, 1))
+    first, second = (np.stack([pixels(pair[k]) for pair in pairs]) for k in (0, 1))
     values = values_of(second, DRIFTS, first)
     rows = [(name, f"{np.median(np.abs(v)):.4f}", f"{np.quantile(np.abs(v), 0.95):.4f}") for name, v in values.items()]
     return [
@@ -81,12 +66,3 @@ def _seed_floor(cells: pd.DataFrame, experiment: str) -> list[str]:
         *markdown_table(("metric", "median magnitude", "95 %"), rows, (1, 2)),
         "",
     ]
-
-
-def _pictures(cells: pd.DataFrame) -> np.ndarray:
-    return np.stack([_pixels(path) for path in cells["path"]])
-
-
-def _pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.array(picture.convert("RGB"))

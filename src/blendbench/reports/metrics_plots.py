@@ -1,19 +1,22 @@
 """Plots of the calibration, and of what each strategy's pictures have in common on the lattice."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from blendbench.reports.curves import COLOURS, LINES, MARKERS
-from blendbench.scoring.calibration import Response
+
+if TYPE_CHECKING:
+    from blendbench.scoring.calibration import Response
 
 _PANELS = (("grid_energy", "grid energy (share)"), ("grid_severity", "grid severity"), ("blockiness", "blockiness"))
 _COLUMNS = 6
 
 
-def draw_responses(responses: list[Response], path: Path, size: int = 256) -> None:
+def draw_responses(responses: "list[Response]", path: Path, size: int = 256) -> None:
     """Median value over amplitude, one panel a metric, one line a pattern, for crops of one size."""
     figure = Figure(figsize=(12, 4), layout="constrained")
     FigureCanvasAgg(figure)
