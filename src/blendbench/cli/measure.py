@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from blendbench.scoring.files import Opened
 
 _INCOMPLETE = 5
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def measure(
-    pictures: Annotated[list[Path], typer.Argument(help="picture files", show_default=False)],
+    pictures: Annotated[list[Path], typer.Argument(help="picture files, or folders of them", show_default=False)],
     lattice: Annotated[
         int | None, typer.Option(min=2, help="patch period in pixels, VAE stride x patch; 16, or that of --models")
     ] = None,
@@ -34,16 +35,17 @@ def measure(
 
     Exit code 5 if some picture could not be read or scored.
     """
-    for path in [*pictures, *([reference] if reference else []), *([baseline] if baseline else [])]:
+    for path in [path for path in (reference, baseline) if path is not None]:
         if not path.is_file():
-            raise UsageError(f"{path}: {'a folder; name picture files' if path.is_dir() else 'no such picture'}")
+            raise UsageError(f"{path}: {'a folder; name a picture file' if path.is_dir() else 'no such picture'}")
+    files = [file for path in pictures for file in _files(path)]
     judges = _judges(models)
     period = lattice or (judges.lattice if judges else 16)
     if prompt is not None and judges is None:
         print("blendbench: --prompt is judged by the networks of a model set; add --models", file=sys.stderr)
     given = _Inputs(period, prompt, _opened(reference, "--reference"), _opened(baseline, "--baseline"), judges)
     records = []
-    for path in pictures:
+    for path in files:
         records.append(_record(path, given))
         if not json_:
             print(json.dumps(records[-1]), flush=True)
@@ -69,6 +71,18 @@ class _Inputs:
             height, width = self.baseline.pixels.shape[-2:]
             return height, width
         return (self.judges.file.sampler.height, self.judges.file.sampler.width) if self.judges else None
+
+
+def _files(path: Path) -> list[Path]:
+    """A file itself, or the files directly in a folder whose name is a picture's, by name."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UsageError(f"{path}: no such picture")
+    files = [file for file in sorted(path.iterdir()) if file.is_file() and file.suffix.lower() in _SUFFIXES]
+    if not files:
+        raise UsageError(f"{path}: no pictures in this folder ({', '.join(_SUFFIXES)})")
+    return files
 
 
 def _judges(models: str | None) -> "ModelSet | None":

@@ -77,7 +77,7 @@ def was_resampled(luma: Tensor, lattice: int) -> bool:
     frequency = torch.arange(len(ratio)) / _FREQUENCIES
     beside = (frequency - (frequency * lattice).round() / lattice).abs() < 3 / min(luma.shape)
     threshold = math.log(_FREQUENCIES / 2 / _FALSE_ALARMS) / 2
-    return bool(ratio[(frequency > _LOWEST) & ~beside].amax() > threshold)
+    return bool((ratio[(frequency > _LOWEST) & ~beside] > threshold).any())
 
 
 def is_hollow(luma: Tensor) -> bool:
