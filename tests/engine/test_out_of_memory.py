@@ -94,3 +94,16 @@ def test_each_cell_says_with_how_many_its_picture_was_drawn(
     rows = open_results(tmp_path).query("SELECT batch_size FROM cells JOIN cell_batches USING (cell_id)")
     assert done.batch_size == 2
     assert rows["batch_size"].tolist() == [2] * done.expected
+
+
+def test_a_reference_that_does_not_fit_fails_the_cells_that_read_it(
+    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(models.vision, "encode", full)
+    done = run(plan_of(models), models, tmp_path, Reporter(quiet=True))
+    # Only the baseline reads no picture.
+    assert (done.ok, done.failed) == (1, done.expected - 1)
+    assert {c.error for c in cells_of(tmp_path) if c.error} == {"EncodingError: out of memory while encoding"}

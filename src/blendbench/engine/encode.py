@@ -222,8 +222,9 @@ class Embeddings:
             return
         try:
             encoded = encode()
-        except ValueError as error:
-            self._failures |= dict.fromkeys(keys, str(error))
+        except (ValueError, torch.OutOfMemoryError) as error:
+            lacks_memory = isinstance(error, torch.OutOfMemoryError)
+            self._failures |= dict.fromkeys(keys, "out of memory while encoding" if lacks_memory else str(error))
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         for key, layer in keys.items():
