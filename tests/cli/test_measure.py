@@ -125,6 +125,28 @@ def test_what_cannot_be_read_has_a_status_and_the_others_go_on(
     assert all(record["error"] and "\n" not in record["error"] and not record["values"] for record in records[:4])
 
 
+def test_a_folder_stands_for_the_pictures_in_it(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (png.parent / "notes.txt").write_text("no picture")
+    (png.parent / "a.PNG").write_bytes(png.read_bytes())
+    records = measured(capsys, png.parent)
+    assert [Path(record["path"]).name for record in records] == ["a.PNG", "clean.png"]
+
+
+def test_only_lossy_webp_is_flagged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = Image.fromarray(generated())
+    picture.save(tmp_path / "lossless.webp", lossless=True)
+    picture.save(tmp_path / "profiled.webp", lossless=True, exif=b"Exif\0\0II*\0")
+    picture.save(tmp_path / "lossy.webp", quality=80)
+    names = ("lossless.webp", "profiled.webp", "lossy.webp")
+    records = measured(capsys, *(tmp_path / name for name in names))
+    assert ["jpeg" in record["flags"] for record in records] == [False, False, True]
+
+
+def test_a_lattice_wider_than_the_picture_is_no_failure(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (record,) = measured(capsys, png, "--lattice", "1000")
+    assert record["values"]["grid_energy"] is None and record["flags"] == ["not_whole_patches"]
+
+
 def test_without_json_there_is_one_object_a_line(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _verb("measure", [str(png), str(png)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -135,7 +157,8 @@ def test_without_json_there_is_one_object_a_line(png: Path, capsys: pytest.Captu
     ("arguments", "said"),
     [
         (["missing.png"], "no such picture"),
-        (["."], "a folder"),
+        (["FOLDER"], "no pictures in this folder"),
+        (["PNG", "--baseline", "FOLDER"], "a folder"),
         ([], "Missing argument"),
         (["PNG", "--lattice", "1"], "lattice"),
         (["PNG", "--lattice", "x"], "lattice"),
@@ -144,9 +167,11 @@ def test_without_json_there_is_one_object_a_line(png: Path, capsys: pytest.Captu
         (["PNG", "--models", "miniatur"], "miniature"),
     ],
 )
-def test_bad_usage_is_one_line(png: Path, arguments: list[str], said: str) -> None:
+def test_bad_usage_is_one_line(png: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
+    (tmp_path / "empty").mkdir()
+    named = {"PNG": str(png), "FOLDER": str(tmp_path / "empty")}
     with pytest.raises(UsageError) as error:
-        _verb("measure", [str(png) if word == "PNG" else word for word in arguments])
+        _verb("measure", [named.get(word, word) for word in arguments])
     assert said in str(error.value) and "\n" not in str(error.value)
 
 

@@ -18,10 +18,12 @@ AT_MOST = 64
 _AT_ONCE = 8
 
 CAPTION = (
-    f"Of every strategy the configuration that comes first in the overview; up to {AT_MOST} of its pictures, spread"
-    f" over items and seeds. Left: their mean residual (luma less its blur) folded into one tile of {LATTICE} x"
-    f" {LATTICE} pixels, red above and blue below, all on one scale; above it its RMS in grey levels. Right: the"
-    " spectrum of the mean residual, zero frequency in the middle. Content averages out and the generator's own pattern stays:"
+    "Of every strategy the configuration that comes first in the overview;"
+    f" up to {AT_MOST} of its pictures, spread over items and seeds."
+    f" Left: their mean residual (luma less its blur) folded into one tile of {LATTICE} x {LATTICE} pixels,"
+    " red above and blue below, all on one scale; above it its RMS in grey levels."
+    " Right: the spectrum of the mean residual, zero frequency in the middle."
+    " Content averages out and the generator's own pattern stays:"
     f" compare a tile with that of `{BASELINE}`, which has some content left as well."
 )
 

@@ -1,5 +1,6 @@
 """Picture files from anywhere, opened for scoring: 8-bit RGB, and what had to be done or known about each."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def open_picture(path: Path) -> Opened:
 
 def _opened(picture: Image.Image, path: Path) -> Opened:
     flags = []
-    if picture.format in ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF") and not _lossless(picture):
+    if picture.format in ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF") and not _is_lossless_webp(path):
         flags.append("jpeg")
     if getattr(picture, "n_frames", 1) > 1:
         flags.append("first_frame")
@@ -65,8 +66,18 @@ def _opened(picture: Image.Image, path: Path) -> Opened:
     return Opened(torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), tuple(flags))
 
 
-def _lossless(picture: Image.Image) -> bool:
-    return picture.format == "WEBP" and bool(picture.info.get("lossless"))
+def _is_lossless_webp(path: Path) -> bool:
+    """Pillow does not say which of the two codings a WebP file has; its chunks do."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WEBP":
+            return False
+        while len(chunk := file.read(8)) == 8:
+            if chunk[:4] in (b"VP8 ", b"VP8L"):
+                return chunk[:4] == b"VP8L"
+            size = int.from_bytes(chunk[4:], "little")
+            file.seek(size + size % 2, os.SEEK_CUR)
+    return False
 
 
 def _is_deep_png(path: Path) -> bool:
