@@ -126,3 +126,10 @@ def test_doctor_says_what_a_repository_still_has_to_download(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     offline = [finding.line for finding in diagnose(load_model_set(hub_set, "cpu")) if finding.fatal]
     assert any("HF_HUB_OFFLINE is set" in line for line in offline)
+
+
+def test_scoring_asks_for_no_more_than_the_scorers(hub_set: Path, cache: Path) -> None:
+    models = load_model_set(hub_set, "cpu")
+    assert models.clip.context_length > 0
+    with pytest.raises(UsageError, match="org/pipe"):
+        _ = models.denoiser

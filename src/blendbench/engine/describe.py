@@ -42,11 +42,12 @@ def opening_records(plan: Plan, models: ModelSet, run_id: str, began: datetime, 
         plan=plan.expected(),
     )  # fmt: skip
     strategies = {c.strategy.name: c.strategy for c in plan.configurations}.values()
-    memory = models.residency
+    # The weights first: what they need is known when they are here.
+    weights, memory = models.weight_files(), models.residency
     return [
         run,
         MemoryPlanRecord(run_id, memory.name, memory.needs, memory.budget),
-        *(WeightFileRecord(models.sha256, *astuple(file)) for file in models.weight_files()),
+        *(WeightFileRecord(models.sha256, *astuple(file)) for file in weights),
         SuiteRecord(suite.name, suite.sha256, suite.version, suite.title),
         *(_item_record(item, suite.sha256, results) for item in plan.items),
         *(

@@ -246,14 +246,14 @@ class ModelSet:
         }  # fmt: skip
 
     def memory_sizes(self, pictures: int | None = None) -> memory.Sizes:
-        """Memory of each group, from the headers of the weights, for batches of `pictures` (default: the set's)."""
+        """Memory of each group, from the headers of the weights that are here, for batches of `pictures` (default: the
+        set's)."""
         sampler, value = self.file.sampler, self.torch_dtype.itemsize
 
         def counted(component: str, place: str = "") -> int:
-            if component not in self.places:
-                return 0
+            folder = self.places[component].known() if component in self.places else None
             with self._loading(component):
-                return requirements.parameters(component, self._config_folder(component), place)
+                return requirements.parameters(component, folder, place) if folder else 0
 
         weights = {
             "text": value * counted("pipeline", "text_encoder"),
@@ -267,8 +267,6 @@ class ModelSet:
     @functools.cached_property
     def residency(self) -> memory.Residency:
         """The plan of what shares the device's memory; a budget that was asked for is enforced from now on."""
-        for name in self.places:
-            self._weights_folder(name)
         if self.memory_budget is None:
             budget = memory.free_memory(self.device)
         else:
