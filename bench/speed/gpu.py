@@ -103,11 +103,9 @@ def headline(readings: dict[str, Any]) -> dict[str, float]:
             found[f"ratio_{side}"] = seconds / engine["seconds_a_cell"]
             in_all = engine["run"]["seconds"] + engine["warm_up"]["seconds"]
             found[f"ratio_{side}_with_loading_and_warm_up"] = seconds * engine["run"]["expected"] / in_all
-    for name, step in readings.get("transformer", {}).items():
-        if isinstance(step, dict) and name.endswith("_batch_1"):
-            found[f"step_over_floor_{side_of(name.replace('_', 'x'))}"] = (
-                step.get("fast_ms", step["eager_ms"]) / step["floor_ms"]
-            )
+        floor = readings.get("transformer", {}).get(f"{side}_batch_1")
+        if floor and "transformer" in engine["ms_a_call"]:
+            found[f"step_over_floor_{side}"] = engine["ms_a_call"]["transformer"] / engine["batch"] / floor["floor_ms"]
     for plan in BUDGETS:
         if reading := readings.get(f"memory_{plan}"):
             found[f"peak_gib_{plan}_1024"] = max(reading["peak_gib"].values(), default=0.0)

@@ -88,7 +88,9 @@ def engine(options: argparse.Namespace) -> dict[str, Any]:
     found["run"] = asdict(done)
     found["residency"] = models.residency.name
     found["seconds_a_cell"] = done.seconds / done.expected
-    found["busy"] = {name: span.total() / done.seconds for name, span in spans.items()}
+    seconds = {name: span.total() for name, span in spans.items()}
+    found["busy"] = {name: spent / done.seconds for name, spent in seconds.items()}
+    found["ms_a_call"] = {name: seconds[name] * 1000 / span.calls for name, span in spans.items() if span.calls}
     found["calls"] = {name: span.calls for name, span in spans.items()}
     found["peak_gib"] = torch.cuda.max_memory_allocated() / GIB if torch.cuda.is_available() else None
     return found

@@ -186,12 +186,15 @@ def do_cell(loaded: Loaded, cell: Cell, plan: Plan, out: Path, watch: Stopwatch)
 def run_plain(
     plan: Plan, loaded: Loaded, out: Path, cells: int | None = None, budget: float = math.inf
 ) -> dict[str, Any]:
-    """The loop over the plan's first `cells`, until `budget` seconds are over; seconds in all, a cell, and by stage."""
+    """The loop over the plan's first `cells`, at least one, until `budget` seconds are over.
+
+    Returns how many were done, and the seconds in all, a cell, and a cell by stage.
+    """
     out.mkdir(parents=True, exist_ok=True)
     watch, began, done = Stopwatch(loaded.device), time.perf_counter(), 0
     loaded.baselines.clear()
     for cell in plan.cells[:cells]:
-        if time.perf_counter() - began > budget:
+        if done and time.perf_counter() - began > budget:
             break
         row = do_cell(loaded, cell, plan, out, watch)
         with watch.time("write"), (out / "results.csv").open("a", newline="") as file:

@@ -1,0 +1,88 @@
+"""The page about speed is a function of its file, and says what was not measured."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blendbench.reports import speed
+
+BENCH = Path(__file__).parents[2] / "bench" / "speed"
+ENGINE = {
+    "batch": 1, "seconds_a_cell": 0.8, "busy": {"transformer": 0.93, "vae_decode": 0.04},
+    "ms_a_call": {"transformer": 80.0},
+    "calls": {"transformer": 432, "vae_decode": 48, "text_encoder": 8, "vision_language": 8},
+    "run": {"expected": 48, "pictures": 48, "seconds": 38.4}, "warm_up": {"seconds": 41.6},
+}  # fmt: skip
+PLAIN = {"1024": {"cells": 48, "seconds_a_cell": 2.0, "stages_a_cell": {"draw": 1.4, "encode": 0.13}}}
+READINGS: dict[str, Any] = {
+    "ceiling": {"tflops": 700.0}, "plain": PLAIN, "engine_1024": ENGINE,
+    "transformer": {"parameters": 6, "1024_batch_1": {"tflop": 52.5, "floor_ms": 75.0, "eager_ms": 150.0}},
+    "memory_staged": {"peak_gib": {"encode": 9.0, "denoise": 15.5}}, "encoders": {"clip_batch_1_ms_a_picture": 7.3},
+}  # fmt: skip
+SECTIONS = [{"section": "plain", "seconds": 99.6, "status": "ok"}, {"section": "vae", "seconds": 0, "status": "late"}]
+
+
+@pytest.fixture
+def part(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What gpu.py writes for these readings."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    import gpu
+
+    made = {"key": "h200", "gpu": "H200", "torch": "2.11"}
+    return gpu.headline(READINGS) | {"machine": made, "readings": READINGS, "sections": SECTIONS}
+
+
+def test_the_headline_follows_from_the_readings(part: dict[str, Any]) -> None:
+    assert part["ratio_1024"] == pytest.approx(2.5)
+    assert part["ratio_1024_with_loading_and_warm_up"] == pytest.approx(2.0 * 48 / 80)
+    assert part["busy_1024"] == pytest.approx(0.97)
+    assert part["step_over_floor_1024"] == pytest.approx(80 / 75)
+    assert part["peak_gib_staged_1024"] == 15.5
+    assert "ratio_512" not in part
+
+
+def row(page: str, start: str) -> list[str]:
+    return next(line for line in page.splitlines() if line.startswith(f"| {start}")).strip("| ").split(" | ")
+
+
+def test_targets_are_told_kept_missed_or_not_measured(part: dict[str, Any]) -> None:
+    page = speed.page({"h200": part | {"busy_1024": 0.5}})
+    assert row(page, "1024², 48 cells")[1:] == ["at least 2.2", "2.50", "yes"]
+    assert row(page, "512², 48 cells")[2:] == ["not measured", "–"]
+    assert row(page, "1024²: share of the wall time in transformer or VAE")[2:] == ["0.500", "**no**"]
+    assert row(page, "1024²: a transformer step over its floor")[2:] == ["1.07", "yes"]
+
+
+def test_the_page_says_what_ran_with_random_weights_and_what_failed(part: dict[str, Any]) -> None:
+    page = speed.page({"h200": part})
+    assert "random weights" in page
+    assert "Nobody has run" in page
+    assert row(page, "vae") == ["vae", "0", "late"]
+    assert row(page, "1024² | 1") == ["1024²", "1", "150.0", "80.0", "75.0", "1.07"]
+    assert row(page, "plain loop, 1024²")[1:] == ["1", "48", "2.000", "draw 1400 ms, encode 130 ms"]
+    assert "8 forward passes of the text encoder, 8 of Qwen3-VL" in page
+
+
+def test_without_a_gpu_the_page_says_so() -> None:
+    assert "Not measured yet" in speed.page({})
+
+
+def test_the_cpu_s_part_comes_from_pytest_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = {
+        "machine_info": {"machine": "x86_64", "python_version": "3.11", "cpu": {"brand_raw": "A CPU", "count": 2}},
+        "benchmarks": [{"name": "test_x", "stats": {"min": 0.25}, "extra_info": {"times_faster": 3.5, "told": "no"}}],
+    }
+    (tmp_path / "last.json").write_text(json.dumps(stored))
+    (tmp_path / "speed.json").write_text(
+        json.dumps({"h200": {"machine": {"gpu": "G"}, "readings": {}, "sections": []}})
+    )
+    given = ["--benchmarks", "last.json", "--file", "speed.json", "--out", "speed.md"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["speed", *given])
+    speed.main()
+    assert row((tmp_path / "speed.md").read_text(), "test_x") == ["test_x", "250", "times_faster 3.5"]
+    kept = json.loads((tmp_path / "speed.json").read_text())
+    assert kept.keys() == {"cpu", "h200"}
