@@ -1,4 +1,4 @@
-"""The random model set of bench/speed has the published layout and loads by the normal path; the peer draws the same."""
+"""The random model set has the published layout and loads by the normal path; the plain loop draws the same."""
 
 import sys
 from collections.abc import Iterator
