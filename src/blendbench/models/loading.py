@@ -41,7 +41,7 @@ def load_complete(kind: Any, folder: Path, dtype: torch.dtype, device: str) -> A
     straight = device != "cpu" and find_spec("accelerate") is not None
     network, told = kind.from_pretrained(
         str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, local_files_only=True,
-        **({"device_map": {"": device}} if straight else {}),
+        **({"device_map": {"": torch.device(device).index or 0}} if straight else {}),
     )  # fmt: skip
     if told["missing_keys"]:
         missing = sorted(told["missing_keys"])
