@@ -5,20 +5,34 @@ from typing import Annotated
 
 import typer
 
+from blendbench.errors import UsageError
+
 
 def calibrate(
     out: Annotated[Path, typer.Option(help="where metrics.md, metrics.json and the plots are written")] = Path(
         "reports"
     ),
+    cards: Annotated[
+        Path | None,
+        typer.Option(help="folder of metric cards: rewrite their measured part; default: none", show_default=False),
+    ] = None,
     results: Annotated[
-        Path | None, typer.Option(help="also show the lattice of every configuration in this results folder")
+        Path | None, typer.Option(help="also measure how far two seeds of text_only drift, in this results folder")
     ] = None,
     experiment: Annotated[str, typer.Option(help="the experiment of --results")] = "core",
 ) -> None:
     """Measure detection limits, dose-response and false alarms of the metrics on photos with known patterns."""
+    from dataclasses import replace
+
     from blendbench.reports.metrics import calibrate as measure
     from blendbench.reports.metrics import write_calibration
-    from blendbench.reports.metrics_lattice import lattice_section
+    from blendbench.reports.metrics_cards import write_cards
+    from blendbench.reports.metrics_floor import seed_floor
 
-    extra = lattice_section(results, experiment, out) if results else []
-    print(f"written: {write_calibration(measure(), out, extra)}")
+    if cards is not None and not cards.is_dir():
+        raise UsageError(f"--cards {cards}: no such folder")
+    floor = seed_floor(results, experiment) if results else None
+    found = replace(measure(), floor=floor)
+    written = [write_calibration(found, out), *(write_cards(found, cards) if cards else [])]
+    for path in written:
+        print(f"written: {path}")

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from blendbench.reports.formats import markdown_table
+from blendbench.reports.metrics_floor import SeedFloor, floor_section
 from blendbench.reports.metrics_plots import draw_responses
 from blendbench.scoring import calibration, patterns
 from blendbench.scoring.calibration import AMPLITUDES, DRIFTS, Response
 from blendbench.scoring.flags import FLAGS
 
 _SIZES = {128: 4, 256: 4, 512: 2}
+RECOVERY = "grid_amplitude over the RMS that was stored, photos of 256 pixels: median / share of crops within 15 %."
 _SHOWN = ("grid_energy", "grid_severity", "blockiness")
 
 
@@ -21,6 +23,7 @@ class Calibration:
     """All figures of one calibration; see blendbench.scoring.calibration for each."""
 
     responses: list[Response]
+    clean: dict[int, dict[str, tuple[float, float, float, float]]]
     recovery: dict[str, dict[float, tuple[float, float]]]
     periods: dict[int, dict[str, float]]
     benign: dict[str, dict[str, float]]
@@ -28,6 +31,7 @@ class Calibration:
     drift: dict[str, dict[str, float]]
     rising: dict[str, dict[str, float]]
     thresholds: dict[str, float]
+    floor: SeedFloor | None = None
 
 
 def calibrate() -> Calibration:
@@ -36,6 +40,7 @@ def calibrate() -> Calibration:
     colourful = patterns.colourful(256)
     return Calibration(
         responses=[row for size, most in _SIZES.items() for row in calibration.responses(patterns.crops(size, most))],
+        clean={size: calibration.clean_quantiles(patterns.crops(size, most)) for size, most in _SIZES.items()},
         recovery=calibration.amplitude_recovery(clean),
         periods=calibration.period_selectivity(clean[::2]),
         benign=calibration.benign_auroc(clean),
@@ -46,14 +51,14 @@ def calibrate() -> Calibration:
     )
 
 
-def write_calibration(found: Calibration, out: Path, extra: list[str] | None = None) -> Path:
-    """Write metrics.md, metrics.json and metrics/*.png below `out`; `extra` lines go to the page's end."""
+def write_calibration(found: Calibration, out: Path) -> Path:
+    """Write metrics.md, metrics.json and metrics/*.png below `out`."""
     pictures = out / "metrics"
     pictures.mkdir(parents=True, exist_ok=True)
     draw_responses(found.responses, pictures / "responses.png")
     (out / "metrics.json").write_text(json.dumps(_jsonable(found), indent=1, sort_keys=True) + "\n")
     page = out / "metrics.md"
-    page.write_text("\n".join([*_page(found), *(extra or [])]).rstrip() + "\n")
+    page.write_text("\n".join(_page(found)).rstrip() + "\n")
     return page
 
 
@@ -72,7 +77,7 @@ def _page(found: Calibration) -> list[str]:
         "",
         "Written by `blendbench calibrate`. Patterns of known RMS in grey levels are added to clean crops of the",
         "photos that scikit-image and scikit-learn install; nothing is downloaded. Lattice: 16 pixels. Definitions:",
-        "the cards in `metrics/`.",
+        "the cards in `metrics/`, whose measured parts are written by the same command.",
         "",
         *_limits(found.responses),
         *_responses(found.responses),
@@ -83,6 +88,7 @@ def _page(found: Calibration) -> list[str]:
         *_benign(found.benign),
         *_false_alarms(found),
         *_drift(found),
+        *(floor_section(found.floor) if found.floor is not None else []),
         "## Flags of `blendbench measure`",
         "",
         *markdown_table(("flag", "meaning"), [(f"`{name}`", text) for name, text in FLAGS.items()]),
@@ -122,33 +128,35 @@ def _responses(responses: list[Response]) -> list[str]:
         "",
     ]
     for metric in dict.fromkeys(row.metric for row in responses):
-        rows = [
-            (
-                f"{row.size} px ({row.pictures})", row.pattern,
-                *(f"{area:.2f} / {rise:.2f}" for area, rise in zip(row.auroc, row.rises, strict=True)),
-                f"{row.rho_median:.2f} / {row.rho_low:.2f}",
-            )
-            for row in responses
-            if row.metric == metric
-        ]  # fmt: skip
-        header = ("crops", "pattern", *(f"{a:g}" for a in AMPLITUDES), "Spearman")
-        lines += [f"### {metric}", "", *markdown_table(header, rows), ""]
+        lines += [f"### {metric}", "", *response_table(responses, metric), ""]
     return lines
 
 
+def response_table(responses: list[Response], metric: str) -> list[str]:
+    """One metric's dose-response: AUROC / share that rises by amplitude, and the rank correlation."""
+    rows = [
+        (
+            f"{row.size} px ({row.pictures})", row.pattern,
+            *(f"{area:.2f} / {rise:.2f}" for area, rise in zip(row.auroc, row.rises, strict=True)),
+            f"{row.rho_median:.2f} / {row.rho_low:.2f}",
+        )
+        for row in responses
+        if row.metric == metric
+    ]  # fmt: skip
+    return markdown_table(("crops", "pattern", *(f"{a:g}" for a in AMPLITUDES), "Spearman"), rows)
+
+
 def _recovery(recovery: dict[str, dict[float, tuple[float, float]]]) -> list[str]:
+    return ["## Amplitude in grey levels", "", RECOVERY, "", *recovery_table(recovery), ""]
+
+
+def recovery_table(recovery: dict[str, dict[float, tuple[float, float]]]) -> list[str]:
+    """Median ratio / share within 15 %, by pattern and amplitude."""
     doses = list(next(iter(recovery.values())))
     rows = [
         (pattern, *(f"{row[dose][0]:.2f} / {row[dose][1]:.2f}" for dose in doses)) for pattern, row in recovery.items()
     ]
-    return [
-        "## Amplitude in grey levels",
-        "",
-        "grid_amplitude over the RMS that was stored, photos of 256 pixels: median / share of crops within 15 %.",
-        "",
-        *markdown_table(("pattern", *(f"{dose:g} levels" for dose in doses)), rows),
-        "",
-    ]
+    return markdown_table(("pattern", *(f"{dose:g} levels" for dose in doses)), rows)
 
 
 def _periods(periods: dict[int, dict[str, float]]) -> list[str]:

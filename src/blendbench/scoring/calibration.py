@@ -15,7 +15,7 @@ from blendbench.scoring.flags import pixel_flags
 from blendbench.scoring.measuring import measure
 
 AMPLITUDES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-DETECTORS = ("grid_energy", "grid_odd", "grid_severity", "grid_amplitude", "blockiness")
+DETECTORS = ("grid_energy", "grid_odd", "grid_even", "grid_severity", "grid_amplitude", "blockiness")
 DRIFTS = ("color_drift", "tone_drift", "saturation_shift", "clip_shift", "texture_change", "color_bleeding")
 PERIODS = (4, 8, 10, 12, 14, 15, 16, 17, 18, 20, 24, 32, 48)
 _FLAGGED = ("lattice", "visible_lattice", "periodic_content", "jpeg_history", "resampled")
@@ -147,9 +147,18 @@ def false_alarms(sets: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
 
 
 def clean_sets(size: int = 256) -> dict[str, np.ndarray]:
-    """Clean pictures to count false alarms on: photos and content that repeats."""
-    photos = {f"photos {side}": patterns.crops(side, 4) for side in (size, 2 * size)}
-    return photos | periodic_pictures(size)
+    """Clean pictures to count false alarms on: photos and content that repeats, of two sizes."""
+    sides = (size, 2 * size)
+    photos = {f"photos, {side}": patterns.crops(side, 4) for side in sides}
+    return photos | {f"{kind}, {side}": made for side in sides for kind, made in periodic_pictures(side).items()}
+
+
+def clean_quantiles(clean: np.ndarray) -> dict[str, tuple[float, float, float, float]]:
+    """By detector: 5 %, median, 95 % and the greatest value of clean crops."""
+    return {
+        name: (*(float(q) for q in np.quantile(row, (0.05, 0.5, 0.95))), float(row.max()))
+        for name, row in values_of(clean, DETECTORS).items()
+    }
 
 
 def drift_responses(clean: np.ndarray) -> dict[str, dict[str, float]]:

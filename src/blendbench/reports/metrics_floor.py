@@ -1,0 +1,64 @@
+"""How far text_only drifts from seed to seed: below this floor, drift says nothing about a strategy."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from blendbench.errors import UsageError
+from blendbench.reports.board import BASELINE
+from blendbench.reports.contact_sheet import picture_path
+from blendbench.reports.formats import markdown_table
+from blendbench.reports.residuals import pixels
+from blendbench.results.store import open_results
+from blendbench.scoring.calibration import DRIFTS, values_of
+
+_PICTURES = """
+    SELECT item, seed, picture_sha256 FROM current_cells
+    WHERE experiment = ? AND label = ? AND status = 'ok' AND picture_sha256 IS NOT NULL ORDER BY item, seed
+"""
+_MODELS = "SELECT model_set FROM runs WHERE experiment = ? ORDER BY started_at DESC LIMIT 1"
+
+
+@dataclass(frozen=True)
+class SeedFloor:
+    """Magnitude of each drift metric, (median, 95 %), over `pairs` pictures of one item and two seeds."""
+
+    experiment: str
+    models: str
+    pairs: int
+    values: dict[str, tuple[float, float]]
+
+
+def seed_floor(results: Path, experiment: str) -> SeedFloor:
+    """Measure the baseline's pictures against each other.
+
+    Errors: UsageError if the results folder has no two pictures of an item there.
+    """
+    with open_results(results) as opened:
+        cells = opened.query(_PICTURES, [experiment, BASELINE])
+        models = opened.query(_MODELS, [experiment])
+    cells["path"] = [picture_path(results, sha) for sha in cells["picture_sha256"]]
+    cells = cells[[path.is_file() for path in cells["path"]]]
+    pairs = [pair for _, group in cells.groupby("item") for pair in pairwise(group["path"])]
+    if not pairs:
+        raise UsageError(f"{results}: experiment {experiment!r} has no pictures of two seeds there; run it first")
+    first, second = (np.stack([pixels(pair[k]) for pair in pairs]) for k in (0, 1))
+    values = {name: np.abs(row) for name, row in values_of(second, DRIFTS, first).items()}
+    floor = {name: (float(np.median(row)), float(np.quantile(row, 0.95))) for name, row in values.items()}
+    return SeedFloor(experiment, str(models["model_set"][0]), len(pairs), floor)
+
+
+def floor_section(floor: SeedFloor) -> list[str]:
+    """Lines of the page."""
+    rows = [(name, f"{median:.4f}", f"{high:.4f}") for name, (median, high) in floor.values.items()]
+    return [
+        "## Drift between seeds",
+        "",
+        f"{floor.pairs} pairs of {BASELINE} pictures of one item and two seeds ({floor.experiment}, models:",
+        f"{floor.models}): a drift below this floor is no more than another seed makes.",
+        "",
+        *markdown_table(("metric", "median magnitude", "95 %"), rows, (1, 2)),
+        "",
+    ]
