@@ -1,0 +1,58 @@
+"""--memory-budget and --dry-run of `blendbench run`: what is loaded at once, and what is not read at all."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from blendbench.cli import main
+from blendbench.models import fingerprint
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["blendbench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+def test_the_budget_decides_what_is_loaded_at_once(
+    untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text(
+        'name = "mine"\ntitle = "x"\nsuite = "miniature"\nitems = 1\nseeds = [0]\ncontrols = false\nmetrics = ["clip_cosine"]\n'
+        'sampler = {steps = 1}\nstrategies = [{name = "lerp"}]\n'
+    )
+    common = ["run", mine, "--models", untrained, "--device", "cpu", "--json"]
+    plans = {}
+    for budget in (1, 50):
+        told = call(monkeypatch, *common, "--results", tmp_path / str(budget), "--memory-budget", budget)
+        printed = capsys.readouterr()
+        assert told == 0, printed.err
+        plans[budget] = json.loads(printed.out)["residency"]
+        assert f"memory plan {plans[budget]}" in printed.err
+    assert plans == {1: "staged", 50: "resident"}
+
+
+def test_a_budget_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "run", "smoke", "--memory-budget", "0") == 2
+    assert "--memory-budget" in capsys.readouterr().err
+
+
+def test_a_dry_run_does_not_wait_for_weights_to_be_read(
+    untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fingerprint, "LARGE", 100_000)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    plan = ["run", "smoke", "--models", untrained, "--results", tmp_path / "r", "--dry-run", "--json"]
+    assert call(monkeypatch, *plan) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["weights_hashed"] is False
+    assert "all cells count as to draw" in printed.err
+    fingerprint.file_hashes(untrained.rglob("*.safetensors"))
+    assert call(monkeypatch, *plan) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["weights_hashed"] is True
+    assert printed.err == ""

@@ -1,0 +1,77 @@
+"""The plan of what shares the GPU's memory: the fewest loads that fit, from the published sizes."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blendbench.models import residency
+from blendbench.models.residency import GIB, GROUPS, PLANS, Sizes, choose, working_memory
+
+# Billions of parameters of Z-Image-Turbo's networks in 16 bits, as bench/speed/full_size.py builds them.
+FULL = {"text": 4.022, "vision": 4.438, "draw": 6.155 + 0.084, "score": 0.428 + 1.136}
+SIZES = Sizes({name: int(2e9 * count) for name, count in FULL.items()}, working_memory(1, 1024 * 1024, 2))
+
+
+@pytest.mark.parametrize(
+    ("gib", "plan"),
+    [(8, "staged"), (16, "staged"), (23, "staged"), (24, "vision_apart"), (40, "resident"), (None, "resident")],
+)  # fmt: skip
+def test_the_official_sizes_get_the_plan_of_their_card(gib: float | None, plan: str) -> None:
+    assert choose(SIZES, None if gib is None else int(gib * GIB)).name == plan
+
+
+def test_staged_needs_less_than_16_gib_and_all_but_the_vl_model_less_than_24() -> None:
+    assert SIZES.needs("staged") <= 16 * GIB
+    assert SIZES.needs("vision_apart") <= 24 * GIB
+
+
+gigabytes = st.integers(0, 20).map(lambda n: n * GIB)
+sizes = st.builds(
+    lambda weights, working: Sizes(dict(zip(GROUPS, weights, strict=True)), dict(zip(GROUPS, working, strict=True))),
+    st.tuples(*[gigabytes] * 4), st.tuples(*[gigabytes] * 4),
+)  # fmt: skip
+
+
+@given(sizes, gigabytes)
+def test_what_is_chosen_fits_or_is_the_smallest(given_sizes: Sizes, budget: int) -> None:
+    chosen = choose(given_sizes, budget)
+    assert chosen.needs == given_sizes.needs(chosen.name)
+    needs = [given_sizes.needs(name) for name in PLANS]
+    assert needs == sorted(needs, reverse=True)
+    assert chosen.needs <= budget or chosen.name == "staged"
+
+
+def test_who_may_be_there_together() -> None:
+    together = {name: {(a, b) for a in GROUPS for b in GROUPS if choose_named(name).together(a, b)} for name in PLANS}
+    assert len(together["resident"]) == 16
+    assert together["staged"] == {(group, group) for group in GROUPS}
+    assert ("draw", "score") in together["vision_apart"]
+    assert not {("vision", "draw"), ("score", "vision")} & together["vision_apart"]
+
+
+def choose_named(name: str) -> residency.Residency:
+    return residency.Residency(name, 0, None)
+
+
+def test_a_budget_limits_the_allocator_to_its_share_of_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+
+    class Card:
+        total_memory = 80 * GIB
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Card)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", limits.append)
+    residency.limit("cuda", 16 * GIB)
+    residency.limit("cuda", 100 * GIB)
+    residency.limit("cpu", GIB)
+    assert limits == [0.2, 1.0]
+
+
+def test_the_peak_is_that_since_the_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    resets: list[int] = []
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 5)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: resets.append(1))
+    assert residency.peak("cuda") == 5
+    assert resets == [1]
+    assert residency.peak("cpu") is None
