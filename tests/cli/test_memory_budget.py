@@ -22,8 +22,8 @@ def test_the_budget_decides_what_is_loaded_at_once(
 ) -> None:
     mine = tmp_path / "mine.toml"
     mine.write_text(
-        'name = "mine"\ntitle = "x"\nsuite = "miniature"\nitems = 1\nseeds = [0]\ncontrols = false\nmetrics = ["clip_cosine"]\n'
-        'sampler = {steps = 1}\nstrategies = [{name = "lerp"}]\n'
+        'name = "mine"\ntitle = "x"\nsuite = "miniature"\nitems = 1\nseeds = [0]\ncontrols = false\n'
+        'metrics = ["clip_cosine"]\nsampler = {steps = 1}\nstrategies = [{name = "lerp"}]\n'
     )
     common = ["run", mine, "--models", untrained, "--device", "cpu", "--json"]
     plans = {}

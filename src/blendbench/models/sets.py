@@ -267,11 +267,11 @@ class ModelSet:
     @functools.cached_property
     def residency(self) -> memory.Residency:
         """The plan of what shares the device's memory; a budget that was asked for is enforced from now on."""
-        if self.memory_budget is None:
-            budget = memory.free_memory(self.device)
-        else:
-            budget = int(self.memory_budget * memory.GIB)
-            memory.limit(self.device, budget)
+        budget = memory.free_memory(self.device)
+        if self.memory_budget is not None:
+            asked = int(self.memory_budget * memory.GIB)
+            memory.limit(self.device, asked)
+            budget = asked if budget is None else min(asked, budget)
         return memory.choose(self.memory_sizes(), budget)
 
     def peak_memory(self) -> int | None:
@@ -292,6 +292,8 @@ class ModelSet:
 
     def _part(self, name: str, load: Callable[[], Any]) -> Any:
         """A loaded part; before it is loaded, what must not be on the device with it is freed."""
+        if (ready := self._loaded.get(name, self)) is not self:
+            return ready
         with self._loading_one:
             if name not in self._loaded:
                 group = _GROUPS[name]
