@@ -83,7 +83,7 @@ def test_every_missing_file_is_told_not_the_first_alone(copy: Path) -> None:
     gone = [
         "pipeline/transformer/diffusion_pytorch_model.safetensors", "pipeline/vae/config.json",
         "pipeline/tokenizer/tokenizer_config.json", "vision_language/chat_template.jinja",
-        "siglip/open_clip_config.json",
+        "siglip/open_clip_config.json", "clip/tokenizer.json",
     ]  # fmt: skip
     for file in gone:
         (copy / file).unlink()
@@ -144,3 +144,16 @@ def test_every_missing_folder_is_told(copy: Path) -> None:
     assert len(told) == 2
     assert "folder 'pipeline' is missing" in told[0]
     assert "folder 'siglip' is missing" in told[1]
+
+
+@pytest.mark.parametrize("place", ["chat_template.json", "tokenizer_config.json"])
+def test_a_chat_template_may_be_where_older_processors_have_it(copy: Path, place: str) -> None:
+    folder = copy / "vision_language"
+    template = (folder / "chat_template.jinja").read_text()
+    before = load_model_set(copy, "cpu").vision._turn("a star")
+    (folder / "chat_template.jinja").unlink()
+    known = json.loads((folder / place).read_text()) if (folder / place).is_file() else {}
+    (folder / place).write_text(json.dumps(known | {"chat_template": template}))
+    models = load_model_set(copy, "cpu")
+    models.check()
+    assert models.vision._turn("a star") == before

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+# Where the chat template of a processor may be, if it is not in the configuration of its tokenizer.
+_TEMPLATES = ("chat_template.jinja", "chat_template.json")
 # What each component must hold beside its weights; of several names one is enough.
 _SMALL: dict[str, tuple[tuple[str, ...], ...]] = {
     "pipeline": (
@@ -17,7 +19,7 @@ _SMALL: dict[str, tuple[tuple[str, ...], ...]] = {
         ("transformer/config.json",), ("vae/config.json",),
     ),
     "vision_language": (
-        ("config.json",), ("chat_template.jinja", "chat_template.json"), ("tokenizer.json", "vocab.json"),
+        ("config.json",), _TEMPLATES, ("tokenizer.json", "vocab.json"),
         ("tokenizer_config.json",), ("preprocessor_config.json", "processor_config.json"),
     ),
     "clip": (("open_clip_config.json",),),
@@ -35,6 +37,8 @@ NETWORKS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "siglip": (("", ("open_clip_model", "open_clip_pytorch_model", "model")),),
     "probe": (("", ("probe",)),),
 }  # fmt: skip
+# What a scorer's own tokenizer may be in; without one, open_clip has CLIP's built in.
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.txt")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _CLASSES = {
     ("pipeline", "model_index.json", "_class_name"): "ZImagePipeline",
@@ -48,9 +52,13 @@ _CLASSES = {
 
 def absent(component: str, folder: Path) -> list[str]:
     """Configurations and tokenizer files that are not there."""
-    return [
-        " or ".join(names) for names in _SMALL[component] if not any((folder / name).is_file() for name in names)
-    ]  # fmt: skip
+    needed = _SMALL[component]
+    text = _read(folder / "open_clip_config.json").get("model_cfg", {}).get("text_cfg") or {}
+    if text.get("hf_tokenizer_name"):
+        needed = (*needed, _TOKENIZERS)
+    if "chat_template" in _read(folder / "tokenizer_config.json"):
+        needed = tuple(names for names in needed if names is not _TEMPLATES)
+    return [" or ".join(names) for names in needed if not any((folder / name).is_file() for name in names)]
 
 
 def weight_files(component: str, folder: Path) -> list[Path]:
