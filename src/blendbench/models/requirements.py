@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# Where the chat template of a processor may be, if it is not in the configuration of its tokenizer.
-_TEMPLATES = ("chat_template.jinja", "chat_template.json")
 # What each component must hold beside its weights; of several names one is enough.
 _SMALL: dict[str, tuple[tuple[str, ...], ...]] = {
     "pipeline": (
@@ -19,7 +17,7 @@ _SMALL: dict[str, tuple[tuple[str, ...], ...]] = {
         ("transformer/config.json",), ("vae/config.json",),
     ),
     "vision_language": (
-        ("config.json",), _TEMPLATES, ("tokenizer.json", "vocab.json"),
+        ("config.json",), ("chat_template.jinja", "chat_template.json"), ("tokenizer.json", "vocab.json"),
         ("tokenizer_config.json",), ("preprocessor_config.json", "processor_config.json"),
     ),
     "clip": (("open_clip_config.json",),),
@@ -56,8 +54,6 @@ def absent(component: str, folder: Path) -> list[str]:
     text = _read(folder / "open_clip_config.json").get("model_cfg", {}).get("text_cfg") or {}
     if text.get("hf_tokenizer_name"):
         needed = (*needed, _TOKENIZERS)
-    if "chat_template" in _read(folder / "tokenizer_config.json"):
-        needed = tuple(names for names in needed if names is not _TEMPLATES)
     return [" or ".join(names) for names in needed if not any((folder / name).is_file() for name in names)]
 
 
