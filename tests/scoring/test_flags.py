@@ -7,6 +7,7 @@ from PIL import Image
 
 from blendbench.scoring import Batch, patterns
 from blendbench.scoring.colourspace import luma
+from blendbench.scoring.drawn import bricks, pixel_art
 from blendbench.scoring.flags import FLAGS, pixel_flags
 from blendbench.scoring.history import was_jpeg, was_resampled
 
@@ -76,7 +77,20 @@ def test_doubling_is_seen_where_there_is_detail() -> None:
     assert np.mean([was_resampled(y(np.asarray(picture)), 16) for picture in doubled]) >= 0.7
 
 
-@pytest.mark.parametrize("size", [1, 7, 63])
+@pytest.mark.parametrize("cell", [4, 8, 16, 32])
+def test_pixel_art_is_not_taken_for_jpeg_but_its_jpeg_is(cell: int) -> None:
+    art = [pixel_art(256, cell, seed) for seed in range(3)]
+    assert not any(was_jpeg(y(picture)) for picture in art)
+    photo = patterns.photos()["coffee.png"][:256, :256]
+    assert was_jpeg(y(patterns.jpeg(np.concatenate([art[0][:128], photo[:128]]), 75)))
+
+
+def test_walls_are_not_taken_for_enlarged_pictures() -> None:
+    walls = [bricks(size, width, width // 2, 0) for size in (256, 512) for width in (36, 40, 44, 48, 56, 60)]
+    assert not any(was_resampled(y(picture), 16) for picture in walls)
+
+
+@pytest.mark.parametrize("size", [1, 7, 63, 64, 65])
 def test_small_pictures_have_no_history(size: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
     assert not was_jpeg(y(noise)) and not was_resampled(y(noise), 16)

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from blendbench.scoring.filtering import power_spectrum
 
@@ -12,12 +13,17 @@ _BLOCK = 8
 # to 0.25, JPEG at quality 95 at least 0.7 and at 98 most often 0.4.
 _VOTES = 0.4
 _MIN_VOTES = 50
+# Share of equal neighbours, both ways, from which a block was drawn in enlarged pixels: it is smooth by itself.
+_DRAWN = 0.7
 # Expected false alarms a picture, in the search for resampling.
 _FALSE_ALARMS = 1e-4
 # A middle part of this side says enough, in a fraction of the time.
 _SIDE = 512
 _MIN_SIDE = 64
 _FREQUENCIES = 4096
+# Content that repeats with a frequency has magnitudes that repeat with its multiples.
+_MULTIPLES = (1, 2, 3, 4)
+_LOWEST_OF_CONTENT = 0.015
 # Below, in cycles a pixel, content dominates.
 _LOWEST = 0.08
 # Bands in cycles a pixel; power a pixel that rounding of three channels leaves (0.037) and a little more; and how much
@@ -59,15 +65,25 @@ def _zero_coefficients(luma: Tensor) -> Tensor:
         coefficients = across[..., column].unfold(0, _BLOCK, 1) @ basis.T
         count += (coefficients.abs() < 0.5).sum(-1, dtype=torch.int32)
     # All but the mean are zero: such a block is flat whatever the grid.
-    return torch.where(count >= _BLOCK**2 - 1, -1, count)
+    return torch.where((count >= _BLOCK**2 - 1) | _is_drawn(luma), -1, count)
+
+
+def _is_drawn(luma: Tensor) -> Tensor:
+    """(h, w) -> (h - 7, w - 7): whether most neighbours in the block at each place are equal, along both axes."""
+    across, down = (
+        F.avg_pool2d((luma.diff(dim=axis) == 0).float()[None], size, 1)[0] >= _DRAWN
+        for axis, size in ((1, (_BLOCK, _BLOCK - 1)), (0, (_BLOCK - 1, _BLOCK)))
+    )
+    return across & down
 
 
 def was_resampled(luma: Tensor, lattice: int) -> bool:
     """Whether (h, w) luma in 0..255 was enlarged: interpolation makes the second difference periodic (Gallagher 2005).
 
     The same frequency must stand out along both axes. Multiples of 1 / lattice are left out, because the stages of a
-    VAE are periodic there as well; pictures that were doubled are told by `is_hollow` instead. Pictures that were made
-    smaller leave no trace. False below 64 pixels a side.
+    VAE are periodic there as well; pictures that were doubled are told by `is_hollow` instead. So are multiples of what
+    repeats in the luma itself, such as courses of bricks. Pictures that were made smaller leave no trace. False below
+    64 pixels a side.
     """
     if min(luma.shape) < _MIN_SIDE:
         return False
@@ -77,7 +93,8 @@ def was_resampled(luma: Tensor, lattice: int) -> bool:
     frequency = torch.arange(len(ratio)) / _FREQUENCIES
     beside = (frequency - (frequency * lattice).round() / lattice).abs() < 3 / min(luma.shape)
     threshold = math.log(_FREQUENCIES / 2 / _FALSE_ALARMS) / 2
-    return bool((ratio[(frequency > _LOWEST) & ~beside] > threshold).any())
+    own = _repeats(luma, threshold)
+    return bool((ratio[(frequency > _LOWEST) & ~beside & ~own] > threshold).any())
 
 
 def is_hollow(luma: Tensor) -> bool:
@@ -93,14 +110,27 @@ def is_hollow(luma: Tensor) -> bool:
 def _periodicity(luma: Tensor) -> Tensor:
     """(_FREQUENCIES / 2 + 1,) spectrum over its local mean of the mean log second difference along the last axis."""
     luma = luma.cpu()
-    second = (2 * luma[:, 1:-1] - luma[:, :-2] - luma[:, 2:]).abs().log1p().mean(0)
-    width = 2 * (len(second) // 20) + 1
-    padded = torch.nn.functional.pad(second[None, None], (width // 2, width // 2), mode="reflect")
+    return _lines((2 * luma[:, 1:-1] - luma[:, :-2] - luma[:, 2:]).abs().log1p().mean(0))
+
+
+def _repeats(luma: Tensor, threshold: float) -> Tensor:
+    """(_FREQUENCIES / 2 + 1,) whether a frequency is a multiple of one that stands out in the mean luma of an axis."""
+    lines = torch.maximum(*(_lines(luma.cpu().mean(axis)) for axis in (0, 1)))
+    place = torch.arange(len(lines))
+    lines = torch.where(place > _LOWEST_OF_CONTENT * _FREQUENCIES, lines, 0)
+    # A picture tells frequencies apart only as finely as it is large.
+    reach = _FREQUENCIES // min(luma.shape) // 2
+    found = F.max_pool1d(lines[None], 2 * reach + 1, 1, reach)[0] > threshold
+    return torch.stack([found[(place / multiple).round().long()] for multiple in _MULTIPLES]).any(0)
+
+
+def _lines(profile: Tensor) -> Tensor:
+    """(m,) -> (_FREQUENCIES / 2 + 1,) power spectrum over its local mean, of a profile less its trend."""
+    width = 2 * (len(profile) // 20) + 1
+    padded = F.pad(profile[None, None], (width // 2, width // 2), mode="reflect")
     trend = padded[0, 0].unfold(0, width, 1).median(-1).values
-    flat = (second - trend) * torch.hann_window(len(second), periodic=False)
+    flat = (profile - trend) * torch.hann_window(len(profile), periodic=False)
     power = torch.fft.rfft(flat, _FREQUENCIES).abs().square()
     reach = _FREQUENCIES // 32
-    around = torch.nn.functional.pad(power[None, None], (reach, reach), mode="reflect")[0, 0].unfold(
-        0, 2 * reach + 1, 1
-    )
+    around = F.pad(power[None, None], (reach, reach), mode="reflect")[0, 0].unfold(0, 2 * reach + 1, 1)
     return power / (around.median(-1).values / math.log(2) + 1e-12)
