@@ -4,6 +4,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 
+from blendbench.models.fast import RealRotaryAttention
 from blendbench.models.miniature import architecture, captions, world
 from blendbench.models.miniature.tokenizer import prompt, tokenizer
 from blendbench.models.miniature.train import transformer, vision_language
@@ -27,7 +28,7 @@ def test_batched_transformer_equals_the_library_forward(caption_tokens: int) -> 
         network = transformer.BatchedForward(model)
         for module in model.modules():
             if isinstance(module, Attention):
-                module.set_processor(transformer.RealRotaryAttention())
+                module.set_processor(RealRotaryAttention())
         is_pad = torch.arange(caption_tokens) >= lengths[:, None]
         rotations = network.rotations(caption_tokens, torch.device("cpu"))
         actual = network(transformer.patches(latents), time, captions, is_pad, rotations)

@@ -11,9 +11,10 @@ from diffusers import AutoencoderKL, ZImageTransformer2DModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.normalization import RMSNorm
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, rms_norm, scaled_dot_product_attention
+from torch.nn.functional import mse_loss, rms_norm
 from transformers import Qwen3ForCausalLM
 
+from blendbench.models.fast import RealRotaryAttention, real_rotations
 from blendbench.models.miniature import architecture, captions, world
 from blendbench.models.miniature.tokenizer import prompt
 from blendbench.models.miniature.train.data import draw_pictures, pad_ids, to_unit, training_scenes
@@ -23,33 +24,6 @@ SHIFT = 3.0  # the sampler's own: training spends its time at the noise levels t
 VERBOSE = 0.12  # share of captions that say everything twice: they fill the second bucket of 32 tokens
 TEXT_LAYER = -2
 _PATCH = 2
-
-
-class RealRotaryAttention:
-    """Attention processor equal to the model's own, with the rotation in real numbers so that it compiles."""
-
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: None = None,
-        attention_mask: None = None,
-        freqs_cis: Tensor | None = None,
-    ) -> Tensor:
-        if freqs_cis is None:
-            raise ValueError("rotations are missing")
-        query, key, value = (
-            project(hidden_states).unflatten(-1, (attn.heads, -1)) for project in (attn.to_q, attn.to_k, attn.to_v)
-        )
-        cos, sin = freqs_cis.unbind(0)
-        query, key = _rotate(attn.norm_q(query), cos, sin), _rotate(attn.norm_k(key), cos, sin)
-        mixed = scaled_dot_product_attention(*(x.transpose(1, 2) for x in (query, key, value)))
-        return attn.to_out[0](mixed.transpose(1, 2).flatten(2))
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2).to(x.dtype)
 
 
 def patches(latents: Tensor) -> Tensor:
@@ -71,13 +45,12 @@ class BatchedForward(nn.Module):
         self.side = architecture.LATENT[1] // _PATCH
 
     def rotations(self, caption_tokens: int, device: torch.device) -> Tensor:
-        """Cosines and sines (2, 1, pictures + caption tokens, 1, head_dim / 2); picture tokens come first."""
+        """`real_rotations` (1, pictures + caption tokens, head_dim); picture tokens come first."""
         grid = torch.cartesian_prod(
             torch.tensor([caption_tokens + 1]), torch.arange(self.side), torch.arange(self.side)
         )
         line = torch.cartesian_prod(torch.arange(1, caption_tokens + 1), torch.tensor([0]), torch.tensor([0]))
-        angles = self.model.rope_embedder(torch.cat([grid, line]).to(device))
-        return torch.stack((angles.real, angles.imag))[:, None, :, None, :].contiguous()
+        return real_rotations(self.model.rope_embedder(torch.cat([grid, line]).to(device)))[None]
 
     def forward(self, tokens: Tensor, time: Tensor, caption: Tensor, is_pad: Tensor, rotations: Tensor) -> Tensor:
         """tokens (n, 64, 64), time (n,) in 0..1, caption (n, t, dim), is_pad (n, t) -> velocity tokens (n, 64, 64)."""
@@ -89,10 +62,10 @@ class BatchedForward(nn.Module):
         # sequences go through compiled blocks, the long ones call the same blocks' forward as it is written.
         short = caption.shape[1] == 32
         for layer in _callables(model.noise_refiner, short):
-            x = layer(x, None, rotations[:, :, :count], condition)
+            x = layer(x, None, rotations[:, :count], condition)
         text = torch.where(is_pad[..., None], model.cap_pad_token, model.cap_embedder(caption))
         for layer in _callables(model.context_refiner, short):
-            text = layer(text, None, rotations[:, :, count:])
+            text = layer(text, None, rotations[:, count:])
         x = torch.cat((x, text.to(x.dtype)), 1)
         for layer in _callables(model.layers, short):
             x = layer(x, None, rotations, condition)
