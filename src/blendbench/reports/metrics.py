@@ -23,7 +23,7 @@ class Calibration:
     """All figures of one calibration; see blendbench.scoring.calibration for each."""
 
     responses: list[Response]
-    clean: dict[int, dict[str, tuple[float, float, float, float]]]
+    clean: dict[int, dict[str, tuple[float, ...]]]
     recovery: dict[str, dict[float, tuple[float, float]]]
     periods: dict[int, dict[str, float]]
     benign: dict[str, dict[str, float]]

@@ -153,7 +153,7 @@ def clean_sets(size: int = 256) -> dict[str, np.ndarray]:
     return photos | {f"{kind}, {side}": made for side in sides for kind, made in periodic_pictures(side).items()}
 
 
-def clean_quantiles(clean: np.ndarray) -> dict[str, tuple[float, float, float, float]]:
+def clean_quantiles(clean: np.ndarray) -> dict[str, tuple[float, ...]]:
     """By detector: 5 %, median, 95 % and the greatest value of clean crops."""
     return {
         name: (*(float(q) for q in np.quantile(row, (0.05, 0.5, 0.95))), float(row.max()))
