@@ -194,13 +194,16 @@ def rank(
 ) -> list[Ranking]:
     """Rank configurations by cluster means (configurations, clusters), resampling clusters jointly over all of them.
 
-    `low`..`high` is the interval of the rank over draws. `tied_with_best`: a simultaneous interval of the difference
-    to the best (max-T; Bonferroni's t below 10 clusters) contains 0. Equal means share the better rank.
+    `low`..`high` is the interval of the rank over draws; one cluster alone leaves every rank open. `tied_with_best`: a
+    simultaneous interval of the difference to the best (max-T; Bonferroni's t below 10 clusters) contains 0. Equal
+    means share the better rank.
     """
     data = np.asarray(means, dtype=np.float64) * (1.0 if higher_is_better else -1.0)
     drawn = _ranks(_drawn_means(data, draws, seed))
     tail = (1 - level) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail], axis=1, method="nearest")
+    if data.shape[1] < 2:
+        low, high = np.ones(len(data)), np.full(len(data), len(data))
     ranks = _ranks(data.mean(axis=1))
     tied = _tied_with(data, int(np.argmin(ranks)), level, draws, seed)
     best = (drawn == 1).mean(axis=1)
@@ -237,6 +240,8 @@ def minimum_detectable(differences: ArrayLike) -> float:
 
 
 def _tied_with(data: Array, best: int, level: float, draws: int, seed: int) -> NDArray[np.bool_]:
+    if data.shape[1] < 2:
+        return np.ones(len(data), dtype=np.bool_)
     differences = data[best] - data
     errors = _standard_error(differences)
     observed = differences.mean(axis=1)

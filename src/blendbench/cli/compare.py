@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from blendbench.errors import UsageError
+
 
 def compare(
     first: Annotated[str, typer.Argument(help="a label, as lerp:alpha=0.3, or a strategy with one configuration")],
@@ -24,6 +26,10 @@ def compare(
     experiment = choose_experiment(opened, experiment, first, second)
     labels = labels_of(opened, experiment)
     comparison = pair(opened, experiment, resolve_label(first, labels), resolve_label(second, labels))
+    if not comparison.pairs and not comparison.failed:
+        raise UsageError(
+            f"{experiment}: no metric was measured on both; `blendbench run {experiment}` measures what lacks"
+        )
     rows = compared_rows(compare_metrics(comparison))
     names = (f"first: {comparison.candidate}", f"second: {comparison.baseline}")
     extent = f"{experiment}, {len(comparison.units)} pairs; p two-sided, Holm over the metrics"
@@ -33,6 +39,7 @@ def compare(
         )
     else:
         print("\n".join([*names, extent, "", *text_table(HEADER, rows)]))
-    for line in (*comparison.notes, *(f"failed: {line}" for line in comparison.failed)):
+    left_out = (f"not measured: {name}: {reason}" for name, reason in comparison.left_out.items())
+    for line in (*comparison.notes, *(f"failed: {line}" for line in comparison.failed), *left_out):
         print(line)
     raise typer.Exit(5 if comparison.failed else 0)

@@ -104,7 +104,7 @@ def resolve_label(text: str, labels: dict[str, str]) -> str:
     name = text.partition(":")[0]
     siblings = [label for label, strategy in labels.items() if strategy == name]
     hint = f"; of {name} there are {', '.join(siblings)}" if siblings else ""
-    near = suggest(text, siblings or [*labels, *labels.values()])
+    near = suggest(text, siblings or list(dict.fromkeys([*labels, *labels.values()])))
     raise UsageError(f"{text}: no such configuration in these results{near or hint}")
 
 

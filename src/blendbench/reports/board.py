@@ -22,6 +22,7 @@ from blendbench.statistics import (
     minimum_detectable,
     rank,
 )
+from blendbench.suites import suggest
 
 BASELINE = "text_only"
 # Kinds that say whether a configuration is good; drift and effect sizes only say how much it changed.
@@ -152,7 +153,7 @@ def read_board(results: Results, experiment: str | None = None) -> Board:
 def _experiment(results: Results, wanted: str | None) -> str:
     known = list(results.query("SELECT experiment FROM runs GROUP BY 1 ORDER BY max(started_at) DESC, 1")["experiment"])
     if wanted is not None and wanted not in known:
-        raise UsageError(f"{wanted}: no results of this experiment; there are some of {', '.join(sorted(known))}")
+        raise UsageError(f"{wanted}: no results of this experiment{suggest(wanted, known)}")
     experiment = wanted if wanted is not None else known[0]
     if results.query("SELECT count(*) AS n FROM current_cells WHERE experiment = ?", [experiment])["n"][0] == 0:
         raise UsageError(f"{experiment}: its latest run has no cells yet; run `blendbench run {experiment}`")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from blendbench.gate.verdict import CANARY, Verdict
 from blendbench.reports.contact_sheet import draw_tiles
+from blendbench.reports.folders import made
 from blendbench.reports.gallery.links import FOLDER, find_gallery
 from blendbench.reports.gate_formats import as_markdown, with_links
 from blendbench.results.store import Results
@@ -19,7 +20,7 @@ def write_check(
 
     The worst items link into the gallery of the experiment where it shows the pictures that were judged.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    made(out)
     labels = [verdicts[0].baseline, *(verdict.candidate for verdict in verdicts), CANARY]
     _draw(results, results_dir, verdicts[0].experiment, labels, cell_ids, out / SHEET)
     lines = ["# Side by side", "", f"![reference, {', '.join(labels)}]({SHEET})", ""]

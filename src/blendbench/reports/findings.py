@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blendbench.reports.claims import Outcome, Verdict, corrected
+from blendbench.reports.folders import made
 from blendbench.reports.formats import markdown_table
 from blendbench.reports.hypotheses import OPEN, PREDICTIONS, SEED, Hypothesis
 from blendbench.results.store import Results, open_results
@@ -43,8 +44,7 @@ def write_findings(results_dir: Path, out: Path) -> tuple[list[Finding], Path]:
     """Judge the results in `results_dir` and write the page. Errors: UsageError if there are no results."""
     with open_results(results_dir) as results:
         findings, runs = judge(results), _runs(results)
-    out.mkdir(parents=True, exist_ok=True)
-    page = out / PAGE
+    page = made(out) / PAGE
     page.write_text("\n".join(_page(findings, runs)) + "\n", encoding="utf-8")
     return findings, page
 

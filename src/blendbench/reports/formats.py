@@ -16,6 +16,11 @@ def number(value: float, metric: MetricInfo, signed: bool = False) -> str:
     return f"{rounded:{'+' if signed and rounded else ''}.{metric.decimals}f}".replace("-", MINUS)
 
 
+def counted(count: int, word: str) -> str:
+    """A number with its noun."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
 def estimate_text(entry: Entry, metric: MetricInfo) -> str:
     """Mean and interval of one entry."""
     if entry.estimate is None:

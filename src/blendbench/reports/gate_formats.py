@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from blendbench.gate.decide import Effect, MetricVerdict
 from blendbench.gate.verdict import Verdict, WorstItem
 from blendbench.reports.board import MetricInfo
-from blendbench.reports.formats import markdown_table, number
+from blendbench.reports.formats import counted, markdown_table, number
 from blendbench.reports.gallery.links import Gallery
 
 JSON_SCHEMA = 1
@@ -250,7 +250,7 @@ def _info(effect: Effect) -> MetricInfo:
 
 
 def _extent(verdict: Verdict) -> str:
-    return f"{verdict.experiment}, {verdict.items} items, {verdict.units} pairs"
+    return f"{verdict.experiment}, {counted(verdict.items, 'item')}, {counted(verdict.units, 'pair')}"
 
 
 def _change_words(verdict: Verdict, entry: WorstItem) -> str:

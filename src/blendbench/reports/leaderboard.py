@@ -6,7 +6,8 @@ from blendbench.reports.board import BASELINE, JUDGED_KINDS, Board, Configuratio
 from blendbench.reports.contact_sheet import caption, draw_contact_sheet
 from blendbench.reports.curves import draw_alpha_curves
 from blendbench.reports.extremes import Extreme, draw_extremes, extremes
-from blendbench.reports.formats import effect_text, estimate_text, markdown_table, number
+from blendbench.reports.folders import made
+from blendbench.reports.formats import counted, effect_text, estimate_text, markdown_table, number
 from blendbench.reports.gallery.links import FOLDER, Gallery, find_gallery
 from blendbench.reports.gallery.write import gallery_of
 from blendbench.reports.pareto import draw_front, trades
@@ -40,8 +41,7 @@ def write_leaderboard(
     results = open_results(results_dir)
     board = read_board(results, experiment)
     page = Path(out) / f"{board.experiment}.md"
-    pictures = Path(out) / board.experiment
-    pictures.mkdir(parents=True, exist_ok=True)
+    pictures = made(Path(out) / board.experiment)
     draw_alpha_curves(board, pictures / ALPHA)
     draw_front(board, pictures / FRONT)
     draw_contact_sheet(results, board, Path(results_dir), pictures / SHEET)
@@ -112,7 +112,8 @@ def _head(board: Board) -> list[str]:
     return [
         f"# Leaderboard of {board.experiment}",
         "",
-        f"{len(board.configurations)} configurations on {board.items} items x {board.seeds} seeds"
+        f"{counted(len(board.configurations), 'configuration')} on {counted(board.items, 'item')} x"
+        f" {counted(board.seeds, 'seed')}"
         f" ({board.run['suite']}, models: {board.run['model_set']})."
         f" Cells: {ok} ok, {failed} failed, {missing} missing, {cells} expected."
         f" Data of {str(board.run['data_date'])[:10]}.",
@@ -150,23 +151,34 @@ def _overview(board: Board, gallery: Gallery | None) -> list[str]:
                 marks(configuration),
             ]
         )
-    directions = ", ".join(f"{metric.name}: {ARROWS[metric.direction]}" for metric in metrics)
+    directions = "".join(
+        f"{',' if index else ';'} {metric.name}: {ARROWS[metric.direction]}" for index, metric in enumerate(metrics)
+    )
     return [
         "## Overview",
         "",
         *markdown_table(header, rows, right=(0,)),
         "",
         f"Δ is the mean difference to `{BASELINE}` over the same items and seeds (the row of `{BASELINE}` shows its own"
-        f" means), with a 95 % interval; {directions}. **better** and **worse**: p < .05 after Holm's correction over"
+        f" means), with a 95 % interval{directions}. **better** and **worse**: p < .05 after Holm's correction over"
         " all differences of this page's adherence, artifact and reference metrics. **same**: the whole interval is"
         " within the metric's margin. **unclear**: neither.",
         "",
+        *_baseline_lacks(board),
         *_too_few_items(board),
         *_no_ops(board),
         f"Rows are in the order of {metrics[0].name if metrics else 'their names'}, controls last;"
         " `=` marks what cannot be told apart from the first. There is no overall score: how much of the prompt is"
         " given up for how much of the reference is a choice, not a measurement.",
     ]
+
+
+def _baseline_lacks(board: Board) -> list[str]:
+    baseline = board.configuration(BASELINE)
+    if baseline is not None and baseline.complete:
+        return []
+    told = "was not run" if baseline is None else f"has {baseline.ok} of {baseline.expected} cells"
+    return [f"**`{BASELINE}` {told}**: there are no differences where it has none.", ""]
 
 
 def _too_few_items(board: Board) -> list[str]:
@@ -179,8 +191,9 @@ def _too_few_items(board: Board) -> list[str]:
     if not effects or len(effects) * least_p(max(effect.clusters for effect in effects)) < 0.05:
         return []
     return [
-        f"**{board.items} items are too few** for any of these {len(effects)} differences to pass the correction,"
-        " however large it is: read the intervals, or run more items.",
+        f"**{counted(board.items, 'item')} {'is' if board.items == 1 else 'are'} too few** for any of these"
+        f" {len(effects)} differences to pass the correction, however large it is: read the intervals, or run more"
+        " items.",
         "",
     ]
 

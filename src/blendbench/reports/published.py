@@ -15,6 +15,7 @@ from blendbench.errors import UsageError
 from blendbench.reports.board import read_board
 from blendbench.reports.embeddings import write_embeddings
 from blendbench.reports.findings import write_findings
+from blendbench.reports.folders import made
 from blendbench.reports.leaderboard import drawn, gallery_beside, render, write_leaderboard
 from blendbench.results.records import (
     CellRecord,
@@ -33,6 +34,7 @@ from blendbench.results.records import (
 from blendbench.results.shards import FOLDER as SHARDS
 from blendbench.results.shards import read_shards
 from blendbench.results.store import ingest, open_results
+from blendbench.suites import suggest
 
 DATA = "data"
 EMBEDDINGS = "embeddings"
@@ -47,7 +49,7 @@ def publish(results_dir: Path, out: Path, experiments: list[str] | None = None) 
         known = [str(name) for name in results.query("SELECT DISTINCT experiment FROM runs ORDER BY 1")["experiment"]]
     chosen = experiments or known
     for unknown in sorted(set(chosen) - set(known)):
-        raise UsageError(f"{unknown}: no results of this experiment; there are some of {', '.join(known)}")
+        raise UsageError(f"{unknown}: no results of this experiment{suggest(unknown, known)}")
     records = read_shards(results_dir).records
     for name in chosen:
         _pack(_of_experiment(records, results_dir, name), out / DATA / f"{name}.jsonl.gz")
@@ -103,7 +105,7 @@ def _text(path: Path) -> str:
 
 
 def _pack(records: Iterable[Record], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made(path.parent)
     lines = "".join(f"{to_line(record)}\n" for record in records)
     path.write_bytes(gzip.compress(lines.encode(), compresslevel=9, mtime=0))  # the same records, the same bytes
 

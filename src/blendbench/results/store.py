@@ -16,7 +16,7 @@ import pandas as pd
 
 from blendbench.errors import UsageError
 from blendbench.hashing import sha256_json
-from blendbench.results.shards import shard_paths
+from blendbench.results.shards import read_shards, shard_paths
 from blendbench.results.staging import TABLES, stage
 
 DATABASE = "blendbench.duckdb"
@@ -73,7 +73,7 @@ def ingest(results_dir: Path | str) -> Ingested:
     if database.exists() and _is_current(database, sizes):
         return Ingested(0, 0)
     # In memory first: the database is held only as long as the rows are put in.
-    with duckdb.connect() as connection:
+    with duckdb.connect() as connection, _told_by_line(folder):
         staged = stage(connection, shard_paths(folder))
         with _attached(connection, database):
             pending = _pending(connection, database)
@@ -119,10 +119,11 @@ class Results:
 def open_results(path: Path | str = "results") -> Results:
     """Open a results folder (its new shards are ingested first) or a database file, read-only.
 
-    Errors: UsageError when there is nothing to read.
+    Errors: UsageError when there is nothing to read, or a file of another version.
     """
     path = Path(path)
     if path.is_file():
+        _check_file(path)
         return Results(path)
     ingest(path)
     return Results(path / DATABASE)
@@ -151,6 +152,16 @@ def _attached(connection: duckdb.DuckDBPyConnection, database: Path) -> Iterator
 
 
 @contextmanager
+def _told_by_line(folder: Path) -> Iterator[None]:
+    """What breaks a rule of the tables is told as the shard and the line that hold it."""
+    try:
+        yield
+    except (duckdb.ConstraintException, duckdb.ConversionException):
+        read_shards(folder)
+        raise
+
+
+@contextmanager
 def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.begin()
     try:
@@ -168,14 +179,26 @@ def _patiently(database: Path, opening: Callable[[], duckdb.DuckDBPyConnection])
             return opening()
         except duckdb.IOException as error:
             if "could not set lock" not in str(error).lower():
-                raise UsageError(
-                    f"{database}: not a database that can be read; delete it, the shards rebuild it"
-                ) from error
+                # Only what ingestion made can be made again.
+                mend = "; delete it, the shards rebuild it" if shard_paths(database.parent) else ""
+                raise UsageError(f"{database}: not a database that can be read{mend}") from error
             if time.monotonic() > deadline:
                 found = re.search(r"PID \d+", str(error))
                 holder = f"another process ({found[0]})" if found else "another process"
                 raise DatabaseHeldError(f"{database}: {holder} holds it open; close that one and repeat") from error
             time.sleep(0.05)
+
+
+def _check_file(database: Path) -> None:
+    """Errors: UsageError if a file that was named by itself is not a database of this version's tables."""
+    with _connect(database, read_only=True) as connection:
+        pending = _pending(connection, database)
+    if len(pending) == len(_migrations()):
+        raise UsageError(f"{database}: a database, but none of blendbench; name a results folder with --results")
+    if pending:
+        raise UsageError(
+            f"{database}: made by an older blendbench; name its results folder instead of the file, and it is migrated"
+        )
 
 
 def _is_current(database: Path, sizes: dict[str, int]) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from blendbench.errors import UsageError
 from blendbench.reports.board import Board, read_board
+from blendbench.reports.folders import made
 from blendbench.reports.gallery.data import gallery_data, picture_sources
 from blendbench.reports.gallery.files import place_pictures, thumbnail_name
 from blendbench.reports.gallery.links import DATA, FOLDER, PAGE, data_text
@@ -31,11 +32,14 @@ def gallery_of(board: Board, results: Results, results_dir: Path, out: Path) -> 
     sources = picture_sources(results, board.experiment)
     if not any((results_dir / path).is_file() for path in sources.values()):
         raise UsageError(f"{results_dir / 'pictures'}: none of the pictures of {board.experiment} is there")
-    out.mkdir(parents=True, exist_ok=True)
+    made(out)
     for shipped in files("blendbench.reports.gallery").joinpath("page").iterdir():
         (out / shipped.name).write_bytes(shipped.read_bytes())
     placed = place_pictures(sources, results_dir, out)
     data = gallery_data(results, board, placed.names)
     data["thumbnails"] = [thumbnail_name(sha256) if sha256 in placed.small else "" for sha256 in placed.names]
-    (out / DATA).write_text(data_text(data), encoding="utf-8")
+    # All of it or nothing: other pages look in here before they link.
+    fresh = out / f"{DATA}.new"
+    fresh.write_text(data_text(data), encoding="utf-8")
+    fresh.replace(out / DATA)
     return out / PAGE, len(placed.names)
