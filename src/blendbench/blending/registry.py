@@ -205,7 +205,7 @@ def get_strategy(name: str) -> Strategy:
 
 
 def all_strategies() -> dict[str, Strategy]:
-    """Every strategy: the shipped ones, those of installed packages, those of loaded files."""
+    """Every strategy by name: the shipped ones, those of installed packages, those of loaded files."""
     from blendbench.blending import (  # noqa: F401  importing a family registers it
         adain,
         controls,
@@ -222,7 +222,7 @@ def all_strategies() -> dict[str, Strategy]:
     )  # fmt: skip
 
     _load_installed()
-    return dict(_REGISTRY)
+    return dict(sorted(_REGISTRY.items()))  # not in the order in which modules happened to be imported
 
 
 @functools.cache
