@@ -43,12 +43,15 @@ def test_shipped_experiments_can_be_planned_and_keep_their_alpha_zero(name: str)
 
 def test_values_for_a_model_set_stand_in_place_of_the_list_s(tmp_path: Path) -> None:
     path = tmp_path / "tiny.toml"
-    path.write_text(EXPERIMENT + "\n[models.big]\nlayer = [-8, -16]\n")
+    sweep = EXPERIMENT.replace('{name = "text_only"}', '{name = "vision_only", layer = [-2, -3]}')
+    path.write_text(sweep + "\n[models.big]\nlayer = [-8, -16]\n")
     experiment = load_experiment(path)
     assert experiment.for_models("other") == experiment
-    assert {c["layer"] for c in experiment.for_models("big").strategies[1].cells()} == {-8, -16}
-    path.write_text(EXPERIMENT + "\n[models.big]\nlayers = [-8]\n")
-    with pytest.raises(UsageError, match="did you mean 'layer'"):
+    swept, single = experiment.for_models("big").strategies
+    assert [c["layer"] for c in swept.cells()] == [-8, -16]
+    assert {c["layer"] for c in single.cells()} == {-2}  # what is no list is no sweep
+    path.write_text(sweep + "\n[models.big]\nlayers = [-8]\n")
+    with pytest.raises(UsageError, match=r"models.big.layers: .*did you mean 'layer'"):
         load_experiment(path).for_models("big")
 
 

@@ -59,8 +59,11 @@ class Experiment:
     model_values: tuple[tuple[str, tuple[tuple[str, tuple[Value, ...]], ...]], ...] = ()
 
     def for_models(self, model_set: str) -> "Experiment":
-        """With the values that the file gives for this model set, such as layers that only it has."""
-        return self.with_overrides(dict(dict(self.model_values).get(model_set, ())))
+        """With the values that the file gives for this model set in place of its lists: layers, say, that only it has.
+
+        A parameter with a single value is no sweep, and keeps it. Errors: UsageError if there is no such list.
+        """
+        return self._replaced(f"models.{model_set}.", dict(dict(self.model_values).get(model_set, ())), least=2)
 
     def quick(self) -> "Experiment":
         """The quick form, for a first look."""
@@ -75,13 +78,24 @@ class Experiment:
 
         Errors: UsageError if a parameter is named by no strategy of the list.
         """
-        grids = tuple(strategies) if strategies else self.strategies
-        for name, chosen in (values or {}).items():
-            known = sorted({key for grid in grids for key, _ in grid.values})
+        chosen = replace(self, strategies=tuple(strategies)) if strategies else self
+        return chosen._replaced("--set ", values or {}, least=1)
+
+    def _replaced(self, where: str, values: dict[str, tuple[Value, ...]], least: int) -> "Experiment":
+        """With `values` in place of those that a strategy has `least` or more of."""
+        grids = self.strategies
+        for name, chosen in values.items():
+            known = sorted({key for grid in grids for key, old in grid.values if len(old) >= least})
             if name not in known:
-                raise UsageError(f"--set {name}: no strategy of {self.name} has this parameter{suggest(name, known)}")
+                several = " with several values" if least > 1 else ""
+                raise UsageError(
+                    f"{where}{name}: no strategy of {self.name} has this parameter{several}{suggest(name, known)}"
+                )
             grids = tuple(
-                Grid(grid.name, tuple((key, chosen if key == name else old) for key, old in grid.values))
+                Grid(
+                    grid.name,
+                    tuple((key, chosen if key == name and len(old) >= least else old) for key, old in grid.values),
+                )
                 for grid in grids
             )
         return replace(self, strategies=grids)

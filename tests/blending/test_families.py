@@ -258,6 +258,38 @@ def test_gram_matching_comes_nearer_to_the_picture_s_gram_matrix_the_larger_alph
     assert distance(given.text.hidden) > reached[0] > reached[1] > reached[2]
 
 
+# the seed document's own code, beside which the corrected forms stand
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1.0])
+def test_adain_per_token_is_the_seed_document_s(given: Sources, alpha: float) -> None:
+    text, vision = given.text.hidden, rows(9, 2)
+    cut = vision[: len(text)]
+    normalised = (text - text.mean(-1, keepdim=True)) / (text.std(-1, keepdim=True) + 1e-5)
+    restyled = normalised * cut.std(-1, keepdim=True) + cut.mean(-1, keepdim=True)
+    result = blend("adain_token", replace(given, vision=picture(vision)), alpha=alpha, align="truncate")
+    assert torch.allclose(result, alpha * restyled + (1 - alpha) * text, atol=1e-4)
+
+
+def test_the_published_mask_is_the_seed_document_s(given: Sources) -> None:
+    text, vision = rows(40, 1), rows(40, 2)
+    vision[:, 8] *= 100
+    vision[:, 3] /= 600
+    mask = vision.std(dim=0) / text.std(dim=0) < 10.0
+    sources = Sources(words(text), picture(vision), corpus=(words(text),))
+    assert torch.equal(blend("outlier_mask_published", sources, alpha=1), vision * mask.float())
+    assert mask.logical_not().nonzero().flatten().tolist() == [8]
+
+
+def test_a_raw_interpolated_style_delta_is_the_seed_document_s(given: Sources) -> None:
+    vision, neutral = rows(19, 2), rows(19, 3)
+    difference = torch.nn.functional.interpolate((vision - neutral).T[None], size=7, mode="linear")[0].T
+    result = blend(
+        "style_delta", replace(given, vision=picture(vision), neutral=picture(neutral)), align="interpolate", alpha=0.7
+    )
+    assert torch.allclose(result, given.text.hidden + 0.7 * difference, atol=1e-6)
+
+
 # one vector a picture
 
 
@@ -330,6 +362,8 @@ def test_weights_of_several_pictures_end_at_single_ones(given: Sources) -> None:
     assert torch.equal(blend("multi_reference", given, weight=1), blend("lerp", second))
     alone = blend("style_delta", given, alpha=1)
     assert torch.equal(blend("delta_negative", given, alpha=1, beta=0), alone)
+    sized = blend("style_delta", given, alpha=0.2, scale="text")
+    assert torch.equal(blend("delta_mixed", given, alpha=0.2, beta=0, scale="text"), sized)
     both = blend("delta_mixed", given, alpha=1, beta=1) - given.text.hidden
     against = blend("delta_negative", given, alpha=1, beta=1) - given.text.hidden
     assert torch.allclose((both + against) / 2, alone - given.text.hidden, atol=1e-5)

@@ -177,14 +177,27 @@ def test_a_result_with_a_graph_or_of_another_precision_is_taken_as_float32() -> 
 
 def test_a_strategy_that_writes_in_place_changes_nothing_for_the_next() -> None:
     @strategy("vandal", version=1, source="me")
-    def vandal(text: Tokens, vision: Tokens) -> Tensor:
+    def vandal(text: Tokens, vision: Tokens, corpus: tuple[Tokens, ...]) -> Tensor:
         vision.hidden.zero_()
+        corpus[0].hidden.zero_()
         return text.hidden.mul_(7)
 
-    given = Sources(Tokens(torch.ones(2, 3), torch.ones(2)), Tokens(torch.ones(4, 3), torch.full((4,), 3)))
+    text = Tokens(torch.ones(2, 3), torch.ones(2))
+    given = Sources(text, Tokens(torch.ones(4, 3), torch.full((4,), 3)), corpus=(text,))
     assert get_strategy("vandal").bind().blend(given).rows.unique().tolist() == [7]
     assert given.vision is not None
     assert given.text.hidden.unique().tolist() == given.vision.hidden.unique().tolist() == [1]
+
+
+def test_what_a_strategy_prints_is_not_taken_for_the_program_s_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "talks.py"
+    path.write_text("print('loaded')\n" + PLUGIN.replace("    return", "    print('blended')\n    return"))
+    load_plugin(path)
+    text, vision = Tokens(torch.ones(2, 3), torch.ones(2)), Tokens(torch.zeros(4, 3), torch.full((4,), 3))
+    get_strategy("half_and_half").bind().blend(Sources(text, vision))
+    assert capsys.readouterr() == ("", "loaded\nblended\n")
 
 
 IDENTITY = """\

@@ -10,10 +10,10 @@ from blendbench.engine.plan import configurations
 from blendbench.experiments import load_experiment
 from blendbench.reports import findings
 from blendbench.reports.claims import (
-    Below,
     Claim,
     Differs,
     Measured,
+    Negligible,
     NotWorse,
     Outcome,
     SameConditioning,
@@ -61,8 +61,8 @@ def results(folder: Path) -> Results:
         (SameConditioning("core", "canary", "text_only", same=False), "supported"),
         (SamePicture("core", NO_OP, "text_only"), "supported"),
         (SamePicture("core", "canary", "text_only"), "refuted"),
-        (Below("core", "effect_size", NO_OP, 1.0), "supported"),
-        (Below("core", "effect_size", "canary", 1.0), "refuted"),
+        (Negligible("core", "effect_size", NO_OP), "supported"),
+        (Negligible("core", "effect_size", "canary"), "refuted"),
         (Differs("other", TRUTH, "vision_only", "text_only", "lower"), "not run"),
         (Differs("core", TRUTH, "lerp:alpha=0.9", "text_only", "lower"), "not run"),
         (Differs("core", "probe_margin", "canary", "text_only", "lower"), "not run"),

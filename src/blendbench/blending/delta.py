@@ -1,4 +1,4 @@
-"""Style arithmetic: what a reference adds to a neutral picture."""
+"""Style arithmetic: what references add to a neutral picture."""
 
 from typing import Annotated, Literal
 
@@ -6,26 +6,68 @@ from torch import Tensor
 
 from blendbench.blending.align import Align, align_to
 from blendbench.blending.linear import SEED
+from blendbench.blending.normalise import EPSILON
 from blendbench.blending.parameters import Range
 from blendbench.blending.registry import strategy
 from blendbench.blending.tokens import Tokens
 
+Gain = Annotated[float, Range(0, 4)]
+Scale = Literal["raw", "text"]
+
+
+def with_differences(
+    text: Tokens, neutral: Tokens, align: Align, scale: Scale, *weighted: tuple[Tokens, float]
+) -> Tensor:
+    """T + the sum of w s align(V - V_neutral) over all (V, w); a picture of weight 0 is left out.
+
+    `scale=raw`: s = 1. `scale=text`: s brings each difference to the root mean square of the text. A blank of another
+    size is first aligned to the picture's tokens in the same way, so that places are compared with places.
+    """
+    result = text.hidden
+    for picture, weight in weighted:
+        if weight:
+            shown, nothing = align_to(picture.hidden, neutral.hidden, align)
+            rows, difference = align_to(result, shown - nothing, align)
+            factor = 1.0 if scale == "raw" else _rms(text.hidden) / max(_rms(difference), EPSILON)
+            result = rows + weight * factor * difference
+    return result
+
+
+def _rms(rows: Tensor) -> float:
+    return float(rows.square().mean().sqrt())
+
 
 @strategy("style_delta", version=1, source=SEED + ", style delta", equation="T + alpha s align(V - V_neutral)")
 def style_delta(
-    text: Tokens, vision: Tokens, neutral: Tokens, *,
-    alpha: Annotated[float, Range(0, 4)] = 0.3, align: Align = "area", scale: Literal["raw", "text"] = "raw",
-) -> Tensor:  # fmt: skip
-    """Add the difference of the reference's and the suite's blank picture's tokens.
+    text: Tokens, vision: Tokens, neutral: Tokens, *, alpha: Gain = 0.3, align: Align = "area", scale: Scale = "raw"
+) -> Tensor:
+    """Add the difference of the reference's and a neutral picture's tokens, raw or at the size of the text.
 
-    `scale=raw`: s = 1. `scale=text`: s brings the difference to the root mean square of the text. A blank of another
-    size is first aligned to the reference's tokens in the same way, so that places are compared with places.
+    `align=interpolate` is the form of the seed document, which has `scale=raw`; its code has `scale=text`, by standard
+    deviations in place of root mean squares.
     """
-    if alpha == 0:
-        return text.hidden
-    shown, nothing = align_to(vision.hidden, neutral.hidden, align)
-    rows, delta = align_to(text.hidden, shown - nothing, align)
-    factor = (
-        1.0 if scale == "raw" else float(rows.square().mean().sqrt() / delta.square().mean().sqrt().clamp_min(1e-6))
-    )
-    return rows + alpha * factor * delta
+    return with_differences(text, neutral, align, scale, (vision, alpha))
+
+
+@strategy(
+    "delta_negative", version=1, source=SEED + ", style delta, negative direction",
+    equation="T + alpha s align(V_A - V_neutral) - beta s align(V_B - V_neutral)",
+)  # fmt: skip
+def delta_negative(
+    text: Tokens, vision: Tokens, neutral: Tokens, other: Tokens, *, alpha: Gain = 1.0, beta: Gain = 0.5,
+    align: Align = "area", scale: Scale = "raw",
+) -> Tensor:  # fmt: skip
+    """Towards the first picture, away from the second."""
+    return with_differences(text, neutral, align, scale, (vision, alpha), (other, -beta))
+
+
+@strategy(
+    "delta_mixed", version=1, source=SEED + ", style delta, mixed references",
+    equation="T + alpha s align(V_A - V_neutral) + beta s align(V_B - V_neutral)",
+)  # fmt: skip
+def delta_mixed(
+    text: Tokens, vision: Tokens, neutral: Tokens, other: Tokens, *, alpha: Gain = 0.7, beta: Gain = 0.5,
+    align: Align = "area", scale: Scale = "raw",
+) -> Tensor:  # fmt: skip
+    """Two differences at once; the seed proposed 0.2 and 0.15 of differences at the size of the text."""
+    return with_differences(text, neutral, align, scale, (vision, alpha), (other, beta))

@@ -24,7 +24,7 @@ def mix_by_row(text: Tensor, other: Tensor, alphas: Tensor) -> Tensor:
 
 @strategy(
     "slerp", version=1, source="Shoemake 1985, doi:10.1145/325165.325242, each token by itself",
-    equation="|T|^(1-alpha) ... : sin((1-alpha) w)/sin w T/|T| + sin(alpha w)/sin w V/|V|, norms mixed linearly",
+    equation="((1-alpha)|T| + alpha|V|) (sin((1-alpha) w) T/|T| + sin(alpha w) V/|V|) / sin w, cos w = T.V / |T||V|",
 )  # fmt: skip
 def slerp(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Align = "area") -> Tensor:
     """Spherical interpolation of each token's direction, and linear of its norm.

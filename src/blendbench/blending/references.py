@@ -13,7 +13,6 @@ from blendbench.blending.registry import strategy
 from blendbench.blending.tokens import Tokens, select
 
 Share = Annotated[float, Range(0, 1)]
-Gain = Annotated[float, Range(0, 4)]
 
 
 @strategy(
@@ -55,40 +54,6 @@ def style_composition(
     if alpha == 0:
         return text.hidden
     return mix(*align_to(text.hidden, match(other.hidden, vision.hidden, 0), align), alpha)
-
-
-@strategy(
-    "delta_negative", version=1, source=SEED + ", style delta, negative direction",
-    equation="T + alpha align(V_A - V_neutral) - beta align(V_B - V_neutral)",
-)  # fmt: skip
-def delta_negative(
-    text: Tokens, vision: Tokens, neutral: Tokens, other: Tokens, *, alpha: Gain = 1.0, beta: Gain = 0.5,
-    align: Align = "area",
-) -> Tensor:  # fmt: skip
-    """Towards the first picture, away from the second."""
-    return _deltas(text, neutral, align, (vision, alpha), (other, -beta))
-
-
-@strategy(
-    "delta_mixed", version=1, source=SEED + ", style delta, mixed references",
-    equation="T + alpha align(V_A - V_neutral) + beta align(V_B - V_neutral)",
-)  # fmt: skip
-def delta_mixed(
-    text: Tokens, vision: Tokens, neutral: Tokens, other: Tokens, *, alpha: Gain = 0.7, beta: Gain = 0.5,
-    align: Align = "area",
-) -> Tensor:  # fmt: skip
-    """Two differences at once; the seed proposed 0.2 and 0.15 of renormalised ones."""
-    return _deltas(text, neutral, align, (vision, alpha), (other, beta))
-
-
-def _deltas(text: Tokens, neutral: Tokens, align: Align, *weighted: tuple[Tokens, float]) -> Tensor:
-    result = text.hidden
-    for tokens, weight in weighted:
-        if weight:
-            shown, nothing = align_to(tokens.hidden, neutral.hidden, align)
-            rows, delta = align_to(result, shown - nothing, align)
-            result = rows + weight * delta
-    return result
 
 
 @strategy(

@@ -132,7 +132,7 @@ class Configuration:
         """The conditioning, float32 on the CPU. Errors: BlendError (missing input, wrong shape, not finite).
 
         Tokens are handed over as copies, because the sources are shared by all cells of an item, and a strategy may
-        write in place; `corpus` and `pairs` are large and shared.
+        write in place. Only `pairs`, whole pictures by the dozen, are shared: a fit is kept for them by their identity.
         """
         name = self.strategy.name
         given = [getattr(sources, source) for source in self.strategy.inputs]
@@ -143,7 +143,8 @@ class Configuration:
             if isinstance(value, Tokens) and not bool(value.hidden.isfinite().all()):
                 raise BlendError(f"{name}: its {source} tokens hold values that are not finite")
         own = {key: value for key, value in self.params.items() if key not in _SELECT}
-        result = self.strategy.function(*(g.copy() if isinstance(g, Tokens) else g for g in given), **own)
+        with contextlib.redirect_stdout(sys.stderr):  # a strategy may print; stdout is the program's
+            result = self.strategy.function(*map(_own_copy, given), **own)
         conditioning = result if isinstance(result, Conditioning) else Conditioning((result,))
         return conditioning.checked(name, sources.text.hidden.shape[1], sources.denoising)
 
@@ -239,7 +240,8 @@ def _registering(what: str) -> Iterator[None]:
     registries: tuple[dict[str, Any], ...] = (_REGISTRY, ALIGNMENTS)
     before = [(registry, dict(registry)) for registry in registries]
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     except Exception as error:
         for registry, kept in before:
             registry.clear()
@@ -273,6 +275,14 @@ def parse_configuration(text: str) -> Configuration:
     """Read `name:param=value,...`, as `--strategy` takes it. Errors: UsageError."""
     name, _, rest = text.partition(":")
     return get_strategy(name).bind(**dict(_assignments(text, rest)))
+
+
+def _own_copy(given: Any) -> Any:
+    if isinstance(given, Tokens):
+        return given.copy()
+    if isinstance(given, tuple):
+        return tuple(part.copy() if isinstance(part, Tokens) else part for part in given)
+    return given
 
 
 def _assignments(text: str, rest: str) -> Iterator[tuple[str, str]]:

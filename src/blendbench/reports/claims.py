@@ -143,16 +143,15 @@ class SameConditioning:
 
 
 @dataclass(frozen=True)
-class Below:
-    """`candidate`'s own mean on `metric` is below a bound."""
+class Negligible:
+    """`candidate`'s own mean on `metric`, a distance from text_only, is below the margin of its card."""
 
     experiment: str
     metric: str
     candidate: str
-    bound: float
 
     def judge(self, results: Results) -> Outcome:
-        """By where the interval of the mean lies to the bound."""
+        """By where the interval of the mean lies to the margin."""
         compared = _pair(results, self.experiment, self.candidate, "text_only")
         if isinstance(compared, Outcome):
             return compared
@@ -160,11 +159,11 @@ class Below:
             return Outcome("not run", f"{self.metric} was not measured")
         pairs = compared.pairs[self.metric]
         effect = paired_effect(pairs.candidate, np.zeros_like(pairs.candidate), pairs.items)
-        decimals = max(pairs.metric.decimals, 3)
+        margin, decimals = pairs.metric.margin, max(pairs.metric.decimals, 3)
         return Outcome(
-            "supported" if effect.high < self.bound else "refuted" if effect.low > self.bound else "undecided",
+            "supported" if effect.high <= margin else "refuted" if effect.low > margin else "undecided",
             f"{self.metric} of `{self.candidate}`: {effect.mean:.{decimals}f}"
-            f" [{effect.low:.{decimals}f}, {effect.high:.{decimals}f}], bound {self.bound:g}",
+            f" [{effect.low:.{decimals}f}, {effect.high:.{decimals}f}], margin {margin:g}",
             len(pairs.items),
         )
 
