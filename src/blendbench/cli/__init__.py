@@ -61,7 +61,7 @@ def _verb(name: str, arguments: list[str]) -> int:
     if name not in VERBS:
         from blendbench.suites import suggest
 
-        raise UsageError(f"unknown command {name!r}{suggest(name, list(VERBS))}")
+        raise UsageError(f"unknown command {name!r}{suggest(name, [*VERBS])}")
     import typer
 
     function = getattr(import_module(f"blendbench.cli.{name}"), "list_" if name == "list" else name)
