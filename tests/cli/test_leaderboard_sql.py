@@ -67,6 +67,12 @@ def test_tables_print_null_and_count_rows_beside_the_output(folder: Path) -> Non
     assert "NULL" in done.stdout.decode() and "1 row" in done.stderr.decode()
 
 
+def test_rows_are_not_folded_where_there_is_no_terminal(folder: Path) -> None:
+    done = _call("sql", "FROM current_cells LIMIT 2", "--results", folder)
+    lines = done.stdout.decode().splitlines()
+    assert len(lines) == 3 and len(lines[0]) > 400
+
+
 @pytest.mark.parametrize("query", ["SELEC 1", "DROP TABLE cells", "SELECT 1; SELECT 2", "SELECT nope FROM cells"])
 @pytest.mark.parametrize("name", ["table", "csv"])
 def test_a_bad_query_is_one_line_and_exit_code_2(folder: Path, query: str, name: str) -> None:

@@ -270,7 +270,7 @@ def test_reading_goes_on_while_a_run_writes(folder: Path) -> None:
     "query",
     ["DROP TABLE cells", "INSERT INTO cells FROM cells", "COPY cells TO 'x.csv'", "ATTACH 'x.db'", "SET threads = 1",
      "SELECT 1; SELECT 2", "", "SELEC 1", "SELECT nope FROM cells", "FROM nowhere", "PRAGMA version; DROP TABLE cells",
-     "WITH x AS (SELECT 1) DELETE FROM cells"],
+     "WITH x AS (SELECT 1) DELETE FROM cells", "WITH x AS (DELETE FROM cells RETURNING *) FROM x"],
 )  # fmt: skip
 def test_queries_that_are_wrong_or_write_get_one_line(filled: Path, query: str) -> None:
     results = open_results(filled)
@@ -278,6 +278,21 @@ def test_queries_that_are_wrong_or_write_get_one_line(filled: Path, query: str) 
         with pytest.raises(UsageError, match=r"^query: ") as caught:
             run()
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["FROM read_text('{file}')", "FROM '{file}'", "FROM glob('{folder}/*')", "FROM read_csv('https://example.org/x.csv')",
+     "COPY cells TO '{folder}/x.csv'", "ATTACH '{folder}/x.db'", "INSTALL httpfs", "SET enable_external_access = true"],
+)  # fmt: skip
+def test_a_query_touches_nothing_but_the_database(filled: Path, tmp_path: Path, query: str) -> None:
+    (tmp_path / "other.csv").write_text("secret\n1\n")
+    text = query.format(file=tmp_path / "other.csv", folder=tmp_path)
+    with pytest.raises(duckdb.Error):
+        open_results(filled).query(text)
+    assert [path.name for path in tmp_path.iterdir()] == ["other.csv"]
+    with pytest.raises(UsageError, match=r"^query: "):
+        read_only_bytes(open_results(filled), text, "csv")
 
 
 def test_import_and_open_results_are_lazy() -> None:

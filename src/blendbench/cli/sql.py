@@ -36,6 +36,7 @@ def sql(
 def print_table(rows: "pd.DataFrame") -> None:
     """Print rows as a table to read; NULL where there is none, and how many rows there are on stderr."""
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -45,8 +46,12 @@ def print_table(rows: "pd.DataFrame") -> None:
         table.add_column(Text(str(name)), justify="right" if numeric else "left", overflow="fold")
     for row in rows.itertuples(index=False, name=None):
         table.add_row(*(Text(_shown(value)) for value in row))
-    # Into a file or a log, rows are better long than folded.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    console = Console()
+    if not console.is_terminal:
+        # Into a file or a log, rows are better long than folded.
+        whole = console.options.update(max_width=sys.maxsize)
+        console.width = max(1, Measurement.get(console, whole, table).maximum)
+    console.print(table)
     Console(stderr=True).print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}", highlight=False)
 
 

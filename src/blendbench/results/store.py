@@ -99,12 +99,12 @@ class Results:
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> pd.DataFrame:
         """The rows of one SQL statement. Errors: duckdb.Error."""
-        with _connect(self.database, read_only=True) as connection:
+        with _connect(self.database) as connection:
             return connection.execute(sql, parameters or []).df()
 
     def export(self, sql: str, path: Path, options: str) -> None:
         """Write the rows of one statement to `path` with DuckDB's COPY options. Errors: duckdb.Error."""
-        with _connect(self.database, read_only=True) as connection:
+        with _connect(self.database, path) as connection:
             connection.execute(f"COPY ({sql}\n) TO {_text(str(path))} ({options})")
 
     def __enter__(self) -> Self:
@@ -130,9 +130,12 @@ def open_results(path: Path | str = "results") -> Results:
 
 
 @contextmanager
-def _connect(database: Path, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = _patiently(database, lambda: duckdb.connect(str(database), read_only=read_only))
+def _connect(database: Path, *written: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Read the database alone: DuckDB touches no other file but those `written`, no address, and installs nothing."""
+    connection = _patiently(database, lambda: duckdb.connect(str(database), read_only=True))
     try:
+        connection.execute(f"SET allowed_paths = [{', '.join(_text(str(path)) for path in written)}]")
+        connection.execute("SET enable_external_access = false")
         yield connection
     finally:
         connection.close()
@@ -191,7 +194,7 @@ def _patiently(database: Path, opening: Callable[[], duckdb.DuckDBPyConnection])
 
 def _check_file(database: Path) -> None:
     """Errors: UsageError if a file that was named by itself is not a database of this version's tables."""
-    with _connect(database, read_only=True) as connection:
+    with _connect(database) as connection:
         pending = _pending(connection, database)
     if len(pending) == len(_migrations()):
         raise UsageError(f"{database}: a database, but none of blendbench; name a results folder with --results")
@@ -202,7 +205,7 @@ def _check_file(database: Path) -> None:
 
 
 def _is_current(database: Path, sizes: dict[str, int]) -> bool:
-    with _connect(database, read_only=True) as connection:
+    with _connect(database) as connection:
         applied = _applied(connection)
         if applied != [name for name, _ in _migrations()]:
             return False
