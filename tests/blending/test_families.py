@@ -445,6 +445,7 @@ def test_a_starting_picture_is_part_of_the_identity_below_full_strength(given: S
 @pytest.mark.parametrize(
     ("made", "told"),
     [
+        (Conditioning(()), "without steps"),
         (Conditioning((rows(3, 0), rows(4, 0), rows(3, 0), rows(3, 0))), "one shape"),
         (Conditioning((rows(3, 0), rows(3, 1))), "gave 2 steps; the transformer is called 4 times"),
         (Conditioning((rows(3, 0),), rows(4, 0), (0,)), "an injection needs one array"),

@@ -64,6 +64,7 @@ def test_a_plugin_file_of_ten_lines_registers_a_strategy(tmp_path: Path) -> None
         ("x = 1", "registers no strategy"),
         ("1/0", "ZeroDivisionError"),
         ("import nothere", "ModuleNotFoundError"),
+        ("raise SystemExit(0)", "SystemExit"),
         ("def f(:", "SyntaxError"),
         ("raise ValueError('two\\nlines')", "ValueError: two lines"),
         (PLUGIN.replace("half_and_half", "lerp"), "'lerp' is registered twice"),
@@ -160,6 +161,8 @@ def blend_of(function: object) -> Tensor:
         (lambda text: text.hidden[:0], r"not \(0, 3\)"),
         (lambda text: text.hidden[:, :2], r"not \(2, 2\)"),
         (lambda text: text, "not Tokens"),
+        (lambda text: text.hidden * 1j, "real numbers, not torch.complex64"),
+        (lambda text: sys.exit(3), "tried to end the program"),
         (lambda text: text.hidden / 0, "6 values that are not finite"),
         (lambda text: text.hidden.double() * 1e300, "6 values that are not finite"),  # finite until it is float32
     ],

@@ -38,6 +38,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["run", "smoke", "--set", "alpha=2"], "alpha = 2 is outside 0..1"),
         (["run", "smoke", "--set", "alhpa=0.2"], "did you mean 'alpha'"),
         (["run", "smoke", "--set", "alpha"], "key=v1,v2"),
+        (["run", "smoke", "--set", "alpha=0", "--set", "alpha=0.3"], "given twice; write alpha=0,0.3"),
         (["run", "smoke", "--plugin", "gone.py"], "no such file"),
         (["run", "smoke", "--models", "minature"], "did you mean 'miniature'"),
         (["rnu", "smoke"], "did you mean 'run'"),

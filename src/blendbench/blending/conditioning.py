@@ -45,8 +45,11 @@ class Conditioning:
         """The same in float32 on the CPU, and in its plainest form: equal steps are one, an injection of what is there
         anyway is none. So conditionings that do the same are equal.
 
-        Errors: BlendError (a wrong shape, a value that is not finite, a schedule of another length than the sampling).
+        Errors: BlendError (no steps, a wrong shape, a value that is not real and finite, a schedule of another length
+        than the sampling).
         """
+        if not self.steps:
+            raise BlendError(f"{name} gave a conditioning without steps")
         steps = tuple(_checked(name, rows, dim) for rows in self.steps)
         calls = len(denoising.sigmas) if denoising else len(steps)
         if len(steps) not in (1, calls):
@@ -97,6 +100,8 @@ def _checked(name: str, rows: object, dim: int) -> Tensor:
     if not isinstance(rows, Tensor) or rows.ndim != 2 or rows.shape[1] != dim or len(rows) == 0:
         shape = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
         raise BlendError(f"{name} must return (tokens, {dim}), not {shape}")
+    if rows.is_complex():
+        raise BlendError(f"{name} must return real numbers, not {rows.dtype}")
     conditioning = rows.detach().to("cpu", torch.float32).contiguous()
     wrong = int((~torch.isfinite(conditioning)).sum())
     if wrong:

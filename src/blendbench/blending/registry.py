@@ -143,8 +143,11 @@ class Configuration:
             if isinstance(value, Tokens) and not bool(value.hidden.isfinite().all()):
                 raise BlendError(f"{name}: its {source} tokens hold values that are not finite")
         own = {key: value for key, value in self.params.items() if key not in _SELECT}
-        with contextlib.redirect_stdout(sys.stderr):  # a strategy may print; stdout is the program's
-            result = self.strategy.function(*map(_own_copy, given), **own)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # a strategy may print; stdout is the program's
+                result = self.strategy.function(*map(_own_copy, given), **own)
+        except SystemExit as error:
+            raise BlendError(f"{name} tried to end the program") from error
         conditioning = result if isinstance(result, Conditioning) else Conditioning((result,))
         return conditioning.checked(name, sources.text.hidden.shape[1], sources.denoising)
 
@@ -242,7 +245,7 @@ def _registering(what: str) -> Iterator[None]:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         for registry, kept in before:
             registry.clear()
             registry.update(kept)

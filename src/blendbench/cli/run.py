@@ -90,9 +90,10 @@ def run(
             highlight=False,
             soft_wrap=True,
         )
-        if done.scores_failed:
+        if done.failed or done.scores_failed:
             Console(stderr=True).print(
-                f"{done.scores_failed} scores failed; why: blendbench sql 'FROM failures' --results {results}",
+                f"{done.failed} cells and {done.scores_failed} scores failed; why:"
+                f" blendbench sql 'FROM failures' --results {results}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -135,6 +136,10 @@ def _overridden(experiment: Experiment, strategies: list[str], settings: list[st
         key, equals, text = setting.partition("=")
         if not equals or not text:
             raise UsageError(f"--set {setting}: write it as key=v1,v2")
+        if key in values:
+            raise UsageError(
+                f"--set {setting}: {key} is given twice; write {key}={','.join(map(str, values[key]))},{text}"
+            )
         values[key] = tuple(text.split(","))
     return experiment.with_overrides(values, grids)
 
