@@ -377,9 +377,21 @@ def test_no_number_of_seeds_helps_when_the_items_themselves_disagree() -> None:
     assert needed is not None and needed.seeds is None and needed.items > 12
 
 
+def test_seeds_are_not_asked_for_where_only_more_items_can_make_p_small_enough() -> None:
+    # Six items, all much worse: corrected for eleven tests p is at least 11 / 64, however many seeds there are.
+    rng = np.random.default_rng(5)
+    for seeds in (1, 3):
+        effect = measure_effect(pairs(GRID, rng.normal(0.9, 0.1, (6, seeds))))
+        needed = decide(effect, 11 * effect.p, tests=11).needed
+        assert needed is not None and (needed.seeds, needed.items) == (None, items_for_a_regression(11))
+        two_sided = decide(measure_effect(pairs(SHIFT, rng.normal(0.9, 0.1, (6, seeds)))), 1.0, tests=11).needed
+        assert two_sided is not None and two_sided.items == items_for_a_regression(11) + 1
+
+
 def test_one_item_is_never_enough() -> None:
-    effect = measure_effect(pairs(GRID, np.array([[0.3, 0.4]])))
-    assert math.isnan(effect.low) and decide(effect, effect.p).decision == "inconclusive"
+    for differences in ([[0.3, 0.4]], [[0.3]]):
+        effect = measure_effect(pairs(GRID, np.array(differences)))
+        assert math.isnan(effect.low) and decide(effect, effect.p).decision == "inconclusive"
 
 
 def test_too_few_items_for_a_regression_are_told(tmp_path: Path) -> None:

@@ -181,9 +181,9 @@ def decide(effect: Effect, p_adjusted: float | None, tests: int = 1) -> MetricVe
     return MetricVerdict(effect, "inconclusive", p_adjusted, _needed(effect, tests))
 
 
-def items_for_a_regression(tests: int, alpha: float = ALPHA) -> int:
+def items_for_a_regression(tests: int, alpha: float = ALPHA, sides: int = 1) -> int:
     """The fewest items with which the corrected p of one metric among `tests` can come down to `alpha`."""
-    return next(items for items in range(1, 64) if tests * least_p(items) / 2 <= alpha)
+    return next(items for items in range(1, 64) if tests * least_p(items) * sides / 2 <= alpha)
 
 
 def _bounds(metric: Metric) -> tuple[float, float]:
@@ -211,25 +211,33 @@ def _spread(differences: Array, items: tuple[str, ...]) -> Spread:
 
 def _needed(effect: Effect, tests: int) -> Needed | None:
     """Seeds, or items, for the nearer of the two ends: within the margin, or beyond the floor."""
-    power, n, spread = ndtri(POWER), effect.items, effect.spread
-    # The variance of item means with which either end would be reached.
-    allowed = [
-        n * (gap / (ndtri(1 - risk) + power)) ** 2
-        for gap, risk in (
-            (effect.metric.margin - effect.worse, effect.alpha),
-            (effect.worse - effect.floor, effect.alpha / tests),
-        )
-        if gap > 0
-    ]
-    if n < 2 or not allowed:
+    if effect.items < 2:
         return None
-    wanted = max(allowed)
-    if math.isnan(spread.within):
-        seeds = max(2, math.ceil(spread.between / wanted))
-        return Needed(seeds, max(n + 1, math.ceil(n * spread.between / wanted)), at_least=True)
-    observed = spread.between + spread.within / spread.seeds
-    items = max(n + 1, math.ceil(n * observed / wanted))
-    if spread.between >= wanted:
-        return Needed(None, items, at_least=False)
-    seeds = math.ceil(spread.within / (wanted - spread.between))
-    return Needed(max(spread.seeds + 1, seeds), items, at_least=False)
+    sides = 2 if is_two_sided(effect.metric) else 1
+    ends = (
+        (effect.metric.margin - effect.worse, effect.alpha, items_for_a_regression(1, effect.alpha)),
+        (
+            effect.worse - effect.floor,
+            effect.alpha / tests / sides,
+            items_for_a_regression(tests, effect.alpha, sides),
+        ),
+    )
+    ways = [_needed_for(effect, gap, risk, least) for gap, risk, least in ends if gap > 0]
+    if not ways:
+        return None
+    seeds = [way.seeds for way in ways if way.seeds is not None]
+    return Needed(min(seeds, default=None), min(way.items for way in ways), ways[0].at_least)
+
+
+def _needed_for(effect: Effect, gap: float, risk: float, least: int) -> Needed:
+    """What makes a mean `gap` away from an end sure at `risk`; with fewer than `least` items no p is small enough."""
+    n, spread = effect.items, effect.spread
+    # The variance of item means with which the end would be reached.
+    wanted = n * (gap / (ndtri(1 - risk) + ndtri(POWER))) ** 2
+    one_seed = math.isnan(spread.within)
+    observed = spread.between if one_seed else spread.between + spread.within / spread.seeds
+    items = max(n + 1, least, math.ceil(n * observed / wanted))
+    if n < least or (spread.between >= wanted and not one_seed):
+        return Needed(None, items, one_seed)
+    share = spread.between / wanted if one_seed else spread.within / (wanted - spread.between)
+    return Needed(max(spread.seeds + 1, math.ceil(share)), items, one_seed)
