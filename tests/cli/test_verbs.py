@@ -121,3 +121,40 @@ def test_validate_accepts_what_is_shipped(monkeypatch: pytest.MonkeyPatch, capsy
     root = Path(__file__).parents[2]
     assert call(monkeypatch, "validate", str(root / "bench" / "core.toml"), str(root / "prompts" / "miniature")) == 0
     assert "suite of 24 items" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("alpha = [0.1, 0.3]", "alpha = 'high'", "lerp: alpha = 'high' is not a number"),
+        ("alpha = [0.1, 0.3]", "layer = [2.5]", "neither a layer"),
+        ('"lerp"', '"lrep"', "did you mean 'lerp'"),
+        ("seeds", 'metrics = ["grid_enrgy"]\nseeds', "did you mean 'grid_energy'"),
+        ("seeds", "models = {z-image-turbo = {alpha = [7]}}\nseeds", "alpha = 7 is outside 0..1"),
+    ],
+)
+@pytest.mark.parametrize("verb", [("validate",), ("run", "--dry-run")])
+def test_a_wrong_value_in_an_experiment_is_told_with_its_file(
+    verb: tuple[str, ...], old: str, new: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    path = tmp_path / "odd.toml"
+    text = 'name = "odd"\ntitle = "x"\nseeds = [0]\nstrategies = [{name = "lerp", alpha = [0.1, 0.3]}]\n'
+    path.write_text(text.replace(old, new))
+    assert call(monkeypatch, *verb, str(path)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"blendbench: {path}: ") and told in error and error.count("\n") == 1
+
+
+def test_values_for_a_model_set_are_found_by_its_name_wherever_it_lies(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = Path(__file__).parents[2] / "src" / "blendbench" / "models" / "miniature" / "weights"
+    path = tmp_path / "deep.toml"
+    path.write_text(
+        'name = "deep"\ntitle = "x"\nseeds = [0]\nstrategies = [{name = "lerp", layer = [-2, -3]}]\n'
+        "[models.miniature]\nlayer = [-4]\n"
+    )
+    common = ("run", str(path), "--dry-run", "--json", "--results", str(tmp_path / "r"))
+    assert call(monkeypatch, *common, "--models", str(folder)) == 0
+    assert "lerp:alpha=0.3,layer=-4" in json.loads(capsys.readouterr().out)["configurations"]

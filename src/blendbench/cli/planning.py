@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blendbench.experiments import Experiment, Grid
+from blendbench.errors import UsageError
+from blendbench.experiments import Experiment, Grid, load_experiment
 
 if TYPE_CHECKING:
     from blendbench.engine.plan import Plan
@@ -24,6 +25,23 @@ def single_grid(text: str) -> Grid:
 
     configuration = parse_configuration(text)
     return Grid(configuration.strategy.name, tuple((key, (value,)) for key, value in configuration.params.items()))
+
+
+def checked_experiment(name_or_path: str | Path) -> tuple[Experiment, int]:
+    """An experiment whose strategies, values and metrics exist, and the number of its configurations.
+
+    Plug-ins that it names have to be loaded before. Errors: UsageError that names the file.
+    """
+    from blendbench.engine.plan import configurations, metric_versions
+
+    experiment = load_experiment(name_or_path)
+    try:
+        metric_versions(experiment)
+        for model_set, _ in experiment.model_values:
+            configurations(experiment.for_models(model_set))
+        return experiment, len(configurations(experiment)[1])
+    except UsageError as error:
+        raise UsageError(f"{name_or_path}: {error}") from None
 
 
 def plan_on_models(

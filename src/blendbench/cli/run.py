@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from blendbench.cli.planning import load_plugins, plan_on_models, single_grid
+from blendbench.cli.planning import checked_experiment, load_plugins, plan_on_models, single_grid
 from blendbench.errors import UsageError
-from blendbench.experiments import Experiment, Value, load_experiment
+from blendbench.experiments import Experiment, Value
 
 if TYPE_CHECKING:
     from blendbench.engine.plan import Plan
@@ -47,10 +47,12 @@ def run(
     json_: Annotated[bool, typer.Option("--json", help="summary as JSON; progress as JSON lines on stderr")] = False,
 ) -> None:
     """Run an experiment: draw what is not drawn yet, measure it, and bring it into the database."""
-    chosen = load_experiment(experiment)
-    models = models or chosen.model_set
-    chosen = chosen.for_models(models)
+    from blendbench.models.sets import load_model_set
+
     added = load_plugins(plugin)
+    chosen, _ = checked_experiment(experiment)
+    models = models or chosen.model_set
+    chosen = chosen.for_models(load_model_set(models).name)
     chosen = _overridden(chosen, strategy, set_, added)
     chosen = chosen.quick() if quick else chosen
 

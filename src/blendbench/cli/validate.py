@@ -36,11 +36,11 @@ def _told(path: Path) -> str:
         from blendbench.suites import load_suite
 
         return f"suite of {len(load_suite(folder).items)} items"
-    from blendbench.engine.plan import configurations, metric_versions
-    from blendbench.experiments import load_experiment
+    from blendbench.cli.planning import checked_experiment
+    from blendbench.models.sets import load_model_set
     from blendbench.suites import load_suite
 
-    experiment = load_experiment(path)
-    metric_versions(experiment)
+    experiment, count = checked_experiment(path)
     load_suite(experiment.suite)
-    return f"experiment with {len(configurations(experiment)[1])} configurations"
+    load_model_set(experiment.model_set)
+    return f"experiment with {count} configurations"
