@@ -1,13 +1,20 @@
-"""The rearranged transformer computes what the library's does."""
+"""The rearranged and the compiled networks compute what the library's do."""
 
 import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
+from blendbench.models import denoiser as denoiser_module
 from blendbench.models import fast
+from blendbench.models.denoiser import Denoiser
 from blendbench.models.interventions import injected, refined
 from blendbench.models.miniature import architecture
+from blendbench.models.sets import load_model_set
 
 
 def transformer(dtype: torch.dtype) -> torch.nn.Module:
@@ -63,3 +70,66 @@ def test_captions_can_be_injected_as_before() -> None:
             outcomes.append(call(network, (20, 31), torch.float32))
     torch.testing.assert_close(*outcomes, atol=2e-5, rtol=1e-4)
     assert (outcomes[0] - call(plain, (20, 31), torch.float32)).abs().max() > 1e-3
+
+
+@pytest.fixture
+def counter(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Graphs that are made of what is compiled; they run eagerly, because making kernels takes minutes on a CPU."""
+    torch._dynamo.reset()
+    counter, compile_ = CompileCounter(), torch.compile
+
+    def eager(call: Callable[..., Any], **settings: Any) -> Any:
+        return compile_(call, **{name: value for name, value in settings.items() if name != "options"}, backend=counter)
+
+    monkeypatch.setattr(torch, "compile", eager)
+    yield counter
+    torch._dynamo.reset()
+
+
+def test_compiled_blocks_share_two_graphs_for_captions_of_all_lengths(counter: Any) -> None:
+    network = transformer(torch.float32)
+    lengths = [(20, 31), (50, 60), (100, 100), (190, 170)]
+    expected = [call(network, pair, torch.float32) for pair in lengths]
+    fast.rearrange(network)
+    fast.compile_blocks(network)
+    for pair, velocities in zip(lengths, expected, strict=True):
+        torch.testing.assert_close(call(network, pair, torch.float32), velocities, atol=2e-5, rtol=1e-4)
+    assert counter.frame_count == 2  # with and without modulation
+
+
+def test_captions_are_injected_around_compiled_blocks_without_compiling_again(counter: Any) -> None:
+    plain = transformer(torch.float32)
+    quick = copy.deepcopy(plain)
+    fast.rearrange(quick)
+    fast.compile_blocks(quick)
+    call(quick, (20, 31), torch.float32)
+    outcomes = []
+    for network in (plain, quick):
+        rows = [torch.randn(20, architecture.HIDDEN, generator=torch.Generator().manual_seed(3))] * 2
+        with torch.inference_mode():
+            caption = refined(network, rows, torch.zeros(2, 16, 16, 16))
+        with injected(network, caption, (1, 2)):
+            outcomes.append(call(network, (20, 31), torch.float32))
+    torch.testing.assert_close(*outcomes, atol=2e-5, rtol=1e-4)
+    assert counter.frame_count == 2
+
+
+def test_a_batch_size_is_warmed_up_once_and_then_no_caption_compiles(
+    counter: Any, untrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(denoiser_module, "_WARM_UP", (40,))
+    parts = load_model_set(untrained, "cpu", {"steps": 1}).denoiser
+    noise = torch.stack([parts.initial_latents(seed) for seed in (0, 1)])
+    rows = [torch.randn(n, architecture.HIDDEN, generator=torch.Generator().manual_seed(n)) for n in (70, 80)]
+    expected, _ = parts.generate([(row,) for row in rows], noise)
+    assert not parts.is_cold(2)
+    compiled = Denoiser(parts.pipeline, parts.sampler, compiled=True)
+    assert compiled.is_cold(2)
+    compiled.warm_up(2)
+    assert not compiled.is_cold(2)
+    graphs = counter.frame_count
+    drawn, finite = compiled.generate([(row,) for row in rows], noise)
+    assert finite.all()
+    assert (drawn.int() - expected.int()).abs().max() <= 1
+    assert counter.frame_count == graphs
+    assert compiled.is_cold(1)

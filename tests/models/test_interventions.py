@@ -37,8 +37,8 @@ def constant(rows: list[torch.Tensor]) -> list[tuple[torch.Tensor, ...]]:
     return [(row,) for row in rows]
 
 
-def gap(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.abs(a.astype(int) - b.astype(int)).max())
+def gap(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a.int() - b.int()).abs().max())
 
 
 def test_a_schedule_of_one_conditioning_is_that_conditioning(models, captions, latents) -> None:  # type: ignore[no-untyped-def]

@@ -50,6 +50,18 @@ def test_who_may_be_there_together() -> None:
     assert not {("vision", "draw"), ("score", "vision")} & together["vision_apart"]
 
 
+@pytest.mark.parametrize(
+    ("gib", "encoding", "scoring"), [(24, False, False), (30, False, True), (33, False, False), (78, True, True)]
+)
+def test_what_is_together_works_at_once_only_where_memory_is_left_for_it(
+    gib: int, encoding: bool, scoring: bool
+) -> None:
+    plan = choose(SIZES, gib * GIB)
+    assert plan.at_once("text", "vision", "draw") == encoding
+    assert plan.at_once("draw", "score") == scoring
+    assert not choose(SIZES, 16 * GIB).at_once("draw", "score")
+
+
 def choose_named(name: str) -> residency.Residency:
     return residency.Residency(name, 0, None)
 

@@ -173,6 +173,16 @@ def test_weights_that_lack_a_tensor_are_refused(
     assert capfd.readouterr().err == ""
 
 
+def test_compiled_networks_are_another_sampler_and_uncompiled_ones_are_the_same_as_ever(untrained: Path) -> None:
+    plain, asked, compiled = (load_model_set(untrained, "cpu", {"compile": ask}) for ask in (False, True, True))
+    vars(compiled)["device"] = "cuda"
+    assert not asked.compiled  # on a CPU nothing is
+    assert asked.sampler_record == plain.sampler_record
+    assert compiled.sampler_record == {**plain.sampler_record, "compiled": True}
+    assert asked.sampler_request == plain.sampler_request != compiled.sampler_request
+    assert asked.sha256 == compiled.sha256 == plain.sha256
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_told(untrained: Path) -> None:
     with pytest.raises(UsageError, match="--device cpu"):

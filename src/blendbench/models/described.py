@@ -51,6 +51,16 @@ class DescribedSet:
             raise UsageError("--device cuda: this machine has no usable GPU; use --device cpu")
         return ("cuda" if available else "cpu") if self.requested_device == "auto" else self.requested_device
 
+    @property
+    def asynchronous(self) -> bool:
+        """Whether the device computes by itself, while the thread that feeds it goes on."""
+        return self.device != "cpu"
+
+    @property
+    def compiled(self) -> bool:
+        """Whether pictures are drawn by compiled networks: on a GPU, if the set asks for it."""
+        return self.file.sampler.compile and self.device != "cpu"
+
     @functools.cached_property
     def torch_dtype(self) -> "torch.dtype":
         import torch
@@ -178,11 +188,13 @@ class DescribedSet:
     def sampler_request(self) -> str:
         """Hash of all that `sampler_record` follows from, known without diffusers itself."""
         scheduler = self._config_folder("pipeline") / "scheduler" / "scheduler_config.json"
-        return sha256_json([self.file.sampler.model_dump(), self.lattice, scheduler.read_text(), version("diffusers")])
+        settings = self.file.sampler.model_dump() | {"compile": self.compiled}
+        return sha256_json([settings, self.lattice, scheduler.read_text(), version("diffusers")])
 
     @functools.cached_property
     def sampler_record(self) -> dict[str, Any]:
-        """What is stored of the sampler: size, guidance, the resolved noise levels and the transformer's calls.
+        """What is stored of the sampler: size, guidance, the resolved noise levels, the transformer's calls, and that
+        its networks are compiled, if they are.
 
         Steps are a request only: schedulers resolve them differently.
         """
@@ -196,7 +208,7 @@ class DescribedSet:
         calls *= 2 if sampler.guidance > 0 else 1
         return {
             "height": sampler.height, "width": sampler.width, "guidance": sampler.guidance, "sigmas": sigmas,
-            "transformer_calls": calls,
+            "transformer_calls": calls, **({"compiled": True} if self.compiled else {}),
         }  # fmt: skip
 
     def memory_sizes(self, pictures: int | None = None) -> memory.Sizes:

@@ -1,34 +1,78 @@
 """The same transformer in fewer and wider kernels: real rotations, joined projections, compiled blocks.
 
 The modules, their hooks and the pipeline around them stay as they are; pictures differ by the rounding of the dtype.
+Only what a block computes is compiled: what interventions hook in around blocks runs as it is written.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from diffusers import ZImagePipeline, ZImageTransformer2DModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention, silu
+
+# Kernels are chosen by rule and not by timing them, which may give another rounding in the next process.
+_OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {"deterministic": True}
+# Graphs of one function: two kinds of blocks, with and without a mask, for each size of batch.
+_GRAPHS = 64
+_ATTENTION = [
+    SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH,
+]  # fmt: skip
 
 
 def quicken(pipeline: ZImagePipeline) -> None:
-    """Change the pipeline's transformer and decoder in place; blocks compile at their first call of each shape."""
+    """Change the pipeline's transformer and decoder in place; they compile at their first call with each batch size."""
     rearrange(pipeline.transformer)
-    pipeline.transformer.compile_repeated_blocks(dynamic=False)
+    compile_blocks(pipeline.transformer)
+    # Convolutions read channels last; what lies between them is only fast in that layout when it is compiled.
     pipeline.vae.to(memory_format=torch.channels_last)
-    pipeline.vae.decoder.compile(dynamic=False)
+    decoder = pipeline.vae.decoder
+    decoder.forward = torch.compile(decoder.forward, dynamic=False, options=_OPTIONS)
+
+
+def attention_kernels() -> AbstractContextManager[None]:
+    """Within, attention is cuDNN's where that is possible: torch itself prefers a kernel from before Hopper."""
+    return sdpa_kernel(_ATTENTION, set_priority=True)
 
 
 def rearrange(transformer: ZImageTransformer2DModel) -> None:
     """What `quicken` does to the transformer before anything is compiled."""
     transformer.rope_embedder = RealRotations(transformer.rope_embedder)
-    for block in (*transformer.noise_refiner, *transformer.context_refiner, *transformer.layers):
+    for block in _blocks(transformer):
         attention = block.attention
         attention.to_qkv = _joined(attention.to_q, attention.to_k, attention.to_v)
         del attention.to_q, attention.to_k, attention.to_v
         attention.set_processor(RealRotaryAttention())
         block.feed_forward = GatedFeedForward(block.feed_forward)
+
+
+def compile_blocks(transformer: ZImageTransformer2DModel) -> None:
+    """Compile each block of a rearranged transformer; those alike share their graphs."""
+    # Beyond the limit torch would go on eagerly, and pictures would then differ within a run.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _GRAPHS)
+    for block in _blocks(transformer):
+        block.forward = _compiled(block.forward)
+
+
+def _compiled(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A block's forward, compiled for any number of tokens: captions have many padded lengths."""
+    quick = torch.compile(forward, fullgraph=True, dynamic=False, options=_OPTIONS)
+
+    def call(stream: Tensor, mask: Tensor | None, rotations: Tensor, *rest: Tensor | None) -> Tensor:
+        for tensor in (stream, mask, rotations):
+            if tensor is not None:
+                torch._dynamo.maybe_mark_dynamic(tensor, 1)
+        return quick(stream, mask, rotations, *rest)
+
+    return call
+
+
+def _blocks(transformer: ZImageTransformer2DModel) -> tuple[Any, ...]:
+    return (*transformer.noise_refiner, *transformer.context_refiner, *transformer.layers)
 
 
 def real_rotations(angles: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ class _Strict(BaseModel):
 
 
 class Sampler(_Strict):
-    """How pictures are drawn: size in pixels, the pipeline's own count of steps, pictures a batch."""
+    """How pictures are drawn: size in pixels, the pipeline's own count of steps, pictures a batch; `compile`: on a GPU
+    by compiled networks, which round otherwise than the pipeline's own."""
 
     height: int = Field(ge=16)
     width: int = Field(ge=16)
@@ -21,6 +22,7 @@ class Sampler(_Strict):
     guidance: float = Field(default=0.0, ge=0)
     shift: float | None = Field(default=None, gt=0)
     batch_size: int = Field(default=16, ge=1)
+    compile: bool = False
 
 
 class Text(_Strict):

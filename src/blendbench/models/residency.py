@@ -28,16 +28,24 @@ _OTHERS = {"text": GIB // 2, "vision": GIB, "score": GIB}
 
 @dataclass(frozen=True)
 class Residency:
-    """A plan: its name, the memory that it needs at its peak, and what it was given, in bytes; None: no limit."""
+    """A plan: its name, the memory that it needs at its peak, and what it was given, in bytes; None: no limit.
+
+    `roomy`: there is memory for all that is together to work at the same time.
+    """
 
     name: str
     needs: int
     budget: int | None
+    roomy: bool = False
 
     def together(self, one: str, other: str) -> bool:
         """Whether two groups may be on the device at once."""
         alone = PLANS[self.name]
         return one == other or (one not in alone and other not in alone)
+
+    def at_once(self, *groups: str) -> bool:
+        """Whether groups may not only be on the device but work there at once."""
+        return self.roomy and not set(groups) & set(PLANS[self.name])
 
     def __str__(self) -> str:
         limit = "" if self.budget is None else f" of {self.budget / GIB:.1f} GiB"
@@ -51,13 +59,14 @@ class Sizes:
     weights: Mapping[str, int]
     working: Mapping[str, int]
 
-    def needs(self, plan: str) -> int:
-        """Memory of a plan at its peak."""
+    def needs(self, plan: str, at_once: bool = False) -> int:
+        """Memory of a plan at its peak; `at_once`: with all that is together at work, not one after the other."""
         alone = PLANS[plan]
         shared = [group for group in GROUPS if group not in alone]
         peaks = [self.weights[group] + self.working[group] for group in alone]
         if shared:
-            peaks.append(sum(self.weights[g] for g in shared) + max(self.working[g] for g in shared))
+            working = [self.working[group] for group in shared]
+            peaks.append(sum(self.weights[g] for g in shared) + (sum(working) if at_once else max(working)))
         return max(peaks)
 
 
@@ -70,7 +79,7 @@ def choose(sizes: Sizes, budget: int | None) -> Residency:
     """The plan that loads the least often within `budget` bytes; the smallest where none fits."""
     fitting = (name for name in PLANS if budget is None or sizes.needs(name) <= budget)
     name = next(fitting, list(PLANS)[-1])
-    return Residency(name, sizes.needs(name), budget)
+    return Residency(name, sizes.needs(name), budget, budget is None or sizes.needs(name, at_once=True) <= budget)
 
 
 def free_memory(device: str) -> int | None:
@@ -89,6 +98,14 @@ def give_back(device: str) -> None:
         import torch
 
         torch.cuda.empty_cache()
+
+
+def settle(device: str) -> None:
+    """Wait until the device has all that was sent to it, so that any stream may read it."""
+    if device != "cpu":
+        import torch
+
+        torch.cuda.synchronize()
 
 
 def limit(device: str, budget: int) -> None:

@@ -7,6 +7,7 @@ Components load on first use, so that a run with nothing left to do loads nothin
 import functools
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,25 @@ class ModelSet(DescribedSet):
             budget = asked if budget is None else min(asked, budget)
         return memory.choose(self.memory_sizes(), budget)
 
+    def at_once(self, *groups: str) -> bool:
+        """Whether groups of networks can work at the same time: the device by itself, with memory for all of them."""
+        return self.asynchronous and self.residency.at_once(*groups)
+
+    def beside(self) -> AbstractContextManager[Any]:
+        """Within, this thread's work for the GPU goes into a stream of its own: beside what is being drawn, and before
+        it where both wait, because the thread that feeds the GPU waits for it."""
+        if self.device == "cpu":
+            return nullcontext()
+        import torch
+
+        return torch.cuda.stream(self._side)
+
+    @functools.cached_property
+    def _side(self) -> Any:
+        import torch
+
+        return torch.cuda.Stream(priority=-1)
+
     def peak_memory(self) -> int | None:
         """Most bytes that were allocated on the GPU since the last call; None without a GPU."""
         return memory.peak(self.device)
@@ -97,6 +117,7 @@ class ModelSet(DescribedSet):
                 if parting:
                     self.release_cache()
                 self._loaded[name] = load()
+                memory.settle(self.device)
             return self._loaded[name]
 
     @property
@@ -111,7 +132,7 @@ class ModelSet(DescribedSet):
 
             folder, sampler = self._weights_folder("pipeline"), self.file.sampler
             pipeline = load_pipeline(folder, self.torch_dtype, self.device, sampler.shift)
-            return Denoiser(pipeline, sampler, self.file.planted)
+            return Denoiser(pipeline, sampler, self.file.planted, self.compiled)
 
     @property
     def text(self) -> "TextEncoder":
