@@ -175,7 +175,8 @@ def test_json_of_the_verb_is_events_and_one_summary(
         with reporter:
             reporter.stage("pictures", len(plan.cells)).advance(len(plan.cells))
         count = len(plan.cells)
-        return engine.Summary("r", plan.experiment.name, count, count, 0, count, count, 0, 0, 0, 0, 1.0, {})
+        name = plan.experiment.name
+        return engine.Summary("r", name, count, count, 0, count, count, 0, 0, 0, 0, 1.0, {}, None, 4, {})
 
     monkeypatch.setattr(engine, "run", drawn_at_once)
     experiment = Path(arguments[4]).read_text().replace('"slow", alpha', '"lerp", alpha')

@@ -6,19 +6,21 @@ depend on what else is drawn with it. Where a batch does not fit into memory, it
 each cell says with how many its picture was drawn.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from blendbench.blending import Conditioning
-from blendbench.engine.encode import Embeddings
-from blendbench.engine.pictures import load_resized, save_picture
+from blendbench.engine.encode import Embeddings, Encodings
+from blendbench.engine.pictures import Fetched, Recent, load_resized, picture_path, save_picture
 from blendbench.engine.plan import Cell
-from blendbench.engine.progress import Clock
+from blendbench.engine.progress import Clock, Reporter
 from blendbench.hashing import sha256_bytes
 from blendbench.models.interventions import Injection, Start
 from blendbench.models.sets import ModelSet
@@ -75,52 +77,73 @@ class Job:
 Emit = Callable[[list[Drawn], list[ConditioningRecord]], None]
 
 
+@dataclass(frozen=True)
+class Flight:
+    """A batch under way: its pictures, and their names once they are stored; neither, if memory was too small."""
+
+    jobs: list[Job]
+    batch_size: int
+    pictures: Fetched | None
+    names: Future[list[str | None]] | None
+
+
 @dataclass
 class Drawer:
     """Draws cells into `results`.
 
     `known` maps (conditioning, noise seed) to pictures that exist, and grows; `emit` gets the cells of a batch as soon
-    as their pictures are stored; `note` gets what the user should know. `batch_size` is halved when memory runs out.
+    as their pictures are stored, `recent` their pixels. `batch_size` is halved when memory runs out.
+
+    Where the device computes by itself, a batch is stored while the next one is drawn, and at most these two are lost
+    with the process. `meanwhile` is called while a batch is drawn, with the cells that come next.
     """
 
-    embeddings: Embeddings
+    encodings: Encodings
     models: ModelSet
     results: Path
     known: dict[tuple[str, int], str]
     emit: Emit
+    recent: Recent
+    meanwhile: Callable[[Sequence[Cell]], None]
     clock: Clock
-    note: Callable[[str], None]
+    reporter: Reporter
     _open: dict[tuple[str, int], Job] = field(default_factory=dict)
+    _flights: deque[Flight] = field(default_factory=deque)
+    _coming: list[Cell] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.batch_size = self.models.file.sampler.batch_size
 
-    def draw(self, cells: Iterable[Cell]) -> None:
+    def draw(self, cells: Sequence[Cell]) -> None:
         """Draw all cells; one that cannot be blended or drawn is emitted with its error, and the others go on."""
         waiting: defaultdict[tuple[object, ...], list[Job]] = defaultdict(list)
-        for cell in cells:
-            job = self._blend(cell)
-            if job is None:
-                continue
-            if job.key in self.known:
-                self.emit(job.outcome(self.known[job.key]), [job.record()])
-            elif job.key in self._open:
-                self._open[job.key].cells.append(cell)
-            else:
-                self._open[job.key] = job
-                batch = waiting[job.company]
-                batch.append(job)
-                if len(batch) >= self.batch_size:
+        with ThreadPoolExecutor(1, "writer") as self._writer:
+            for i, cell in enumerate(cells):
+                self._coming = list(cells[i + 1 : i + 1 + 2 * self.batch_size])
+                job = self._blend(cell)
+                if job is None:
+                    continue
+                if job.key in self.known:
+                    self.emit(job.outcome(self.known[job.key]), [job.record()])
+                elif job.key in self._open:
+                    self._open[job.key].cells.append(cell)
+                else:
+                    self._open[job.key] = job
+                    batch = waiting[job.company]
+                    batch.append(job)
+                    if len(batch) >= self.batch_size:
+                        self._draw_batch(batch)
+                        batch.clear()
+            for batch in waiting.values():
+                if batch:
                     self._draw_batch(batch)
-                    batch.clear()
-        for batch in waiting.values():
-            if batch:
-                self._draw_batch(batch)
+            self._land(0)
 
     def _blend(self, cell: Cell) -> Job | None:
+        self.encodings.make([cell])
         try:
             with self.clock.time("blend"):
-                return blend(cell, self.embeddings, self.models.longest)
+                return blend(cell, self.encodings.embeddings, self.models.longest)
         except Exception as error:
             # A strategy is third-party code: whatever it raises fails its own cell, and the run goes on.
             self.emit([Drawn(cell, error=f"{type(error).__name__}: {error}")], [])
@@ -134,17 +157,21 @@ class Drawer:
             pictures = self._attempt(part)
             if pictures is None and self.batch_size > 1:
                 self.batch_size //= 2
-                self.note(f"out of memory: batches hold {self.batch_size} from here on")
+                self.reporter.note(f"out of memory: batches hold {self.batch_size} from here on")
                 continue
-            self._finish(part, pictures)
+            names = None if pictures is None else self._writer.submit(_save, self.results, pictures, len(part))
+            self._flights.append(Flight(part, self.batch_size, pictures, names))
             del left[: len(part)]
+            self._land(1 if self.models.asynchronous else 0)
+            self.meanwhile(self._coming)
 
-    def _attempt(self, jobs: list[Job]) -> tuple[np.ndarray, np.ndarray] | None:
-        """Pictures, and whether they are finite; None if memory ran out."""
+    def _attempt(self, jobs: list[Job]) -> Fetched | None:
+        """Pictures on their way; None if memory ran out."""
         filled = [*jobs, *[jobs[-1]] * (self.batch_size - len(jobs))]
         try:
+            self._warm_up()
             with self.clock.time("denoise", 0):
-                pictures = self._generate(filled)
+                pictures = Fetched(*self._generate(filled))
         except torch.OutOfMemoryError:
             pictures = None
         if pictures is None:
@@ -154,22 +181,42 @@ class Drawer:
             self.clock.counts["denoise"] += len(jobs)
         return pictures
 
-    def _finish(self, jobs: list[Job], pictures: tuple[np.ndarray, np.ndarray] | None) -> None:
-        """Store and emit what was drawn of `jobs`; None stands for a picture that memory is too small for."""
-        drawn: list[Drawn] = []
-        for i, job in enumerate(jobs):
+    def _warm_up(self) -> None:
+        denoiser = self.models.denoiser
+        if denoiser.is_cold(self.batch_size):
+            stage = self.reporter.stage("warm-up", 1)
+            with self.clock.time("warm_up"):
+                denoiser.warm_up(self.batch_size)
+            stage.advance(1)
+
+    def _land(self, flying: int) -> None:
+        """Emit the oldest batches, until only so many are under way."""
+        while len(self._flights) > flying:
+            self._finish(self._flights.popleft())
+
+    def _finish(self, flight: Flight) -> None:
+        """Emit a batch, once its pictures are stored."""
+        jobs = flight.jobs
+        for job in jobs:
             del self._open[job.key]
-            if pictures is None:
-                drawn += job.outcome(None, "out of memory, even with one picture a batch")
-            elif not pictures[1][i]:
-                drawn += job.outcome(None, "the model drew values that are not finite")
-            else:
-                with self.clock.time("save"):
-                    self.known[job.key] = save_picture(self.results, pictures[0][i])
-                drawn += job.outcome(self.known[job.key], batch_size=self.batch_size)
+        if flight.pictures is None or flight.names is None:
+            drawn = [each for job in jobs for each in job.outcome(None, "out of memory, even with one picture a batch")]
+        else:
+            with self.clock.time("denoise", 0):
+                pixels, finite = flight.pictures.arrays()
+            with self.clock.time("save", int(finite[: len(jobs)].sum())):
+                names = flight.names.result()
+            drawn = []
+            for job, name, picture in zip(jobs, names, pixels, strict=False):  # behind the jobs are those that fill up
+                if name is None:
+                    drawn += job.outcome(None, "the model drew values that are not finite")
+                else:
+                    self.known[job.key] = name
+                    self.recent.keep(picture_path(self.results, name), picture)
+                    drawn += job.outcome(name, batch_size=flight.batch_size)
         self.emit(drawn, [job.record() for job in jobs])
 
-    def _generate(self, jobs: list[Job]) -> tuple[np.ndarray, np.ndarray]:
+    def _generate(self, jobs: list[Job]) -> tuple[Tensor, Tensor]:
         denoiser, first = self.models.denoiser, jobs[0].conditioning
         latents = torch.stack([denoiser.initial_latents(job.noise_seed) for job in jobs])
         rows = [job.conditioning.injected for job in jobs if job.conditioning.injected is not None]
@@ -181,6 +228,12 @@ class Drawer:
             Injection(rows, first.blocks) if rows else None,
             Start(np.stack(starts), first.strength) if starts else None,
         )
+
+
+def _save(results: Path, pictures: Fetched, count: int) -> list[str | None]:
+    """Store the first `count` pictures; their names, None for one that is not finite."""
+    pixels, finite = pictures.arrays()
+    return [save_picture(results, pixels[i]) if finite[i] else None for i in range(count)]
 
 
 def blend(cell: Cell, embeddings: Embeddings, longest: int) -> Job:

@@ -2,7 +2,7 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from blendbench.blending import Configuration, Denoising, Kind, Pair, Sources, Tokens, layer_weights, select
 from blendbench.blending.tokens import content, gaussian_like
 from blendbench.engine.plan import Cell
+from blendbench.engine.progress import Clock, Reporter
 from blendbench.hashing import sha256_bytes, sha256_json
 from blendbench.models.sets import ModelSet
 from blendbench.models.tokens import Encoded
@@ -34,6 +35,18 @@ class EmbeddingFile:
     prompt: str
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass that is to come: of a prompt, or of a picture with its prompt, at all layers that are read."""
+
+    picture: Path | None
+    prompt: str
+    run: Callable[[], None]
+
+    def __call__(self) -> None:
+        self.run()
+
+
 class Embeddings:
     """The cache of hidden states in `<results>/embeddings/`, filled by the model set's encoders."""
 
@@ -43,8 +56,8 @@ class Embeddings:
         self._fitted: dict[tuple[Any, Any, str], tuple[Pair, ...]] = {}
         self._load = functools.lru_cache(maxsize=128)(self._read)
 
-    def pending(self, cells: Iterable[Cell]) -> list[Callable[[], None]]:
-        """What has to be computed before `cells` can be blended: one call a forward pass, none for what is kept."""
+    def pending(self, cells: Iterable[Cell]) -> list[Pass]:
+        """What has to be computed before `cells` can be blended: nothing that is kept, and nothing twice."""
         prompts: dict[str, set[int]] = {}
         views: defaultdict[tuple[Path, str], set[int]] = defaultdict(set)
         for cell in cells:
@@ -53,24 +66,28 @@ class Embeddings:
                 views[(picture, prompt)] |= cell.configuration.layers
         return self._absent(prompts, views)
 
-    def pending_layers(self, views: Iterable[tuple[Path, str]], layers: Iterable[int]) -> list[Callable[[], None]]:
+    def reads(self, cell: Cell) -> list[tuple[Path | None, str]]:
+        """Every (picture, prompt) that a cell is blended from; no picture: the text encoder's tokens of the prompt."""
+        texts = [(None, prompt) for _, prompt in self._prompts(cell.item, cell.configuration)]
+        return [*texts, *((picture, prompt) for _, picture, prompt in self._views(cell.item, cell.configuration))]
+
+    def pending_layers(self, views: Iterable[tuple[Path, str]], layers: Iterable[int]) -> list[Pass]:
         """The same for (picture, prompt) at chosen layers of both encoders, and prompts at the model set's layer."""
         wanted, seen = set(layers), list(views)
         prompts = {prompt: wanted | {self._text_layer} for _, prompt in seen}
         return self._absent(prompts, dict.fromkeys(seen, wanted))
 
-    def _absent(
-        self, prompts: Mapping[str, set[int]], views: Mapping[tuple[Path, str], set[int]]
-    ) -> list[Callable[[], None]]:
-        found: list[Callable[[], None]] = []
+    def _absent(self, prompts: Mapping[str, set[int]], views: Mapping[tuple[Path, str], set[int]]) -> list[Pass]:
+        found: list[Pass] = []
         for prompt, wanted in prompts.items():
             absent = [n for n in sorted(wanted) if not self._path(self._text_key(prompt, n)).is_file()]
             if absent:
-                found.append(functools.partial(self._encode_text, prompt, tuple(absent)))
+                found.append(Pass(None, prompt, functools.partial(self._encode_text, prompt, tuple(absent))))
         for (picture, prompt), wanted in views.items():
             absent = [n for n in sorted(wanted) if not self._path(self._vision_key(picture, prompt, n)).is_file()]
             if absent:
-                found.append(functools.partial(self._encode_vision, picture, prompt, tuple(absent)))
+                encode = functools.partial(self._encode_vision, picture, prompt, tuple(absent))
+                found.append(Pass(picture, prompt, encode))
         return found
 
     def sources(self, item: Item, configuration: Configuration) -> Sources:
@@ -249,6 +266,33 @@ class Embeddings:
 
     def _vision_key(self, picture: Path, prompt: str, layer: int) -> str:
         return sha256_json([self.models.sha256, "vision", _picture_hash(picture), prompt, layer])
+
+
+class Encodings:
+    """The passes that are pending for a run's cells, each made when it is asked for the first time."""
+
+    def __init__(self, embeddings: Embeddings, cells: Sequence[Cell], clock: Clock, reporter: Reporter) -> None:
+        self.embeddings, self.clock = embeddings, clock
+        self._waiting = {(one.picture, one.prompt): one for one in embeddings.pending(cells)}
+        self._stage = reporter.stage("encode", len(self._waiting)) if self._waiting else None
+
+    def make_all(self) -> None:
+        """Encode everything, one encoder after the other: they may not be on the device together."""
+        for key in list(self._waiting):
+            self._make(key)
+
+    def make(self, cells: Iterable[Cell]) -> None:
+        """Encode all that `cells` read and that is not there."""
+        for cell in cells:
+            for key in self.embeddings.reads(cell) if self._waiting else ():
+                self._make(key)
+
+    def _make(self, key: tuple[Path | None, str]) -> None:
+        encode = self._waiting.pop(key, None)
+        if encode is not None and self._stage is not None:
+            with self.clock.time("encode"):
+                encode()
+            self._stage.advance(1)
 
 
 @functools.cache

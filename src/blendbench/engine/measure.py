@@ -1,58 +1,98 @@
 """Measuring: the metrics of every finished cell that lacks them, in batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from blendbench.engine.pictures import load_pixels, picture_path
+from blendbench.engine.pictures import Recent, picture_path
 from blendbench.engine.plan import Cell, Plan
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import ScoreRecord
 from blendbench.scoring import Batch, Metric, Score, all_metrics, measure
 
-BATCH = 32
+_BATCH = {"cpu": 32, "cuda": 16}  # pictures at once; on a GPU always so many, and rounding is always the same
 _SCORERS = ("clip", "siglip", "probe")
 
 
-def measure_cells(
-    cells: Sequence[Cell], pictures: dict[str, str], missing: dict[str, list[str]], plan: Plan, models: ModelSet,
-    results: Path, emit: Callable[[list[ScoreRecord]], None],
-) -> None:  # fmt: skip
-    """Score `cells`. `pictures` maps cell ids to picture hashes, `missing` cell ids to the metrics they lack.
+@dataclass
+class Measuring:
+    """Scores cells, in the end or as soon as there are enough of them to fill a batch.
 
-    A cell whose baseline has no picture is measured without it: paired metrics are then skipped, not guessed.
+    `missing` maps cell ids to the metrics they lack, `pictures` to picture hashes, and grows while pictures are drawn;
+    `emit` gets the records of a batch.
     """
-    paired = [cell for cell in cells if plan.baseline_of(cell).cell_id in pictures]
-    alone = [cell for cell in cells if plan.baseline_of(cell).cell_id not in pictures]
-    for group, has_baseline in ((paired, True), (alone, False)):
-        for start in range(0, len(group), BATCH):
-            chunk = group[start : start + BATCH]
-            names = list(dict.fromkeys(name for cell in chunk for name in missing[cell.cell_id]))
-            scores = measure(_batch(chunk, pictures, plan, models, results, has_baseline), names)
-            emit(_records(chunk, scores, missing, models))
 
+    plan: Plan
+    models: ModelSet
+    results: Path
+    missing: dict[str, list[str]]
+    pictures: dict[str, str]
+    recent: Recent
+    emit: Callable[[list[ScoreRecord]], None]
+    _waiting: list[Cell] = field(default_factory=list)
+    _done: set[str] = field(default_factory=set)
 
-def _batch(
-    cells: Sequence[Cell], pictures: dict[str, str], plan: Plan, models: ModelSet, results: Path, has_baseline: bool
-) -> Batch:
-    def load(path: Path) -> Tensor:
-        return torch.from_numpy(load_pixels(path).copy()).permute(2, 0, 1).to(models.device)
+    def add(self, cells: Iterable[Cell]) -> None:
+        """Cells that have been drawn, if they could be."""
+        self._waiting += [cell for cell in cells if cell.cell_id in self.missing and cell.cell_id in self.pictures]
 
-    def generated(cell: Cell) -> Tensor:
-        return load(picture_path(results, pictures[cell.cell_id]))
+    def measure_full(self) -> None:
+        """Score one batch of what was added, if there is one whose baselines have pictures too."""
+        ready = [cell for cell in self._waiting if self._is_paired(cell)][: self._size]
+        if len(ready) == self._size:
+            self._measure(ready)
+            self._waiting = [cell for cell in self._waiting if cell.cell_id not in self._done]
 
-    return Batch(
-        pictures=torch.stack([generated(cell) for cell in cells]),
-        baselines=torch.stack([generated(plan.baseline_of(cell)) for cell in cells]) if has_baseline else None,
-        references=[load(cell.item.reference) for cell in cells],
-        prompts=[cell.item.prompt for cell in cells],
-        expects=[cell.item.expect for cell in cells],
-        reference_expects=[cell.item.reference_expect for cell in cells],
-        lattice=models.lattice,
-        scorers=models,
-    )
+    def measure_rest(self) -> None:
+        """Score all cells of the plan that have pictures and lack scores.
+
+        One whose baseline has no picture is measured without it: paired metrics are then skipped, not guessed.
+        """
+        cells = [
+            cell for cell in self.plan.cells
+            if cell.cell_id in self.missing and cell.cell_id in self.pictures and cell.cell_id not in self._done
+        ]  # fmt: skip
+        paired = [cell for cell in cells if self._is_paired(cell)]
+        alone = [cell for cell in cells if not self._is_paired(cell)]
+        for group in (paired, alone):
+            for start in range(0, len(group), self._size):
+                self._measure(group[start : start + self._size])
+
+    @property
+    def _size(self) -> int:
+        return _BATCH[self.models.device]
+
+    def _is_paired(self, cell: Cell) -> bool:
+        return self.plan.baseline_of(cell).cell_id in self.pictures
+
+    def _measure(self, cells: Sequence[Cell]) -> None:
+        names = list(dict.fromkeys(name for cell in cells for name in self.missing[cell.cell_id]))
+        filling = self._size - len(cells) if self.models.asynchronous else 0
+        scores = measure(self._batch([*cells, *[cells[-1]] * filling]), names)
+        self._done.update(cell.cell_id for cell in cells)
+        self.emit(_records(cells, scores, self.missing, self.models))
+
+    def _batch(self, cells: Sequence[Cell]) -> Batch:
+        def load(path: Path) -> Tensor:
+            return torch.from_numpy(self.recent.load(path).copy()).permute(2, 0, 1).to(self.models.device)
+
+        def generated(cell: Cell) -> Tensor:
+            return load(picture_path(self.results, self.pictures[cell.cell_id]))
+
+        baselines = [self.plan.baseline_of(cell) for cell in cells] if self._is_paired(cells[0]) else []
+        return Batch(
+            pictures=torch.stack([generated(cell) for cell in cells]),
+            baselines=torch.stack([generated(cell) for cell in baselines]) if baselines else None,
+            references=[load(cell.item.reference) for cell in cells],
+            prompts=[cell.item.prompt for cell in cells],
+            expects=[cell.item.expect for cell in cells],
+            reference_expects=[cell.item.reference_expect for cell in cells],
+            lattice=self.models.lattice,
+            scorers=self.models,
+        )
 
 
 def _records(
@@ -64,7 +104,7 @@ def _records(
         weights = _weights(metrics[name], models)
         records += [
             ScoreRecord(cell.cell_id, name, metrics[name].version, score.value, score.status, score.error, weights)
-            for cell, score in zip(cells, found, strict=True)
+            for cell, score in zip(cells, found, strict=False)  # behind the cells are those that fill the batch
             if name in missing[cell.cell_id]
         ]
     return records

@@ -2,14 +2,18 @@
 
 import io
 import os
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from blendbench.hashing import sha256_bytes
 
 FOLDER = "pictures"
+_RECENT = 64  # pictures whose pixels are kept
 
 
 def picture_name(sha256: str) -> str:
@@ -60,3 +64,44 @@ def load_resized(path: Path, width: int, height: int) -> np.ndarray:
     """Pixels (height, width, 3) uint8 of a picture file, cut to the shape's middle and resized by area averages."""
     with Image.open(path) as picture:
         return np.asarray(ImageOps.fit(picture.convert("RGB"), (width, height), Image.Resampling.BOX))
+
+
+class Recent:
+    """Pixels of the pictures that were drawn or read last: what is scored soon after need not be decoded again."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Path, np.ndarray] = OrderedDict()
+
+    def keep(self, path: Path, pixels: np.ndarray) -> None:
+        """Remember a picture's pixels."""
+        self._kept[path] = pixels
+        while len(self._kept) > _RECENT:
+            self._kept.popitem(last=False)
+
+    def load(self, path: Path) -> np.ndarray:
+        """Pixels (h, w, 3) uint8 of a picture file."""
+        if path not in self._kept:
+            self.keep(path, load_pixels(path))
+        self._kept.move_to_end(path)
+        return self._kept[path]
+
+
+class Fetched:
+    """Pictures on their way from the device to the host: uint8 (n, h, w, 3), and (n,) whether finite.
+
+    Nothing waits until `arrays` is called, from whichever thread.
+    """
+
+    def __init__(self, pixels: Tensor, finite: Tensor) -> None:
+        # torch copies into pinned memory here, without which the thread would wait for the device.
+        self._host = [part.to("cpu", non_blocking=True) for part in (pixels, finite)]
+        self._there = torch.cuda.Event() if pixels.is_cuda else None
+        if self._there is not None:
+            self._there.record()
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both, once they are there."""
+        if self._there is not None:
+            self._there.synchronize()
+        pixels, finite = (part.numpy() for part in self._host)
+        return pixels, finite

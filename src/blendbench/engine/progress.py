@@ -87,6 +87,13 @@ class Stage:
         self.done, self.failed = 0, 0
         self.started = self.told = time.monotonic()
 
+    def expect(self, total: int) -> None:
+        """Fewer or more things than thought are to be done in all."""
+        if total != self.total:
+            self.total = total
+            self.reporter.bars.update(self.task, total=total)
+            self.tell()
+
     @property
     def rate(self) -> float:
         """Things a second since the stage began; 0 before the first is done."""

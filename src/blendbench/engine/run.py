@@ -2,17 +2,19 @@
 
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from blendbench.engine.denoise import Drawer, Drawn
 from blendbench.engine.describe import adopted_record, cell_record, opening_records
-from blendbench.engine.encode import Embeddings
+from blendbench.engine.encode import Embeddings, Encodings
 from blendbench.engine.keep import keep_embeddings
-from blendbench.engine.measure import measure_cells
-from blendbench.engine.plan import Plan
-from blendbench.engine.progress import Clock, Reporter
+from blendbench.engine.measure import Measuring
+from blendbench.engine.pictures import Recent
+from blendbench.engine.plan import Cell, Plan
+from blendbench.engine.progress import Clock, Reporter, Stage
 from blendbench.engine.resume import Todo, locked, what_is_left
 from blendbench.engine.samplers import keep_sampler
 from blendbench.errors import UsageError
@@ -103,7 +105,8 @@ def _bring_in(results: Path, experiment: str) -> None:
 
 @dataclass
 class _Work:
-    """The state of one run while it is under way: `pictures` by cell id grows, failures are counted."""
+    """The state of one run while it is under way: `pictures` by cell id grows, failures are counted; `scores` is the
+    progress of scoring."""
 
     plan: Plan
     models: ModelSet
@@ -111,7 +114,9 @@ class _Work:
     todo: Todo
     reporter: Reporter
     pictures: dict[str, str]
+    recent: Recent = field(default_factory=Recent)
     clock: Clock = field(default_factory=Clock)
+    scores: Stage | None = None
     peaks: dict[str, int] = field(default_factory=dict)
     failed: int = 0
     scores_failed: int = 0
@@ -120,6 +125,10 @@ class _Work:
         self.batch_size = self.models.file.sampler.batch_size
         self.began = datetime.now(UTC)
         self.run_id = f"{self.began:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        self.measuring = Measuring(
+            self.plan, self.models, self.results, self.todo.missing_scores, self.pictures, self.recent,
+            self._emit_scores,
+        )  # fmt: skip
 
     def do(self) -> None:
         """Everything that is left; what is finished is on disk batch by batch."""
@@ -146,14 +155,14 @@ class _Work:
             self.peaks[stage] = peak
 
     def _draw(self) -> None:
+        """Encode, blend and draw. Where the device has room, what comes next is encoded and what is drawn is scored
+        while it draws: launching a batch takes this thread a small part of the time that the device needs for it."""
         embeddings = Embeddings(self.results / "embeddings", self.models, self.plan.suite)
-        pending = embeddings.pending(self.todo.cells)
-        if pending:
-            stage = self.reporter.stage("encode", len(pending))
-            for encode in pending:
-                with self.clock.time("encode"):
-                    encode()
-                stage.advance(1)
+        encodings = Encodings(embeddings, self.todo.cells, self.clock, self.reporter)
+        encode_ahead = self.models.at_once("text", "vision", "draw")
+        score_behind = self.models.at_once("draw", "score")
+        if not encode_ahead:
+            encodings.make_all()
             self._peak("encode")
         stage = self.reporter.stage("pictures", len(self.todo.cells))
         described: set[str] = set()
@@ -165,30 +174,46 @@ class _Work:
             batches = [CellBatchRecord(d.cell.cell_id, self.run_id, d.batch_size) for d in drawn if d.batch_size]
             self.shard.append([*fresh.values(), *cells, *batches])
             self.pictures.update({d.cell.cell_id: d.picture_sha256 for d in drawn if d.picture_sha256})
+            self.measuring.add(d.cell for d in drawn)
             bad = sum(d.picture_sha256 is None for d in drawn)
             self.failed += bad
             stage.advance(len(drawn), bad)
 
+        def meanwhile(coming: Sequence[Cell]) -> None:
+            with self.models.beside():
+                if encode_ahead:
+                    encodings.make(coming)
+                if score_behind:
+                    self._score(self.measuring.measure_full)
+
         drawer = Drawer(
-            embeddings, self.models, self.results, dict(self.todo.known), emit, self.clock, self.reporter.note
-        )
+            encodings, self.models, self.results, dict(self.todo.known), emit, self.recent, meanwhile, self.clock,
+            self.reporter,
+        )  # fmt: skip
         drawer.draw(self.todo.cells)
         self.batch_size = drawer.batch_size
         self._peak("denoise")
 
     def _measure(self) -> None:
         missing = self.todo.missing_scores
-        cells = [cell for cell in self.plan.cells if cell.cell_id in self.pictures and cell.cell_id in missing]
-        if not cells:
-            return
-        stage = self.reporter.stage("scores", sum(len(missing[cell.cell_id]) for cell in cells))
+        total = sum(len(metrics) for cell_id, metrics in missing.items() if cell_id in self.pictures)
+        if total and self.scores is None:
+            self.scores = self.reporter.stage("scores", total)
+        elif self.scores is not None:
+            self.scores.expect(total)
+        self._score(self.measuring.measure_rest)
+        if total:
+            self._peak("measure")
 
-        def emit(records: list[ScoreRecord]) -> None:
-            bad = sum(record.status == "failed" for record in records)
-            self.shard.append(records)
-            self.scores_failed += bad
-            stage.advance(len(records), bad)
+    def _score(self, measure: Callable[[], None]) -> None:
+        with self.clock.time("measure", 0):
+            measure()
 
-        with self.clock.time("measure", stage.total):
-            measure_cells(cells, self.pictures, missing, self.plan, self.models, self.results, emit)
-        self._peak("measure")
+    def _emit_scores(self, records: list[ScoreRecord]) -> None:
+        if self.scores is None:
+            self.scores = self.reporter.stage("scores", sum(map(len, self.todo.missing_scores.values())))
+        bad = sum(record.status == "failed" for record in records)
+        self.shard.append(records)
+        self.scores_failed += bad
+        self.clock.counts["measure"] += len(records)
+        self.scores.advance(len(records), bad)
