@@ -1,6 +1,7 @@
 """`blendbench measure`: any picture gets values, flags and a status, whatever its size, depth or state."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from blendbench.cli import _verb
 from blendbench.errors import UsageError
 from blendbench.scoring import all_cards, patterns
+from blendbench.scoring.drawn import pixel_art
 
 
 def measured(capsys: pytest.CaptureFixture[str], *arguments: "str | Path", code: int = 0) -> list[dict[str, Any]]:
@@ -53,7 +55,7 @@ def test_a_lattice_is_found_and_a_jpeg_and_a_resized_copy_are_flagged(
     Image.fromarray(generated()).resize((384, 384), Image.Resampling.BICUBIC).save(tmp_path / "resized.png")
     paths = [tmp_path / name for name in ("mesh.png", "lossy.jpg", "was_lossy.png", "resized.png")]
     flags = [set(record["flags"]) for record in measured(capsys, *paths)]
-    assert flags[0] == {"lattice", "visible_lattice"}
+    assert flags[0] == {"lattice", "visible_lattice", "seams"}
     assert {"jpeg", "jpeg_history"} <= flags[1]
     assert flags[2] == {"jpeg_history"} and flags[3] == {"resampled"}
 
@@ -103,13 +105,44 @@ def test_odd_pictures_have_a_defined_result(tmp_path: Path, capsys: pytest.Captu
     assert records["opaque.png"]["flags"] == [] == records["grey.png"]["flags"]
 
 
-def test_colour_of_16_bits_is_flagged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_colour_of_16_bits_is_flagged(tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
     import cv2
 
-    cv2.imwrite(str(tmp_path / "deep.png"), generated()[..., ::-1].astype(np.uint16) * 257)
-    Image.fromarray(generated()).save(tmp_path / "plain.png")
-    deep, plain = measured(capsys, tmp_path / "deep.png", tmp_path / "plain.png")
-    assert deep["flags"] == ["16_bit"] and deep["values"] == plain["values"]
+    deep_path = tmp_path / f"deep.{suffix}"
+    cv2.imwrite(str(deep_path), generated()[..., ::-1].astype(np.uint16) * 257)
+    Image.fromarray(generated()).save(tmp_path / f"plain.{suffix}")
+    deep, plain = measured(capsys, deep_path, tmp_path / f"plain.{suffix}")
+    assert deep["flags"] == ["16_bit"] and plain["flags"] == [] and deep["values"] == plain["values"]
+
+
+def test_a_tiff_is_lossy_or_not_by_its_coding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = Image.fromarray(generated())
+    picture.save(tmp_path / "jpeg.tiff", compression="jpeg")
+    picture.save(tmp_path / "lzw.tiff", compression="tiff_lzw")
+    lossy, lossless = measured(capsys, tmp_path / "jpeg.tiff", tmp_path / "lzw.tiff")
+    assert "jpeg" in lossy["flags"] and lossless["flags"] == []
+
+
+def test_a_picture_that_viewers_turn_is_scored_as_stored_and_flagged(
+    png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(generated()).save(tmp_path / "turned.png", exif=exif)
+    turned, plain = measured(capsys, tmp_path / "turned.png", png)
+    assert turned["flags"] == ["turned"] and turned["values"] == plain["values"]
+
+
+def test_a_mosaic_whose_pattern_does_not_repeat_is_flagged_for_its_seams_and_pixel_art_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mosaic = patterns.inject(generated()[None], patterns.offsets(256, 256), 20)[0]
+    Image.fromarray(mosaic).save(tmp_path / "mosaic.png")
+    Image.fromarray(pixel_art(256, 16, 0)).save(tmp_path / "art.png")
+    broken, art = measured(capsys, tmp_path / "mosaic.png", tmp_path / "art.png")
+    assert "seams" in broken["flags"] and "seams" not in art["flags"]
+    assert min(record["values"]["blockiness"] for record in (broken, art)) > 1
 
 
 def test_what_cannot_be_read_has_a_status_and_the_others_go_on(
@@ -118,11 +151,16 @@ def test_what_cannot_be_read_has_a_status_and_the_others_go_on(
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "cut.png").write_bytes(png.read_bytes()[:5000])
+    # A second frame without a width: Pillow answers with a TypeError, none of its own errors.
+    frames, tiff = Image.fromarray(generated(64)), BytesIO()
+    frames.save(tiff, "TIFF", save_all=True, append_images=[frames])
+    head, tail = tiff.getvalue().rsplit(b"\0\1\4\0", 1)
+    (tmp_path / "frame.tiff").write_bytes(head + b"\0\0\4\0" + tail)
     Image.fromarray(np.full((64, 64), np.nan, np.float32)).save(tmp_path / "nan.tiff")
-    bad = [tmp_path / name for name in ("text.png", "empty.png", "cut.png", "nan.tiff")]
+    bad = [tmp_path / name for name in ("text.png", "empty.png", "cut.png", "nan.tiff", "frame.tiff")]
     records = measured(capsys, *bad, png, code=5)
-    assert [record["status"] for record in records] == ["unreadable"] * 4 + ["ok"]
-    assert all(record["error"] and "\n" not in record["error"] and not record["values"] for record in records[:4])
+    assert [record["status"] for record in records] == ["unreadable"] * 5 + ["ok"]
+    assert all(record["error"] and "\n" not in record["error"] and not record["values"] for record in records[:5])
 
 
 def test_a_folder_stands_for_the_pictures_in_it(png: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,7 @@ def _detector(found: Calibration, name: str) -> list[str]:
         told = ", ".join(f"{period}: {row[name]:.2g}" for period, row in found.periods.items())
         lines += [f"- A tiled texture of 2 levels, median by period: {told}."]
     if name in found.thresholds:
-        flag = {"grid_energy": "lattice", "grid_severity": "visible_lattice"}[name]
+        flag = {"grid_energy": "lattice", "grid_severity": "visible_lattice", "blockiness": "seams"}[name]
         told = ", ".join(f"{kind} {100 * row[flag]:.0f} %" for kind, row in found.false_alarms.items())
         lines += [f"- Clean pictures flagged `{flag}`: {told}."]
     if name == "grid_amplitude":

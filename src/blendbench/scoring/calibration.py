@@ -18,7 +18,7 @@ AMPLITUDES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 DETECTORS = ("grid_energy", "grid_odd", "grid_even", "grid_severity", "grid_amplitude", "blockiness")
 DRIFTS = ("color_drift", "tone_drift", "saturation_shift", "clip_shift", "texture_change", "color_bleeding")
 PERIODS = (4, 8, 10, 12, 14, 15, 16, 17, 18, 20, 24, 32, 48)
-_FLAGGED = ("lattice", "visible_lattice", "periodic_content", "jpeg_history", "resampled")
+_FLAGGED = ("lattice", "visible_lattice", "seams", "periodic_content", "jpeg_history", "resampled")
 # A limit of detection leaves 5 % of patterns unseen where 5 % of clean pictures are taken for one.
 _MISSED = 0.05
 _PICTURES_AT_ONCE = 16

@@ -1,17 +1,21 @@
 """Picture files from anywhere, opened for scoring: 8-bit RGB, and what had to be done or known about each."""
 
 import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DEPTH_BYTE = 24
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+_BITS_TAG = 258
+_LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
+_LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 _EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 
 
@@ -31,26 +35,31 @@ def open_picture(path: Path) -> Opened:
     """Read one picture file. Errors: PictureError.
 
     Flags: `jpeg` for a lossy file format, `16_bit` where the upper 8 bits are scored, `transparent` where it was laid
-    on white, `first_frame` of several.
+    on white, `first_frame` of several, `turned` where viewers turn it and it is scored as stored.
     """
     try:
         with Image.open(path) as picture:
             picture.load()
             return _opened(picture, path)
+    except PictureError:
+        raise
     except UnidentifiedImageError as error:
         raise PictureError("no picture in a known format") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:
+        # On a damaged file the decoders raise nearly anything: TypeError and RuntimeError besides what Pillow names.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise PictureError(reason) from error
 
 
 def _opened(picture: Image.Image, path: Path) -> Opened:
     flags = []
-    if picture.format in ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF") and not _is_lossless_webp(path):
+    if _is_lossy(picture, path):
         flags.append("jpeg")
     if getattr(picture, "n_frames", 1) > 1:
         flags.append("first_frame")
-    if picture.mode in _SIXTEEN_BITS or _is_deep_png(path):
+    if _is_turned(picture):
+        flags.append("turned")
+    if picture.mode in _SIXTEEN_BITS or _is_deep(picture, path):
         flags.append("16_bit")
     if picture.mode in _SIXTEEN_BITS:
         grey = np.asarray(picture).astype(np.float64) / 257
@@ -64,6 +73,20 @@ def _opened(picture: Image.Image, path: Path) -> Opened:
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     pixels = np.array(picture.convert("RGB"))
     return Opened(torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), tuple(flags))
+
+
+def _is_lossy(picture: Image.Image, path: Path) -> bool:
+    if picture.format == "TIFF":
+        return picture.info.get("compression") in _LOSSY_TIFF
+    return picture.format in _LOSSY and not _is_lossless_webp(path)
+
+
+def _is_turned(picture: Image.Image) -> bool:
+    try:
+        return picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    except (struct.error, SyntaxError, ValueError, OSError):
+        # Viewers pass over damaged metadata as well.
+        return False
 
 
 def _is_lossless_webp(path: Path) -> bool:
@@ -80,8 +103,10 @@ def _is_lossless_webp(path: Path) -> bool:
     return False
 
 
-def _is_deep_png(path: Path) -> bool:
-    """Pillow reads colour PNGs of 16 bits as 8 bits without a word."""
+def _is_deep(picture: Image.Image, path: Path) -> bool:
+    """Pillow reads colour of 16 bits in PNG and TIFF files as 8 bits without a word."""
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return max(picture.tag_v2.get(_BITS_TAG, (8,))) == 16
     with path.open("rb") as file:
         head = file.read(_DEPTH_BYTE + 1)
     return head.startswith(_PNG_SIGNATURE) and head[_DEPTH_BYTE] == 16

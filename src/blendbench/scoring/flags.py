@@ -1,8 +1,9 @@
 """Flags: what a reader must know before believing a picture's values."""
 
 from blendbench.scoring.batch import Batch
+from blendbench.scoring.blockiness import blockiness
 from blendbench.scoring.cards import card_of
-from blendbench.scoring.history import was_jpeg, was_resampled
+from blendbench.scoring.history import is_drawn, was_jpeg, was_resampled
 
 # Power on sub-harmonics over that on the lattice from which the content accounts for the lattice.
 _PERIODIC = 0.8
@@ -16,9 +17,11 @@ FLAGS = {
     "periodic_content": "the content repeats with a multiple of the lattice: it accounts for what is found there",
     "lattice": "grid_energy is above its threshold: there is a pattern on the lattice, visible or not",
     "visible_lattice": "grid_energy and grid_severity are above their thresholds: the pattern can be seen",
+    "seams": "blockiness is above its threshold: steps at the patch borders, whether a pattern repeats or not",
     "16_bit": "16 bits a channel; the upper 8 are scored",
     "transparent": "transparent; scored on white",
     "first_frame": "several frames; the first is scored",
+    "turned": "the file asks viewers to turn it; scored as it is stored, where the lattice is",
     "prompt_cut": "the prompt is longer than the judge reads",
 }
 
@@ -31,10 +34,11 @@ def pixel_flags(batch: Batch, generated: tuple[int, int] | None = None) -> list[
         size.append("size_differs")
     if height % batch.lattice or width % batch.lattice:
         size.append("not_whole_patches")
-    return [size + _own_flags(batch, i) for i in range(len(batch))]
+    steps = blockiness(batch).tolist()
+    return [size + _own_flags(batch, i, steps[i]) for i in range(len(batch))]
 
 
-def _own_flags(batch: Batch, i: int) -> list[str]:
+def _own_flags(batch: Batch, i: int, steps: float) -> list[str]:
     reading = batch.lattice_reading
     energy, sub, severity = (value[i].item() for value in (reading.odd + reading.even, reading.sub, reading.severity))
     found = energy >= _threshold("grid_energy")
@@ -45,6 +49,8 @@ def _own_flags(batch: Batch, i: int) -> list[str]:
         "periodic_content": periodic,
         "lattice": found and not periodic,
         "visible_lattice": found and severity >= _threshold("grid_severity"),
+        # Pixel art on the lattice has the same steps, but no decoder makes neighbours exactly alike.
+        "seams": steps >= _threshold("blockiness") and not is_drawn(batch.luma[i]),
     }
     return [name for name, holds in flags.items() if holds]
 

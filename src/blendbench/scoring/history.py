@@ -13,7 +13,7 @@ _BLOCK = 8
 # to 0.25, JPEG at quality 95 at least 0.7 and at 98 most often 0.4.
 _VOTES = 0.4
 _MIN_VOTES = 50
-# Share of equal neighbours, both ways, from which a block was drawn in enlarged pixels: it is smooth by itself.
+# Share of equal neighbours, both ways, from which a block or a picture was drawn in flat areas or enlarged pixels.
 _DRAWN = 0.7
 # Expected false alarms a picture, in the search for resampling.
 _FALSE_ALARMS = 1e-4
@@ -75,6 +75,11 @@ def _is_drawn(luma: Tensor) -> Tensor:
         for axis, size in ((1, (_BLOCK, _BLOCK - 1)), (0, (_BLOCK - 1, _BLOCK)))
     )
     return across & down
+
+
+def is_drawn(luma: Tensor) -> bool:
+    """Whether most neighbours in (h, w) luma are equal along both axes: flat areas without the dither of a decoder."""
+    return all(bool((luma.diff(dim=axis) == 0).float().mean() >= _DRAWN) for axis in (0, 1))
 
 
 def was_resampled(luma: Tensor, lattice: int) -> bool:
