@@ -24,6 +24,8 @@ _FREQUENCIES = 4096
 # Content that repeats with a frequency has magnitudes that repeat with its multiples.
 _MULTIPLES = (1, 2, 3, 4)
 _LOWEST_OF_CONTENT = 0.015
+# Grey levels in the mean of all rows or columns: courses of bricks have 1 or more, interpolated dither at most 0.2.
+_AMPLITUDE_OF_CONTENT = 0.3
 # Below, in cycles a pixel, content dominates.
 _LOWEST = 0.08
 # Bands in cycles a pixel; power a pixel that rounding of three channels leaves (0.037) and a little more; and how much
@@ -115,27 +117,34 @@ def is_hollow(luma: Tensor) -> bool:
 def _periodicity(luma: Tensor) -> Tensor:
     """(_FREQUENCIES / 2 + 1,) spectrum over its local mean of the mean log second difference along the last axis."""
     luma = luma.cpu()
-    return _lines((2 * luma[:, 1:-1] - luma[:, :-2] - luma[:, 2:]).abs().log1p().mean(0))
+    return _over_local_mean(_spectrum((2 * luma[:, 1:-1] - luma[:, :-2] - luma[:, 2:]).abs().log1p().mean(0)))
 
 
 def _repeats(luma: Tensor, threshold: float) -> Tensor:
     """(_FREQUENCIES / 2 + 1,) whether a frequency is a multiple of one that stands out in the mean luma of an axis."""
-    lines = torch.maximum(*(_lines(luma.cpu().mean(axis)) for axis in (0, 1)))
-    place = torch.arange(len(lines))
-    lines = torch.where(place > _LOWEST_OF_CONTENT * _FREQUENCIES, lines, 0)
+    spectra = [_spectrum(luma.cpu().mean(axis)) for axis in (0, 1)]
+    strong = torch.stack([
+        (_over_local_mean(power) > threshold) & (power > (_AMPLITUDE_OF_CONTENT * size / 4) ** 2)
+        for power, size in zip(spectra, reversed(luma.shape), strict=True)
+    ]).any(0)  # fmt: skip
+    place = torch.arange(len(strong))
+    strong &= place > _LOWEST_OF_CONTENT * _FREQUENCIES
     # A picture tells frequencies apart only as finely as it is large.
     reach = _FREQUENCIES // min(luma.shape) // 2
-    found = F.max_pool1d(lines[None], 2 * reach + 1, 1, reach)[0] > threshold
+    found = F.max_pool1d(strong.float()[None], 2 * reach + 1, 1, reach)[0] > 0
     return torch.stack([found[(place / multiple).round().long()] for multiple in _MULTIPLES]).any(0)
 
 
-def _lines(profile: Tensor) -> Tensor:
-    """(m,) -> (_FREQUENCIES / 2 + 1,) power spectrum over its local mean, of a profile less its trend."""
+def _spectrum(profile: Tensor) -> Tensor:
+    """(m,) -> (_FREQUENCIES / 2 + 1,) power of a profile less its trend; a wave of amplitude a has (a m / 4)^2."""
     width = 2 * (len(profile) // 20) + 1
     padded = F.pad(profile[None, None], (width // 2, width // 2), mode="reflect")
     trend = padded[0, 0].unfold(0, width, 1).median(-1).values
     flat = (profile - trend) * torch.hann_window(len(profile), periodic=False)
-    power = torch.fft.rfft(flat, _FREQUENCIES).abs().square()
+    return torch.fft.rfft(flat, _FREQUENCIES).abs().square()
+
+
+def _over_local_mean(power: Tensor) -> Tensor:
     reach = _FREQUENCIES // 32
     around = F.pad(power[None, None], (reach, reach), mode="reflect")[0, 0].unfold(0, 2 * reach + 1, 1)
     return power / (around.median(-1).values / math.log(2) + 1e-12)
