@@ -71,6 +71,7 @@ width = {side}
 steps = 9
 guidance = 0.0
 batch_size = {batch}
+compile = true
 
 [text]
 layer = -2

@@ -79,7 +79,7 @@ def machine() -> dict[str, Any]:
     """What the readings were made on; `key` names their part of the file."""
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     packages = {package: version(package) for package in PACKAGES}
-    key = "h200" if "H200" in name else "gpu"
+    key = next((key for key in ("h200", "h100") if key.upper() in name), "gpu")
     return {"key": key, "gpu": name, "cuda": torch.version.cuda, "python": platform.python_version(), **packages}
 
 
@@ -103,9 +103,9 @@ def headline(readings: dict[str, Any]) -> dict[str, float]:
             found[f"ratio_{side}"] = seconds / engine["seconds_a_cell"]
             in_all = engine["run"]["seconds"] + engine["warm_up"]["seconds"]
             found[f"ratio_{side}_with_loading_and_warm_up"] = seconds * engine["run"]["expected"] / in_all
-        floor = readings.get("transformer", {}).get(f"{side}_batch_1")
-        if floor and "transformer" in engine["ms_a_call"]:
-            found[f"step_over_floor_{side}"] = engine["ms_a_call"]["transformer"] / engine["batch"] / floor["floor_ms"]
+        step = readings.get("transformer", {}).get(f"{side}_batch_{engine['batch']}", {})
+        if "compiled_ms" in step:
+            found[f"step_over_floor_{side}"] = step["compiled_ms"] / step["floor_ms"]
     for plan in BUDGETS:
         if reading := readings.get(f"memory_{plan}"):
             found[f"peak_gib_{plan}_1024"] = max(reading["peak_gib"].values(), default=0.0)
@@ -119,22 +119,22 @@ def measure(runner: Runner, sizes: list[str], tiny: bool) -> None:
         return
     small = ("--suite", "miniature", "--items", "2") if tiny else ()
     steps = ["64x1", "64x2"] if tiny else ["1024x1", "512x1", "512x8"]
+    ones = [f"{side_of(size)}x1" for size in sizes]
     ceiling = runner.measure("ceiling", "ceiling", 40)
     rate = ("--ceiling", str(ceiling["tflops"])) if ceiling else ()
-    runner.measure("transformer", "transformer", 120, *rate, "--shapes", *steps)
     for size in sizes:
         runner.measure(f"engine_{side_of(size)}", "engine", 200, "--shapes", size, *small)
-    ones = [f"{side_of(size)}x1" for size in sizes]
-    runner.measure("plain", "plain", 200, "--shapes", *ones, "--budget", "120", *small)
-    for side in map(side_of, sizes):
-        engine, plain = runner.work / f"engine_{side}" / "engine", runner.work / "plain" / side
-        runner.measure(f"difference_{side}", "difference", 30, "--engine", str(engine), "--plain", str(plain))
+    runner.measure("plain", "plain", 120, "--shapes", *ones, "--budget", "50", *small)
+    runner.measure("transformer", "transformer", 120, *rate, "--shapes", *steps)
     for plan, budget in BUDGETS.items():
         limit = ("--memory-budget", str(budget), "--items", "1", *small[:2])
         runner.measure(f"memory_{plan}", "memory", 90, "--shapes", ones[0], *limit)
-    runner.measure("vae", "vae", 30, "--shapes", *steps)
-    runner.measure("host", "host", 30, "--shapes", *steps)
-    runner.measure("encoders", "encoders", 60, "--shapes", *steps)
+    runner.measure("independence", "independence", 60, "--shapes", steps[-1])
+    for side in map(side_of, sizes):
+        engine, plain = runner.work / f"engine_{side}" / "engine", runner.work / "plain" / side
+        runner.measure(f"difference_{side}", "difference", 30, "--engine", str(engine), "--plain", str(plain))
+    for part in ("vae", "attention", "encoders", "host"):
+        runner.measure(part, part, 60, "--shapes", *steps)
 
 
 def main() -> None:

@@ -22,8 +22,11 @@ import torch
 from diffusers import AutoencoderKL, ZImageTransformer2DModel
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
+from blendbench.models import fast
 from blendbench.models.loading import quiet_loading
 from blendbench.models.sets import load_model_set
 
@@ -74,20 +77,98 @@ def ceiling(options: argparse.Namespace) -> Reading:
 
 
 def transformer(options: argparse.Namespace) -> Reading:
-    """One step of the transformer at both sizes: eager, and as the engine calls it; its FLOPs and what they need."""
+    """One step of the transformer at each size, as the library computes it and in each of the engine's ways.
+
+    For each: its FLOPs and the time that they need at the ceiling; milliseconds eager, compiled, and replayed as one
+    CUDA graph, which is what is left when launching costs nothing; seconds until the first compiled call returned; and
+    how far the results are from the eager one.
+    """
     network, meter = _part(options, "transformer", ZImageTransformer2DModel), Meter(options.device)
     found: Reading = {"parameters": sum(p.numel() for p in network.parameters()), "caption_tokens": CAPTION}
+    steps = {f"{side}_batch_{batch}": _step(network, side, batch) for side, batch in options.shapes}
+    expected = {}
     with torch.inference_mode():
-        for side, batch in options.shapes:
-            step = _step(network, side, batch)
+        for name, step in steps.items():
             with FlopCounterMode(display=False) as counter:
-                step()
+                expected[name] = step().clone()
             flops = counter.get_total_flops()
-            found[f"{side}_batch_{batch}"] = {
-                "tflop": flops / 1e12,
-                "floor_ms": flops / options.ceiling / 1e9,
-                "eager_ms": meter.ms(step),
-            }
+            found[name] = {"tflop": flops / 1e12, "floor_ms": flops / options.ceiling / 1e9, "eager_ms": meter.ms(step)}
+        fast.rearrange(network)
+        for name, step in steps.items():
+            found[name]["rearranged_from_eager"] = distance(step(), expected[name])
+        fast.compile_blocks(network)
+        with fast.attention_kernels():
+            for name, step in steps.items():
+                began = time.perf_counter()
+                found[name]["compiled_from_eager"] = distance(step(), expected[name])
+                found[name]["compile_seconds"] = time.perf_counter() - began
+                found[name]["compiled_ms"] = meter.ms(step)
+            if options.device == "cuda":
+                for name, step in steps.items():
+                    found[name] |= _graphed(step, meter)
+    return found
+
+
+def distance(ours: Tensor, theirs: Tensor) -> float:
+    """Norm of the difference of two results over the norm of the second."""
+    return float((ours.float() - theirs.float()).norm() / theirs.float().norm())
+
+
+def _graphed(step: Callable[[], object], meter: Meter) -> Reading:
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            step()
+    except RuntimeError as error:
+        return {"graph_error": str(error).splitlines()[0]}
+    return {"graph_ms": meter.ms(graph.replay)}
+
+
+def attention(options: argparse.Namespace) -> Reading:
+    """The transformer's attention by each of the GPU's kernels: milliseconds, and how far it is from the flash one."""
+    meter, found = Meter(options.device), {}
+    kernels = {"flash": SDPBackend.FLASH_ATTENTION}
+    if options.device == "cuda":
+        kernels["cudnn"] = SDPBackend.CUDNN_ATTENTION
+    for side, batch in options.shapes:
+        shape = (batch, 30, (side // 16) ** 2 + CAPTION, 128)
+        inputs = torch.randn(3, *shape, device=options.device, dtype=torch.bfloat16)
+        results = {}
+        for name, kernel in kernels.items():
+            with sdpa_kernel(kernel):
+                results[name] = scaled_dot_product_attention(*inputs)
+                found[f"{name}_{side}_batch_{batch}_ms"] = meter.ms(lambda x=inputs: scaled_dot_product_attention(*x))
+        for name, result in results.items():
+            if name != "flash":
+                found[f"{name}_{side}_batch_{batch}_from_flash"] = distance(result, results["flash"])
+    return found
+
+
+def independence(options: argparse.Namespace) -> Reading:
+    """Whether a picture has the same bits whatever is drawn beside it, and how far apart compiled and eager ones are.
+
+    Four captions of one padded length in a batch; in another order; and each with copies of itself.
+    """
+    side, batch = options.shapes[0]
+    found: Reading = {"side": side, "batch": batch}
+    drawn: dict[bool, Tensor] = {}
+    for compiled in (False, True):
+        settings = {"height": side, "width": side, "steps": 2, "batch_size": batch, "compile": compiled}
+        models = load_model_set(options.models, options.device, settings)
+        denoiser = models.denoiser
+        width = denoiser.pipeline.transformer.config.cap_feat_dim
+        made = torch.Generator().manual_seed(0)
+        rows = [torch.randn(40 + i, width, generator=made) for i in range(batch)]
+        noise = torch.stack([denoiser.initial_latents(i) for i in range(batch)])
+        drawn[compiled] = denoiser.generate([(row,) for row in rows], noise)[0].cpu()
+        turned = denoiser.generate([(row,) for row in rows[::-1]], noise.flip(0))[0].cpu()
+        alone = denoiser.generate([(rows[0],)] * batch, noise[:1].expand(batch, -1, -1, -1))[0].cpu()
+        name = "compiled" if models.compiled else "eager"
+        found[f"{name}_equal_in_any_order"] = torch.equal(turned.flip(0), drawn[compiled])
+        found[f"{name}_equal_among_copies"] = torch.equal(alone[-1], drawn[compiled][0])
+        del models, denoiser
+        gc.collect()
+    found["compiled_from_eager_levels"] = float((drawn[True].int() - drawn[False].int()).abs().float().mean())
     return found
 
 
@@ -98,24 +179,38 @@ def _part(options: argparse.Namespace, part: str, kind: Any) -> nn.Module:
     return network.to(options.device).eval()
 
 
-def _step(network: nn.Module, side: int, batch: int) -> Callable[[], object]:
+def _step(network: nn.Module, side: int, batch: int) -> Callable[[], Tensor]:
     weight = next(network.parameters())
     config, made = network.config, {"device": weight.device, "dtype": weight.dtype}
     latents = list(torch.randn(batch, config.in_channels, 1, side // 8, side // 8, **made).unbind())
     captions = [torch.randn(CAPTION, config.cap_feat_dim, **made) for _ in range(batch)]
     moment = torch.full((batch,), 0.5, **made)
-    return lambda: network(latents, moment, captions, return_dict=False)
+    return lambda: torch.stack(network(latents, moment, captions, return_dict=False)[0])
 
 
 def vae(options: argparse.Namespace) -> Reading:
-    """Decoding of latents."""
+    """Decoding of latents, as the library does it and as the engine does it, and how far apart the results are."""
     network, meter = _part(options, "vae", AutoencoderKL), Meter(options.device)
     found: Reading = {}
+    eager: dict[str, Tensor] = {}
     with torch.inference_mode():
-        for side, batch in options.shapes:
-            shape = (batch, network.config.latent_channels, side // 8, side // 8)
-            latents = torch.randn(shape, device=options.device, dtype=network.dtype)
-            found[f"decode_{side}_batch_{batch}_ms"] = meter.ms(functools.partial(network.decode, latents), 5)
+        for quick in (False, True):
+            if quick:
+                fast.quicken_decoder(network)
+            for side, batch in options.shapes:
+                shape = (batch, network.config.latent_channels, side // 8, side // 8)
+                latents = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(
+                    options.device, network.dtype
+                )
+                name = f"decode_{side}_batch_{batch}"
+                picture = network.decode(latents, return_dict=False)[0]
+                found[f"{name}{'_compiled' if quick else ''}_ms"] = meter.ms(
+                    functools.partial(network.decode, latents), 5
+                )
+                if quick:
+                    found[f"{name}_compiled_from_eager"] = distance(picture, eager[name])
+                else:
+                    eager[name] = picture
     return found
 
 
@@ -170,9 +265,9 @@ def host(options: argparse.Namespace) -> Reading:
 
 def main() -> None:
     sections: dict[str, Callable[[argparse.Namespace], Reading]] = {
-        "ceiling": ceiling, "transformer": transformer, "vae": vae, "encoders": encoders, "host": host,
-        "plain": gpu_loops.plain, "engine": gpu_loops.engine, "memory": gpu_loops.memory,
-        "difference": gpu_loops.difference,
+        "ceiling": ceiling, "transformer": transformer, "attention": attention, "independence": independence,
+        "vae": vae, "encoders": encoders, "host": host, "plain": gpu_loops.plain, "engine": gpu_loops.engine,
+        "memory": gpu_loops.memory, "difference": gpu_loops.difference,
     }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("section", choices=sections)

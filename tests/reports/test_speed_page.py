@@ -19,7 +19,13 @@ ENGINE = {
 PLAIN = {"1024": {"cells": 48, "seconds_a_cell": 2.0, "stages_a_cell": {"draw": 1.4, "encode": 0.13}}}
 READINGS: dict[str, Any] = {
     "ceiling": {"tflops": 700.0}, "plain": PLAIN, "engine_1024": ENGINE,
-    "transformer": {"parameters": 6, "1024_batch_1": {"tflop": 52.5, "floor_ms": 75.0, "eager_ms": 150.0}},
+    "transformer": {
+        "parameters": 6,
+        "1024_batch_1": {
+            "tflop": 52.5, "floor_ms": 75.0, "eager_ms": 150.0, "compiled_ms": 84.0, "compiled_from_eager": 0.0042,
+        },
+    },
+    "independence": {"side": 512, "batch": 8, "eager_equal_in_any_order": True, "compiled_equal_in_any_order": False},
     "memory_staged": {"peak_gib": {"encode": 9.0, "denoise": 15.5}}, "encoders": {"clip_batch_1_ms_a_picture": 7.3},
 }  # fmt: skip
 SECTIONS = [{"section": "plain", "seconds": 99.6, "status": "ok"}, {"section": "vae", "seconds": 0, "status": "late"}]
@@ -39,7 +45,7 @@ def test_the_headline_follows_from_the_readings(part: dict[str, Any]) -> None:
     assert part["ratio_1024"] == pytest.approx(2.5)
     assert part["ratio_1024_with_loading_and_warm_up"] == pytest.approx(2.0 * 48 / 80)
     assert part["busy_1024"] == pytest.approx(0.97)
-    assert part["step_over_floor_1024"] == pytest.approx(80 / 75)
+    assert part["step_over_floor_1024"] == pytest.approx(84 / 75)
     assert part["peak_gib_staged_1024"] == 15.5
     assert "ratio_512" not in part
 
@@ -53,7 +59,7 @@ def test_targets_are_told_kept_missed_or_not_measured(part: dict[str, Any]) -> N
     assert row(page, "1024², 48 cells")[1:] == ["at least 2.2", "2.50", "yes"]
     assert row(page, "512², 48 cells")[2:] == ["not measured", "–"]
     assert row(page, "1024²: share of the wall time in transformer or VAE")[2:] == ["0.500", "**no**"]
-    assert row(page, "1024²: a transformer step over its floor")[2:] == ["1.07", "yes"]
+    assert row(page, "1024²: a transformer step over its floor")[2:] == ["1.12", "yes"]
 
 
 def test_the_page_says_what_ran_with_random_weights_and_what_failed(part: dict[str, Any]) -> None:
@@ -61,7 +67,9 @@ def test_the_page_says_what_ran_with_random_weights_and_what_failed(part: dict[s
     assert "random weights" in page
     assert "Nobody has run" in page
     assert row(page, "vae") == ["vae", "0", "late"]
-    assert row(page, "1024² | 1") == ["1024²", "1", "150.0", "80.0", "75.0", "1.07"]
+    assert row(page, "1024² | 1") == ["1024²", "1", "150.0", "84.0", "–", "80.0", "75.0", "1.12"]
+    assert row(page, "transformer, 1024_batch_1") == ["transformer, 1024_batch_1", "compiled from eager", "4.2e-03"]
+    assert "eager equal in any order: yes; compiled equal in any order: **no**" in page
     assert row(page, "plain loop, 1024²")[1:] == ["1", "48", "2.000", "draw 1400 ms, encode 130 ms"]
     assert "8 forward passes of the text encoder, 8 of Qwen3-VL" in page
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from diffusers import ZImagePipeline, ZImageTransformer2DModel
+from diffusers import AutoencoderKL, ZImagePipeline, ZImageTransformer2DModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -28,10 +28,7 @@ def quicken(pipeline: ZImagePipeline) -> None:
     """Change the pipeline's transformer and decoder in place; they compile at their first call with each batch size."""
     rearrange(pipeline.transformer)
     compile_blocks(pipeline.transformer)
-    # Convolutions read channels last; what lies between them is only fast in that layout when it is compiled.
-    pipeline.vae.to(memory_format=torch.channels_last)
-    decoder = pipeline.vae.decoder
-    decoder.forward = torch.compile(decoder.forward, dynamic=False, options=_OPTIONS)
+    quicken_decoder(pipeline.vae)
 
 
 def attention_kernels() -> AbstractContextManager[None]:
@@ -56,6 +53,12 @@ def compile_blocks(transformer: ZImageTransformer2DModel) -> None:
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _GRAPHS)
     for block in _blocks(transformer):
         block.forward = _compiled(block.forward)
+
+
+def quicken_decoder(vae: AutoencoderKL) -> None:
+    """Compile the decoder, in the layout that convolutions read: what lies between them is slow in it otherwise."""
+    vae.to(memory_format=torch.channels_last)
+    vae.decoder.forward = torch.compile(vae.decoder.forward, dynamic=False, options=_OPTIONS)
 
 
 def _compiled(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:

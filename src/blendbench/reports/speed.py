@@ -66,7 +66,7 @@ def targets_table(part: Part) -> list[str]:
 
 
 def steps_table(part: Part) -> list[str]:
-    """Transformer steps: eager, as the engine calls it, and the floor."""
+    """Transformer steps: eager, compiled, without launching, as the engine calls it, and the floor."""
     readings = part["readings"].get("transformer", {})
     rows = []
     for name, step in readings.items():
@@ -74,25 +74,32 @@ def steps_table(part: Part) -> list[str]:
             continue
         side, _, batch = name.partition("_batch_")
         pictures = int(batch)
-        fast = _engine_step(part["readings"].get(f"engine_{side}"), pictures)
+        timed = [step.get(way) for way in ("eager_ms", "compiled_ms", "graph_ms")]
+        in_engine = _engine_step(part["readings"].get(f"engine_{side}"), pictures)
+        over = step["compiled_ms"] / step["floor_ms"] if "compiled_ms" in step else None
         rows.append(
             [
-                f"{side}²", batch, f"{step['eager_ms'] / pictures:.1f}", _ms(fast, pictures),
-                f"{step['floor_ms'] / pictures:.1f}", f"{(fast or step['eager_ms']) / step['floor_ms']:.2f}",
+                f"{side}²", batch, *(_ms(value, pictures) for value in (*timed, in_engine, step["floor_ms"])),
+                "–" if over is None else f"{over:.2f}",
             ]
         )  # fmt: skip
     if not rows:
         return []
     rate = part["readings"].get("ceiling", {}).get("tflops")
-    header = ["picture", "batch", "eager, ms", "as the engine calls it, ms", "floor, ms", "over the floor"]
+    header = [
+        "picture", "batch", "eager, ms", "compiled, ms", "one CUDA graph, ms", "in the engine, ms", "floor, ms",
+        "compiled over floor",
+    ]  # fmt: skip
     source = f"{rate:.0f} TFLOP/s, the best matrix product measured here" if rate else "the rate given to the script"
     return [
         "## One step of the transformer, a picture",
         "",
-        f"The floor is the step's floating-point operations at {source}. Eager is with captions of 64 tokens;",
-        "the engine's is the mean over all calls of its 48 cells, whose captions have their own lengths.",
+        f"The floor is the step's floating-point operations at {source}.",
+        "Captions have 64 tokens. In the engine it is the mean over all calls of its 48 cells, whose captions have",
+        "their own lengths, while encoders and scorers share the GPU. One CUDA graph is what is left if launching",
+        "kernels costs nothing.",
         "",
-        *markdown_table(header, rows, right=range(1, 6)),
+        *markdown_table(header, rows, right=range(1, 8)),
         "",
     ]
 
@@ -103,6 +110,33 @@ def _engine_step(engine: Part | None, pictures: int) -> float | None:
         return None
     value: float | None = engine["ms_a_call"].get("transformer")
     return value
+
+
+def exactness(part: Part) -> list[str]:
+    """How far each fast piece is from what it replaces, and whether pictures depend on their neighbours."""
+    readings = part["readings"]
+    named = [(f"transformer, {name}", step) for name, step in readings.get("transformer", {}).items()]
+    named += [(section, readings.get(section, {})) for section in ("vae", "attention")]
+    rows = [
+        [place, key.replace("_", " "), f"{value:.1e}"]
+        for place, values in named if isinstance(values, dict)
+        for key, value in values.items() if "_from_" in key
+    ]  # fmt: skip
+    lines = []
+    if found := readings.get("independence"):
+        told = [
+            f"{key.replace('_', ' ')}: {'yes' if value else '**no**'}"
+            for key, value in found.items() if isinstance(value, bool)
+        ]  # fmt: skip
+        lines += [f"Bit-equal pictures at {found['side']}², batches of {found['batch']}: {'; '.join(told)}.", ""]
+    if rows:
+        lines += [
+            "Norm of the difference over the norm; one rounding of bfloat16 is 7.8e-3.",
+            "",
+            *markdown_table(["what", "how far", "distance"], rows, right=(2,)),
+            "",
+        ]
+    return ["## How exact the fast pieces are", "", *lines] if lines else []
 
 
 def _ms(value: float | None, pictures: int) -> str:
@@ -125,7 +159,8 @@ def loops_table(part: Part) -> list[str]:
             [
                 f"blendbench, {side}²", f"{engine['batch']}", f"{run['expected']}", f"{engine['seconds_a_cell']:.3f}",
                 f"transformer {busy['transformer']:.1%}, VAE {busy['vae_decode']:.1%} of the wall time;"
-                f" before it, loading and warm-up {engine['warm_up']['seconds']:.0f} s",
+                f" before it, loading and warm-up {engine['warm_up']['seconds']:.0f} s"
+                f" (compiling {engine['warm_up'].get('stages', {}).get('warm_up', 0):.0f} s)",
             ],
         ]  # fmt: skip
     if not rows:
@@ -160,9 +195,9 @@ def other_table(part: Part) -> list[str]:
     """Everything else that was timed, in milliseconds."""
     rows = [
         [section, name.removesuffix("_ms").replace("_ms_a_picture", " a picture").replace("_", " "), f"{value:.1f}"]
-        for section in ("vae", "encoders", "host")
+        for section in ("vae", "attention", "encoders", "host")
         for name, value in part["readings"].get(section, {}).items()
-        if isinstance(value, int | float)
+        if name.endswith(("_ms", "_ms_a_picture"))
     ]
     if not rows:
         return []
@@ -189,6 +224,7 @@ def gpu_page(part: Part) -> list[str]:
         *steps_table(part),
         *loops_table(part),
         *other_table(part),
+        *exactness(part),
         *sections_table(part),
     ]
 

@@ -1,0 +1,93 @@
+"""The sections that measure on a GPU work, at tiny sizes on the CPU, where what they compare is equal."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+BENCH = Path(__file__).parents[1] / "bench" / "speed"
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(BENCH))
+    import gpu_sections as module
+
+    yield module
+    sys.path.remove(str(BENCH))
+
+
+@pytest.fixture(scope="module")
+def folder(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import full_size
+
+    out = tmp_path_factory.mktemp("models") / "tiny"
+    full_size.write_model_set(out, full_size.tiny(), "cpu")
+    return out
+
+
+@pytest.fixture
+def options(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Namespace:
+    # Making kernels takes minutes on a CPU.
+    monkeypatch.setattr(torch, "compile", lambda call, **_: call)
+    return Namespace(
+        models=folder, work=tmp_path, device="cpu", shapes=[(64, 1), (64, 2)], ceiling=1.0, memory_budget=None,
+        suite="miniature", items=2,
+    )  # fmt: skip
+
+
+def test_a_step_is_timed_in_each_way_and_compared_with_the_eager_one(script: ModuleType, options: Namespace) -> None:
+    found = script.transformer(options)
+    assert {"64_batch_1", "64_batch_2"} <= set(found)
+    step = found["64_batch_2"]
+    assert min(step[way] for way in ("eager_ms", "compiled_ms", "floor_ms")) > 0
+    assert step["tflop"] == pytest.approx(2 * found["64_batch_1"]["tflop"], rel=0.1)
+    assert max(step["rearranged_from_eager"], step["compiled_from_eager"]) < 1e-4
+
+
+def test_the_decoder_s_ways_give_one_picture(script: ModuleType, options: Namespace) -> None:
+    found = script.vae(options)
+    assert found["decode_64_batch_2_compiled_from_eager"] < 1e-4
+    assert {"decode_64_batch_2_ms", "decode_64_batch_2_compiled_ms"} <= set(found)
+
+
+def test_pictures_do_not_depend_on_their_neighbours_and_it_would_show(
+    script: ModuleType, options: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options.shapes = [(64, 4)]
+    found = script.independence(options)
+    assert found["eager_equal_in_any_order"] and found["eager_equal_among_copies"]
+    assert found["compiled_from_eager_levels"] == 0
+
+    from blendbench.models.denoiser import Denoiser
+
+    denoise = Denoiser.denoise
+
+    def leaking(self: Denoiser, schedules: Any, latents: torch.Tensor, *rest: Any) -> torch.Tensor:
+        return denoise(self, schedules, latents + latents[:1], *rest)
+
+    monkeypatch.setattr(Denoiser, "denoise", leaking)
+    found = script.independence(options)
+    assert not found["eager_equal_in_any_order"]
+
+
+def test_the_engine_is_measured_with_all_its_networks_watched(script: ModuleType, options: Namespace) -> None:
+    options.shapes = [(64, 4)]
+    found = script.gpu_loops.engine(options)
+    assert found["run"]["ok"] == found["run"]["expected"] == 12
+    assert (found["calls"]["text_encoder"], found["calls"]["vision_language"]) == (2, 2)
+    assert 0 < found["busy"]["transformer"] < 1
+
+
+def test_a_part_is_named_after_its_card(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gpu
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name, key in (("NVIDIA H100 80GB HBM3", "h100"), ("NVIDIA H200", "h200"), ("NVIDIA L4", "gpu")):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda name=name: name)
+        assert gpu.machine()["key"] == key
