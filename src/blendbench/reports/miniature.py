@@ -41,6 +41,16 @@ _TARGETS: tuple[tuple[str, tuple[tuple[str, str], ...], float], ...] = (
     ),
 )
 _SPEED = 3.0
+_ALPHAS = (0.1, 0.3, 0.6, 1.0)
+# What should move with alpha all the way, and whether it falls.
+_DOSED = (
+    ("attribute_adherence", True),
+    ("clip_cosine", True),
+    ("siglip_cosine", True),
+    ("grid_severity", False),
+    ("color_drift", False),
+    ("effect_size", False),
+)
 
 
 @dataclass(frozen=True)
@@ -122,10 +132,9 @@ def _image_breaks(board: Board) -> Claim:
 
 def _monotone(board: Board) -> list[Claim]:
     claims = []
-    for metric, falls in (("attribute_adherence", True), ("effect_size", False), ("color_drift", False)):
-        labels = [f"lerp:alpha={alpha:g}" for alpha in (0.1, 0.3, 0.6)]
-        values = [_difference(board, label, metric) for label in labels]
-        text = f"(c) {metric} {'falls' if falls else 'rises'} with alpha (0, 0.1, 0.3, 0.6)"
+    for metric, falls in _DOSED:
+        values = [_difference(board, f"lerp:alpha={alpha:g}", metric) for alpha in _ALPHAS]
+        text = f"(c) {metric} {'falls' if falls else 'rises'} with alpha (0, {', '.join(f'{a:g}' for a in _ALPHAS)})"
         if any(value is None for value in values):
             claims.append(Claim(text, None, "not measured"))
             continue

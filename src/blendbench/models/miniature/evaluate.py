@@ -165,7 +165,7 @@ def main() -> None:
         results[name] = measure_scorer(models, name, pictures, scenes)
     results["vision_language"] = measure_vision_language(models, pictures[:256], scenes[:256], device)
     print(json.dumps(results, indent=1), flush=True)
-    pipeline = ZImagePipeline.from_pretrained(models / "pipeline", torch_dtype=torch.float32).to(device)
+    pipeline = ZImagePipeline.from_pretrained(models / "pipeline", dtype=torch.float32).to(device)
     pipeline.set_progress_bar_config(disable=True)
     started = time.monotonic()
     results["generation"], drawn = measure_generation(pipeline, probe, arguments.prompts, 9, arguments.batch)

@@ -172,7 +172,7 @@ def _conditions(
 @torch.inference_mode()
 def _latents(out: Path, scenes: world.Scenes, device: str) -> Tensor:
     """Normalised latents of all scenes as tokens (n, 64, 64) bfloat16."""
-    vae = AutoencoderKL.from_pretrained(out / "pipeline" / "vae", torch_dtype=torch.float32).to(device)
+    vae = AutoencoderKL.from_pretrained(out / "pipeline" / "vae", dtype=torch.float32).to(device)
     tokens = torch.empty(len(scenes), 64, 64, dtype=torch.bfloat16, device=device)
     for i in range(0, len(scenes), 1024):
         pictures = draw_pictures(scenes[i : i + 1024], device)
