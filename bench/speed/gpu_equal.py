@@ -101,7 +101,7 @@ def initial_noise(models: ModelSet) -> Tensor:
 
 def compare(folder: Path, device: str, settings: dict[str, float]) -> dict[str, Any]:
     """All readings of one model set."""
-    models = load_model_set(folder, device, settings)
+    models = load_model_set(folder, device, {**settings, "compile": False})
     # Whatever the device has room for: each group of networks alone.
     models.residency = Residency("staged", models.memory_sizes().needs("staged"), None)
     noise, dtype = initial_noise(models), models.torch_dtype

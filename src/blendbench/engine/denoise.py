@@ -162,8 +162,8 @@ class Drawer:
             names = None if pictures is None else self._writer.submit(_save, self.results, pictures, len(part))
             self._flights.append(Flight(part, self.batch_size, pictures, names))
             del left[: len(part)]
-            self._land(1 if self.models.asynchronous else 0)
             self.meanwhile(self._coming)
+            self._land(1 if self.models.asynchronous else 0)
 
     def _attempt(self, jobs: list[Job]) -> Fetched | None:
         """Pictures on their way; None if memory ran out."""

@@ -13,7 +13,8 @@ from blendbench.models.sets import ModelSet
 from blendbench.results.records import ScoreRecord
 from blendbench.scoring import Batch, Metric, Score, all_metrics, measure
 
-_BATCH = {"cpu": 32, "cuda": 16}  # pictures at once; on a GPU always so many, and rounding is always the same
+# Pictures at once. On a GPU always so many, so that rounding is always the same, in a GiB at 1024 pixels.
+_BATCH = {"cpu": 32, "cuda": 8}
 _SCORERS = ("clip", "siglip", "probe")
 
 

@@ -69,7 +69,7 @@ class Denoiser:
         """
         transformer = self.pipeline.transformer
         placed = [[self._placed(rows) for rows in schedule] for schedule in schedules]
-        latents, sigmas = latents.to(transformer.device), get_default_z_image_sigmas(self.sampler.steps)
+        latents, sigmas = self._sent(latents), get_default_z_image_sigmas(self.sampler.steps)
         if start is not None:
             latents, sigmas = self._started(latents, start, sigmas)
 
@@ -115,7 +115,12 @@ class Denoiser:
         if self.plant is not None:
             rows = rows.clone()
             rows[0, self.plant.dimensions] = 0
-        return rows.to(self.pipeline.transformer.device, self.pipeline.transformer.dtype)
+        return self._sent(rows.to(self.pipeline.transformer.dtype))
+
+    def _sent(self, values: Tensor) -> Tensor:
+        """Values on the transformer's device; a GPU fetches them when it gets there, and nobody waits for it."""
+        device = self.pipeline.transformer.device
+        return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
     def _started(self, noise: Tensor, start: Start, sigmas: Any) -> tuple[Tensor, Any]:
         """Latents of the starting pictures, noised to the level of the first step that is left, and the steps left."""

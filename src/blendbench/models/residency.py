@@ -101,11 +101,13 @@ def give_back(device: str) -> None:
 
 
 def settle(device: str) -> None:
-    """Wait until the device has all that was sent to it, so that any stream may read it."""
+    """Wait until the device has all that was loaded, so that any stream may read it, and return what loading took in
+    passing."""
     if device != "cpu":
         import torch
 
         torch.cuda.synchronize()
+        torch.cuda.empty_cache()
 
 
 def limit(device: str, budget: int) -> None:
