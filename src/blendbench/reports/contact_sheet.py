@@ -51,24 +51,25 @@ def caption(results: Results, board: Board) -> str:
     """What the sheet of an experiment shows."""
     rows = results.query("SELECT min(seed) AS seed FROM current_cells WHERE experiment = ?", [board.experiment])
     return (
-        f"Seed {rows['seed'][0]}; items spread evenly over the suite; of every strategy the configuration that comes"
-        " first in the overview. Not chosen by eye."
+        f"Seed {rows['seed'][0]}; items spread evenly over the suite, strategies over the overview from its first to its"
+        " last, each with the configuration that comes first there. Not chosen by eye."
     )
 
 
 def chosen_labels(board: Board) -> list[str]:
-    """The baseline, the best-placed configuration of each strategy in the order of the board, and the canary last."""
+    """The baseline, strategies spread over the board by their best-placed configuration, and the canary last."""
     chosen: dict[str, str] = {}
     for configuration in board.configurations:
         if configuration.complete and not configuration.no_op and not configuration.control:
             chosen.setdefault(configuration.strategy, configuration.label)
-    labels = [BASELINE, *(label for label in chosen.values() if label != BASELINE)]
     canary = [entry.label for entry in board.configurations if entry.strategy == "canary"]
-    return labels[: COLUMNS - 1 - len(canary)] + canary
+    others = _spread([label for label in chosen.values() if label != BASELINE], COLUMNS - 2 - len(canary))
+    return [BASELINE, *others, *canary]
 
 
 def _spread(names: list[str], count: int) -> list[str]:
-    return names if len(names) <= count else [names[i * len(names) // count] for i in range(count)]
+    """`count` of the names at equal distances, the first and the last among them."""
+    return names if len(names) <= count else [names[round(i * (len(names) - 1) / (count - 1))] for i in range(count)]
 
 
 def picture_path(results_dir: Path, sha256: str) -> Path:
