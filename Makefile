@@ -47,7 +47,7 @@ reports: setup
 	$(BIN)/blendbench run bench/calibration/calibration.toml --results $(RESULTS)
 	$(BIN)/blendbench embeddings --results $(RESULTS) --out reports
 	$(BIN)/blendbench publish $(EXPERIMENTS) $(QUICK) --results $(RESULTS) --out reports
-	$(BIN)/blendbench calibrate --out reports
+	$(BIN)/blendbench calibrate --out reports --cards metrics --results $(RESULTS)
 	$(BIN)/python -m blendbench.reports.gate --results $(RESULTS) --out reports/gate.md
 	$(BIN)/python -m blendbench.models.miniature.evaluate --out reports/miniature.json
 	$(BIN)/python -m blendbench.reports.miniature --measures reports/miniature.json --results $(RESULTS) --out reports/miniature.md

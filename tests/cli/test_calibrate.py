@@ -36,6 +36,7 @@ def test_the_page_and_the_cards_hold_every_table(
     _check_cards(cards, before)
     text, figures = (tmp_path / "metrics.md").read_text(), json.loads((tmp_path / "metrics.json").read_text())
     for heading in (
+        "Targets",
         "Limits of detection",
         "Dose-response",
         "Amplitude",

@@ -9,6 +9,7 @@ from typing import Any
 from blendbench.reports.formats import markdown_table
 from blendbench.reports.metrics_floor import SeedFloor, floor_section
 from blendbench.reports.metrics_plots import draw_responses
+from blendbench.reports.metrics_targets import targets_section
 from blendbench.scoring import calibration, patterns
 from blendbench.scoring.calibration import AMPLITUDES, DRIFTS, Response
 from blendbench.scoring.flags import FLAGS
@@ -79,6 +80,7 @@ def _page(found: Calibration) -> list[str]:
         "photos that scikit-image and scikit-learn install; nothing is downloaded. Lattice: 16 pixels. Definitions:",
         "the cards in `metrics/`, whose measured parts are written by the same command.",
         "",
+        *targets_section(found),
         *_limits(found.responses),
         *_responses(found.responses),
         "![Dose-response](metrics/responses.png)",
