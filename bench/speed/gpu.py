@@ -107,8 +107,8 @@ def headline(readings: dict[str, Any]) -> dict[str, float]:
         if "compiled_ms" in step:
             found[f"step_over_floor_{side}"] = step["compiled_ms"] / step["floor_ms"]
     for plan in BUDGETS:
-        if reading := readings.get(f"memory_{plan}"):
-            found[f"peak_gib_{plan}_1024"] = max(reading["peak_gib"].values(), default=0.0)
+        if peaks := readings.get(f"memory_{plan}", {}).get("peak_gib"):
+            found[f"peak_gib_{plan}_1024"] = max(peaks.values())
     return found
 
 
