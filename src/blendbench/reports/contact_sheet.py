@@ -51,8 +51,8 @@ def caption(results: Results, board: Board) -> str:
     """What the sheet of an experiment shows."""
     rows = results.query("SELECT min(seed) AS seed FROM current_cells WHERE experiment = ?", [board.experiment])
     return (
-        f"Seed {rows['seed'][0]}; items spread evenly over the suite, strategies over the overview from its first to its"
-        " last, each with the configuration that comes first there. Not chosen by eye."
+        f"Seed {rows['seed'][0]}; items spread evenly over the suite, strategies over the overview from its first to"
+        " its last, each with the configuration that comes first there. Not chosen by eye."
     )
 
 
