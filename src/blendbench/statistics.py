@@ -155,26 +155,34 @@ def least_p(clusters: int, draws: int = DRAWS) -> float:
 
 
 def paired_effect(
-    candidate: ArrayLike, baseline: ArrayLike, clusters: Sequence[object], level: float = 0.95, seed: int = 0
+    candidate: ArrayLike,
+    baseline: ArrayLike,
+    clusters: Sequence[object],
+    level: float = 0.95,
+    seed: int = 0,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> PairedEffect:
     """Candidate minus baseline (units,) of the same units; seeds are averaged within each cluster (item).
 
+    `bounds` are the least and greatest possible differences; the ends of the interval are held to them.
     Errors: ValueError when the two differ in length or a value is missing.
     """
     first, second = np.asarray(candidate, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     if first.shape != second.shape:
         raise ValueError(f"{first.shape} candidate and {second.shape} baseline values; they must be pairs")
-    return effects_of(cluster_means(first - second, clusters)[None], level, seed)[0]
+    return effects_of(cluster_means(first - second, clusters)[None], level, seed, bounds)[0]
 
 
-def effects_of(differences: ArrayLike, level: float = 0.95, seed: int = 0) -> list[PairedEffect]:
+def effects_of(
+    differences: ArrayLike, level: float = 0.95, seed: int = 0, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> list[PairedEffect]:
     """The effect in every row of cluster differences (rows, clusters)."""
     data = np.asarray(differences, dtype=np.float64)
     medians, n = np.median(data, axis=1), data.shape[1]
     return [
         PairedEffect(interval.mean, interval.low, interval.high, float(median), float(p), n)
         for interval, median, p in zip(
-            intervals(data, level, seed=seed), medians, sign_flip_ps(data, seed=seed), strict=True
+            intervals(data, level, seed=seed, bounds=bounds), medians, sign_flip_ps(data, seed=seed), strict=True
         )
     ]
 

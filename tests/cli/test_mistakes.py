@@ -1,6 +1,7 @@
 """What users do wrong, or what a killed process leaves: one line that names it, exit code 2, no traceback."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -99,7 +100,7 @@ def test_one_item_ranks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert call(monkeypatch, "leaderboard", "--results", folder, "--out", tmp_path / "out") == 0
     page = (tmp_path / "out" / "core.md").read_text(encoding="utf-8")
     rows = [line for line in page.partition("## Overview")[2].splitlines() if line.startswith("| ")][2:]
-    ranked = [row for row in rows if "`" in row.split("|")[2]][:14]
+    ranked = [row for row in rows if re.search("`|<code>", row.split("|")[2])][:14]
     assert len(ranked) == 14 and all(row.split("|")[1].strip().endswith("=") for row in ranked)
     assert "on 1 item x 2 seeds" in page
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from blendbench.gate.pairing import Metric, Pairs
-from blendbench.scoring.cards import all_cards
+from blendbench.scoring.cards import changes_of
 from blendbench.statistics import (
     DRAWS,
     Array,
@@ -130,7 +130,7 @@ def measure_effect(pairs: Pairs, seed: int = 0, draws: int = DRAWS, alpha: float
     metric = pairs.metric
     differences = pairs.candidate - pairs.baseline
     means = cluster_means(differences, pairs.items)
-    interval = bootstrap_t(means, level=1 - 2 * alpha, draws=draws, seed=seed, bounds=_bounds(metric))
+    interval = bootstrap_t(means, level=1 - 2 * alpha, draws=draws, seed=seed, bounds=changes_of(metric.name))
     p, p_margin = _p_values(metric, means, draws, seed) if is_gated(metric) else (math.nan, math.nan)
     return Effect(
         metric=metric,
@@ -184,14 +184,6 @@ def decide(effect: Effect, p_adjusted: float | None, tests: int = 1) -> MetricVe
 def items_for_a_regression(tests: int, alpha: float = ALPHA, sides: int = 1) -> int:
     """The fewest items with which the corrected p of one metric among `tests` can come down to `alpha`."""
     return next(items for items in range(1, 64) if tests * least_p(items) * sides / 2 <= alpha)
-
-
-def _bounds(metric: Metric) -> tuple[float, float]:
-    card = all_cards().get(metric.name)
-    if card is None:
-        return -math.inf, math.inf
-    spread = card.range[1] - card.range[0]
-    return -spread, spread
 
 
 def _mean(values: Array, items: tuple[str, ...]) -> float:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from blendbench.errors import UsageError
 from blendbench.results.store import Results
+from blendbench.scoring.cards import changes_of, range_of
 from blendbench.statistics import (
     Array,
     Estimate,
@@ -203,13 +204,17 @@ def _entries(units: pd.DataFrame, metric: MetricInfo) -> tuple[dict[str, Entry],
     shared = table[compared]
     complete = [str(label) for label in shared.columns if len(shared) and shared[label].notna().all()]
     entries = {
-        str(label): _entry(table[label].dropna(), int(count), label in complete) for label, count in expected.items()
+        str(label): _entry(table[label].dropna(), int(count), label in complete, range_of(metric.name))
+        for label, count in expected.items()
     }
     if not complete:
         return entries, ([], np.empty((0, 0)))
     values, items = shared[complete].to_numpy(dtype=float).T, list(shared.index.get_level_values("item"))
     means = cluster_means(values, items)
-    found = zip(complete, intervals(means), _effects(complete, values, items), _rankings(means, metric), strict=True)
+    found = zip(
+        complete, intervals(means, bounds=range_of(metric.name)),
+        _effects(complete, values, items, changes_of(metric.name)), _rankings(means, metric), strict=True,
+    )  # fmt: skip
     for label, estimate, (effect, detectable), ranking in found:
         entries[label] = replace(
             entries[label], estimate=estimate, effect=effect, detectable=detectable, ranking=ranking
@@ -217,22 +222,25 @@ def _entries(units: pd.DataFrame, metric: MetricInfo) -> tuple[dict[str, Entry],
     return entries, (complete, means)
 
 
-def _entry(own: "pd.Series[float]", expected: int, complete: bool) -> Entry:
+def _entry(own: "pd.Series[float]", expected: int, complete: bool, bounds: tuple[float, float]) -> Entry:
     """Counts of one configuration and, if it is incomplete, the mean of what it has, by (item, seed)."""
     entry = Entry(len(own), expected, complete)
     if complete or own.empty:
         return entry
-    return replace(entry, estimate=bootstrap_t(cluster_means(own, list(own.index.get_level_values("item")))))
+    means = cluster_means(own, list(own.index.get_level_values("item")))
+    return replace(entry, estimate=bootstrap_t(means, bounds=bounds))
 
 
-def _effects(labels: list[str], values: Array, items: list[str]) -> list[tuple[PairedEffect | None, float | None]]:
+def _effects(
+    labels: list[str], values: Array, items: list[str], bounds: tuple[float, float]
+) -> list[tuple[PairedEffect | None, float | None]]:
     """Difference of each configuration (labels, units) to the baseline, and the true one that would be found."""
     if BASELINE not in labels:
         return [(None, None)] * len(labels)
     differences = cluster_means(values - values[labels.index(BASELINE)], items)
     return [
         (None, None) if label == BASELINE else (effect, minimum_detectable(row))
-        for label, effect, row in zip(labels, effects_of(differences), differences, strict=True)
+        for label, effect, row in zip(labels, effects_of(differences, bounds=bounds), differences, strict=True)
     ]
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from blendbench.gate.pairing import Comparison, Metric, Pairs
 from blendbench.reports.board import MetricInfo
 from blendbench.reports.formats import number
+from blendbench.scoring.cards import changes_of
 from blendbench.statistics import PairedEffect, cluster_means, holm, paired_effect
 
 HEADER = ("metric", "kind", "first", "second", "first − second", "95 % interval", "p", "reading", "items")
@@ -37,7 +38,7 @@ class Compared:
 def compare_metrics(comparison: Comparison) -> list[Compared]:
     """Every metric that both have, by kind and name."""
     pairs = sorted(comparison.pairs.values(), key=lambda p: (p.metric.kind, p.metric.name))
-    effects = [paired_effect(p.candidate, p.baseline, p.items) for p in pairs]
+    effects = [paired_effect(p.candidate, p.baseline, p.items, bounds=changes_of(p.metric.name)) for p in pairs]
     adjusted = holm([effect.p for effect in effects])
     return [
         Compared(p.metric, *_means(p), effect, float(p_adjusted))

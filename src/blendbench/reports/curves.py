@@ -50,8 +50,9 @@ def draw_alpha_curves(board: Board, path: Path) -> bool:
         return False
     rows = -(-(len(curves) + 1) // 3)
     legend = 0.22 * rows + 0.1
-    height = 3.2 + legend
-    figure = Figure(figsize=(3.6 * len(metrics) + 0.4, height), dpi=120)
+    height = 3.0 + legend
+    # Narrow panels: the page shows the picture at the width of its text, and the letters shrink with it.
+    figure = Figure(figsize=(2.8 * len(metrics) + 0.4, height), dpi=140)
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     for panel, metric in zip(panels, metrics, strict=True):

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blendbench.gate.verdict import picture_name
-from blendbench.reports.board import BASELINE, Board
+from blendbench.reports.board import BASELINE, Board, MetricInfo
 from blendbench.reports.contact_sheet import draw_tiles
+from blendbench.reports.formats import MINUS, number
 from blendbench.reports.pareto import trades
 from blendbench.results.store import Results
 
@@ -67,13 +68,16 @@ def draw_extremes(shown: list[tuple[Extreme, Extreme]], board: Board, results_di
     if not any(tile is not None and tile.is_file() for row in tiles for tile in row):
         path.unlink(missing_ok=True)
         return False
-    decimals = board.metrics[board.headlines["adherence"]].decimals
-    captions = [
-        f"{best.label}: " + ", ".join(f"{pair.difference:+.{decimals}f} on {pair.item}" for pair in (best, worst))
-        for best, worst in shown
-    ]
+    metric = board.metrics[board.headlines["adherence"]]
+    captions = [f"{both[0].label}: {', '.join(_told(pair, metric) for pair in both)}" for both in shown]
     draw_tiles(HEADER, captions, tiles).save(path, "PNG")
     return True
+
+
+def _told(pair: Extreme, metric: MetricInfo) -> str:
+    # The font of the sheet has no minus sign of its own.
+    difference = number(pair.difference, metric, signed=True).replace(MINUS, "-")
+    return f"{difference} on {pair.item}, seed {pair.seed}"
 
 
 def _across(pair: Extreme, results_dir: Path) -> list[Path | None]:

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from html import escape
 
 from blendbench.reports.board import JUDGED_KINDS, Entry, MetricInfo
 
 MINUS = "−"
+_TIGHT = "\u00a0"  # a space at which a browser does not break the line
 
 
 def number(value: float, metric: MetricInfo, signed: bool = False) -> str:
@@ -22,18 +24,18 @@ def counted(count: int, word: str) -> str:
 
 
 def estimate_text(entry: Entry, metric: MetricInfo) -> str:
-    """Mean and interval of one entry."""
+    """Mean of one entry and, on a line below, its interval: a cell of a markdown table."""
     if entry.estimate is None:
         return "–"
     return _with_interval(entry.estimate.mean, entry.estimate.low, entry.estimate.high, metric, signed=False)
 
 
 def effect_text(entry: Entry, metric: MetricInfo) -> str:
-    """Difference to the baseline with interval and verdict."""
+    """Difference to the baseline with verdict and, on a line below, its interval: a cell of a markdown table."""
     if entry.effect is None:
         return "–"
-    text = _with_interval(entry.effect.mean, entry.effect.low, entry.effect.high, metric, signed=True)
-    return f"{text} {verdict(entry, metric)}".rstrip()
+    effect = entry.effect
+    return _with_interval(effect.mean, effect.low, effect.high, metric, signed=True, told=verdict(entry, metric))
 
 
 def verdict(entry: Entry, metric: MetricInfo) -> str:
@@ -47,6 +49,13 @@ def verdict(entry: Entry, metric: MetricInfo) -> str:
     return "better" if (entry.effect.mean > 0) == (metric.direction == "higher") else "worse"
 
 
+def label_text(label: str) -> str:
+    """A configuration's label as code in markdown, which may break where its parts are joined."""
+    if ":" not in label:
+        return f"`{label}`"
+    return f"<code>{escape(label).replace(':', ':<wbr>').replace(',', ',<wbr>')}</code>"
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
     """A GitHub table; columns named in `right` are aligned right."""
     marks = ["---:" if column in right else "---" for column in range(len(header))]
@@ -57,5 +66,7 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def _with_interval(mean: float, low: float, high: float, metric: MetricInfo, signed: bool) -> str:
-    return f"{number(mean, metric, signed)} [{number(low, metric, signed)}, {number(high, metric, signed)}]"
+def _with_interval(mean: float, low: float, high: float, metric: MetricInfo, signed: bool, told: str = "") -> str:
+    # On two lines that do not break, for three such columns have to stand beside each other.
+    interval = f"[{number(low, metric, signed)},{_TIGHT}{number(high, metric, signed)}]"
+    return f"{number(mean, metric, signed)}{_TIGHT if told else ''}{told}<br>{interval}"

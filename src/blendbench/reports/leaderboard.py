@@ -7,7 +7,7 @@ from blendbench.reports.contact_sheet import caption, draw_contact_sheet
 from blendbench.reports.curves import draw_alpha_curves
 from blendbench.reports.extremes import Extreme, draw_extremes, extremes
 from blendbench.reports.folders import made
-from blendbench.reports.formats import counted, effect_text, estimate_text, markdown_table, number
+from blendbench.reports.formats import counted, effect_text, estimate_text, label_text, markdown_table, number
 from blendbench.reports.gallery.links import FOLDER, Gallery, find_gallery
 from blendbench.reports.gallery.write import gallery_of
 from blendbench.reports.pareto import draw_front, trades
@@ -129,7 +129,7 @@ def _gallery(gallery: Gallery | None) -> list[str]:
 def _overview(board: Board, gallery: Gallery | None) -> list[str]:
     metrics = headline_metrics(board)
     sorting = metrics[0].name if metrics else ""
-    header = ["rank", "configuration", *(f"Δ {metric.name}" for metric in metrics), "ok", "notes"]
+    header = ["rank", "configuration", *(f"Δ {metric.name}" for metric in metrics), "ok"]
     rows = []
     for configuration in board.configurations:
         if not configuration.complete and configuration.label != BASELINE:
@@ -142,25 +142,24 @@ def _overview(board: Board, gallery: Gallery | None) -> list[str]:
             else "–"
             for entry, metric in zip(entries, metrics, strict=True)
         ]
+        link = gallery.column(configuration.label, sorting) if gallery else None
+        notes = marks(configuration)
         rows.append(
             [
                 f"{first.rank}{' =' if first.tied_with_best else ''}" if first is not None else "–",
-                _linked(f"`{configuration.label}`", gallery.column(configuration.label, sorting) if gallery else None),
+                _linked(label_text(configuration.label), link) + (f"<br>{notes}" if notes else ""),
                 *cells,
                 f"{configuration.ok}/{configuration.expected}",
-                marks(configuration),
             ]
         )
-    directions = "".join(
-        f"{',' if index else ';'} {metric.name}: {ARROWS[metric.direction]}" for index, metric in enumerate(metrics)
-    )
+    meanings = "".join(f"; {metric.name}: {metric.unit or 'no unit'}, {ARROWS[metric.direction]}" for metric in metrics)
     return [
         "## Overview",
         "",
         *markdown_table(header, rows, right=(0,)),
         "",
         f"Δ is the mean difference to `{BASELINE}` over the same items and seeds (the row of `{BASELINE}` shows its own"
-        f" means), with a 95 % interval{directions}. **better** and **worse**: p < .05 after Holm's correction over"
+        f" means), with a 95 % interval{meanings}. **better** and **worse**: p < .05 after Holm's correction over"
         " all differences of this page's adherence, artifact and reference metrics. **same**: the whole interval is"
         " within the metric's margin. **unclear**: neither.",
         "",
@@ -215,7 +214,7 @@ def _incomplete(board: Board) -> list[str]:
             reasons = [f"{text} ({count})" for label, text, count in board.errors if label == configuration.label]
             missing = configuration.expected - configuration.ok - configuration.failed
             counts = [configuration.ok, configuration.failed, missing, configuration.expected]
-            rows.append([f"`{configuration.label}`", *map(str, counts), "; ".join(reasons)])
+            rows.append([label_text(configuration.label), *map(str, counts), "; ".join(reasons)])
     if not rows:
         return []
     header = ["configuration", "ok", "failed", "missing", "expected", "errors"]
@@ -312,7 +311,7 @@ def _metric(board: Board, metric: MetricInfo) -> list[str]:
         effect = effect_text(entry, metric) if entry.complete else "incomplete"
         rows.append(
             [
-                f"`{configuration.label}`",
+                label_text(configuration.label),
                 estimate_text(entry, metric),
                 "–" if configuration.label == BASELINE else effect,
                 place,

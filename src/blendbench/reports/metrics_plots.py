@@ -41,7 +41,7 @@ def draw_responses(responses: "list[Response]", path: Path, size: int = 256) -> 
 def draw_lattices(found: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
     """By label: the tile (p, p) in grey levels and the spectrum (h, w) of the mean residual, side by side."""
     rows = -(-len(found) // (_COLUMNS // 2))
-    figure = Figure(figsize=(2.1 * _COLUMNS, 2.3 * rows), layout="constrained")
+    figure = Figure(figsize=(2.1 * _COLUMNS, 2.5 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for panel in panels:
@@ -49,6 +49,7 @@ def draw_lattices(found: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -
     reach = max(float(np.abs(tile).max()) for tile, _ in found.values())
     for k, (label, (tile, spectrum)) in enumerate(found.items()):
         panels[2 * k].imshow(tile, cmap="RdBu_r", vmin=-reach, vmax=reach, interpolation="nearest")
-        panels[2 * k].set_title(f"{label}\n{np.sqrt((tile**2).mean()):.2f} levels RMS", fontsize=7)
+        told = f"{label}\n{np.sqrt((tile**2).mean()):.2f} grey levels RMS"
+        panels[2 * k].set_title(told, loc="left", fontsize=11)
         panels[2 * k + 1].imshow(np.log(spectrum + 1e-9), cmap="gray", interpolation="nearest")
     figure.savefig(path, dpi=100, metadata={"Software": None})

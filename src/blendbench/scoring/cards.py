@@ -80,3 +80,15 @@ def card_of(name: str) -> Card:
 def all_cards() -> dict[str, Card]:
     """Every shipped card by metric name, sorted by name; needs no torch."""
     return {path.stem: card_of(path.stem) for path in sorted(shipped("metrics").glob("*.md"))}
+
+
+def range_of(name: str) -> tuple[float, float]:
+    """The least and greatest possible value of a metric; without bounds if it has no shipped card."""
+    card = all_cards().get(name)
+    return (-math.inf, math.inf) if card is None else card.range
+
+
+def changes_of(name: str) -> tuple[float, float]:
+    """The least and greatest possible difference between two values of a metric."""
+    low, high = range_of(name)
+    return low - high, high - low

@@ -41,7 +41,7 @@
   document.title = `${data.experiment}: blendbench gallery`;
   $("#home").textContent = data.experiment;
   $("#about").textContent =
-    `${data.configurations.length} configurations × ${data.items.length} items × ${data.seeds.length} seeds · ` +
+    `${data.configurations.length} configurations × ${data.items.length} items × ${data.seeds.length} seed${data.seeds.length === 1 ? "" : "s"} · ` +
     `${data.suite}, models: ${data.model_set} · ${data.date}`;
   render();
 }
