@@ -2,9 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RESULTS ?= results
-# What `make reports` publishes: experiments as they are, and experiments at their quick size.
-EXPERIMENTS ?= core
-QUICK ?= adain cross_normalization intra_vl normalization outlier_masking
+# What `make reports` publishes; QUICK=--quick for a first look at it.
+EXPERIMENTS ?= core vl_only_vs_qwen3 vl_layer_by_token outlier_masking normalization cross_normalization style_delta \
+	adain intra_vl timestep_alpha multi_reference alpha_sweep alignment mixtures injection fitted planted_sink
+QUICK ?=
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
 .DEFAULT_GOAL := help
@@ -14,7 +15,7 @@ help:
 	@echo "make demo     set up, run the core benchmark, print its leaderboard"
 	@echo "make test     set up, run the tests"
 	@echo "make lint     formatting, lint, types, import layers"
-	@echo "make reports  run what is published and write every page (EXPERIMENTS=\"core adain\" QUICK=\"mixtures\")"
+	@echo "make reports  run all experiments, in about an hour, and write every page (EXPERIMENTS=\"core adain\" QUICK=--quick)"
 	@echo "make bench    speed benchmarks of the miniature, compared with the last ones; writes reports/speed.md"
 	@echo "make bench-gpu  the full-size readings, on a machine with a GPU, in under 9 minutes"
 
@@ -42,11 +43,10 @@ lint: setup
 
 # All that is published but reports/speed.md, which `make bench` writes. Finished cells are kept: a second call is quick.
 reports: setup
-	for experiment in $(EXPERIMENTS); do $(BIN)/blendbench run $$experiment --results $(RESULTS) || exit; done
-	for experiment in $(QUICK); do $(BIN)/blendbench run $$experiment --quick --results $(RESULTS) || exit; done
+	for experiment in $(EXPERIMENTS); do $(BIN)/blendbench run $$experiment $(QUICK) --results $(RESULTS) || exit; done
 	$(BIN)/blendbench run bench/calibration/calibration.toml --results $(RESULTS)
 	$(BIN)/blendbench embeddings --results $(RESULTS) --out reports
-	$(BIN)/blendbench publish $(EXPERIMENTS) $(QUICK) --results $(RESULTS) --out reports
+	$(BIN)/blendbench publish $(EXPERIMENTS) --results $(RESULTS) --out reports
 	$(BIN)/blendbench calibrate --out reports --cards metrics --results $(RESULTS)
 	$(BIN)/python -m blendbench.reports.gate --results $(RESULTS) --out reports/gate.md
 	$(BIN)/python -m blendbench.models.miniature.evaluate --out reports/miniature.json
