@@ -3,6 +3,7 @@
 import difflib
 import tomllib
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -197,13 +198,14 @@ def load_suite(name_or_folder: str | Path) -> Suite:
         if item.id in seen:
             raise UsageError(f"{source}: items.id: {item.id!r} occurs twice; ids must be unique")
         seen.add(item.id)
-    blank = _picture(folder, file.blank, "blank")
-    white = None if file.white is None else _picture(folder, file.white, "white")
+    picture = partial(_picture, folder, set())
+    blank = picture(file.blank, "blank")
+    white = None if file.white is None else picture(file.white, "white")
     pairs = tuple(
         FitPair(
             pair.caption,
-            _picture(folder, pair.picture, f"pair {number}: picture"),
-            _picture(folder, pair.plain, f"pair {number}: plain"),
+            picture(pair.picture, f"pair {number}: picture"),
+            picture(pair.plain, f"pair {number}: plain"),
         )
         for number, pair in enumerate(file.pairs, start=1)
     )
@@ -211,9 +213,9 @@ def load_suite(name_or_folder: str | Path) -> Suite:
         Item(
             id=item.id,
             prompt=item.prompt,
-            reference=_picture(folder, item.reference, f"item {item.id}: reference"),
+            reference=picture(item.reference, f"item {item.id}: reference"),
             reference_caption=item.reference_caption,
-            unrelated=_picture(folder, item.unrelated, f"item {item.id}: unrelated"),
+            unrelated=picture(item.unrelated, f"item {item.id}: unrelated"),
             relation=item.relation,
             expect=_attributes(item.expect),
             reference_expect=_attributes(item.reference_expect),
@@ -225,8 +227,7 @@ def load_suite(name_or_folder: str | Path) -> Suite:
     files = {source, blank} | {path for item in items for path in (item.reference, item.unrelated)}
     files |= {path for pair in pairs for path in (pair.picture, pair.plain)} | ({white} if white else set())
     provenance = tuple(
-        Provenance(_picture(folder, record.file, "pictures: file"), record.licence, record.origin)
-        for record in file.pictures
+        Provenance(picture(record.file, "pictures: file"), record.licence, record.origin) for record in file.pictures
     )
     _check_recorded(source, provenance, files - {source})
     return Suite(
@@ -272,11 +273,14 @@ def _attributes(file: _AttributesFile | None) -> Attributes | None:
     return None if file is None else Attributes(tuple(file.objects), file.background, file.style)
 
 
-def _picture(folder: Path, name: str, field: str) -> Path:
+def _picture(folder: Path, checked: set[Path], name: str, field: str) -> Path:
+    # Items share pictures: what has been `checked` is not decoded again.
     path = folder / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UsageError(f"{folder / 'suite.toml'}: {field}: picture {name!r} must lie inside the suite's folder")
-    return _opened(path, f"{folder / 'suite.toml'}: {field}: picture {name!r}")
+    if path not in checked:
+        checked.add(_opened(path, f"{folder / 'suite.toml'}: {field}: picture {name!r}"))
+    return path
 
 
 def _opened(path: Path, where: str) -> Path:
