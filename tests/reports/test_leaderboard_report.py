@@ -145,6 +145,18 @@ def test_truth_checks_say_no_when_it_is_no(folder: Path, tmp_path: Path) -> None
     assert answers["the canary is worst on attribute_adherence"].holds is True
 
 
+def test_the_other_order_within_the_margin_is_no_answer(folder: Path, tmp_path: Path) -> None:
+    # Of many rivals one is ahead by a hair in every item: the difference is sure, and less than what matters.
+    text_only = CONFIGURATIONS["text_only"]
+    board = read_board(open_results(folder))
+    margin = board.metrics["clip_cosine"].margin
+    same = {(label, "clip_cosine"): 0.3 - damage for label, (_, _, _, damage) in CONFIGURATIONS.items()}
+    ahead = {("vision_only", "clip_cosine"): 0.3 - text_only[3] + margin / 2}
+    answers = {check.question: check for check in truth_checks(_rescored(folder, tmp_path, same | ahead))}
+    check = answers["text_only is best on clip_cosine"]
+    assert (check.holds, "`vision_only`" in check.evidence) == (None, True)
+
+
 def test_an_order_that_chance_could_have_made_is_not_called_separable(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "shards", tmp_path / "shards")
     with ShardWriter(tmp_path, "run2") as writer:

@@ -235,7 +235,8 @@ def _truth(checks: list[Check]) -> list[str]:
         "The canary is a deliberately broken blend, and the prompt alone should be followed best by its own embedding."
         " Where an answer is no, the metric in that line cannot be trusted to order strategies here. It is yes when the"
         " means are in the expected order, not separable if the paired 95 % interval contains 0, and no when they are"
-        " in the other order and it does not. The rank correlation: yes above 0 and no below it, by its interval.",
+        " in the other order by more than the metric's margin and it does not. The rank"
+        " correlation: yes above 0 and no below it, by its interval.",
         "",
         *markdown_table(["expected", "holds", "measured"], rows),
     ]

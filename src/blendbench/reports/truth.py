@@ -76,11 +76,15 @@ def _baseline_is_best(board: Board, metric: MetricInfo) -> Check:
 
 
 def _order(better: Array, worse: Array, metric: MetricInfo) -> tuple[bool | None, bool, str]:
-    """Whether the item means (items,) are in the expected order, whether 0 is excluded, and the difference in words."""
+    """Whether the item means (items,) are in the expected order, whether 0 is excluded, and the difference in words.
+
+    The rival is the nearest of many, so a hair's breadth in the other order is chance or nothing that matters: no is
+    said beyond the metric's margin only.
+    """
     difference = bootstrap_t(better - worse)
     separable = difference.low > 0 or difference.high < 0
     in_order = _sign(metric) * difference.mean > 1e-12
-    holds = True if in_order else False if separable else None
+    holds = True if in_order else False if separable and abs(difference.mean) > metric.margin else None
     interval = f"[{number(difference.low, metric, signed=True)}, {number(difference.high, metric, signed=True)}]"
     return holds, separable, f"difference {number(difference.mean, metric, signed=True)} {interval}"
 
