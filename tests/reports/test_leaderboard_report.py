@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 from synthetic_results import CONFIGURATIONS, INCOMPLETE, NO_OP, cell_record, item_name, run_record, sha, write_results
 
 from blendbench.errors import UsageError
 from blendbench.reports.board import Board, MetricInfo, read_board
-from blendbench.reports.contact_sheet import chosen_labels
-from blendbench.reports.curves import alpha_curves
+from blendbench.reports.contact_sheet import chosen_labels, wrapped
+from blendbench.reports.curves import alpha_curves, draw_alpha_curves
 from blendbench.reports.formats import label_text, markdown_table, number, verdict
 from blendbench.reports.leaderboard import write_leaderboard
+from blendbench.reports.pareto import draw_front
 from blendbench.reports.truth import truth_checks
 from blendbench.results.records import ScoreRecord
 from blendbench.results.shards import ShardWriter
@@ -247,6 +248,25 @@ def test_curves_group_by_everything_but_alpha(board: Board) -> None:
     curves = alpha_curves(board)
     assert [curve.label for curve in curves] == ["lerp:align=area", "lerp:align=interpolate"]
     assert [alpha for alpha, _ in curves[0].points] == [0.1, 0.3, 0.5, 0.8]
+
+
+def test_no_label_of_a_plot_is_cut_however_long(board: Board, tmp_path: Path) -> None:
+    renamed = tuple(
+        entry if entry.label == "text_only" else replace(entry, label=f"{entry.label},one=parameter,other=parameter")
+        for entry in board.configurations
+    )
+    for draw in (draw_front, draw_alpha_curves):
+        assert draw(replace(board, configurations=renamed), tmp_path / "plot.png")
+        pixels = np.asarray(Image.open(tmp_path / "plot.png").convert("L"))
+        assert all(edge.min() == 255 for edge in (pixels[:, :4], pixels[:, -4:], pixels[-4:]))
+
+
+@pytest.mark.parametrize("text", ["lerp:alpha=0.3", "outlier_mask_published:mode=none,layer=-4", "x" * 60, "a b" * 20])
+def test_heads_of_a_sheet_are_broken_not_cut(text: str) -> None:
+    font = ImageFont.load_default(12)
+    lines = wrapped(text, font, 128)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert all(0 < font.getlength(line) <= 128 for line in lines)
 
 
 def test_the_sheet_shows_pixels_as_they_are(folder: Path, page: Path, board: Board) -> None:

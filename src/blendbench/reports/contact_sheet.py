@@ -1,5 +1,6 @@
 """The contact sheet: items down, reference and configurations across, one seed."""
 
+import re
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -83,26 +84,33 @@ def draw_tiles(header: list[str], prompts: list[str], tiles: list[list[Path | No
     pictures = [[_open(path) for path in row] for row in tiles]
     largest = max(max(picture.size) for row in pictures for picture in row if picture is not None)
     side = min(largest * max(1, -(-TILE // largest)), LARGEST_TILE)
-    heads = [_wrap(label.replace(":", ": ").replace(",", ", "), font, side) for label in header]
-    line = FONT_SIZE + 4
-    top = max(len(lines) for lines in heads) * line + GAP
-    row_height = line + side + GAP
     width = GAP + len(header) * (side + GAP)
-    sheet = Image.new("RGB", (width, GAP + top + len(tiles) * row_height), PAPER)
+    heads = [wrapped(label, font, side) for label in header]
+    captions = [wrapped(prompt, font, width - 2 * GAP) for prompt in prompts]
+    line = FONT_SIZE + 4
+    y = GAP + max(map(len, heads)) * line + GAP
+    height = y + sum(len(lines) * line + side + GAP for lines in captions)
+    sheet = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(sheet)
+
+    def write(lines: list[str], x: int, y: int) -> int:
+        for text in lines:
+            pen.text((x, y), text, INK, font)
+            y += line
+        return y
+
     for column, lines in enumerate(heads):
-        for index, text in enumerate(lines):
-            pen.text((GAP + column * (side + GAP), GAP + index * line), text, INK, font)
-    for row, (prompt, across) in enumerate(zip(prompts, pictures, strict=True)):
-        y = GAP + top + row * row_height
-        pen.text((GAP, y), _shorten(prompt, font, width - 2 * GAP), INK, font)
+        write(lines, GAP + column * (side + GAP), GAP)
+    for lines, across in zip(captions, pictures, strict=True):
+        y = write(lines, GAP, y)
         for column, picture in enumerate(across):
-            corner = (GAP + column * (side + GAP), y + line)
+            corner = (GAP + column * (side + GAP), y)
             if picture is None:
                 pen.rectangle((*corner, corner[0] + side - 1, corner[1] + side - 1), EMPTY)
                 pen.text((corner[0] + GAP, corner[1] + GAP), "no picture", INK, font)
             else:
                 sheet.paste(_fit(picture, side), corner)
+        y += side + GAP
     return sheet
 
 
@@ -123,20 +131,13 @@ def _fit(picture: Image.Image, side: int) -> Image.Image:
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """Lines of at most `width` pixels: broken behind spaces and the joints of a label, or anywhere in a longer part."""
     lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width or not lines[-1]:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return [_shorten(line, font, width) for line in lines]
-
-
-def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(f"{text}...") > width:
-        text = text[:-1]
-    return f"{text}..."
+    for part in re.split(r"(?<=[ :,_])", text):
+        for piece in [part] if font.getlength(part.rstrip()) <= width else part:
+            if font.getlength((lines[-1] + piece).rstrip()) <= width:
+                lines[-1] += piece
+            else:
+                lines.append(piece)
+    return [line.rstrip() for line in lines]

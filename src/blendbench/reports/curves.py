@@ -1,5 +1,6 @@
 """The plot of metrics over alpha: one panel a headline metric, one line a strategy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from blendbench.reports.board import BASELINE, JUDGED_KINDS, Board, Configuratio
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.")
+LEGEND_FONT = 8  # points
 
 
 @dataclass(frozen=True)
@@ -48,21 +50,28 @@ def draw_alpha_curves(board: Board, path: Path) -> bool:
     if not curves or not metrics:
         path.unlink(missing_ok=True)
         return False
-    rows = -(-(len(curves) + 1) // 3)
-    legend = 0.22 * rows + 0.1
-    height = 3.0 + legend
     # Narrow panels: the page shows the picture at the width of its text, and the letters shrink with it.
-    figure = Figure(figsize=(2.8 * len(metrics) + 0.4, height), dpi=140)
+    width = 2.8 * len(metrics) + 0.4
+    columns, legend = legend_size([BASELINE, *(curve.label for curve in curves)], width)
+    height = 3.0 + legend
+    figure = Figure(figsize=(width, height), dpi=140)
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     for panel, metric in zip(panels, metrics, strict=True):
         _panel(panel, board, curves, metric)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncol=min(3, len(labels)), frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="lower center", ncol=columns, frameon=False, fontsize=LEGEND_FONT)
     figure.tight_layout(rect=(0, legend / height, 1, 1))
     # The default metadata names the version of matplotlib.
     figure.savefig(path, metadata={"Software": None})
     return True
+
+
+def legend_size(labels: Sequence[str], width: float) -> tuple[int, float]:
+    """Columns and height in inches of a legend below a figure of `width` inches that cuts no label."""
+    widest = 0.6 + max(map(len, labels)) * 0.62 * LEGEND_FONT / 72
+    columns = max(1, min(3, len(labels), int(width / widest)))
+    return columns, 0.18 * -(-len(labels) // columns) + 0.15
 
 
 def _panel(panel: Any, board: Board, curves: list[Curve], metric: MetricInfo) -> None:

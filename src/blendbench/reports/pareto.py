@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from blendbench.reports.board import BASELINE, Board, MetricInfo
+from blendbench.reports.curves import LEGEND_FONT, legend_size
 from blendbench.statistics import PairedEffect
 
 ON, OFF, CONTROL = (
@@ -16,6 +17,7 @@ ON, OFF, CONTROL = (
     "#D55E00",
 )  # Okabe & Ito (2008)
 LABELLED = 8
+WIDTH = 7.2  # inches
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,11 @@ def draw_front(board: Board, path: Path) -> bool:
     if not found or metrics is None:
         path.unlink(missing_ok=True)
         return False
-    figure = Figure(figsize=(7.2, 4.6), dpi=120)
+    letters = dict(zip(string.ascii_lowercase, [t for t in found if t.on_front][:LABELLED], strict=False))
+    legend = [BASELINE, "on the front", "dominated", "controls", *(trade.label for trade in letters.values())]
+    columns, legend_height = legend_size(legend, WIDTH)
+    height = 4.0 + legend_height
+    figure = Figure(figsize=(WIDTH, height), dpi=120)
     FigureCanvasAgg(figure)
     panel = figure.subplots()
     panel.axhline(0, color="0.7", linewidth=0.8)
@@ -79,7 +85,6 @@ def draw_front(board: Board, path: Path) -> bool:
                 elinewidth=0.7, alpha=0.9, label=name,
             )  # fmt: skip
     # Points near the baseline lie close together: letters beside them, names in the legend.
-    letters = dict(zip(string.ascii_lowercase, [t for t in found if t.on_front][:LABELLED], strict=False))
     for index, (letter, trade) in enumerate(letters.items()):
         place, shift = (trade.prompt.mean, trade.reference.mean), (5 + 9 * (index % 3), 6 + 9 * (index % 2))
         panel.annotate(letter, place, shift, textcoords="offset points", fontsize=9, fontweight="bold", color=ON)
@@ -88,9 +93,8 @@ def draw_front(board: Board, path: Path) -> bool:
     panel.set_ylabel(f"{metrics[1].title}: difference (up is better)", fontsize=9)
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
-    rows = -(-(4 + len(letters)) // 3)
-    figure.legend(loc="lower center", ncol=3, frameon=False, fontsize=8)
-    figure.tight_layout(rect=(0, 0.05 * rows, 1, 1))
+    figure.legend(loc="lower center", ncol=columns, frameon=False, fontsize=LEGEND_FONT)
+    figure.tight_layout(rect=(0, legend_height / height, 1, 1))
     figure.savefig(path, metadata={"Software": None})
     return True
 
