@@ -104,12 +104,12 @@ def test_sequential_draws_only_what_is_not_settled(
     _, told, progress = check(*common)
     # The canary was not detected on the first item, which one more item might have changed.
     assert "pictures: 7/7" in progress and progress.count("pictures: 7/7") == 2
-    assert "idea: 2 of 2 items, 0% of the work saved" in told
+    assert "idea: 2 of 2 items, 0 % of the work saved" in told
     monkeypatch.setattr("blendbench.gate.sequential.settled", lambda verdict: True)
     file.write_text(IDEA.format(name="idea", factor=-2.0))
     _, told, progress = check(*common)
     assert "pictures: 1/1" in progress
-    assert "idea: 1 of 2 items, 50% of the work saved" in told
+    assert "idea: 1 of 2 items, 50 % of the work saved" in told
 
 
 STEP = """\

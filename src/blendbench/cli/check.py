@@ -77,8 +77,8 @@ def check(
     shown = find_gallery(gallery.parent)
     print("\n\n".join(as_text(with_links(verdict, shown)) for verdict in verdicts.values()))
     for verdict in verdicts.values() if sequential else ():
-        share = verdict.items / len(plan.items)
-        print(f"{verdict.candidate}: {verdict.items} of {len(plan.items)} items, {1 - share:.0%} of the work saved")
+        saved = 100 * (1 - verdict.items / len(plan.items))
+        print(f"{verdict.candidate}: {verdict.items} of {len(plan.items)} items, {saved:.0f} % of the work saved")
     print(f"\nside by side: {page}\nto compare: {gallery.resolve().as_uri()}")
     raise typer.Exit(_gravest(list(verdicts.values())).exit_code)
 

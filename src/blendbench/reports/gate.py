@@ -120,14 +120,14 @@ def _clearance(clearance: Outcome, pool: Pool) -> list[str]:
 
 
 def _sequential(once: Sequence[Outcome], twice: Sequence[Outcome]) -> list[str]:
-    first, last = (f"{alpha:.0%}" for _, alpha in LOOKS)
+    first, last = (f"{100 * alpha:.0f} %" for _, alpha in LOOKS)
     text = (
         f"`blendbench check --sequential` judges after half of the items at a risk of {first}, and only what is then"
         f" inconclusive on all items at {last}. Saved is the share of a candidate's pictures that need not be drawn."
     )
     rows = [
         [a.scenario.name, "other" if a.scenario.fresh else "same", *(_share(o, "regression") for o in (a, b)),
-         *(_percent(o.verdicts["pass"], o.trials) for o in (a, b)), f"{1 - b.used:.0%}"]
+         *(_percent(o.verdicts["pass"], o.trials) for o in (a, b)), f"{100 * (1 - b.used):.0f} %"]
         for a, b in zip(once, twice, strict=True)
     ]  # fmt: skip
     header = ("candidate", "noise", "regression, one look", "two looks", "pass, one look", "two looks", "saved")
