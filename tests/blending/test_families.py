@@ -13,7 +13,7 @@ from blendbench.blending import BlendError, Conditioning, Denoising, Kind, Pair,
 from blendbench.blending.align import align_to, attention
 from blendbench.blending.covariance import matrix_power, shrunk_covariance
 from blendbench.blending.fits import fit_rows, ridge_map, trained_map
-from blendbench.blending.sampling import alpha_at
+from blendbench.blending.schedule import shares
 from blendbench.blending.style_vectors import generalised_mean, low_rank_mean
 
 DIM = 12
@@ -389,6 +389,40 @@ def test_intra_vl_and_dual_extraction_mix_the_two_kinds_of_one_model(given: Sour
         blend("intra_vl", given)
 
 
+# one step of each kind
+
+MASKED = {"threshold": 1.5, "alpha": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("steps", "recipe", "values"),
+    [
+        ({}, "lerp", {}),
+        ({"align": "kmeans", "alpha": 1}, "lerp", {"align": "kmeans", "alpha": 1}),
+        ({"normalise": "global"}, "global_lerp", {}),
+        ({"normalise": "per_dim"}, "per_dim_lerp", {}),
+        ({"normalise": "per_dim_no_sink"}, "per_dim_lerp", {"sink": "drop"}),
+        ({"normalise": "hybrid"}, "hybrid_lerp", {}),
+        ({"mask": "zero", "outlier": 1.5, "alpha": 0.6}, "outlier_mask", MASKED),
+        ({"mask": "clamp", "outlier": 1.5, "alpha": 0.6}, "outlier_mask", MASKED | {"mode": "clamp"}),
+        ({"mask": "zero_published", "outlier": 1.5, "alpha": 0.6}, "outlier_mask_published", MASKED),
+        ({"combine": "slerp"}, "slerp", {}),
+        ({"combine": "norm_lerp"}, "norm_lerp", {}),
+        ({"curve": "cosine", "alpha": 0.5}, "timestep_alpha", {"curve": "cosine"}),
+    ],
+)
+def test_a_composition_with_one_step_changed_is_the_recipe_of_that_name(
+    given: Sources, steps: dict[str, Any], recipe: str, values: dict[str, Any]
+) -> None:
+    sources = replace(given, corpus=(given.text,))
+    composed, known = conditioning("composed", sources, **steps), conditioning(recipe, sources, **values)
+    assert len(composed.steps) == len(known.steps)
+    for ours, theirs in zip(composed.steps, known.steps, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    if recipe != "lerp":
+        assert composed.sha256() != conditioning("lerp", sources, alpha=steps.get("alpha", 0.3)).sha256()
+
+
 # parts of the sampling
 
 
@@ -404,8 +438,7 @@ def test_intra_vl_and_dual_extraction_mix_the_two_kinds_of_one_model(given: Sour
     ],
 )
 def test_schedules_of_alpha(given: Sources, curve: Any, expected: list[float]) -> None:
-    shares = [alpha_at(curve, step, 4, sigma, 0.7) for step, sigma in enumerate(SIGMAS)]
-    assert shares == pytest.approx(expected)
+    assert shares(curve, Denoising(SIGMAS, 6), 0.7) == pytest.approx(expected)
     steps = conditioning("timestep_alpha", given, alpha=0.5, curve=curve).steps
     if curve == "constant":
         assert len(steps) == 1

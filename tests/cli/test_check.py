@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from blendbench.blending import registry
+from blendbench.blending.align import ALIGNMENTS
 from blendbench.cli import check as check_verb
 from blendbench.cli import main
 from blendbench.gate import EXIT_CODES
@@ -53,7 +54,7 @@ def check(
 
     yield call
     registry._REGISTRY.pop("idea", None)
-    registry.ALIGNMENTS.pop("last", None)
+    ALIGNMENTS.pop("last", None)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,10 @@ it needs, its keyword-only parameters are its settings. No model, no file and no
 """
 
 from blendbench.blending.align import alignment
+from blendbench.blending.combine import combiner
 from blendbench.blending.conditioning import BlendError, Conditioning, Denoising
+from blendbench.blending.normalise import normaliser
+from blendbench.blending.outliers import mask
 from blendbench.blending.parameters import Parameter, Range, layer_weights
 from blendbench.blending.registry import (
     Configuration,
@@ -17,6 +20,7 @@ from blendbench.blending.registry import (
     parse_configuration,
     strategy,
 )
+from blendbench.blending.schedule import Moment, curve
 from blendbench.blending.tokens import Kind, Pair, Tokens, select
 
 __all__ = [
@@ -25,6 +29,7 @@ __all__ = [
     "Configuration",
     "Denoising",
     "Kind",
+    "Moment",
     "Pair",
     "Parameter",
     "Range",
@@ -33,9 +38,13 @@ __all__ = [
     "Tokens",
     "alignment",
     "all_strategies",
+    "combiner",
+    "curve",
     "get_strategy",
     "layer_weights",
     "load_plugin",
+    "mask",
+    "normaliser",
     "parse_configuration",
     "select",
     "strategy",

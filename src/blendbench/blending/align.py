@@ -7,27 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, interpolate, normalize
 
-from blendbench.blending.parameters import Step
+from blendbench.blending.parameters import Steps
 
-Aligner = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-ALIGNMENTS: dict[str, Aligner] = {}
-Align = Annotated[str, Step(ALIGNMENTS)]
+ALIGNMENTS: Steps[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = Steps("alignment")
+Align = Annotated[str, ALIGNMENTS]
+alignment = ALIGNMENTS.register
 TEMPERATURE = 0.1  # of cosines in an attention: a token that points the same way gets e^10 times the weight of none
-
-
-def alignment(name: str) -> Callable[[Aligner], Aligner]:
-    """Register a way of bringing text (m, dim) and vision (n, dim) to one length; every `align` setting then knows it.
-
-    Errors: ValueError for a name that is taken.
-    """
-
-    def register(function: Aligner) -> Aligner:
-        if name in ALIGNMENTS:
-            raise ValueError(f"alignment {name!r} is registered twice; names must be unique")
-        ALIGNMENTS[name] = function
-        return function
-
-    return register
 
 
 def align_to(text: Tensor, vision: Tensor, how: str) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from blendbench.blending.align import Align, align_to, attention
+from blendbench.blending.combine import spherical
 from blendbench.blending.linear import SEED, Alpha, text_length
 from blendbench.blending.outliers import spread_ratio
 from blendbench.blending.parameters import Range
@@ -33,17 +34,13 @@ def slerp(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Align = "a
     """
     if alpha == 0:
         return text.hidden
-    rows, aligned = align_to(text.hidden, vision.hidden, align)
-    a, b = rows.double(), aligned.double()
-    norm_a, norm_b = a.norm(dim=1, keepdim=True).clamp_min(1e-6), b.norm(dim=1, keepdim=True).clamp_min(1e-6)
-    angle = ((a / norm_a) * (b / norm_b)).sum(1, keepdim=True).clamp(-1, 1).acos()
-    arc = torch.sin((1 - alpha) * angle) * a / norm_a + torch.sin(alpha * angle) * b / norm_b
-    curved = ((1 - alpha) * norm_a + alpha * norm_b) * arc / angle.sin().clamp_min(1e-6)
-    straight = (1 - alpha) * a + alpha * b
-    return torch.where(angle.sin() > 1e-4, curved, straight).to(rows.dtype)
+    return spherical(*align_to(text.hidden, vision.hidden, align), alpha)
 
 
-@strategy("token_alpha", version=1, source=SEED + ", per_token", equation="(1 - alpha_i) T_i + alpha_i align(V)_i")
+@strategy(
+    "token_alpha", version=1, source=SEED + ", per_token",
+    equation="(1 - alpha_i) T_i + alpha_i align(V)_i; alpha_i = alpha for words, template_alpha for the chat template",
+)  # fmt: skip
 def token_alpha(
     text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, template_alpha: Share = 0.0, align: Align = "area"
 ) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from blendbench.blending.align import Align, align_to
+from blendbench.blending.combine import norm_matched
 from blendbench.blending.normalise import Sink, match_dimensions, mix
 from blendbench.blending.parameters import Range
 from blendbench.blending.registry import strategy
@@ -41,14 +42,15 @@ def lerp(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Align = "ar
     return mix(*align_to(text.hidden, vision.hidden, align), alpha)
 
 
-@strategy("norm_lerp", version=1, source="lerp at equal token norms", equation="(1 - alpha) T + alpha |T| V / |V|")
+@strategy(
+    "norm_lerp", version=1, source="blendbench; the token normalisation of Z-Image's transformer",
+    equation="(1 - alpha) T + alpha |T| A / |A| for each token, A = align(V)",
+)  # fmt: skip
 def norm_lerp(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Align = "area") -> Tensor:
     """Mixture after every vision token got the norm of its text token, so that alpha is the share it says."""
     if alpha == 0:
         return text.hidden
-    rows, aligned = align_to(text.hidden, vision.hidden, align)
-    scale = rows.norm(dim=1, keepdim=True) / aligned.norm(dim=1, keepdim=True).clamp_min(1e-6)
-    return mix(rows, aligned * scale, alpha)
+    return norm_matched(*align_to(text.hidden, vision.hidden, align), alpha)
 
 
 @strategy(

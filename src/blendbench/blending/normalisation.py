@@ -7,7 +7,16 @@ from torch import Tensor
 
 from blendbench.blending.align import Align, align_to
 from blendbench.blending.linear import SEED, Alpha
-from blendbench.blending.normalise import EPSILON, Sink, match_dimensions, mean_std, mix, scale_to, without_sinks
+from blendbench.blending.normalise import (
+    EPSILON,
+    Sink,
+    match_dimensions,
+    mean_std,
+    mix,
+    scale_to,
+    text_scaled,
+    without_sinks,
+)
 from blendbench.blending.parameters import Range
 from blendbench.blending.registry import strategy
 from blendbench.blending.tokens import Tokens
@@ -28,8 +37,8 @@ def global_lerp(
     """
     if alpha == 0:
         return text.hidden
-    wanted = target or float(text.hidden.double().std(correction=0))
-    return mix(*align_to(text.hidden, scale_to(vision.hidden, wanted), align), alpha)
+    scaled = scale_to(vision.hidden, target) if target else text_scaled(text, vision)
+    return mix(*align_to(text.hidden, scaled, align), alpha)
 
 
 @strategy(
@@ -43,8 +52,8 @@ def hybrid_lerp(
     """Half global, half per-dimension normalisation; the weight is that of the latter."""
     if alpha == 0:
         return text.hidden
-    whole = scale_to(vision.hidden, float(text.hidden.double().std(correction=0)))
-    return mix(*align_to(text.hidden, mix(whole, match_dimensions(vision, text, sink), weight), align), alpha)
+    both = mix(text_scaled(text, vision), match_dimensions(vision, text, sink), weight)
+    return mix(*align_to(text.hidden, both, align), alpha)
 
 
 @strategy(

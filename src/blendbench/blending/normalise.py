@@ -1,13 +1,17 @@
 """Statistics of token sequences and their transfer."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
+from blendbench.blending.parameters import Steps
 from blendbench.blending.tokens import Tokens
 
+NORMALISERS: Steps[Callable[[Tokens, Tokens], Tensor]] = Steps("normaliser")
+Normalise = Annotated[str, NORMALISERS]
+normaliser = NORMALISERS.register
 Sink = Literal["keep", "drop"]
 EPSILON = 1e-6
 
@@ -61,3 +65,33 @@ def mix(text: Tensor, other: Tensor, alpha: float) -> Tensor:
     if alpha == 0:
         return text
     return other if alpha == 1 else (1 - alpha) * text + alpha * other
+
+
+@normaliser("none")
+def as_it_is(text: Tokens, vision: Tokens) -> Tensor:
+    """The vision rows (n, dim) themselves."""
+    return vision.hidden
+
+
+@normaliser("global")
+def text_scaled(text: Tokens, vision: Tokens) -> Tensor:
+    """One factor, to the standard deviation of the text's rows."""
+    return scale_to(vision.hidden, float(text.hidden.double().std(correction=0)))
+
+
+@normaliser("per_dim")
+def per_dimension(text: Tokens, vision: Tokens) -> Tensor:
+    """The text's mean and deviation in every dimension."""
+    return match_dimensions(vision, text, "keep")
+
+
+@normaliser("per_dim_no_sink")
+def per_dimension_without_sink(text: Tokens, vision: Tokens) -> Tensor:
+    """The same with statistics that leave position 0 out."""
+    return match_dimensions(vision, text, "drop")
+
+
+@normaliser("hybrid")
+def half_and_half(text: Tokens, vision: Tokens) -> Tensor:
+    """The mean of `global` and `per_dim`."""
+    return mix(text_scaled(text, vision), per_dimension(text, vision), 0.5)

@@ -1,5 +1,6 @@
 """Outlier dimensions: those whose spread over the vision tokens is far from the text's, in either direction."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -8,9 +9,13 @@ from torch import Tensor
 from blendbench.blending.align import Align, align_to
 from blendbench.blending.linear import SEED, Alpha
 from blendbench.blending.normalise import Sink, mean_std, mix
-from blendbench.blending.parameters import Range
+from blendbench.blending.parameters import Range, Steps
 from blendbench.blending.registry import strategy
 from blendbench.blending.tokens import Tokens
+
+MASKS: Steps[Callable[[Tensor, Tensor, float], Tensor]] = Steps("mask")
+Mask = Annotated[str, MASKS]
+mask = MASKS.register
 
 
 def outlier_dimensions(vision: Tensor, text: Tensor, threshold: float) -> Tensor:
@@ -21,6 +26,38 @@ def outlier_dimensions(vision: Tensor, text: Tensor, threshold: float) -> Tensor
     """
     ratio = spread_ratio(vision, text)
     return (ratio > threshold) | (ratio < 1 / threshold)
+
+
+def clamped(rows: Tensor, vision: Tensor, text: Tensor, threshold: float) -> Tensor:
+    """Rows (n, dim) whose outlier dimensions are scaled until their ratio is the threshold that they passed:
+    mean_V + (rows - mean_V) clip(r, 1/t, t) / r."""
+    ratio, centre = spread_ratio(vision, text), mean_std(vision, 0)[0]
+    scaled = centre + (rows - centre) * ratio.clamp(1 / threshold, threshold) / ratio
+    return torch.where(outlier_dimensions(vision, text, threshold), scaled.to(rows.dtype), rows)
+
+
+@mask("none")
+def unmasked(text: Tensor, vision: Tensor, threshold: float) -> Tensor:
+    """All of the vision rows (n, dim)."""
+    return vision
+
+
+@mask("zero")
+def zeroed(text: Tensor, vision: Tensor, threshold: float) -> Tensor:
+    """0 in the outlier dimensions, in either direction."""
+    return torch.where(outlier_dimensions(vision, text, threshold), 0.0, vision)
+
+
+@mask("clamp")
+def clamped_to_text(text: Tensor, vision: Tensor, threshold: float) -> Tensor:
+    """`clamped`, by the rows' own ratios."""
+    return clamped(vision, vision, text, threshold)
+
+
+@mask("zero_published")
+def zeroed_as_published(text: Tensor, vision: Tensor, threshold: float) -> Tensor:
+    """0 where the vision rows vary more than `threshold` times as much as the text's, as the seed had it."""
+    return torch.where(spread_ratio(vision, text) > threshold, 0.0, vision)
 
 
 def spread_ratio(vision: Tensor, text: Tensor) -> Tensor:
@@ -85,19 +122,17 @@ def outlier_mask(
 ) -> Tensor:  # fmt: skip
     """Mask the vision's outlier dimensions, then mix.
 
-    `zero` sets them to 0. `clamp` scales each about its mean, so that its ratio is the threshold it passed:
-    mean_V + (V - mean_V) clip(r, 1/t, t) / r. `text` leaves the text's own value there. `sink=drop` takes the ratios
+    `zero` sets them to 0. `clamp` scales each about its mean, so that its ratio is the threshold it passed (see
+    `clamped`). `text` leaves the text's own value there. `sink=drop` takes the ratios
     without position 0, whose sink else makes dimensions 4 and 396 of Qwen3-4B outliers.
     """
     if alpha == 0:
         return text.hidden
     measured = vision.hidden[vision.without_sink] if sink == "drop" else vision.hidden
     against = text.hidden[text.without_sink] if sink == "drop" else text.hidden
-    flagged = outlier_dimensions(measured, against, threshold)
     if mode == "clamp":
-        ratio, centre = spread_ratio(measured, against), mean_std(measured, 0)[0]
-        scaled = centre + (vision.hidden - centre) * ratio.clamp(1 / threshold, threshold) / ratio
-        masked = torch.where(flagged, scaled.to(vision.hidden.dtype), vision.hidden)
+        masked = clamped(vision.hidden, measured, against, threshold)
         return mix(*align_to(text.hidden, masked, align), alpha)
     rows, aligned = align_to(text.hidden, vision.hidden, align)
+    flagged = outlier_dimensions(measured, against, threshold)
     return mix(rows, torch.where(flagged, rows if mode == "text" else 0.0, aligned), alpha)

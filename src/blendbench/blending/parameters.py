@@ -2,13 +2,15 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from blendbench.errors import UsageError
 
 Value = str | int | float | bool
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,34 @@ class Range:
     high: float
 
 
-@dataclass(frozen=True, eq=False)
-class Step:
-    """The note of a setting that names a registered function, as `Annotated[str, Step(ALIGNMENTS)]`."""
+class Steps(dict[str, Function]):
+    """Interchangeable functions of one kind by name. A setting annotated with them, as `Annotated[str, ALIGNMENTS]`,
+    names one of them; a plug-in may register more."""
 
-    registry: Mapping[str, Callable[..., Any]]
+    every: ClassVar[list["Steps[Any]"]] = []
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        Steps.every.append(self)
+
+    def register(self, name: str) -> Callable[[Function], Function]:
+        """A decorator that adds a function by a name. Errors: ValueError for a name that is malformed or taken."""
+
+        def add(function: Function) -> Function:
+            check_name(self.kind, name)
+            if name in self:
+                raise ValueError(f"{self.kind} {name!r} is registered twice; names must be unique")
+            self[name] = function
+            return function
+
+        return add
+
+
+def check_name(kind: str, name: str) -> None:
+    """Errors: ValueError for what a command line could not carry, as in `lerp:align=area,alpha=0.3`."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(f"{kind} {name!r}: a name has lower-case letters, digits and underscores only")
 
 
 @dataclass(frozen=True)
@@ -35,12 +60,12 @@ class Parameter:
     default: Value
     range: Range | None = None
     choices: tuple[Value, ...] = ()
-    step: Step | None = None
+    steps: Steps[Any] | None = None
 
     @property
     def options(self) -> tuple[Value, ...]:
         """What can be chosen, or () for what is not a choice; a registry may have grown since."""
-        return tuple(self.step.registry) if self.step else self.choices
+        return self.choices if self.steps is None else tuple(self.steps)
 
     def check(self, strategy: str, value: Any) -> Value:
         """Convert a value (text from a command line too) to the parameter's type. Errors: UsageError in one line."""
@@ -128,16 +153,16 @@ def read_parameters(function: Callable[..., object]) -> tuple[tuple[str, ...], d
 
 
 def _parameter(strategy: str, name: str, hint: Any, default: Value) -> Parameter:
-    interval = step = None
+    interval = steps = None
     if get_origin(hint) is Annotated:
         hint, *notes = get_args(hint)
         interval = next((note for note in notes if isinstance(note, Range)), None)
-        step = next((note for note in notes if isinstance(note, Step)), None)
+        steps = next((note for note in notes if isinstance(note, Steps)), None)
     choices: tuple[Value, ...] = get_args(hint) if get_origin(hint) is Literal else ()
     kind = type(choices[0]) if choices else hint
-    if not choices and not step and kind not in (int, float, bool):
+    if not choices and steps is None and kind not in (int, float, bool):
         raise TypeError(f"strategy {strategy}: parameter {name} must be int, float, bool or a Literal, not {hint}")
-    parameter = Parameter(name, kind, default, interval, choices, step)
+    parameter = Parameter(name, kind, default, interval, choices, steps)
     try:
         return replace(parameter, default=parameter.check(strategy, default))
     except UsageError as error:

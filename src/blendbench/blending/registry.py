@@ -5,7 +5,6 @@ import functools
 import importlib.metadata
 import importlib.util
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
@@ -14,10 +13,17 @@ from typing import Any, Literal, TypeVar, get_args
 
 from torch import Tensor
 
-from blendbench.blending.align import ALIGNMENTS
 from blendbench.blending.conditioning import BlendError, Conditioning, Denoising
 from blendbench.blending.identity import code_sha256
-from blendbench.blending.parameters import LayerParameter, Parameter, Value, layer_weights, read_parameters
+from blendbench.blending.parameters import (
+    LayerParameter,
+    Parameter,
+    Steps,
+    Value,
+    check_name,
+    layer_weights,
+    read_parameters,
+)
 from blendbench.blending.tokens import Pair, TokenMode, Tokens
 from blendbench.errors import UsageError
 from blendbench.suites import suggest
@@ -112,8 +118,8 @@ class Configuration:
 
     def _steps(self) -> dict[str, str]:
         """Hashes of the code of the registered steps that it names, by parameter."""
-        named = {name: p.step for name, p in self.strategy.parameters.items() if p.step}
-        return {name: code_sha256(step.registry[str(self.params[name])], 1) for name, step in named.items()}
+        named = {name: p.steps for name, p in self.strategy.parameters.items() if p.steps is not None}
+        return {name: code_sha256(steps[str(self.params[name])], 1) for name, steps in named.items()}
 
     @property
     def layers(self) -> set[int]:
@@ -169,8 +175,7 @@ def strategy(
     """
 
     def register(function: Blend) -> Blend:
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-            raise ValueError(f"strategy {name!r}: a name has lower-case letters, digits and underscores only")
+        check_name("strategy", name)
         inspect.getsource(function)  # without source a strategy has no identity: OSError here, not in a run
         inputs, parameters = read_parameters(function)
         reserved = sorted(set(parameters) & set(_SELECT))
@@ -212,6 +217,7 @@ def all_strategies() -> dict[str, Strategy]:
     """Every strategy by name: the shipped ones, those of installed packages, those of loaded files."""
     from blendbench.blending import (  # noqa: F401  importing a family registers it
         adain,
+        composed,
         controls,
         covariance,
         delta,
@@ -240,7 +246,7 @@ def _load_installed() -> None:
 @contextlib.contextmanager
 def _registering(what: str) -> Iterator[None]:
     """Run third-party code that registers; if it fails, nothing of it stays. Errors: UsageError in one line."""
-    registries: tuple[dict[str, Any], ...] = (_REGISTRY, ALIGNMENTS)
+    registries: tuple[dict[str, Any], ...] = (_REGISTRY, *Steps.every)
     before = [(registry, dict(registry)) for registry in registries]
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -260,7 +266,7 @@ def load_plugin(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
-    before, steps = set(all_strategies()), len(ALIGNMENTS)
+    before, steps = set(all_strategies()), sum(map(len, Steps.every))
     spec = importlib.util.spec_from_file_location(f"blendbench_plugin_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path}: not a Python file")
@@ -269,7 +275,7 @@ def load_plugin(path: Path) -> list[str]:
     with _registering(str(path)):
         spec.loader.exec_module(module)
     added = sorted(set(_REGISTRY) - before)
-    if not added and len(ALIGNMENTS) == steps:
+    if not added and sum(map(len, Steps.every)) == steps:
         raise UsageError(f"{path}: registers no strategy; decorate a function with @blendbench.blending.strategy")
     return added
 

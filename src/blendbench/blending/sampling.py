@@ -1,7 +1,6 @@
 """Blends that act on a part of the sampling: on some steps, in some blocks, or from a starting picture."""
 
-import math
-from typing import Annotated, Literal
+from typing import Annotated
 
 from blendbench.blending.align import Align, align_to
 from blendbench.blending.conditioning import Conditioning, Denoising
@@ -9,36 +8,17 @@ from blendbench.blending.linear import SEED, Alpha, lerp
 from blendbench.blending.normalise import mix
 from blendbench.blending.parameters import Range
 from blendbench.blending.registry import strategy
+from blendbench.blending.schedule import Curve, shares
 from blendbench.blending.tokens import Tokens
 
 Share = Annotated[float, Range(0, 1)]
 Strength = Annotated[float, Range(0.05, 1)]
-Curve = Literal["constant", "linear_decay", "linear_growth", "cosine", "exponential", "step"]
-
-
-def alpha_at(curve: Curve, step: int, calls: int, sigma: float, threshold: float) -> float:
-    """Share of the full alpha at transformer call `step` of `calls`, whose noise level is `sigma`: from 1 to 0.
-
-    linear_decay 1 - s / (n - 1); linear_growth s / (n - 1); cosine (1 + cos(pi s / (n - 1))) / 2; exponential
-    e^(-s / (n / 3)); step 1 while sigma >= threshold, then 0.
-    """
-    passed = step / max(calls - 1, 1)
-    if curve == "constant":
-        return 1.0
-    if curve == "linear_decay":
-        return 1 - passed
-    if curve == "linear_growth":
-        return passed
-    if curve == "cosine":
-        return (1 + math.cos(math.pi * passed)) / 2
-    if curve == "exponential":
-        return math.exp(-3 * step / calls)
-    return 1.0 if sigma >= threshold else 0.0
 
 
 @strategy(
     "timestep_alpha", version=1, source=SEED + ", timestep-dependent alpha; Hertz et al. 2022, arXiv:2208.01626",
-    equation="(1 - a_s) T + a_s align(V); a_s = alpha curve(s)",
+    equation="(1 - a_s) T + a_s align(V); a_s = alpha curve(s) at call s of n: 1, 1 - s/(n-1), s/(n-1),"
+    " (1 + cos(pi s/(n-1)))/2, e^(-3s/n), or 1 while sigma >= threshold",
 )  # fmt: skip
 def timestep_alpha(
     text: Tokens, vision: Tokens, denoising: Denoising, *, alpha: Alpha = 0.5, curve: Curve = "linear_decay",
@@ -49,11 +29,10 @@ def timestep_alpha(
     `threshold` is the noise level at which `curve=step` leaves the picture for the text.
     """
     rows, aligned = align_to(text.hidden, vision.hidden, align)
-    calls = len(denoising.sigmas)
-    shares = [alpha * alpha_at(curve, s, calls, sigma, threshold) for s, sigma in enumerate(denoising.sigmas)]
-    if not any(shares):
+    at_calls = [alpha * share for share in shares(curve, denoising, threshold)]
+    if not any(at_calls):
         return Conditioning((text.hidden,))
-    return Conditioning(tuple(mix(rows, aligned, share) for share in shares))
+    return Conditioning(tuple(mix(rows, aligned, share) for share in at_calls))
 
 
 @strategy(
