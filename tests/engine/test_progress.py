@@ -168,6 +168,21 @@ def test_ctrl_c_ends_cleanly_says_how_to_go_on_and_loses_nothing(arguments: list
     assert all(picture_path(results, str(cell.picture_sha256)).is_file() for cell in kept)
 
 
+@pytest.mark.parametrize(("options", "lines"), [([], 1), (["--json"], 0)])
+def test_what_is_said_of_an_interruption_is_an_event_where_events_are_wanted(
+    options: list[str], lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(name: str, arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("blendbench.cli._verb", interrupted)
+    monkeypatch.setattr(sys, "argv", ["blendbench", "run", "smoke", *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert len(capsys.readouterr().err.splitlines()) == lines
+
+
 def test_json_of_the_verb_is_events_and_one_summary(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from synthetic_results import INCOMPLETE, NO_OP, write_results
 
+from blendbench.cli import VERBS
 from blendbench.gate import gate
 from blendbench.reports.gate_formats import FORMS, render
 from blendbench.results.store import Results, open_results
@@ -83,3 +84,12 @@ def test_every_exit_code_of_the_documentation_is_one_that_exists(results: Result
     told = {verdict.strip(): int(code) for code, verdict in rows}
     told.pop("(none)")
     assert told == EXIT_CODES
+
+
+def test_the_example_workflow_can_be_read_and_calls_what_there_is() -> None:
+    yaml = pytest.importorskip("yaml")
+    workflow = yaml.safe_load(re.search(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)[1])  # type: ignore[index]
+    steps = workflow["jobs"]["gate"]["steps"]
+    assert all(("run" in step) != ("uses" in step) for step in steps)
+    called = [line.split() for step in steps for line in step.get("run", "").splitlines() if "blendbench " in line]
+    assert {words[1] for words in called} == {"run", "gate"} <= set(VERBS)

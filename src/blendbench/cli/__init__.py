@@ -52,7 +52,8 @@ def main() -> None:
         _refuse(f"blendbench: this needs the package {error.name}; install it with: pip install 'blendbench[models]'")
     except KeyboardInterrupt:
         code = 130
-    if code == 130:
+    # With --json each line there is an event, and one has said it.
+    if code == 130 and "--json" not in arguments:
         print("blendbench: stopped; the same command goes on where it was", file=sys.stderr)
     sys.exit(code)
 
