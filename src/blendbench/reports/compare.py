@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from blendbench.gate.pairing import Comparison, Metric, Pairs
 from blendbench.reports.board import MetricInfo
-from blendbench.reports.formats import number
+from blendbench.reports.formats import number, p_text
 from blendbench.scoring.cards import changes_of
 from blendbench.statistics import PairedEffect, cluster_means, holm, paired_effect
 
@@ -60,7 +60,7 @@ def compared_rows(rows: Sequence[Compared]) -> list[list[str]]:
                 number(row.second_mean, info),
                 number(effect.mean, info, signed=True),
                 f"{number(effect.low, info, signed=True)} .. {number(effect.high, info, signed=True)}",
-                "<.001" if row.p_adjusted < 0.001 else f"{row.p_adjusted:.3f}",
+                p_text(row.p_adjusted),
                 row.reading,
                 str(effect.clusters),
             ]

@@ -18,6 +18,11 @@ def number(value: float, metric: MetricInfo, signed: bool = False) -> str:
     return f"{rounded:{'+' if signed and rounded else ''}.{metric.decimals}f}".replace("-", MINUS)
 
 
+def p_text(p: float) -> str:
+    """A p-value: three decimals without a leading zero."""
+    return "<.001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
+
+
 def counted(count: int, word: str) -> str:
     """A number with its noun."""
     return f"{count} {word}{'' if count == 1 else 's'}"

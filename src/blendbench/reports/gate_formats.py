@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from blendbench.gate.decide import Effect, MetricVerdict
 from blendbench.gate.verdict import Verdict, WorstItem
 from blendbench.reports.board import MetricInfo
-from blendbench.reports.formats import counted, markdown_table, number
+from blendbench.reports.formats import counted, markdown_table, number, p_text
 from blendbench.reports.gallery.links import Gallery
 
 JSON_SCHEMA = 1
@@ -174,7 +174,7 @@ def metric_row(entry: MetricVerdict) -> tuple[str, ...]:
         number(effect.mean, metric, signed=True),
         f"{number(effect.low, metric, signed=True)} .. {number(effect.high, metric, signed=True)}",
         number(metric.margin, metric),
-        "" if entry.p_adjusted is None else _p(entry.p_adjusted),
+        "" if entry.p_adjusted is None else p_text(entry.p_adjusted),
         number(effect.detectable, metric),
         needed_words(entry),
     )
@@ -266,7 +266,3 @@ def _worst_row(verdict: Verdict, entry: WorstItem) -> list[str]:
 
 def _worst_words(verdict: Verdict, entry: WorstItem) -> str:
     return f"{entry.item}, seed {entry.seed}: {_change_words(verdict, entry)}"
-
-
-def _p(p: float) -> str:
-    return "<.001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
