@@ -38,7 +38,7 @@ def test_every_page_has_its_writer(recipe: str) -> None:
 def test_what_is_published_is_what_is_run(recipe: str) -> None:
     published = {path.name.removesuffix(".jsonl.gz") for path in (REPORTS / "data").glob("*.jsonl.gz")} - {"embeddings"}
     run = [name for names in re.findall(r"for experiment in ([^;]*);", recipe) for name in names.split()]
-    named = re.search(r"blendbench publish ([a-z_ ]+) --results", recipe)
+    named = re.search(r"blendbench publish ([a-z0-9_ ]+) --results", recipe)
     assert named is not None
     assert run == named[1].split()
     assert set(run) == published
