@@ -12,10 +12,13 @@ import numpy as np
 from blendbench.errors import UsageError
 from blendbench.gate.pairing import Comparison, Metric, pair
 from blendbench.results.store import Results
+from blendbench.scoring.cards import changes_of, range_of
 from blendbench.statistics import PairedEffect, paired_effect
 
 Verdict = Literal["supported", "refuted", "undecided", "not run"]
 ALPHA = 0.05
+# Of three or four items that all agree an interval has no width, and would pass for proof.
+LEAST_ITEMS = 6
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Differs:
         metric, effect, n = found
         wanted = 1 if self.expected == "higher" else -1
         told = _told(self.metric, self.candidate, self.baseline, metric, effect)
+        if effect.clusters < LEAST_ITEMS:
+            return _too_few(told, n)
         if max(abs(effect.low), abs(effect.high)) <= metric.margin:
             return Outcome("refuted", f"{told}: inside the margin of {metric.margin:g}", n)
         verdict: Verdict = "undecided"
@@ -80,17 +85,22 @@ class NotWorse:
         if isinstance(found, Outcome):
             return found
         metric, effect, n = found
+        told = _told(self.metric, self.candidate, self.baseline, metric, effect)
+        if effect.clusters < LEAST_ITEMS:
+            return _too_few(told, n)
         loss = (-effect.low, -effect.high) if metric.direction == "higher" else (effect.high, effect.low)
         verdict: Verdict = (
             "supported" if loss[0] <= metric.margin else "refuted" if loss[1] > metric.margin else "undecided"
         )
-        told = _told(self.metric, self.candidate, self.baseline, metric, effect)
         return Outcome(verdict, f"{told}, margin {metric.margin:g}", n)
 
 
 @dataclass(frozen=True)
 class SamePicture:
-    """`candidate` and `baseline` draw the same pictures up to rounding: no metric of any cell tells them apart."""
+    """`candidate` and `baseline` draw the same pictures up to rounding: no metric tells them apart.
+
+    A rounding error may tip one picture of many, so what counts is the mean of the differences, whatever their sign.
+    """
 
     experiment: str
     candidate: str
@@ -98,24 +108,24 @@ class SamePicture:
     share_of_margin: float = 0.1
 
     def judge(self, results: Results) -> Outcome:
-        """Supported if every cell agrees within a tenth of each margin, refuted if the mean of a metric does not."""
+        """Supported if the mean difference of two pictures is within a tenth of every metric's margin, else refuted."""
         compared = _pair(results, self.experiment, self.candidate, self.baseline)
         if isinstance(compared, Outcome):
             return compared
-        told, farthest, apart = "", -1.0, False
-        for name, pairs in compared.pairs.items():
-            if pairs.metric.margin <= 0:
-                continue
-            difference = np.abs(pairs.candidate - pairs.baseline) / pairs.metric.margin
-            apart |= bool(abs((pairs.candidate - pairs.baseline).mean()) / pairs.metric.margin > self.share_of_margin)
-            if difference.max() > farthest:
-                farthest, told = float(difference.max()), name
+        apart = {
+            name: np.abs(pairs.candidate - pairs.baseline) / pairs.metric.margin
+            for name, pairs in compared.pairs.items()
+            if pairs.metric.margin > 0
+        }
+        if not apart:
+            return Outcome("not run", "no metric with a margin was measured")
+        most = max(apart, key=lambda name: float(apart[name].mean()))
         n = len(compared.units)
-        verdict: Verdict = "supported" if farthest <= self.share_of_margin else "refuted" if apart else "undecided"
         return Outcome(
-            verdict,
+            "supported" if apart[most].mean() <= self.share_of_margin else "refuted",
             f"`{self.candidate}` against `{self.baseline}`: {compared.same_pictures} of {n} pictures are equal bit for"
-            f" bit; the largest difference of one is {farthest:.3g} margins ({told})",
+            f" bit; the largest mean difference of a metric is {apart[most].mean():.3g} margins ({most}), the largest"
+            f" of a single picture {max(d.max() for d in apart.values()):.3g}",
             n,
         )
 
@@ -158,13 +168,17 @@ class Negligible:
         if self.metric not in compared.pairs:
             return Outcome("not run", f"{self.metric} was not measured")
         pairs = compared.pairs[self.metric]
-        effect = paired_effect(pairs.candidate, np.zeros_like(pairs.candidate), pairs.items)
-        margin, decimals = pairs.metric.margin, max(pairs.metric.decimals, 3)
-        return Outcome(
-            "supported" if effect.high <= margin else "refuted" if effect.low > margin else "undecided",
+        bounds = range_of(self.metric)
+        effect = paired_effect(pairs.candidate, np.zeros_like(pairs.candidate), pairs.items, bounds=bounds)
+        margin, decimals, n = pairs.metric.margin, max(pairs.metric.decimals, 3), len(pairs.items)
+        told = (
             f"{self.metric} of `{self.candidate}`: {effect.mean:.{decimals}f}"
-            f" [{effect.low:.{decimals}f}, {effect.high:.{decimals}f}], margin {margin:g}",
-            len(pairs.items),
+            f" [{effect.low:.{decimals}f}, {effect.high:.{decimals}f}], margin {margin:g}"
+        )
+        if effect.clusters < LEAST_ITEMS:
+            return _too_few(told, n)
+        return Outcome(
+            "supported" if effect.high <= margin else "refuted" if effect.low > margin else "undecided", told, n
         )
 
 
@@ -184,7 +198,7 @@ class Measured:
         """By the interval where there is one, else by the value; at the layer that conditionings are made from."""
         rows = results.query(
             """
-            SELECT s.value, s.low, s.high, s.layer, json_array_length(a.items) AS items
+            SELECT s.value, s.low, s.high, s.layer, a.model_set, json_array_length(a.items) AS items
             FROM embedding_statistics s JOIN embedding_analyses a USING (analysis_id)
             WHERE s.layer = a.text_layer AND statistic = ? AND tokens = ? AND position_0 = ? AND reference = ?
             ORDER BY a.started_at DESC LIMIT 1
@@ -200,7 +214,8 @@ class Measured:
         where = "with" if self.position_0 else "without"
         return Outcome(
             "supported" if wanted else "refuted" if over or under else "undecided",
-            f"{self.statistic} of {self.tokens}, layer {row['layer']}, {where} position 0: {row['value']:.3g}"
+            f"{self.statistic} of {self.tokens} of {row['model_set']}, layer {row['layer']:.0f}, {where} position 0:"
+            f" {row['value']:.3g}"
             f" [{low:.3g}, {high:.3g}], expected {self.side} {self.bound:g}",
             int(row["items"]),
         )
@@ -228,7 +243,12 @@ def _effect(
     if metric not in compared.pairs:
         return Outcome("not run", f"{metric} was not measured: {compared.left_out.get(metric, 'not in this run')}")
     pairs = compared.pairs[metric]
-    return pairs.metric, paired_effect(pairs.candidate, pairs.baseline, pairs.items), len(pairs.items)
+    effect = paired_effect(pairs.candidate, pairs.baseline, pairs.items, bounds=changes_of(metric))
+    return pairs.metric, effect, len(pairs.items)
+
+
+def _too_few(told: str, n: int) -> Outcome:
+    return Outcome("undecided", f"{told}: fewer than {LEAST_ITEMS} items decide nothing", n)
 
 
 def _told(name: str, candidate: str, baseline: str, metric: Metric, effect: PairedEffect) -> str:
