@@ -106,6 +106,19 @@ def test_lists_are_json(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert len(json.loads(capsys.readouterr().out)) >= 1
 
 
+def test_strategies_are_listed_for_people_with_their_own_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "list", "strategies") == 0
+    told = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in told.splitlines() if line.strip()}
+    assert "alpha=0.3 align=area" in lines["lerp"]
+    assert "layer=" not in lines["lerp"]
+    assert "reference=blank" in lines["blank_reference"]  # what differs from the rest is shown
+    assert "control" in lines["blank_reference"]
+    assert "reference=item layer=-2 text_layer=same tokens=image_no_markers" in told
+
+
 def test_help_and_import_load_nothing_heavy() -> None:
     code = (
         "import sys, blendbench, blendbench.cli\n"

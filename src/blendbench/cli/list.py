@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 import typer
@@ -9,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 Kind = Literal["strategies", "metrics", "experiments", "suites", "models"]
+# What every strategy that reads pictures has: for people it is said once, not fifty times.
+_READING = ("reference", "layer", "text_layer", "tokens")
 
 
 def list_(
@@ -20,19 +23,37 @@ def list_(
     if json_:
         print(json.dumps(rows, indent=1))
         return
+    rows, note = _for_people(rows) if kind == "strategies" else (rows, "")
     table = Table(box=None, header_style="bold")
     for column in rows[0] if rows else ():
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(_shown(value) for value in row.values()))
+        table.add_row(*map(str, row.values()))
     # Into a file or a log, rows are better long than folded.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+    if note:
+        console.print(f"\n{note}", highlight=False)
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return "\n".join(f"{p['name']}={p['default']}" for p in value)
-    return str(value)
+def _for_people(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """Strategies with their own settings and defaults in one cell, and a line about those that most of them share."""
+    found = Counter((p["name"], p["default"]) for row in rows for p in row["parameters"] if p["name"] in _READING)
+    # Of each name the commonest default; the last one written wins.
+    shared = {name: default for (name, default), _ in reversed(found.most_common())}
+    shown = [
+        {
+            "name": row["name"],
+            "settings": " ".join(
+                f"{p['name']}={p['default']}" for p in row["parameters"] if shared.get(p["name"], ...) != p["default"]
+            ),
+            "equation": row["equation"],
+            "source": row["source"],
+        }
+        for row in rows
+    ]
+    settings = " ".join(f"{name}={shared[name]}" for name in _READING if name in shared)
+    return shown, f"Those that read pictures also have {settings}. --json has the ranges, choices and versions too."
 
 
 def _strategies() -> list[dict[str, Any]]:
