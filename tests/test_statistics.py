@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from blendbench import statistics
 from blendbench.statistics import (
@@ -268,11 +269,9 @@ def test_paired_effect_refuses_missing_pairs() -> None:
         paired_effect([1.0, 2.0], [1.0], ["a", "b"])
 
 
-@settings(deadline=None)  # the first call imports statsmodels
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_equals_statsmodels(p: list[float]) -> None:
-    multitest = pytest.importorskip("statsmodels.stats.multitest")
-    assert holm(p) == pytest.approx(multitest.multipletests(p, method="holm")[1])
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
 
 
 @given(st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=3, max_size=20))

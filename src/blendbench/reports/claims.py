@@ -11,6 +11,7 @@ import numpy as np
 
 from blendbench.errors import UsageError
 from blendbench.gate.pairing import Comparison, Metric, pair
+from blendbench.reports.formats import number
 from blendbench.results.store import Results
 from blendbench.scoring.cards import changes_of, range_of
 from blendbench.statistics import PairedEffect, paired_effect
@@ -252,6 +253,5 @@ def _too_few(told: str, n: int) -> Outcome:
 
 
 def _told(name: str, candidate: str, baseline: str, metric: Metric, effect: PairedEffect) -> str:
-    d = metric.decimals
-    interval = f"{effect.mean:+.{d}f} [{effect.low:+.{d}f}, {effect.high:+.{d}f}]".replace("-", "−")
-    return f"{name}, `{candidate}` minus `{baseline}`: {interval}"
+    mean, low, high = (number(value, metric, signed=True) for value in (effect.mean, effect.low, effect.high))
+    return f"{name}, `{candidate}` minus `{baseline}`: {mean} [{low}, {high}]"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from html import escape
+from typing import Protocol
 
 from blendbench.reports.board import JUDGED_KINDS, Entry, MetricInfo
 
@@ -10,7 +11,14 @@ MINUS = "−"
 _TIGHT = "\u00a0"  # a space at which a browser does not break the line
 
 
-def number(value: float, metric: MetricInfo, signed: bool = False) -> str:
+class Written(Protocol):
+    """What says with how many decimals its values are written: a metric, wherever it comes from."""
+
+    @property
+    def decimals(self) -> int: ...
+
+
+def number(value: float, metric: Written, signed: bool = False) -> str:
     """The value with the metric's decimals; never "-0.000"."""
     if math.isnan(value):
         return "–"
