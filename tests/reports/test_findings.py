@@ -1,27 +1,31 @@
 """Findings: verdicts on results whose effects are known, and a page that is made of them alone."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic_results import NO_OP, write_results
+from synthetic_results import NO_OP, embedding_records, write_results
 
 from blendbench.engine.plan import configurations
 from blendbench.experiments import load_experiment
 from blendbench.reports import findings
 from blendbench.reports.claims import (
+    Apart,
     Claim,
     Differs,
     Measured,
-    Negligible,
     NotWorse,
     Outcome,
     SameConditioning,
     SamePicture,
+    Undoes,
     corrected,
 )
 from blendbench.reports.findings import Finding, judge, write_findings
 from blendbench.reports.hypotheses import OPEN, PREDICTIONS, SEED, Hypothesis
+from blendbench.results.records import EmbeddingAnalysisRecord, EmbeddingValueRecord
+from blendbench.results.shards import ShardWriter
 from blendbench.results.store import Results, ingest, open_results
 from blendbench.statistics import holm
 
@@ -61,12 +65,22 @@ def results(folder: Path) -> Results:
         (SameConditioning("core", "canary", "text_only", same=False), "supported"),
         (SamePicture("core", NO_OP, "text_only"), "supported"),
         (SamePicture("core", "canary", "text_only"), "refuted"),
-        (Negligible("core", "effect_size", NO_OP), "supported"),
-        (Negligible("core", "effect_size", "canary"), "refuted"),
+        (Apart("core", "effect_size", NO_OP, "below"), "supported"),
+        (Apart("core", "effect_size", "canary", "below"), "refuted"),
+        (Apart("core", "effect_size", "canary", "above"), "supported"),
+        # Nothing moved: a distance of 0 is no support for "another picture".
+        (Apart("core", "effect_size", NO_OP, "above"), "refuted"),
+        # Of a damage of .75 a damage of .1 is left, or .48.
+        (Undoes("core", TRUTH, "style_delta:alpha=0.3", "vision_only"), "supported"),
+        (Undoes("core", "grid_energy", "style_delta:alpha=0.3", "vision_only"), "supported"),
+        (Undoes("core", TRUTH, "lerp:alpha=0.8,align=area", "vision_only"), "refuted"),
+        # Where no harm was done, or good, nothing shows its cause.
+        (Undoes("core", TRUTH, "style_delta:alpha=0.3", NO_OP), "undecided"),
+        (Undoes("core", TRUTH, "style_delta:alpha=0.3", "text_only", clean="vision_only"), "undecided"),
         (Differs("other", TRUTH, "vision_only", "text_only", "lower"), "not run"),
         (Differs("core", TRUTH, "lerp:alpha=0.9", "text_only", "lower"), "not run"),
         (Differs("core", "probe_margin", "canary", "text_only", "lower"), "not run"),
-        (Measured("std", "vl_text", "above", 1.0), "not run"),
+        (Measured("core", "std", "vl_text", "above", 1.0), "not run"),
     ],
 )
 def test_a_claim_with_a_known_answer_gets_it(results: Results, claim: Claim, verdict: str) -> None:
@@ -75,7 +89,7 @@ def test_a_claim_with_a_known_answer_gets_it(results: Results, claim: Claim, ver
 
 def test_the_evidence_states_the_effect_and_its_interval(results: Results) -> None:
     outcome = Differs("core", TRUTH, "vision_only", "text_only", "lower").judge(results)
-    mean, low, high = (float(text.replace("−", "-")) for text in re.findall(r"[+−]\d\.\d{3}", outcome.evidence))
+    mean, low, high = (float(text.replace("−", "-")) for text in re.findall(r"[+−]\d\.\d{3}", outcome.figure))
     assert low < mean < high < 0
     assert mean == pytest.approx(-0.45, abs=0.02)
     assert outcome.n == 24
@@ -83,8 +97,8 @@ def test_the_evidence_states_the_effect_and_its_interval(results: Results) -> No
 
 def test_a_direction_that_does_not_survive_the_correction_is_undecided() -> None:
     for verdict in ("supported", "refuted"):
-        assert corrected(Outcome(verdict, "", 24, 0.01), 0.2).verdict == "undecided"
-        assert corrected(Outcome(verdict, "", 24, 0.01), 0.04).verdict == verdict
+        assert corrected(Outcome(verdict, "", p=0.01), 0.2).verdict == "undecided"
+        assert corrected(Outcome(verdict, "", p=0.01), 0.04).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -121,8 +135,30 @@ def test_every_claim_names_configurations_that_its_experiment_has() -> None:
             if isinstance(claim, Measured):
                 continue
             labels = {c.label for c in configurations(load_experiment(claim.experiment))[1]}
-            named = {getattr(claim, name) for name in ("candidate", "baseline") if hasattr(claim, name)}
+            named = {
+                getattr(claim, name) for name in ("candidate", "baseline", "harmed", "clean") if hasattr(claim, name)
+            }
             assert named <= labels, (claim, sorted(named - labels))
+
+
+def test_a_statistic_is_of_the_models_that_the_experiment_ran_on(tmp_path: Path) -> None:
+    write_results(tmp_path, items=2, pictures=False)  # std of vl_image: 7
+    later = [
+        replace(record, value=99.0, low=99.0, high=99.0)
+        if isinstance(record, EmbeddingValueRecord)
+        else replace(record, model_set="planted", model_set_sha256="0" * 64)
+        if isinstance(record, EmbeddingAnalysisRecord)
+        else record
+        for record in embedding_records("analysis2", "2026-11-21T10:00:00Z")
+    ]
+    with ShardWriter(tmp_path, "run2") as writer:
+        writer.append(later)
+    ingest(tmp_path)
+    claim = Measured("core", "std", "vl_image", "below", 8.0)
+    with open_results(tmp_path) as opened:
+        assert claim.judge(opened).verdict == "supported"
+        assert replace(claim, bound=6.0).judge(opened).verdict == "refuted"
+        assert replace(claim, experiment="adain").judge(opened).verdict == "not run"
 
 
 def test_a_page_of_tests_is_corrected_as_one(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:

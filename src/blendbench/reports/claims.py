@@ -10,10 +10,10 @@ from typing import Literal, Protocol
 import numpy as np
 
 from blendbench.errors import UsageError
-from blendbench.gate.pairing import Comparison, Metric, pair
+from blendbench.gate.pairing import Comparison, Metric, Pairs, pair
 from blendbench.reports.formats import number
 from blendbench.results.store import Results
-from blendbench.scoring.cards import changes_of, range_of
+from blendbench.scoring.cards import changes_of
 from blendbench.statistics import PairedEffect, paired_effect
 
 Verdict = Literal["supported", "refuted", "undecided", "not run"]
@@ -24,10 +24,11 @@ LEAST_ITEMS = 6
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the data say of one claim: a verdict, the evidence in one line, units, and p if a test decided."""
+    """What the data say of one claim: a verdict, the figure it rests on, of what, units, and p if a test decided."""
 
     verdict: Verdict
-    evidence: str
+    figure: str
+    what: str = ""
     n: int = 0
     p: float | None = None
 
@@ -60,15 +61,48 @@ class Differs:
             return found
         metric, effect, n = found
         wanted = 1 if self.expected == "higher" else -1
-        told = _told(self.metric, self.candidate, self.baseline, metric, effect)
+        told, what = _told(metric, effect), _minus(self.candidate, self.baseline)
         if effect.clusters < LEAST_ITEMS:
-            return _too_few(told, n)
+            return _too_few(told, what, n)
         if max(abs(effect.low), abs(effect.high)) <= metric.margin:
-            return Outcome("refuted", f"{told}: inside the margin of {metric.margin:g}", n)
+            return Outcome("refuted", f"{told}, inside the margin of {metric.margin:g}", what, n)
         verdict: Verdict = "undecided"
         if effect.low > 0 or effect.high < 0:
             verdict = "supported" if wanted * effect.mean > 0 else "refuted"
-        return Outcome(verdict, told, n, effect.p)
+        return Outcome(verdict, told, what, n, effect.p)
+
+
+@dataclass(frozen=True)
+class Undoes:
+    """`candidate` undoes more than half of the harm that `harmed` does to `clean`: what it takes away is the cause."""
+
+    experiment: str
+    metric: str
+    candidate: str
+    harmed: str
+    clean: str = "text_only"
+
+    def judge(self, results: Results) -> Outcome:
+        """By where the interval of `candidate` lies to the middle of both others; undecided if there is no harm."""
+        after = _pairs(results, self.experiment, self.metric, self.candidate, self.clean)
+        before = _pairs(results, self.experiment, self.metric, self.harmed, self.clean)
+        if isinstance(after, Outcome):
+            return after
+        if isinstance(before, Outcome):
+            return before
+        metric, n, bounds = before.metric, len(before.items), changes_of(self.metric)
+        harm = paired_effect(before.candidate, before.baseline, before.items, bounds=bounds)
+        undone = paired_effect(after.candidate, before.candidate, before.items, bounds=bounds)
+        what = f"{_minus(self.candidate, self.harmed)}, of a harm of {_told(metric, harm)}"
+        if harm.clusters < LEAST_ITEMS:
+            return _too_few(_told(metric, undone), what, n)
+        better = 1 if metric.direction == "higher" else -1
+        if max(better * harm.low, better * harm.high) >= -metric.margin:
+            return Outcome("undecided", f"{_told(metric, undone)}; there is no harm to undo", what, n)
+        middle = (before.candidate + before.baseline) / 2
+        past = paired_effect(better * after.candidate, better * middle, before.items, bounds=bounds)
+        verdict: Verdict = "supported" if past.low > 0 else "refuted" if past.high < 0 else "undecided"
+        return Outcome(verdict, _told(metric, undone), what, n, past.p)
 
 
 @dataclass(frozen=True)
@@ -86,14 +120,14 @@ class NotWorse:
         if isinstance(found, Outcome):
             return found
         metric, effect, n = found
-        told = _told(self.metric, self.candidate, self.baseline, metric, effect)
+        told, what = _told(metric, effect), _minus(self.candidate, self.baseline)
         if effect.clusters < LEAST_ITEMS:
-            return _too_few(told, n)
+            return _too_few(told, what, n)
         loss = (-effect.low, -effect.high) if metric.direction == "higher" else (effect.high, effect.low)
         verdict: Verdict = (
             "supported" if loss[0] <= metric.margin else "refuted" if loss[1] > metric.margin else "undecided"
         )
-        return Outcome(verdict, f"{told}, margin {metric.margin:g}", n)
+        return Outcome(verdict, f"{told}, margin {metric.margin:g}", what, n)
 
 
 @dataclass(frozen=True)
@@ -124,9 +158,9 @@ class SamePicture:
         n = len(compared.units)
         return Outcome(
             "supported" if apart[most].mean() <= self.share_of_margin else "refuted",
-            f"`{self.candidate}` against `{self.baseline}`: {compared.same_pictures} of {n} pictures are equal bit for"
-            f" bit; the largest mean difference of a metric is {apart[most].mean():.3g} margins ({most}), the largest"
-            f" of a single picture {max(d.max() for d in apart.values()):.3g}",
+            f"largest mean difference {apart[most].mean():.3g} margins ({most})",
+            f"`{self.candidate}` against `{self.baseline}`, {compared.same_pictures} of {n} pictures equal bit for bit,"
+            f" the largest difference of a single one {max(d.max() for d in apart.values()):.3g} margins",
             n,
         )
 
@@ -148,52 +182,58 @@ class SameConditioning:
         n, equal = len(compared.units), compared.same_conditioning
         return Outcome(
             "supported" if equal == (n if self.same else 0) else "refuted",
-            f"`{self.candidate}` against `{self.baseline}`: {equal} of {n} conditionings are equal bit for bit",
+            f"{equal} of {n} equal bit for bit",
+            f"conditionings of `{self.candidate}` and `{self.baseline}`",
             n,
         )
 
 
 @dataclass(frozen=True)
-class Negligible:
-    """`candidate`'s own mean on `metric`, a distance from text_only, is below the margin of its card."""
+class Apart:
+    """The mean of |candidate - baseline| on `metric` is above (or below) the margin of its card.
+
+    On effect_size, a mean absolute difference from text_only, this is the least that two pictures differ by: the
+    triangle's inequality.
+    """
 
     experiment: str
     metric: str
     candidate: str
+    expected: Literal["above", "below"]
+    baseline: str = "text_only"
 
     def judge(self, results: Results) -> Outcome:
-        """By where the interval of the mean lies to the margin."""
-        compared = _pair(results, self.experiment, self.candidate, "text_only")
-        if isinstance(compared, Outcome):
-            return compared
-        if self.metric not in compared.pairs:
-            return Outcome("not run", f"{self.metric} was not measured")
-        pairs = compared.pairs[self.metric]
-        bounds = range_of(self.metric)
-        effect = paired_effect(pairs.candidate, np.zeros_like(pairs.candidate), pairs.items, bounds=bounds)
-        margin, decimals, n = pairs.metric.margin, max(pairs.metric.decimals, 3), len(pairs.items)
-        told = (
-            f"{self.metric} of `{self.candidate}`: {effect.mean:.{decimals}f}"
-            f" [{effect.low:.{decimals}f}, {effect.high:.{decimals}f}], margin {margin:g}"
-        )
+        """By where the interval of the mean lies to the margin: a distance is never below 0, so 0 decides nothing."""
+        pairs = _pairs(results, self.experiment, self.metric, self.candidate, self.baseline)
+        if isinstance(pairs, Outcome):
+            return pairs
+        distance = np.abs(pairs.candidate - pairs.baseline)
+        bounds = (0.0, changes_of(self.metric)[1])
+        effect = paired_effect(distance, np.zeros_like(distance), pairs.items, bounds=bounds)
+        margin, n = pairs.metric.margin, len(pairs.items)
+        told = f"{_told(pairs.metric, effect, signed=False)}, margin {margin:g}"
+        what = f"|{_minus(self.candidate, self.baseline)}|"
         if effect.clusters < LEAST_ITEMS:
-            return _too_few(told, n)
-        return Outcome(
-            "supported" if effect.high <= margin else "refuted" if effect.low > margin else "undecided", told, n
-        )
+            return _too_few(told, what, n)
+        over, under = effect.low > margin, effect.high <= margin
+        wanted = over if self.expected == "above" else under
+        return Outcome("supported" if wanted else "refuted" if over or under else "undecided", told, what, n)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A statistic of hidden states, written by `blendbench embeddings`, is above (or below) a bound."""
+    """A statistic of hidden states, written by `blendbench embeddings`, is above (or below) a bound.
 
+    Of the models that `experiment` ran on last.
+    """
+
+    experiment: str
     statistic: str
     tokens: str
     side: Literal["above", "below"]
     bound: float
     position_0: bool = False
     reference: str = ""
-    experiment: str = "embeddings"
 
     def judge(self, results: Results) -> Outcome:
         """By the interval where there is one, else by the value; at the layer that conditionings are made from."""
@@ -202,9 +242,10 @@ class Measured:
             SELECT s.value, s.low, s.high, s.layer, a.model_set, json_array_length(a.items) AS items
             FROM embedding_statistics s JOIN embedding_analyses a USING (analysis_id)
             WHERE s.layer = a.text_layer AND statistic = ? AND tokens = ? AND position_0 = ? AND reference = ?
+                AND a.model_set_sha256 IN (SELECT model_set_sha256 FROM current_sets WHERE experiment = ?)
             ORDER BY a.started_at DESC LIMIT 1
             """,
-            [self.statistic, self.tokens, self.position_0, self.reference],
+            [self.statistic, self.tokens, self.position_0, self.reference, self.experiment],
         )
         if rows.empty:
             return Outcome("not run", "no hidden states were analysed; `blendbench embeddings` does it")
@@ -215,9 +256,8 @@ class Measured:
         where = "with" if self.position_0 else "without"
         return Outcome(
             "supported" if wanted else "refuted" if over or under else "undecided",
-            f"{self.statistic} of {self.tokens} of {row['model_set']}, layer {row['layer']:.0f}, {where} position 0:"
-            f" {row['value']:.3g}"
-            f" [{low:.3g}, {high:.3g}], expected {self.side} {self.bound:g}",
+            f"{self.statistic} {row['value']:.3g} [{low:.3g}, {high:.3g}], expected {self.side} {self.bound:g}",
+            f"{self.tokens} of {row['model_set']}, layer {row['layer']:.0f}, {where} position 0",
             int(row["items"]),
         )
 
@@ -235,23 +275,33 @@ def _pair(results: Results, experiment: str, candidate: str, baseline: str) -> C
         return Outcome("not run", str(error))
 
 
-def _effect(
-    results: Results, experiment: str, metric: str, candidate: str, baseline: str
-) -> tuple[Metric, PairedEffect, int] | Outcome:
+def _pairs(results: Results, experiment: str, metric: str, candidate: str, baseline: str) -> Pairs | Outcome:
     compared = _pair(results, experiment, candidate, baseline)
     if isinstance(compared, Outcome):
         return compared
     if metric not in compared.pairs:
         return Outcome("not run", f"{metric} was not measured: {compared.left_out.get(metric, 'not in this run')}")
-    pairs = compared.pairs[metric]
+    return compared.pairs[metric]
+
+
+def _effect(
+    results: Results, experiment: str, metric: str, candidate: str, baseline: str
+) -> tuple[Metric, PairedEffect, int] | Outcome:
+    pairs = _pairs(results, experiment, metric, candidate, baseline)
+    if isinstance(pairs, Outcome):
+        return pairs
     effect = paired_effect(pairs.candidate, pairs.baseline, pairs.items, bounds=changes_of(metric))
     return pairs.metric, effect, len(pairs.items)
 
 
-def _too_few(told: str, n: int) -> Outcome:
-    return Outcome("undecided", f"{told}: fewer than {LEAST_ITEMS} items decide nothing", n)
+def _too_few(told: str, what: str, n: int) -> Outcome:
+    return Outcome("undecided", f"{told}; fewer than {LEAST_ITEMS} items decide nothing", what, n)
 
 
-def _told(name: str, candidate: str, baseline: str, metric: Metric, effect: PairedEffect) -> str:
-    mean, low, high = (number(value, metric, signed=True) for value in (effect.mean, effect.low, effect.high))
-    return f"{name}, `{candidate}` minus `{baseline}`: {mean} [{low}, {high}]"
+def _minus(candidate: str, baseline: str) -> str:
+    return f"`{candidate}` minus `{baseline}`"
+
+
+def _told(metric: Metric, effect: PairedEffect, signed: bool = True) -> str:
+    mean, low, high = (number(value, metric, signed) for value in (effect.mean, effect.low, effect.high))
+    return f"{metric.name} {mean} [{low}, {high}]"

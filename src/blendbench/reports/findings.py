@@ -28,6 +28,11 @@ class Finding:
         order: tuple[Verdict, ...] = ("refuted", "not run", "undecided", "supported")
         return next(verdict for verdict in order if verdict in found)
 
+    @property
+    def deciding(self) -> Outcome:
+        """The first claim whose verdict is that of the whole."""
+        return next(outcome for outcome in self.outcomes if outcome.verdict == self.verdict)
+
 
 def judge(results: Results) -> list[Finding]:
     """All hypotheses on one database; directions are corrected for all tests of the page (Holm)."""
@@ -68,8 +73,8 @@ def _page(findings: list[Finding], runs: list[tuple[str, ...]]) -> list[str]:
         "# Findings",
         "",
         "Every hypothesis and question of the working document that blendbench grew from, and what follows from"
-        " the structure of the models, put to the data. Written by `blendbench findings` from the database: no number"
-        " and no verdict on this page is typed.",
+        " the structure of the models, put to the data. Written by `blendbench findings` from the database: no figure"
+        " of a result and no verdict on this page is typed.",
         "",
         f"Of {len(findings)} statements " + ", ".join(f"{n} are {verdict}" for verdict, n in counts.items()) + ".",
         "",
@@ -78,17 +83,27 @@ def _page(findings: list[Finding], runs: list[tuple[str, ...]]) -> list[str]:
             "The miniature has the real classes at toy size, trained on a procedural world. What follows from the"
             " architecture (normalisation, causality, positions, token counts) carries over to the real models; which"
             " layer or which share is best does not."
+            + (
+                " In `miniature-planted` two activations are PLANTED in the text."
+                if "miniature-planted" in models
+                else ""
+            )
             if "miniature" in models
             else "These are verdicts on your weights."
         ),
         "",
-        "Supported: every claim is. A direction counts when its 95 % interval excludes zero and p < .05 after Holm's"
-        " correction over all directions on this page; an interval inside the margin of the metric's card refutes a"
-        " direction. Pairs are of equal item, seed and initial latents; items are the clusters.",
+        "Supported: every claim is. Refuted: one claim is. A direction counts when its 95 % interval excludes zero and"
+        " p < .05 after Holm's correction over all directions on this page; an interval inside the margin of the"
+        " metric's card refutes a direction: such a difference does not matter. Undecided: the interval leaves both"
+        " open. Pairs are of equal item, seed and initial latents; items are the clusters. The table has the figure of"
+        " the claim that decided; below, each statement has all of them, and what was compared.",
         "",
         *markdown_table(
-            ["", "statement", "verdict"],
-            [[f.hypothesis.source, f.hypothesis.statement, f"**{f.verdict}**"] for f in findings],
+            ["", "statement", "verdict", "figure", "n"],
+            [
+                [f.hypothesis.source, f.hypothesis.statement, f"**{f.verdict}**", f.deciding.figure, str(f.deciding.n)]
+                for f in findings
+            ],
         ),
         "",
     ]
@@ -110,5 +125,11 @@ def _section(finding: Finding) -> list[str]:
     for claim, outcome in zip(hypothesis.claims, finding.outcomes, strict=True):
         p = "" if outcome.p is None else f", Holm p {outcome.p:.3g}"
         n = f", n = {outcome.n}" if outcome.n else ""
-        lines.append(f"- {outcome.verdict} ({claim.experiment}{n}{p}): {outcome.evidence}")
-    return [*lines, *(["", f"_{hypothesis.limits}_"] if hypothesis.limits else []), ""]
+        of = f": {outcome.what}" if outcome.what else ""
+        lines.append(f"- {outcome.verdict} ({claim.experiment}{n}{p}){of}: {outcome.figure}")
+    follows = {"supported": hypothesis.if_supported, "refuted": hypothesis.if_refuted}.get(finding.verdict, "")
+    told = [
+        *([f"What follows: {follows}"] if follows else []),
+        *([f"_{hypothesis.limits}_"] if hypothesis.limits else []),
+    ]
+    return [*lines, *(line for text in told for line in ("", text)), ""]
