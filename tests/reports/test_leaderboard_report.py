@@ -3,6 +3,7 @@
 import hashlib
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,67 +120,76 @@ def test_metrics_without_any_score_are_named_with_the_reason(board: Board, page:
     assert "not measured: probe_margin (the model set has no probe)" in page.read_text()
 
 
-def test_truth_checks_hold_on_true_data(board: Board) -> None:
+def test_truth_checks_hold_on_true_data(board: Board, page: Path) -> None:
     checks = truth_checks(board)
     assert len(checks) == 5 + 3 + 2
     assert all(check.answer == "yes" for check in checks)
+    assert "| the canary is worst on grid_energy | yes | canary" in page.read_text()
 
 
-def _rescored(folder: Path, tmp_path: Path, changed: dict[tuple[str, str], float]) -> Board:
+def _rescored(folder: Path, tmp_path: Path, changed: dict[tuple[str, str], Sequence[float]]) -> Path:
+    """The results with other values, one an item, of some configurations and metrics."""
     shutil.copytree(folder / "shards", tmp_path / "shards")
     with ShardWriter(tmp_path, "run2") as writer:
         writer.append([run_record("run2", items=ITEMS, started_at="2026-11-21T10:00:00Z")])
-        for (label, metric), value in changed.items():
-            for index in range(ITEMS):
+        for (label, metric), values in changed.items():
+            for index, value in enumerate(values):
                 for seed in (0, 1):
                     cell = sha("cell", label, item_name(index), seed)
-                    writer.append([ScoreRecord(cell, metric, 1, value + 0.001 * index, "ok")])
-    return read_board(open_results(tmp_path))
+                    writer.append([ScoreRecord(cell, metric, 1, value, "ok")])
+    return tmp_path
 
 
-def test_truth_checks_say_no_when_it_is_no(folder: Path, tmp_path: Path) -> None:
-    board = _rescored(folder, tmp_path, {("canary", "grid_energy"): 0.0, ("vision_only", "clip_cosine"): 0.9})
-    answers = {check.question: check for check in truth_checks(board)}
-    assert answers["the canary is worst on grid_energy"].holds is False
-    assert answers["text_only is best on clip_cosine"].holds is False
-    assert "`vision_only`" in answers["text_only is best on clip_cosine"].evidence
-    assert answers["the canary is worst on attribute_adherence"].holds is True
-
-
-def test_the_other_order_within_the_margin_is_no_answer(folder: Path, tmp_path: Path) -> None:
-    # Of many rivals one is ahead by a hair in every item: the difference is sure, and less than what matters.
-    text_only = CONFIGURATIONS["text_only"]
-    board = read_board(open_results(folder))
-    margin = board.metrics["clip_cosine"].margin
-    same = {(label, "clip_cosine"): 0.3 - damage for label, (_, _, _, damage) in CONFIGURATIONS.items()}
-    ahead = {("vision_only", "clip_cosine"): 0.3 - text_only[3] + margin / 2}
-    answers = {check.question: check for check in truth_checks(_rescored(folder, tmp_path, same | ahead))}
-    check = answers["text_only is best on clip_cosine"]
-    assert (check.holds, "`vision_only`" in check.evidence) == (None, True)
-
-
-def test_an_order_that_chance_could_have_made_is_not_called_separable(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder / "shards", tmp_path / "shards")
-    with ShardWriter(tmp_path, "run2") as writer:
-        writer.append([run_record("run2", items=ITEMS, started_at="2026-11-21T10:00:00Z")])
-        for index in range(ITEMS):
-            for seed in (0, 1):
-                # The canary is a hair worse than vision_only in the mean, and as often better as worse.
-                for label, value in (("vision_only", 0.2), ("canary", 0.21 + 0.1 * (-1) ** index)):
-                    cell = sha("cell", label, item_name(index), seed)
-                    writer.append([ScoreRecord(cell, "grid_energy", 1, value, "ok")])
-    board, page = write_leaderboard(tmp_path, tmp_path / "reports")
-    answers = {check.question: check.answer for check in truth_checks(board)}
-    assert answers["the canary is worst on grid_energy"] == "yes, but not separable"
-    assert "| the canary is worst on grid_energy | yes, but not separable |" in page.read_text()
+@pytest.mark.parametrize(
+    ("ahead", "spread", "answer"),
+    [
+        pytest.param(3, 1, "yes", id="in the expected order beyond chance"),
+        pytest.param(-0.5, 0.1, "yes, within the margin", id="the wrong order for sure, but by a hair"),
+        pytest.param(0.5, 1, "yes, within the margin", id="either order, but no more than a hair wrong"),
+        pytest.param(0.5, 3, "cannot tell", id="the expected order in the mean alone"),
+        pytest.param(-1.5, 1, "cannot tell", id="the wrong order, perhaps by a hair"),
+        pytest.param(-3, 1, "NO", id="the wrong order beyond the margin"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("question", "better", "worse", "metric", "sign"),
+    [
+        ("text_only is best on clip_cosine", "text_only", "vision_only", "clip_cosine", 1),
+        ("the canary is worst on grid_energy", "vision_only", "canary", "grid_energy", -1),
+    ],
+)
+def test_a_truth_check_is_judged_by_the_margin(
+    folder: Path,
+    tmp_path: Path,
+    question: str,
+    better: str,
+    worse: str,
+    metric: str,
+    sign: int,
+    ahead: float,
+    spread: float,
+    answer: str,
+) -> None:
+    margin = read_board(open_results(folder)).metrics[metric].margin
+    far = 5.0  # beyond all other configurations, so that these two are compared
+    better_by = [sign * margin * (ahead + spread * (-1) ** index) for index in range(ITEMS)]
+    changed = {(worse, metric): [far] * ITEMS, (better, metric): [far + by for by in better_by]}
+    board = read_board(open_results(_rescored(folder, tmp_path, changed)))
+    check = {check.question: check for check in truth_checks(board)}[question]
+    assert check.answer == answer
+    assert "`vision_only`" in check.evidence
 
 
 def test_a_judge_that_orders_backwards_does_not_agree(folder: Path, tmp_path: Path) -> None:
-    backwards = {(label, "clip_cosine"): values[3] for label, values in CONFIGURATIONS.items()}
-    checks = {check.question.split()[0]: check for check in truth_checks(_rescored(folder, tmp_path, backwards))[-2:]}
-    assert checks["clip_cosine"].holds is False
+    backwards = {
+        (label, "clip_cosine"): [damage + 0.001 * index for index in range(ITEMS)]
+        for label, (_, _, _, damage) in CONFIGURATIONS.items()
+    }
+    board = read_board(open_results(_rescored(folder, tmp_path, backwards)))
+    checks = {check.question.split()[0]: check for check in truth_checks(board)[-2:]}
+    assert checks["clip_cosine"].answer == "NO"
     assert "Spearman −" in checks["clip_cosine"].evidence
-    assert checks["siglip_cosine"].holds is True
+    assert checks["siglip_cosine"].answer == "yes"
 
 
 def test_same_database_same_bytes(folder: Path, page: Path, tmp_path: Path) -> None:
@@ -293,7 +303,7 @@ def test_without_pictures_and_alphas_the_page_still_stands(tmp_path: Path) -> No
     board, page = write_leaderboard(tmp_path, tmp_path / "out")
     assert "0.5000<br>[–,\u00a0–]" in page.read_text()
     assert "![" not in page.read_text()
-    assert all(check.holds is None for check in truth_checks(board))
+    assert all(check.answer == "cannot tell" for check in truth_checks(board))
 
 
 def test_a_run_without_any_ok_cell_is_reported_not_crashed(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def leaderboard(
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(_table(board))
     for check in truth_checks(board):
-        colour = "bold red" if check.holds is False else "green" if check.holds and check.separable else "yellow"
+        colour = "bold red" if check.answer == "NO" else "yellow" if check.answer == "cannot tell" else "green"
         console.print(
             f"{check.question}: [{colour}]{check.answer}[/] ({check.evidence.replace('`', '')})",
             highlight=False,

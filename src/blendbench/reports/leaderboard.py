@@ -233,10 +233,11 @@ def _truth(checks: list[Check]) -> list[str]:
         "## Is the benchmark right where the truth is known?",
         "",
         "The canary is a deliberately broken blend, and the prompt alone should be followed best by its own embedding."
-        " Where an answer is no, the metric in that line cannot be trusted to order strategies here. It is yes when the"
-        " means are in the expected order, not separable if the paired 95 % interval contains 0, and no when they are"
-        " in the other order by more than the metric's margin and it does not. The rank"
-        " correlation: yes above 0 and no below it, by its interval.",
+        " The nearest other configuration is asked, by the paired 95 % interval of the difference: yes if all of it is"
+        " in the expected order; yes, within the margin if what is not stays below the difference that matters on this"
+        " metric; no if all of it is in the other order and beyond that. Where an answer is no, the metric in that line"
+        " cannot be trusted to order strategies here. The rank correlation: yes above 0 and no below it, by its"
+        " interval.",
         "",
         *markdown_table(["expected", "holds", "measured"], rows),
     ]
