@@ -89,8 +89,11 @@ FEW_DAMAGED_MEAN = 0.1 + 0.01 * np.sqrt(2 / np.pi)
         (lambda rng: rng.beta(0.2, 2, 24), 0.2 / 2.2, 0.085, 0.11),
         (lambda rng: _few_damaged(rng, 24), FEW_DAMAGED_MEAN, 0.085, 0.085),
         (lambda rng: _few_damaged(rng, 16), FEW_DAMAGED_MEAN, 0.085, 0.085),
+        # Exactly 0 where nothing is damaged; no interval covers the 8 % of samples in which no cluster is.
+        (lambda rng: np.where(rng.random(24) < 0.2, rng.beta(4, 4, 24), 0.0), 0.1, 0.085, 0.085),
+        (lambda rng: np.where(rng.random(24) < 0.1, rng.beta(4, 4, 24), 0.0), 0.05, 0.085, 0.08 + 0.03),
     ],
-    ids=["normal", "lognormal", "beta", "damaged", "damaged, 16 clusters"],
+    ids=["normal", "lognormal", "beta", "damaged", "damaged, 16 clusters", "or nothing", "seldom, or nothing"],
 )
 def test_each_end_misses_as_seldom_as_it_says(draw, truth: float, most_low: float, most_high: float) -> None:
     """One-sided 95 % ends, 400 samples (standard error 1.1 points); a studentised end on lognormals misses 9-12 %."""

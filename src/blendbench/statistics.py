@@ -10,7 +10,10 @@ next to no spread, and the studentised end runs away, past the range of the metr
 miss the truth more often than studentised ones. Of the remedies simulated (percentiles, BCa, expanded BCa, Hall's
 transform, tempered and clipped studentising; 10 to 48 clusters, nine distributions) this one keeps the coverage and
 ends the runaway: with 24 clusters, one in five damaged, the widest 1 % of intervals shrink from 1.85 to 0.24, and the
-upper end is missed in 1.7 % of samples (studentised 0.8 %, expanded BCa 4.8 %, t 12 %; nominal 5 %).
+upper end is missed in 1.7 % of samples (studentised 0.8 %, expanded BCa 4.8 %, t 12 %; nominal 5 %). Where the others
+are exactly 0, draws that miss all damage have no spread. They count as t values without end: left out, the upper end is
+missed in 9 % of samples (one in five damaged) and 30 % (one in ten); with them in 1.4 % and 8.8 %, of which 8 % are
+samples without any damage.
 tests/test_statistics.py keeps the simulation.
 
 Many configurations over the same clusters share their resamples: drawn once, as counts of each cluster, they give every
@@ -293,9 +296,9 @@ def _held_ends(data: Array, error: float, tail: float, drawn: Array, errors: Arr
     `drawn` and `errors` are the mean and the standard error of each resample (draws,).
     """
     centre = float(data.mean())
-    # A draw of equal values has no standard error, hence no t value: that takes many ties.
-    usable = errors > _noise(data)
-    t = (drawn[usable] - centre) / errors[usable]
+    # A draw of equal values, as when it misses all that is damaged, is as far from the mean as can be: to leave it out
+    # would end the interval at the mean.
+    t = (drawn - centre) / np.maximum(errors, _noise(data))
     upper, lower = np.quantile(t, [1 - tail, tail])
     bca_low, bca_high = _expanded_bca(data, tail, drawn)
     down = min(float(upper) * error, LONGEST_REACH * max(centre - bca_low, 0.0), centre - float(data.min()))
