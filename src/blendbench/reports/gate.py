@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from blendbench.gate.decide import items_for_a_regression
 from blendbench.gate.sequential import LOOKS
 from blendbench.reports.formats import markdown_table
 from blendbench.reports.gate_calibration import SEEDS, Outcome, Scenario, calibrate, interval
@@ -40,7 +41,8 @@ def gate_page(pool: Pool, null_trials: int, trials: int) -> str:
     once = [null, calibrate(pool, SAME, trials), *outcomes]
     twice = [calibrate(pool, outcome.scenario, outcome.trials, sequential=True) for outcome in once]
     lines = ["# The gate, measured", "", *_introduction(pool), "", "## Promises", "", *_promises(null, outcomes)]
-    lines += ["", "## False alarms", "", *_false_alarms(null, pool), "", "## Power", "", *_power(outcomes)]
+    lines += ["", "## False alarms", "", *_false_alarms(null, pool)]
+    lines += ["", "## Power", "", *_power(outcomes, pool)]
     lines += ["", "## False clearance", "", *_clearance(clearance, pool)]
     lines += ["", "## Looking twice", "", *_sequential(once, twice), "", f"<sub>{_source(pool)}</sub>", ""]
     return "\n".join(lines)
@@ -87,11 +89,14 @@ def _false_alarms(null: Outcome, pool: Pool) -> list[str]:
     return [text, "", *markdown_table(("metric", "regression", "inconclusive", "pass"), rows, right=(1, 2, 3))]
 
 
-def _power(outcomes: Sequence[Outcome]) -> list[str]:
+def _power(outcomes: Sequence[Outcome], pool: Pool) -> list[str]:
+    least = items_for_a_regression(len(pool.metrics))
     text = (
         f"{outcomes[0].trials} resamples each; caught means verdict regression. Same noise: the pictures without the"
         " defect are the baseline's, as for a candidate that changes little. Other noise: every picture differs from"
         " the baseline's anyway, and the defect comes on top; the false alarms above are then part of what is caught."
+        f" With the same noise only the items with the defect differ, and fewer than {least} of them cannot bring the"
+        " corrected p to 5 %, however plain each is."
     )
     rows = [
         [
@@ -120,7 +125,7 @@ def _clearance(clearance: Outcome, pool: Pool) -> list[str]:
 
 
 def _sequential(once: Sequence[Outcome], twice: Sequence[Outcome]) -> list[str]:
-    first, last = (f"{100 * alpha:.0f} %" for _, alpha in LOOKS)
+    first, last = (f"{100 * alpha:.2f} %" for _, alpha in LOOKS)
     text = (
         f"`blendbench check --sequential` judges after half of the items at a risk of {first}, and only what is then"
         f" inconclusive on all items at {last}. Saved is the share of a candidate's pictures that need not be drawn."
