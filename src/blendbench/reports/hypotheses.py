@@ -37,6 +37,7 @@ def _brings_style(experiment: str, candidate: str, baseline: str, elsewhere: str
     )
 
 
+IN_FULL = "At a share of 1: at a small one the plain mixture hardly shows a style either, and nothing could be told."
 UNMASKED = "outlier_mask_published:alpha=0.3,mode=none"
 OWN = "The miniature has no massive activations of its own, so nothing here speaks about dimensions 4 and 396."
 PLANTED = (
@@ -151,7 +152,8 @@ SEED = (
     ),
     Hypothesis(
         "experiment 6", "AdaIN per dimension moves the reference's style into the picture",
-        _brings_style("adain", "adain_dim:alpha=0.3", "text_only", "adain_dim:alpha=0.3,reference=unrelated"),
+        _brings_style("adain", "adain_dim:alpha=1", "text_only", "adain_dim:alpha=1,reference=unrelated"),
+        f"{IN_FULL} What it does to the prompt there, the page of the experiment says.",
     ),
     Hypothesis(
         "experiment 7", "Image tokens mixed into Qwen3-VL's text tokens give style and keep the content",
@@ -178,9 +180,9 @@ SEED = (
     ),
     Hypothesis(
         "experiment 10", "With the statistics of one picture, the tokens of another bring the first one's style",
-        (Differs("multi_reference", STYLE, "style_composition:alpha=0.3",
-                 "multi_reference:alpha=0.3,weight=1", "higher"),),
-        "No metric reads whether the composition is the other picture's, so this is half of the seed's question.",
+        (Differs("multi_reference", STYLE, "style_composition:alpha=1", "multi_reference:alpha=1,weight=1", "higher"),),
+        f"{IN_FULL} No metric reads whether the composition is the other picture's, so this is half of the seed's"
+        " question.",
     ),
     Hypothesis(
         "question 4", "A linear map fitted on pairs keeps the prompt better than the plain mixture",
@@ -189,8 +191,9 @@ SEED = (
     ),
     Hypothesis(
         "question 4", "A linear map fitted on pairs brings the reference's style",
-        _brings_style("fitted", "ridge_projection:alpha=0.3", "text_only",
-                      "ridge_projection:alpha=0.3,reference=unrelated"),
+        _brings_style("fitted", "ridge_projection:alpha=1", "text_only",
+                      "ridge_projection:alpha=1,reference=unrelated"),
+        IN_FULL,
         if_refuted="A map trained to give the words of a caption gives words: style needs another target.",
     ),
     Hypothesis(
