@@ -235,8 +235,8 @@ def _truth(checks: list[Check]) -> list[str]:
         "The canary is a deliberately broken blend, and the prompt alone should be followed best by its own embedding."
         " The nearest other configuration is asked, by the paired 95 % interval of the difference: yes if all of it is"
         " in the expected order; yes, within the margin if what is not stays below the difference that matters on this"
-        " metric; no if all of it is in the other order and beyond that. Where an answer is no, the metric in that line"
-        " cannot be trusted to order strategies here. The rank correlation: yes above 0 and no below it, by its"
+        " metric; no if all of it is in the other order and beyond that. Where an answer is no, do not order strategies"
+        " by that metric alone: it misses what is wrong here. The rank correlation: yes above 0 and no below it, by its"
         " interval.",
         "",
         *markdown_table(["expected", "holds", "measured"], rows),

@@ -63,8 +63,8 @@ def draw_front(board: Board, path: Path) -> bool:
         path.unlink(missing_ok=True)
         return False
     letters = dict(zip(string.ascii_lowercase, [t for t in found if t.on_front][:LABELLED], strict=False))
-    legend = [BASELINE, "on the front", "dominated", "controls", *(trade.label for trade in letters.values())]
-    columns, legend_height = legend_size(legend, WIDTH)
+    names = [f"{letter}: {trade.label}" for letter, trade in letters.items()]
+    columns, legend_height = legend_size([BASELINE, "on the front", "dominated", "controls", *names], WIDTH)
     height = 4.0 + legend_height
     figure = Figure(figsize=(WIDTH, height), dpi=120)
     FigureCanvasAgg(figure)
@@ -88,7 +88,8 @@ def draw_front(board: Board, path: Path) -> bool:
     for index, (letter, trade) in enumerate(letters.items()):
         place, shift = (trade.prompt.mean, trade.reference.mean), (5 + 9 * (index % 3), 6 + 9 * (index % 2))
         panel.annotate(letter, place, shift, textcoords="offset points", fontsize=9, fontweight="bold", color=ON)
-        panel.plot([], [], marker=f"${letter}$", color=ON, linestyle="", label=trade.label)
+        # Not as a marker, which would be drawn to fill the same box, an "a" as tall as a "d".
+        panel.plot([], [], linestyle="", label=names[index])
     panel.set_xlabel(f"{metrics[0].title}: difference to {BASELINE} (right is better)", fontsize=9)
     panel.set_ylabel(f"{metrics[1].title}: difference (up is better)", fontsize=9)
     panel.tick_params(labelsize=8)
