@@ -21,7 +21,9 @@ import torch
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch")
 TOTAL = 530.0  # seconds for everything
-SIZES = ["1024x1", "512x8"]  # side and batch of the engine
+# Side and batch of the engine. At 512² two pictures are within 8 % of the best rate, and 48 cells fill batches of two:
+# in batches of eight, nearly every other picture would be a copy that fills one up.
+SIZES = ["1024x1", "512x2"]
 BUDGETS = {"staged": 16, "resident": 24}  # GiB
 
 
@@ -106,6 +108,7 @@ def headline(readings: dict[str, Any]) -> dict[str, float]:
         step = readings.get("transformer", {}).get(f"{side}_batch_{engine['batch']}", {})
         if "compiled_ms" in step:
             found[f"step_over_floor_{side}"] = step["compiled_ms"] / step["floor_ms"]
+            found[f"step_over_best_floor_{side}"] = step["compiled_ms"] / step["best_floor_ms"]
     for plan in BUDGETS:
         if peaks := readings.get(f"memory_{plan}", {}).get("peak_gib"):
             found[f"peak_gib_{plan}_1024"] = max(peaks.values())
@@ -118,7 +121,7 @@ def measure(runner: Runner, sizes: list[str], tiny: bool) -> None:
     if runner.section("weights", writer, 150) is None:
         return
     small = ("--suite", "miniature", "--items", "2") if tiny else ()
-    steps = ["64x1", "64x2"] if tiny else ["1024x1", "512x1", "512x8"]
+    steps = ["64x1", "64x2"] if tiny else ["1024x1", "512x1", "512x2", "512x8"]
     ones = [f"{side_of(size)}x1" for size in sizes]
     ceiling = runner.measure("ceiling", "ceiling", 40)
     rate = ("--ceiling", str(ceiling["tflops"])) if ceiling else ()

@@ -59,40 +59,58 @@ class Meter:
 
 
 def ceiling(options: argparse.Namespace) -> Reading:
-    """The best rate of a bfloat16 matrix product, TFLOP/s, over square ones and the transformer's own shape."""
+    """The best rate of a bfloat16 matrix product, TFLOP/s, over square ones and the transformer's own shape.
+
+    Measured in bursts of tens of milliseconds, which a card at its power limit does not keep up: see `sustained`.
+    """
     meter, rates = Meter(options.device), {}
     shapes = [(8192, 8192, 8192), (16384, 8192, 8192), (4160, 3840, 10240)]
     if options.device == "cpu":
         shapes = [(256, 256, 256)]
     for m, k, n in shapes:
-        a = torch.randn(m, k, device=options.device, dtype=torch.bfloat16)
-        b = torch.randn(k, n, device=options.device, dtype=torch.bfloat16)
-
-        def twenty(a: Tensor = a, b: Tensor = b) -> None:
-            for _ in range(20):
-                torch.mm(a, b)
-
-        rates[f"{m}x{k}x{n}"] = 20 * 2 * m * k * n / meter.ms(twenty, 5) / 1e9
+        twenty, flops = _products(options.device, m, k, n)
+        rates[f"{m}x{k}x{n}"] = flops / meter.ms(twenty, 5) / 1e9
     return {"tflops": max(rates.values()), "by_shape": rates}
+
+
+def sustained(meter: Meter) -> float:
+    """The rate of a bfloat16 matrix product, TFLOP/s, that the card keeps up: over two seconds without a pause."""
+    side = 256 if meter.device == "cpu" else 8192
+    twenty, flops = _products(meter.device, side, side, side)
+    return flops / meter.ms(twenty, 65) / 1e9
+
+
+def _products(device: str, m: int, k: int, n: int) -> tuple[Callable[[], None], float]:
+    """Twenty products of (m, k) and (k, n), and their floating-point operations."""
+    a = torch.randn(m, k, device=device, dtype=torch.bfloat16)
+    b = torch.randn(k, n, device=device, dtype=torch.bfloat16)
+
+    def twenty() -> None:
+        for _ in range(20):
+            torch.mm(a, b)
+
+    return twenty, 20 * 2 * m * k * n
 
 
 def transformer(options: argparse.Namespace) -> Reading:
     """One step of the transformer at each size, as the library computes it and in each of the engine's ways.
 
-    For each: its FLOPs and the time that they need at the ceiling; milliseconds eager, compiled, and replayed as one
-    CUDA graph, which is what is left when launching costs nothing; seconds until the first compiled call returned; and
-    how far the results are from the eager one.
+    For each: its FLOPs; the time that they need at the rate that the card keeps up, measured between two runs of the
+    step, and at its best rate; milliseconds eager, compiled, and replayed as one CUDA graph, which is what is left when
+    launching costs nothing; seconds until the first compiled call returned; and how far the results are from the eager
+    one. At the first size also how far both are from float32's.
     """
     network, meter = _part(options, "transformer", ZImageTransformer2DModel), Meter(options.device)
     found: Reading = {"parameters": sum(p.numel() for p in network.parameters()), "caption_tokens": CAPTION}
     steps = {f"{side}_batch_{batch}": _step(network, side, batch) for side, batch in options.shapes}
-    expected = {}
+    expected, first = {}, next(iter(steps))
     with torch.inference_mode():
+        truth = _in_float32(network, steps[first])
         for name, step in steps.items():
             with FlopCounterMode(display=False) as counter:
                 expected[name] = step().clone()
-            flops = counter.get_total_flops()
-            found[name] = {"tflop": flops / 1e12, "floor_ms": flops / options.ceiling / 1e9, "eager_ms": meter.ms(step)}
+            found[name] = {"tflop": counter.get_total_flops() / 1e12, "eager_ms": meter.ms(step)}
+        found[first]["eager_from_float32"] = distance(expected[first], truth)
         fast.rearrange(network)
         for name, step in steps.items():
             found[name]["rearranged_from_eager"] = distance(step(), expected[name])
@@ -100,13 +118,38 @@ def transformer(options: argparse.Namespace) -> Reading:
         with fast.attention_kernels():
             for name, step in steps.items():
                 began = time.perf_counter()
-                found[name]["compiled_from_eager"] = distance(step(), expected[name])
+                made = step()
                 found[name]["compile_seconds"] = time.perf_counter() - began
-                found[name]["compiled_ms"] = meter.ms(step)
+                found[name]["compiled_from_eager"] = distance(made, expected[name])
+                if name == first:
+                    found[name]["compiled_from_float32"] = distance(made, truth)
+                found[name] |= _against_floor(step, meter, found[name]["tflop"], options.ceiling)
             if options.device == "cuda":
                 for name, step in steps.items():
                     found[name] |= _graphed(step, meter)
     return found
+
+
+def _in_float32(network: nn.Module, step: Callable[[], Tensor]) -> Tensor:
+    """The step's result by the same weights in float32; widening and rounding back leaves them as they were."""
+    dtype = next(network.parameters()).dtype
+    network.float()
+    truth = step().clone()
+    network.to(dtype)
+    return truth
+
+
+def _against_floor(step: Callable[[], object], meter: Meter, tflop: float, best: float) -> Reading:
+    """A step before and after the products that tell its floor: a warm card at its power limit slows both down."""
+    seconds = 1.0 if meter.device == "cuda" else 0.0
+    repeats = max(5, round(seconds * 1000 / meter.ms(step, 3)))
+    before = meter.ms(step, repeats)
+    rate = sustained(meter)
+    after = meter.ms(step, repeats)
+    return {
+        "compiled_ms": (before + after) / 2, "sustained_tflops": rate, "floor_ms": tflop / rate * 1e3,
+        "best_floor_ms": tflop / best * 1e3,
+    }  # fmt: skip
 
 
 def distance(ours: Tensor, theirs: Tensor) -> float:
@@ -182,35 +225,49 @@ def _part(options: argparse.Namespace, part: str, kind: Any) -> nn.Module:
 def _step(network: nn.Module, side: int, batch: int) -> Callable[[], Tensor]:
     weight = next(network.parameters())
     config, made = network.config, {"device": weight.device, "dtype": weight.dtype}
-    latents = list(torch.randn(batch, config.in_channels, 1, side // 8, side // 8, **made).unbind())
-    captions = [torch.randn(CAPTION, config.cap_feat_dim, **made) for _ in range(batch)]
+    latents = torch.randn(batch, config.in_channels, 1, side // 8, side // 8, **made)
+    captions = torch.randn(batch, CAPTION, config.cap_feat_dim, **made)
     moment = torch.full((batch,), 0.5, **made)
-    return lambda: torch.stack(network(latents, moment, captions, return_dict=False)[0])
+
+    def step() -> Tensor:
+        dtype = next(network.parameters()).dtype
+        given = list(latents.to(dtype)), moment.to(dtype), list(captions.to(dtype))
+        return torch.stack(network(*given, return_dict=False)[0])
+
+    return step
 
 
 def vae(options: argparse.Namespace) -> Reading:
-    """Decoding of latents, as the library does it and as the engine does it, and how far apart the results are."""
+    """Decoding of latents, as the library does it and as the engine does it, and how far apart the results are; at the
+    first size also how far both are from float32's."""
     network, meter = _part(options, "vae", AutoencoderKL), Meter(options.device)
-    found: Reading = {}
-    eager: dict[str, Tensor] = {}
+    channels, found = network.config.latent_channels, {}
+    drawn = torch.Generator().manual_seed(0)
+    latents = {
+        f"decode_{side}_batch_{batch}": torch.randn(batch, channels, side // 8, side // 8, generator=drawn).to(
+            options.device, network.dtype
+        )
+        for side, batch in options.shapes
+    }
+
+    def decoded(given: Tensor) -> Tensor:
+        made: Tensor = network.decode(given.to(network.dtype), return_dict=False)[0]
+        return made
+
+    eager, first = {}, next(iter(latents))
     with torch.inference_mode():
-        for quick in (False, True):
-            if quick:
-                fast.quicken_decoder(network)
-            for side, batch in options.shapes:
-                shape = (batch, network.config.latent_channels, side // 8, side // 8)
-                latents = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(
-                    options.device, network.dtype
-                )
-                name = f"decode_{side}_batch_{batch}"
-                picture = network.decode(latents, return_dict=False)[0]
-                found[f"{name}{'_compiled' if quick else ''}_ms"] = meter.ms(
-                    functools.partial(network.decode, latents), 5
-                )
-                if quick:
-                    found[f"{name}_compiled_from_eager"] = distance(picture, eager[name])
-                else:
-                    eager[name] = picture
+        truth = _in_float32(network, functools.partial(decoded, latents[first]))
+        for name, given in latents.items():
+            eager[name] = decoded(given)
+            found[f"{name}_ms"] = meter.ms(functools.partial(decoded, given), 5)
+        fast.quicken_decoder(network)
+        for name, given in latents.items():
+            made = decoded(given)
+            found[f"{name}_compiled_from_eager"] = distance(made, eager[name])
+            if name == first:
+                found |= {f"{name}_eager_from_float32": distance(eager[name], truth)}
+                found |= {f"{name}_compiled_from_float32": distance(made, truth)}
+            found[f"{name}_compiled_ms"] = meter.ms(functools.partial(decoded, given), 5)
     return found
 
 
@@ -274,7 +331,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for pictures and results")
     parser.add_argument("--shapes", nargs="+", type=_shape, default=[(1024, 1), (512, 1), (512, 8)], help="SIDExBATCH")
-    parser.add_argument("--ceiling", type=float, default=760.0, help="TFLOP/s of a matrix product")
+    parser.add_argument("--ceiling", type=float, default=760.0, help="best TFLOP/s of a matrix product")
     parser.add_argument("--budget", type=float, default=600.0, help="seconds")
     parser.add_argument("--memory-budget", type=float, help="GiB of GPU memory that the engine may use")
     parser.add_argument("--suite", default="standard")

@@ -120,7 +120,9 @@ class Denoiser:
     def _sent(self, values: Tensor) -> Tensor:
         """Values on the transformer's device; a GPU fetches them when it gets there, and nobody waits for it."""
         device = self.pipeline.transformer.device
-        return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+        if device.type == "cuda":
+            values = values.contiguous().pin_memory()
+        return values.to(device, non_blocking=True)
 
     def _started(self, noise: Tensor, start: Start, sigmas: Any) -> tuple[Tensor, Any]:
         """Latents of the starting pictures, noised to the level of the first step that is left, and the steps left."""

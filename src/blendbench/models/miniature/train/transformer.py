@@ -45,7 +45,7 @@ class BatchedForward(nn.Module):
         self.side = architecture.LATENT[1] // _PATCH
 
     def rotations(self, caption_tokens: int, device: torch.device) -> Tensor:
-        """`real_rotations` (1, pictures + caption tokens, head_dim); picture tokens come first."""
+        """`real_rotations` (1, pictures + caption tokens, 2 * head_dim); picture tokens come first."""
         grid = torch.cartesian_prod(
             torch.tensor([caption_tokens + 1]), torch.arange(self.side), torch.arange(self.side)
         )
