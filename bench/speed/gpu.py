@@ -1,8 +1,9 @@
 """`python bench/speed/gpu.py --out FILE.json`: the full-size readings on a machine with a GPU, in under 9 minutes.
 
-Writes a model set with random weights (`full_size.py`), then runs each section of `gpu_sections.py` in a process of its
-own, so that none finds memory in use. A section has a time budget; the file is written after each one, so that what was
-measured is there whatever happens later, and a section that failed says why. Other parts of an existing FILE stay.
+Writes a model set with random weights (`full_size.py`), then runs the sections of `gpu_sections.py`, the most wanted
+first, in three processes: one for the engine, one for memory budgets, one for the rest. The file is
+written after each section, so that what was measured is there whatever happens later, and a section that failed or
+for which no time was left says so: `--only` measures some of them again. Other parts of an existing FILE stay.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -21,60 +23,69 @@ import torch
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch")
 TOTAL = 530.0  # seconds for everything
-# Side and batch of the engine. At 512² two pictures are within 8 % of the best rate, and 48 cells fill batches of two:
-# in batches of eight, nearly every other picture would be a copy that fills one up.
-SIZES = ["1024x1", "512x2"]
+SIZES = ["1024x1", "512x1"]  # side and batch of the engine
+STEPS = ["1024x1", "512x1", "512x8"]
 BUDGETS = {"staged": 16, "resident": 24}  # GiB
+Job = dict[str, Any]
 
 
 class Runner:
-    """Runs sections one after another within a total budget, and writes the file after each."""
+    """Runs sections within a total budget, and writes the file after each."""
 
-    def __init__(self, out: Path, work: Path, models: Path, total: float) -> None:
-        self.out, self.work, self.models = out, work, models
+    def __init__(self, out: Path, work: Path, models: Path | None, total: float) -> None:
+        self.out, self.work, self.models = out, work, models or work / "models"
         self.end = time.monotonic() + total
         self.file: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
-        self.part: dict[str, Any] = {"machine": machine(), "readings": {}, "sections": []}
+        made = machine()
+        before = self.file.get(made["key"], {})
+        self.readings: dict[str, Any] = dict(before.get("readings", {})) if before.get("machine") == made else {}
+        self.notes: dict[str, Any] = {note["section"]: note for note in before.get("sections", ()) if self.readings}
+        self.machine = made
 
-    def section(self, name: str, command: list[str], budget: float) -> dict[str, Any] | None:
-        """Run a command whose last line is JSON; None if it failed or ran out of time."""
-        began, left = time.monotonic(), min(budget, self.end - time.monotonic())
-        note: dict[str, Any] = {"section": name, "status": "ok"}
-        found = None
-        print(f"{name}: up to {left:.0f} s", flush=True)
-        if left < 5:
-            note["status"] = "no time left"
-        else:
-            try:
-                called = subprocess.run(command, capture_output=True, text=True, timeout=left, check=False)
-            except subprocess.TimeoutExpired:
-                note["status"] = f"not done after {left:.0f} s"
-            else:
-                if called.returncode:
-                    note["status"] = f"failed: {called.stderr.strip().splitlines()[-1:]}"
-                else:
-                    found = json.loads(called.stdout.strip().splitlines()[-1])
-        note["seconds"] = round(time.monotonic() - began, 1)
-        print(f"{name}: {note['status']}, {note['seconds']} s", flush=True)
-        self.part["sections"].append(note)
-        if found is not None:
-            self.part["readings"][name] = found
-        self.write()
-        return found
+    def weights(self, tiny: bool) -> bool:
+        """Write the model set; whether it is there."""
+        command = [sys.executable, str(HERE / "full_size.py"), "--out", str(self.models), *(["--tiny"] if tiny else [])]
+        began = time.monotonic()
+        called = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = called.returncode == 0
+        lines = (called.stdout if done else called.stderr).strip().splitlines()[-1:]
+        status = "ok" if done else f"failed: {lines}"
+        self.note("weights", status, time.monotonic() - began, json.loads(lines[0]) if done else None)
+        return done
 
-    def measure(self, name: str, section: str, budget: float, *more: str) -> dict[str, Any] | None:
-        """Run a section of gpu_sections.py."""
-        script, work = str(HERE / "gpu_sections.py"), str(self.work / name)
-        command = [sys.executable, script, section, "--models", str(self.models), "--work", work, *more]
-        return self.section(name, command, budget)
+    def process(self, jobs: list[Job]) -> None:
+        """Run jobs one after another in one process, which is ended when the time is over."""
+        command = [sys.executable, str(HERE / "gpu_sections.py"), "--models", str(self.models)]
+        left, waiting = max(self.end - time.monotonic(), 0.0), [job["name"] for job in jobs]
+        with tempfile.TemporaryFile("w+") as errors:
+            called = subprocess.Popen(
+                [*command, "--work", str(self.work), json.dumps(jobs)], stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+            late = threading.Timer(left, called.kill)
+            late.start()
+            for line in called.stdout or ():
+                if line.startswith("{"):
+                    told = json.loads(line)
+                    waiting.remove(told["section"])
+                    self.note(told["section"], told["status"], told["seconds"], told["reading"])
+            called.wait()
+            over = not late.is_alive()
+            late.cancel()
+            errors.seek(0)
+            reason = "no time left" if over else f"the process ended: {errors.read().strip().splitlines()[-1:]}"
+        for name in waiting:
+            self.note(name, reason, 0.0, None)
 
-    def write(self) -> None:
-        """The file as it stands, with the figures that others look for on top."""
-        part = headline(self.part["readings"]) | self.part
+    def note(self, name: str, status: str, seconds: float, reading: Any) -> None:
+        """Say how a section went, and write the file as it stands, with the figures that others look for on top."""
+        print(f"{name}: {status}, {seconds:.1f} s", flush=True)
+        self.notes[name] = {"section": name, "status": status, "seconds": round(seconds, 1)}
+        if reading is not None:
+            self.readings[name] = reading
+        part = {"machine": self.machine, "readings": self.readings, "sections": list(self.notes.values())}
+        part |= headline(self.readings)
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        self.out.write_text(
-            json.dumps(self.file | {self.part["machine"]["key"]: part}, indent=2, sort_keys=True) + "\n"
-        )
+        self.out.write_text(json.dumps(self.file | {self.machine["key"]: part}, indent=2, sort_keys=True) + "\n")
 
 
 def machine() -> dict[str, Any]:
@@ -83,11 +94,6 @@ def machine() -> dict[str, Any]:
     packages = {package: version(package) for package in PACKAGES}
     key = next((key for key in ("h200", "h100") if key.upper() in name), "gpu")
     return {"key": key, "gpu": name, "cuda": torch.version.cuda, "python": platform.python_version(), **packages}
-
-
-def side_of(size: str) -> str:
-    """The side of SIDExBATCH."""
-    return size.partition("x")[0]
 
 
 def headline(readings: dict[str, Any]) -> dict[str, float]:
@@ -115,42 +121,47 @@ def headline(readings: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def measure(runner: Runner, sizes: list[str], tiny: bool) -> None:
-    """All sections, the most wanted first."""
-    writer = [sys.executable, str(HERE / "full_size.py"), "--out", str(runner.models), *(["--tiny"] if tiny else [])]
-    if runner.section("weights", writer, 150) is None:
-        return
-    small = ("--suite", "miniature", "--items", "2") if tiny else ()
-    steps = ["64x1", "64x2"] if tiny else ["1024x1", "512x1", "512x2", "512x8"]
-    ones = [f"{side_of(size)}x1" for size in sizes]
-    ceiling = runner.measure("ceiling", "ceiling", 40)
-    rate = ("--ceiling", str(ceiling["tflops"])) if ceiling else ()
-    for size in sizes:
-        runner.measure(f"engine_{side_of(size)}", "engine", 200, "--shapes", size, *small)
-    runner.measure("plain", "plain", 120, "--shapes", *ones, "--budget", "50", *small)
-    runner.measure("transformer", "transformer", 120, *rate, "--shapes", *steps)
-    for plan, budget in BUDGETS.items():
-        limit = ("--memory-budget", str(budget), "--items", "1", *small[:2])
-        runner.measure(f"memory_{plan}", "memory", 90, "--shapes", ones[0], *limit)
-    runner.measure("independence", "independence", 60, "--shapes", steps[-1])
-    for side in map(side_of, sizes):
-        engine, plain = runner.work / f"engine_{side}" / "engine", runner.work / "plain" / side
-        runner.measure(f"difference_{side}", "difference", 30, "--engine", str(engine), "--plain", str(plain))
-    for part in ("vae", "attention", "encoders", "host"):
-        runner.measure(part, part, 60, "--shapes", *steps)
+def jobs_of(sizes: list[str], tiny: bool) -> list[list[Job]]:
+    """All sections, as those of one process after those of another."""
+    steps = ["64x1", "64x2"] if tiny else STEPS
+    small = {"suite": "miniature", "items": 2} if tiny else {}
+    side_of = {size: size.partition("x")[0] for size in sizes}
+    ones = [f"{side}x1" for side in side_of.values()]
+
+    def job(section: str, name: str = "", **options: Any) -> Job:
+        return {"name": name or section, "section": section, "options": small | {"shapes": steps} | options}
+
+    engine = [job("engine", f"engine_{side}", shapes=[size]) for size, side in side_of.items()]
+    memory = [
+        job("memory", f"memory_{plan}", shapes=ones[:1], memory_budget=budget, items=1)
+        for plan, budget in BUDGETS.items()
+    ]
+    rest = [
+        job("plain", shapes=ones),
+        job("transformer"),
+        *[job("difference", f"difference_{side}", shapes=[size]) for size, side in side_of.items()],
+        job("independence", shapes=steps[-1:]),
+        *[job(section) for section in ("vae", "equal", "metrics", "encoders", "attention", "host")],
+    ]
+    return [engine, memory, rest]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("reports/speed.json"))
     parser.add_argument("--work", type=Path, help="folder for weights and pictures, 45 GB; default: a temporary one")
+    parser.add_argument("--models", type=Path, help="what full_size.py wrote; default: it is written now, and removed")
     parser.add_argument("--total", type=float, default=TOTAL, help="seconds for everything")
     parser.add_argument("--sizes", nargs="+", default=SIZES, help="SIDExBATCH of the engine")
+    parser.add_argument("--only", nargs="+", help="names of sections; what FILE has of the others stays")
     parser.add_argument("--tiny", action="store_true", help="tiny networks: does the script work?")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.work) as work:
-        runner = Runner(options.out, Path(work), Path(work) / "models", options.total)
-        measure(runner, ["64x2"] if options.tiny else options.sizes, options.tiny)
+        runner = Runner(options.out, Path(work), options.models, options.total)
+        if options.models or runner.weights(options.tiny):
+            for jobs in jobs_of(["64x2"] if options.tiny else options.sizes, options.tiny):
+                if wanted := [job for job in jobs if not options.only or job["name"] in options.only]:
+                    runner.process(wanted)
 
 
 if __name__ == "__main__":

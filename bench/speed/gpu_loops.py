@@ -79,12 +79,12 @@ def engine(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {"side": side, "batch": batch, "sha256": models.sha256}
     warm = make_plan(replace(plan.experiment, name="warm_up", items=1), plan.suite, models, plan.sampler)
     quiet = Reporter(quiet=True)
-    first = run(warm, models, options.work / "warm_up", quiet)
+    first = run(warm, models, options.work / f"warm_up_{side}", quiet)
     found["warm_up"] = {**asdict(first), "seconds": time.perf_counter() - began}
     spans = watch(models)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    done = run(plan, models, options.work / "engine", quiet)
+    done = run(plan, models, options.work / f"engine_{side}", quiet)
     found["run"] = asdict(done)
     found["residency"] = models.residency.name
     found["encodes_ahead"] = models.at_once("text", "vision", "draw")
@@ -102,7 +102,7 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
     """The most memory that one item's cells take, by stage, within a budget that is enforced."""
     side, batch = options.shapes[0]
     plan, models = _plan(options, side, batch)
-    done = run(plan, models, options.work / "engine", Reporter(quiet=True))
+    done = run(plan, models, options.work / f"memory_{options.memory_budget}", Reporter(quiet=True))
     return {
         "budget_gib": options.memory_budget, "plan": models.residency.name, "needs_gib": models.residency.needs / GIB,
         "ok": done.ok, "failed": done.failed, "peak_gib": done.peak_gib, "seconds": done.seconds,
@@ -116,18 +116,19 @@ def plain(options: argparse.Namespace) -> dict[str, Any]:
     for side, batch in options.shapes:
         plan, models = _plan(options, side, batch)
         loaded = loaded or plain_loop.load(models)
-        plain_loop.run_plain(plan, loaded, options.work / "warm_up", 1)
-        out = options.work / str(side)
+        plain_loop.run_plain(plan, loaded, options.work / "plain_warm_up", 1)
+        out = options.work / f"plain_{side}"
         found[str(side)] = plain_loop.run_plain(plan, loaded, out, options.cells, options.budget / len(options.shapes))
     return found
 
 
 def difference(options: argparse.Namespace) -> dict[str, Any]:
     """How far the engine's pictures are from the plain loop's, in 8-bit levels: mean, and the worst cell's mean."""
-    cells = read_ledger(options.engine).cells
-    means = []
-    for path in sorted(options.plain.glob("*.png")):
-        ours = load_pixels(picture_path(options.engine, str(cells[path.stem].picture_sha256)))
+    (side, _), means = options.shapes[0], []
+    engine = options.work / f"engine_{side}"
+    cells = read_ledger(engine).cells
+    for path in sorted((options.work / f"plain_{side}").glob("*.png")):
+        ours = load_pixels(picture_path(engine, str(cells[path.stem].picture_sha256)))
         means.append(float(np.abs(ours.astype(np.int16) - load_pixels(path)).mean()))
     return {"cells": len(means), "mean_levels": float(np.mean(means)), "worst_levels": max(means)}
 

@@ -1,7 +1,8 @@
-"""What `gpu.py` measures, one section a process: `python bench/speed/gpu_sections.py SECTION --models DIR ...`.
+"""What `gpu.py` measures: `python bench/speed/gpu_sections.py --models DIR --work DIR JOBS`.
 
-Each section prints one JSON object as its last line. On a machine without a GPU all of them run on a tiny model set:
-the figures mean nothing there, but the script is known to work.
+JOBS is a JSON list of {"name", "section", "options"}. Each job prints one line of JSON when it is through: {"section":
+its name, "status", "seconds", "reading"}. On a machine without a GPU all of them run on a tiny model set: the figures
+mean nothing there, but the script is known to work.
 """
 
 import argparse
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import gpu_equal
 import gpu_loops
+import gpu_metrics
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, ZImageTransformer2DModel
@@ -100,8 +103,9 @@ def transformer(options: argparse.Namespace) -> Reading:
     launching costs nothing; seconds until the first compiled call returned; and how far the results are from the eager
     one. At the first size also how far both are from float32's.
     """
+    found: Reading = {"ceiling": ceiling(options)}
     network, meter = _part(options, "transformer", ZImageTransformer2DModel), Meter(options.device)
-    found: Reading = {"parameters": sum(p.numel() for p in network.parameters()), "caption_tokens": CAPTION}
+    found |= {"parameters": sum(p.numel() for p in network.parameters()), "caption_tokens": CAPTION}
     steps = {f"{side}_batch_{batch}": _step(network, side, batch) for side, batch in options.shapes}
     expected, first = {}, next(iter(steps))
     with torch.inference_mode():
@@ -123,7 +127,7 @@ def transformer(options: argparse.Namespace) -> Reading:
                 found[name]["compiled_from_eager"] = distance(made, expected[name])
                 if name == first:
                     found[name]["compiled_from_float32"] = distance(made, truth)
-                found[name] |= _against_floor(step, meter, found[name]["tflop"], options.ceiling)
+                found[name] |= _against_floor(step, meter, found[name]["tflop"], found["ceiling"]["tflops"])
             if options.device == "cuda":
                 for name, step in steps.items():
                     found[name] |= _graphed(step, meter)
@@ -190,13 +194,14 @@ def attention(options: argparse.Namespace) -> Reading:
 def independence(options: argparse.Namespace) -> Reading:
     """Whether a picture has the same bits whatever is drawn beside it, and how far apart compiled and eager ones are.
 
-    Four captions of one padded length in a batch; in another order; and each with copies of itself.
+    Captions of one padded length in a batch; in another order; and one with copies of itself. Three steps: where there
+    are CUDA graphs, the first is launched, the second recorded, and the third replayed.
     """
     side, batch = options.shapes[0]
     found: Reading = {"side": side, "batch": batch}
     drawn: dict[bool, Tensor] = {}
     for compiled in (False, True):
-        settings = {"height": side, "width": side, "steps": 2, "batch_size": batch, "compile": compiled}
+        settings = {"height": side, "width": side, "steps": 3, "batch_size": batch, "compile": compiled}
         models = load_model_set(options.models, options.device, settings)
         denoiser = models.denoiser
         width = denoiser.pipeline.transformer.config.cap_feat_dim
@@ -207,6 +212,9 @@ def independence(options: argparse.Namespace) -> Reading:
         turned = denoiser.generate([(row,) for row in rows[::-1]], noise.flip(0))[0].cpu()
         alone = denoiser.generate([(rows[0],)] * batch, noise[:1].expand(batch, -1, -1, -1))[0].cpu()
         name = "compiled" if models.compiled else "eager"
+        if denoiser.stop_replays():
+            launched = denoiser.generate([(row,) for row in rows], noise)[0].cpu()
+            found["replayed_equal_to_launched"] = torch.equal(launched, drawn[compiled])
         found[f"{name}_equal_in_any_order"] = torch.equal(turned.flip(0), drawn[compiled])
         found[f"{name}_equal_among_copies"] = torch.equal(alone[-1], drawn[compiled][0])
         del models, denoiser
@@ -320,34 +328,44 @@ def host(options: argparse.Namespace) -> Reading:
     }
 
 
+SECTIONS: dict[str, Callable[[argparse.Namespace], Reading]] = {
+    "transformer": transformer, "attention": attention, "independence": independence, "vae": vae,
+    "encoders": encoders, "host": host, "plain": gpu_loops.plain, "engine": gpu_loops.engine,
+    "memory": gpu_loops.memory, "difference": gpu_loops.difference,
+    "equal": lambda options: gpu_equal.compare(options.models, options.device, {}),
+    "metrics": lambda options: gpu_metrics.readings(options.device, tiny=options.device == "cpu"),
+}  # fmt: skip
+# What sections read, where a job says nothing else: `shapes`: SIDExBATCH; `budget`: seconds of the plain loop;
+# `memory_budget`: GiB; `items`, `cells`: only the first so many.
+DEFAULTS: dict[str, Any] = {
+    "shapes": ["1024x1"], "budget": 40.0, "memory_budget": None, "suite": "standard", "items": None, "cells": None,
+}  # fmt: skip
+
+
 def main() -> None:
-    sections: dict[str, Callable[[argparse.Namespace], Reading]] = {
-        "ceiling": ceiling, "transformer": transformer, "attention": attention, "independence": independence,
-        "vae": vae, "encoders": encoders, "host": host, "plain": gpu_loops.plain, "engine": gpu_loops.engine,
-        "memory": gpu_loops.memory, "difference": gpu_loops.difference,
-    }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("section", choices=sections)
+    parser.add_argument("jobs", type=json.loads)
     parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True, help="folder for pictures and results")
-    parser.add_argument("--shapes", nargs="+", type=_shape, default=[(1024, 1), (512, 1), (512, 8)], help="SIDExBATCH")
-    parser.add_argument("--ceiling", type=float, default=760.0, help="best TFLOP/s of a matrix product")
-    parser.add_argument("--budget", type=float, default=600.0, help="seconds")
-    parser.add_argument("--memory-budget", type=float, help="GiB of GPU memory that the engine may use")
-    parser.add_argument("--suite", default="standard")
-    parser.add_argument("--items", type=int, help="only the first items of the experiment")
-    parser.add_argument("--cells", type=int, help="only the first cells of the plain loop")
-    parser.add_argument("--engine", type=Path, help="results of the engine, to compare with")
-    parser.add_argument("--plain", type=Path, help="pictures of the plain loop")
-    options = parser.parse_args()
-    options.device = "cuda" if torch.cuda.is_available() else "cpu"
-    options.work.mkdir(parents=True, exist_ok=True)
-    print(json.dumps(sections[options.section](options)))
-
-
-def _shape(text: str) -> tuple[int, int]:
-    side, batch = text.split("x")
-    return int(side), int(batch)
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for pictures and results, which sections share"
+    )
+    given = parser.parse_args()
+    given.device = "cuda" if torch.cuda.is_available() else "cpu"
+    for job in given.jobs:
+        began, reading, status = time.perf_counter(), None, "ok"
+        options = argparse.Namespace(**{**vars(given), **DEFAULTS, **job["options"]})
+        options.shapes = [tuple(map(int, shape.split("x"))) for shape in options.shapes]
+        try:
+            reading = SECTIONS[job["section"]](options)
+        except Exception as error:  # of whatever library: the other sections are measured all the same
+            status = f"failed: {type(error).__name__}: {str(error).splitlines()[:1]}"
+        gc.collect()
+        if given.device == "cuda":
+            torch.cuda.empty_cache()
+        seconds = time.perf_counter() - began
+        print(
+            json.dumps({"section": job["name"], "status": status, "seconds": seconds, "reading": reading}), flush=True
+        )
 
 
 if __name__ == "__main__":

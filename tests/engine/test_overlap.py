@@ -140,6 +140,27 @@ def test_a_batch_under_way_keeps_the_size_it_was_drawn_with(
     assert (done.ok, done.batch_size, sizes) == (5, 1, [1, 1, 1, 2, 2])
 
 
+def test_memory_that_recordings_take_is_given_back_before_batches_are_made_smaller(
+    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overlapping(monkeypatch)
+    generate, asked = models.denoiser.generate, []
+
+    def stopped() -> bool:
+        asked.append(True)
+        return len(asked) == 1
+
+    def full_with_recordings(*given: Any) -> Any:
+        if not asked:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return generate(*given)
+
+    monkeypatch.setattr(models.denoiser, "stop_replays", stopped)
+    monkeypatch.setattr(models.denoiser, "generate", full_with_recordings)
+    done = go(models, tmp_path, items=1)
+    assert (done.ok, done.batch_size, asked) == (5, 2, [True])
+
+
 def test_an_interrupted_run_has_a_picture_for_every_row_and_goes_on_to_the_same_end(
     models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +170,7 @@ def test_an_interrupted_run_has_a_picture_for_every_row_and_goes_on_to_the_same_
 
     def interrupted(*given: Any) -> Any:
         calls[0] += 1
-        if calls[0] == 4:
+        if calls[0] == 5:
             raise KeyboardInterrupt
         return generate(*given)
 
@@ -157,7 +178,7 @@ def test_an_interrupted_run_has_a_picture_for_every_row_and_goes_on_to_the_same_
         patch.setattr(models.denoiser, "generate", interrupted)
         go(models, tmp_path / "stopped")
     kept = outcome(tmp_path / "stopped")["cells"]
-    assert len(kept) == 4  # of three batches of two, the last was still being stored
+    assert len(kept) == 4  # of four batches of two, the last two were still being drawn or stored
     stored = {path.stem for path in (tmp_path / "stopped").glob("pictures/*/*.png")}
     assert {picture for _, picture, _ in kept} <= stored
     go(models, tmp_path / "stopped")

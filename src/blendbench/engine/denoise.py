@@ -26,6 +26,9 @@ from blendbench.models.interventions import Injection, Start
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import ConditioningRecord
 
+# Batches that the device may have before it while the next one is prepared: what takes this thread longer than one
+# batch takes the device, such as the encoding of a picture, does not keep it waiting.
+_FLYING = 2
 BUCKET = 32  # the transformer pads captions to multiples of this
 
 
@@ -94,8 +97,8 @@ class Drawer:
     `known` maps (conditioning, noise seed) to pictures that exist, and grows; `emit` gets the cells of a batch as soon
     as their pictures are stored, `recent` their pixels. `batch_size` is halved when memory runs out.
 
-    Where the device computes by itself, a batch is stored while the next one is drawn, and at most these two are lost
-    with the process. `meanwhile` is called while a batch is drawn, with the cells that come next.
+    Where the device computes by itself, a batch is stored while the next ones are drawn, and at most `_FLYING` + 1 are
+    lost with the process. `meanwhile` is called while a batch is drawn, with the cells that come next.
     """
 
     encodings: Encodings
@@ -163,23 +166,25 @@ class Drawer:
             self._flights.append(Flight(part, self.batch_size, pictures, names))
             del left[: len(part)]
             self.meanwhile(self._coming)
-            self._land(1 if self.models.asynchronous else 0)
+            self._land(_FLYING if self.models.asynchronous else 0)
 
     def _attempt(self, jobs: list[Job]) -> Fetched | None:
         """Pictures on their way; None if memory ran out."""
         filled = [*jobs, *[jobs[-1]] * (self.batch_size - len(jobs))]
-        try:
-            self._warm_up()
-            with self.clock.time("denoise", 0):
-                pictures = Fetched(*self._generate(filled))
-        except torch.OutOfMemoryError:
-            pictures = None
-        if pictures is None:
+        while True:
+            try:
+                self._warm_up()
+                with self.clock.time("denoise", 0):
+                    pictures = Fetched(*self._generate(filled))
+                self.clock.counts["denoise"] += len(jobs)
+                return pictures
+            except torch.OutOfMemoryError:
+                pass
             # Only here, where the error and with it the frames that hold the batch are gone, can memory be given back.
+            spared = self.models.denoiser.stop_replays()
             self.models.release_cache()
-        else:
-            self.clock.counts["denoise"] += len(jobs)
-        return pictures
+            if not spared:
+                return None
 
     def _warm_up(self) -> None:
         denoiser = self.models.denoiser

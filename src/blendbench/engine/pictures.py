@@ -95,7 +95,8 @@ class Fetched:
     def __init__(self, pixels: Tensor, finite: Tensor) -> None:
         # torch copies into pinned memory here, without which the thread would wait for the device.
         self._host = [part.to("cpu", non_blocking=True) for part in (pixels, finite)]
-        self._there = torch.cuda.Event() if pixels.is_cuda else None
+        # Who waits for it sleeps: a thread that polls takes a core from the others.
+        self._there = torch.cuda.Event(blocking=True) if pixels.is_cuda else None
         if self._there is not None:
             self._there.record()
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from blendbench.models.fast import attention_kernels, quicken
 from blendbench.models.interventions import Injection, Start, injected, refined
 from blendbench.models.pipeline import resolved_sigmas
+from blendbench.models.replays import Replays
 from blendbench.models.tokens import Plant
 
 # Lengths of the captions that warm up: odd and even multiples of 32 tokens, which some kernels tell apart.
@@ -19,15 +20,21 @@ _WARM_UP = (64, 96)
 class Denoiser:
     """Draws pictures for conditionings; a picture depends on its own conditioning and latents only.
 
-    `compiled`: by the rearranged and compiled networks of `fast`, within the rounding of the dtype the same pictures.
+    `compiled`: by the rearranged and compiled networks of `fast`, within the rounding of the dtype the same pictures;
+    `replayed`: by the CUDA graphs of `replays`, the same pictures.
     """
 
-    def __init__(self, pipeline: Any, sampler: Any, plant: Plant | None = None, compiled: bool = False) -> None:
+    def __init__(
+        self, pipeline: Any, sampler: Any, plant: Plant | None = None, compiled: bool = False, replayed: bool = False
+    ) -> None:
         self.pipeline, self.sampler, self.plant, self.compiled = pipeline, sampler, plant, compiled
         self.stride = pipeline.vae_scale_factor
         self._warm: set[int] = set()
         if compiled:
             quicken(pipeline)
+        self._replays = Replays(pipeline.transformer.forward) if replayed else None
+        if self._replays:
+            pipeline.transformer.forward = self._replays
 
     def is_cold(self, pictures: int) -> bool:
         """Whether a batch of so many pictures would first have to compile."""
@@ -43,6 +50,13 @@ class Denoiser:
             caption = torch.zeros(tokens, self.pipeline.transformer.config.cap_feat_dim)
             self.generate([(caption,)] * pictures, latents)[0].cpu()
         self._warm.add(pictures)
+
+    def stop_replays(self) -> bool:
+        """Draw without recordings from here on; whether there were any, whose memory is free now."""
+        if self._replays is None or not self._replays.active:
+            return False
+        self._replays.stop()
+        return True
 
     def initial_latents(self, noise_seed: int) -> Tensor:
         """(channels, height, width) float32 from a CPU generator: the same on every device and in every batch."""
@@ -83,6 +97,8 @@ class Denoiser:
             if self.compiled:
                 stack.enter_context(attention_kernels())
             if injection is not None:
+                if self._replays:
+                    stack.enter_context(self._replays.paused())
                 caption = refined(transformer, [self._placed(rows) for rows in injection.rows], latents)
                 stack.enter_context(injected(transformer, caption, injection.blocks))
             drawn: Tensor = self.pipeline(

@@ -132,7 +132,9 @@ class ModelSet(DescribedSet):
 
             folder, sampler = self._weights_folder("pipeline"), self.file.sampler
             pipeline = load_pipeline(folder, self.torch_dtype, self.device, sampler.shift)
-            return Denoiser(pipeline, sampler, self.file.planted, self.compiled)
+            # Graphs take memory of their own.
+            replayed = self.compiled and self.residency.roomy
+            return Denoiser(pipeline, sampler, self.file.planted, self.compiled, replayed)
 
     @property
     def text(self) -> "TextEncoder":
