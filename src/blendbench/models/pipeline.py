@@ -1,5 +1,6 @@
 """`ZImagePipeline` from the folder of the official repository: put together from its parts, the text encoder apart."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,28 @@ def load_pipeline(folder: Path, dtype: torch.dtype, device: str, shift: float | 
             transformer=load_complete(ZImageTransformer2DModel, folder / "transformer", dtype, device),
         )
     pipeline.set_progress_bar_config(disable=True)
+    remember_timesteps(pipeline.scheduler)
     return pipeline
+
+
+def remember_timesteps(scheduler: FlowMatchEulerDiscreteScheduler) -> None:
+    """Let `set_timesteps` resolve the noise levels once for each request.
+
+    It copies them to the device, and such a copy waits for all that a GPU still has to do: with one at the beginning of
+    each picture, no picture could be launched before the one before it is drawn.
+    """
+    compute = scheduler.set_timesteps
+    known: dict[str, dict[str, Any]] = {}
+
+    @functools.wraps(compute)  # the pipeline asks for the names of the parameters
+    def set_timesteps(**request: Any) -> None:
+        key = repr(sorted(request.items()))
+        if key not in known:
+            compute(**request)
+            known[key] = dict(vars(scheduler))
+        vars(scheduler).update(known[key])
+
+    scheduler.set_timesteps = set_timesteps
 
 
 def load_text_encoder(folder: Path, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
