@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from timm.layers import Attention
 
 from blendbench.errors import UsageError
 from blendbench.models.miniature import recognition
-from blendbench.models.scorers import load_encoder, weights_sha256
+from blendbench.models.scorers import HalfAttention, load_encoder, weights_sha256
 
 
 @pytest.fixture(scope="module")
@@ -232,3 +233,25 @@ def test_tokens_are_counted_before_the_text_is_cut(models: Path, name: str) -> N
     encoder = load_encoder(models / name)
     one, two, long = encoder.token_counts(["red", "red red", "red " * 200])
     assert two == one + 1 and long == one + 199 > encoder.context_length
+
+
+def test_attention_in_half_precision_rounds_as_much_as_it_says() -> None:
+    torch.manual_seed(0)
+    block, rows = Attention(32, num_heads=2).eval(), torch.randn(2, 9, 32)
+    with torch.inference_mode():
+        exact = block(rows)
+        with HalfAttention():
+            rounded = block(rows)
+    assert rounded.dtype == exact.dtype
+    assert 0 < (rounded - exact).abs().max() < 1e-3
+
+
+def test_attention_in_half_precision_takes_masks_and_leaves_other_functions_alone() -> None:
+    query, key, value = torch.randn(3, 1, 2, 5, 8).unbind()
+    mask = torch.full((5, 5), -torch.inf).triu(1)
+    exact = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    with HalfAttention():
+        found = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        assert torch.equal(query @ key.mT, torch.matmul(query, key.mT))
+    torch.testing.assert_close(found, exact, atol=5e-3, rtol=0)
+    assert not torch.equal(found, exact)
