@@ -115,6 +115,8 @@ def headline(readings: dict[str, Any]) -> dict[str, float]:
         if "compiled_ms" in step:
             found[f"step_over_floor_{side}"] = step["compiled_ms"] / step["floor_ms"]
             found[f"step_over_best_floor_{side}"] = step["compiled_ms"] / step["best_floor_ms"]
+    if scoring := readings.get("metrics"):
+        found["scoring_ms"] = scoring["verdict"]["milliseconds_a_picture"]
     for plan in BUDGETS:
         if peaks := readings.get(f"memory_{plan}", {}).get("peak_gib"):
             found[f"peak_gib_{plan}_1024"] = max(peaks.values())
