@@ -1,7 +1,5 @@
 """The random model set has the published layout and loads by the normal path; the plain loop draws the same."""
 
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,23 +16,12 @@ from blendbench.engine.run import run
 from blendbench.experiments import load_experiment
 from blendbench.models.sets import load_model_set
 
-BENCH = Path(__file__).parents[1] / "bench" / "speed"
 
-
-@pytest.fixture(scope="module")
-def full_size() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(BENCH))
+@pytest.fixture
+def full_size(speed_scripts: Path) -> ModuleType:
     import full_size as module
 
-    yield module
-    sys.path.remove(str(BENCH))
-
-
-@pytest.fixture(scope="module")
-def folder(full_size: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("models") / "tiny"
-    full_size.write_model_set(out, full_size.tiny(), "cpu")
-    return out
+    return module
 
 
 def test_the_full_sizes_are_the_published_ones(full_size: ModuleType) -> None:
@@ -61,7 +48,7 @@ def test_special_tokens_have_their_published_ids(full_size: ModuleType) -> None:
     assert tokenizer.decode(tokenizer(words).input_ids) == words
 
 
-def test_the_layout_is_the_repositories(folder: Path) -> None:
+def test_the_layout_is_the_repositories(tiny_set: Path) -> None:
     for file in (
         "model_set.toml", "pipeline/model_index.json", "pipeline/tokenizer/tokenizer.json",
         "pipeline/scheduler/scheduler_config.json", "pipeline/vae/diffusion_pytorch_model.safetensors",
@@ -69,16 +56,16 @@ def test_the_layout_is_the_repositories(folder: Path) -> None:
         "vision_language/model.safetensors", "vision_language/chat_template.jinja", "clip/open_clip_config.json",
         "clip/open_clip_model.safetensors", "siglip/open_clip_model.safetensors", "siglip/tokenizer.json",
     ):  # fmt: skip
-        assert (folder / file).is_file(), file
-    load_model_set(folder, "cpu").check()
+        assert (tiny_set / file).is_file(), file
+    load_model_set(tiny_set, "cpu").check()
 
 
-def test_engine_and_plain_loop_draw_the_same_pictures(full_size: ModuleType, folder: Path, tmp_path: Path) -> None:
+def test_engine_and_plain_loop_draw_the_same_pictures(speed_scripts: Path, tiny_set: Path, tmp_path: Path) -> None:
     """The peer that speed is measured against does the same work."""
     import plain_loop
 
-    experiment = replace(load_experiment(BENCH / "speed.toml"), items=1, suite="standard")
-    plan, models = plan_on_models(experiment, str(folder), "cpu", tmp_path)
+    experiment = replace(load_experiment(speed_scripts / "speed.toml"), items=1, suite="standard")
+    plan, models = plan_on_models(experiment, str(tiny_set), "cpu", tmp_path)
     done = run(plan, models, tmp_path / "engine", Reporter(quiet=True))
     assert (done.ok, done.pictures, done.scores_failed) == (6, 6, 0)
     plain = plain_loop.run_plain(plan, plain_loop.load(models), tmp_path / "plain")
@@ -91,10 +78,12 @@ def test_engine_and_plain_loop_draw_the_same_pictures(full_size: ModuleType, fol
     assert len((tmp_path / "plain" / "results.csv").read_text().splitlines()) == 7
 
 
-def test_the_plain_loop_stops_when_its_time_is_over(full_size: ModuleType, folder: Path, tmp_path: Path) -> None:
+def test_the_plain_loop_stops_when_its_time_is_over(speed_scripts: Path, tiny_set: Path, tmp_path: Path) -> None:
     import plain_loop
 
-    plan, models = plan_on_models(replace(load_experiment(BENCH / "speed.toml"), items=1), str(folder), "cpu", tmp_path)
+    plan, models = plan_on_models(
+        replace(load_experiment(speed_scripts / "speed.toml"), items=1), str(tiny_set), "cpu", tmp_path
+    )
     loaded = plain_loop.load(models)
     assert plain_loop.run_plain(plan, loaded, tmp_path / "two", cells=2)["cells"] == 2
     assert plain_loop.run_plain(plan, loaded, tmp_path / "none", budget=1e-9)["cells"] == 1

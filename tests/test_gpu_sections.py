@@ -1,8 +1,6 @@
 """The sections that measure on a GPU work, at tiny sizes on the CPU, where what they compare is equal."""
 
-import sys
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,33 +8,20 @@ from typing import Any
 import pytest
 import torch
 
-BENCH = Path(__file__).parents[1] / "bench" / "speed"
 
-
-@pytest.fixture(scope="module")
-def script() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(BENCH))
+@pytest.fixture
+def script(speed_scripts: Path) -> ModuleType:
     import gpu_sections as module
 
-    yield module
-    sys.path.remove(str(BENCH))
-
-
-@pytest.fixture(scope="module")
-def folder(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import full_size
-
-    out = tmp_path_factory.mktemp("models") / "tiny"
-    full_size.write_model_set(out, full_size.tiny(), "cpu")
-    return out
+    return module
 
 
 @pytest.fixture
-def options(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Namespace:
+def options(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Namespace:
     # Making kernels takes minutes on a CPU.
     monkeypatch.setattr(torch, "compile", lambda call, **_: call)
     return Namespace(
-        models=folder, work=tmp_path, device="cpu", shapes=[(64, 1), (64, 2)], ceiling=1.0, memory_budget=None,
+        models=tiny_set, work=tmp_path, device="cpu", shapes=[(64, 1), (64, 2)], ceiling=1.0, memory_budget=None,
         suite="miniature", items=2,
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from blendbench.errors import UsageError
+from blendbench.gate.decide import ALPHA
 from blendbench.gate.pairing import Comparison, Metric, Pairs, pair
 from blendbench.reports.formats import number
 from blendbench.results.store import Results
@@ -17,7 +18,6 @@ from blendbench.scoring.cards import changes_of
 from blendbench.statistics import PairedEffect, paired_effect
 
 Verdict = Literal["supported", "refuted", "undecided", "not run"]
-ALPHA = 0.05
 # Of three or four items that all agree an interval has no width, and would pass for proof.
 LEAST_ITEMS = 6
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from blendbench.gate.decide import ALPHA
 from blendbench.gate.pairing import Comparison, Metric, Pairs
 from blendbench.reports.board import MetricInfo
 from blendbench.reports.formats import number, p_text
@@ -10,7 +11,6 @@ from blendbench.scoring.cards import changes_of
 from blendbench.statistics import PairedEffect, cluster_means, holm, paired_effect
 
 HEADER = ("metric", "kind", "first", "second", "first − second", "95 % interval", "p", "reading", "items")
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)
