@@ -116,6 +116,17 @@ def test_a_call_that_fails_fails_as_it_is(replays: Replays) -> None:
         replays(latents, time, captions[:1], return_dict=False)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_graph_gives_the_call_s_own_bits() -> None:
+    forward.calls = 0  # type: ignore[attr-defined]
+    replays = Replays(forward)
+    for seed in range(4):
+        latents, time, captions = given(seed)
+        inputs = ([x.cuda() for x in latents], time.cuda(), [x.cuda() for x in captions])
+        assert same(replays(*inputs, return_dict=False)[0], inputs)
+    assert forward.calls == 2 + 4  # type: ignore[attr-defined]
+
+
 def test_a_denoiser_draws_the_same_with_replays_and_leaves_injections_out(
     untrained: Any, remembered: type[Remembered], monkeypatch: pytest.MonkeyPatch
 ) -> None:
