@@ -1,6 +1,7 @@
 """Which calls of a transformer are recorded and which are replayed; on a CPU, with a recorder that only remembers."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,16 +11,16 @@ from torch import Tensor
 from blendbench.models.denoiser import Denoiser
 from blendbench.models.interventions import Injection
 from blendbench.models.miniature import architecture
-from blendbench.models.replays import Replays
+from blendbench.models.replays import Recorder, Replays
 from blendbench.models.sets import load_model_set
 
 
 class Remembered:
     """Stands in for a CUDA graph: inputs and outputs of its own, the second overwritten by every replay."""
 
-    made = 0
+    made = finished = 0
 
-    def __init__(self, call: Callable[[list[Tensor]], list[Tensor]], given: list[Tensor], *_apart: Any) -> None:
+    def __init__(self, call: Callable[[list[Tensor]], list[Tensor]], given: list[Tensor]) -> None:
         type(self).made += 1
         self.call, self.inputs = call, [tensor.clone() for tensor in given]
         self.outputs = call(self.inputs)
@@ -31,10 +32,14 @@ class Remembered:
             kept.copy_(made)
         return [tensor.clone() for tensor in self.outputs]
 
+    def finish(self) -> None:
+        type(self).finished += 1
+
 
 @pytest.fixture
 def remembered(monkeypatch: pytest.MonkeyPatch) -> type[Remembered]:
     monkeypatch.setattr(Remembered, "made", 0)
+    monkeypatch.setattr(Remembered, "finished", 0)
     return Remembered
 
 
@@ -86,6 +91,7 @@ def test_another_number_of_pictures_forgets_what_was_recorded(replays: Replays) 
         inputs = given(1, lengths)
         assert same(replays(*inputs, return_dict=False)[0], inputs)
     assert Remembered.made == 3
+    assert Remembered.finished == 2  # a graph is waited for before it is given up
 
 
 def test_paused_calls_and_those_for_another_kind_of_result_run_as_they_are(replays: Replays) -> None:
@@ -119,7 +125,7 @@ def test_a_call_that_fails_fails_as_it_is(replays: Replays) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_cuda_graph_gives_the_call_s_own_bits() -> None:
     forward.calls = 0  # type: ignore[attr-defined]
-    replays = Replays(forward)
+    replays = Replays(forward, Recorder())
     for seed in range(4):
         latents, time, captions = given(seed)
         inputs = ([x.cuda() for x in latents], time.cuda(), [x.cuda() for x in captions])
@@ -128,15 +134,14 @@ def test_a_cuda_graph_gives_the_call_s_own_bits() -> None:
 
 
 def test_a_denoiser_draws_the_same_with_replays_and_leaves_injections_out(
-    untrained: Any, remembered: type[Remembered], monkeypatch: pytest.MonkeyPatch
+    untrained: Path, remembered: type[Remembered]
 ) -> None:
-    monkeypatch.setattr(Replays.__init__, "__defaults__", (remembered,))
     parts = load_model_set(untrained, "cpu", {"steps": 3}).denoiser
     noise = parts.initial_latents(0)[None]
     rows = torch.randn(20, architecture.HIDDEN, generator=torch.Generator().manual_seed(1))
     injection = Injection([rows.flip(0)], (1,))
     expected = [parts.denoise([(rows,)], noise), parts.denoise([(rows,)], noise, injection)]
-    replayed = Denoiser(parts.pipeline, parts.sampler, replayed=True)
+    replayed = Denoiser(parts.pipeline, parts.sampler, recorder=remembered)
     assert torch.equal(replayed.denoise([(rows,)], noise), expected[0])
     assert Remembered.made == 1
     assert torch.equal(replayed.denoise([(rows,)], noise, injection), expected[1])

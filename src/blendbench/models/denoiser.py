@@ -1,5 +1,6 @@
 """Denoising through `ZImagePipeline` itself, with given conditionings and given initial latents."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -21,18 +22,19 @@ class Denoiser:
     """Draws pictures for conditionings; a picture depends on its own conditioning and latents only.
 
     `compiled`: by the rearranged and compiled networks of `fast`, within the rounding of the dtype the same pictures;
-    `replayed`: by the CUDA graphs of `replays`, the same pictures.
+    `recorder`: by the CUDA graphs that it makes, see `replays`, the same pictures.
     """
 
     def __init__(
-        self, pipeline: Any, sampler: Any, plant: Plant | None = None, compiled: bool = False, replayed: bool = False
-    ) -> None:
+        self, pipeline: Any, sampler: Any, plant: Plant | None = None, compiled: bool = False,
+        recorder: Callable[..., Any] | None = None,
+    ) -> None:  # fmt: skip
         self.pipeline, self.sampler, self.plant, self.compiled = pipeline, sampler, plant, compiled
         self.stride = pipeline.vae_scale_factor
         self._warm: set[int] = set()
         if compiled:
             quicken(pipeline)
-        self._replays = Replays(pipeline.transformer.forward) if replayed else None
+        self._replays = Replays(pipeline.transformer.forward, recorder) if recorder else None
         if self._replays:
             pipeline.transformer.forward = self._replays
 

@@ -1,7 +1,7 @@
 """A transformer's calls as CUDA graphs: recorded once for each shape, then launched by the GPU itself.
 
-Launching the thousand kernels of one call takes a CPU 15 to 30 ms: longer than they run at 512 pixels, and long enough
-at 1024 for the GPU to wait where encoding, scoring and storing want the CPU too. A replay gives the same bits.
+Launching the kernels of one call takes a CPU 15 to 30 ms: about as long as they run at 512 pixels, where encoding,
+scoring and storing want the CPU too. A replay gives the same bits.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,13 +14,14 @@ from torch import Tensor
 _MOST = 64  # graphs that are kept: a benchmark has few lengths of captions at a time
 
 Velocities = tuple[list[Tensor]]
+Call = Callable[[list[Tensor]], list[Tensor]]
 
 
 class Recording:
     """One call as a CUDA graph, with inputs of its own; `pool` is memory that recordings share, for they never run at
     the same time. Errors: torch.OutOfMemoryError."""
 
-    def __init__(self, call: Callable[[list[Tensor]], list[Tensor]], given: list[Tensor], pool: Any, stream: Any):
+    def __init__(self, call: Call, given: list[Tensor], pool: Any, stream: torch.cuda.Stream) -> None:
         self.inputs = [tensor.clone() for tensor in given]
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.stream(stream):  # the default stream cannot be recorded
@@ -41,6 +42,21 @@ class Recording:
         self.graph.replay()
         return [tensor.clone() for tensor in self.outputs]
 
+    def finish(self) -> None:
+        """Wait until the GPU is through with it."""
+        torch.cuda.current_stream().synchronize()
+
+
+class Recorder:
+    """Makes recordings on a GPU, all in one pool of memory."""
+
+    def __init__(self) -> None:
+        self.pool, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+
+    def __call__(self, call: Call, given: list[Tensor]) -> Recording:
+        """Record `call` with inputs like `given`."""
+        return Recording(call, given, self.pool, self.stream)
+
 
 class Replays:
     """The forward of a ZImageTransformer2DModel on a GPU: the first call with some shapes runs as it is, the second
@@ -50,12 +66,11 @@ class Replays:
     `paused`. Graphs for another number of pictures are forgotten, and none is made once memory was too small for it.
     """
 
-    def __init__(self, forward: Callable[..., Velocities], record: Callable[..., Any] = Recording) -> None:
+    def __init__(self, forward: Callable[..., Velocities], record: Callable[[Call, list[Tensor]], Any]) -> None:
         self.forward, self.record = forward, record
         self.active = True
         self._kept: dict[Any, Any] = {}
         self._pictures = 0
-        self._shared: tuple[Any, ...] | None = None
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -85,7 +100,7 @@ class Replays:
 
         if self._kept[key] is None:
             try:
-                self._kept[key] = self.record(call, given, *self._apart())
+                self._kept[key] = self.record(call, given)
             except torch.OutOfMemoryError:
                 self.stop()
                 return self.forward(latents, time, captions, **settings)
@@ -98,13 +113,6 @@ class Replays:
 
     def forget(self) -> None:
         """Give up all graphs, once the GPU is through with them."""
-        if any(self._kept.values()) and torch.cuda.is_available():
-            torch.cuda.current_stream().synchronize()
+        for recording in filter(None, self._kept.values()):
+            recording.finish()
         self._kept.clear()
-
-    def _apart(self) -> tuple[Any, ...]:
-        """Memory and a stream to record with; nothing without a GPU."""
-        if self._shared is None:
-            there = torch.cuda.is_available()
-            self._shared = (torch.cuda.graph_pool_handle(), torch.cuda.Stream()) if there else (None, None)
-        return self._shared

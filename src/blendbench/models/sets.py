@@ -129,12 +129,13 @@ class ModelSet(DescribedSet):
         with self._loading("pipeline"):
             from blendbench.models.denoiser import Denoiser
             from blendbench.models.pipeline import load_pipeline
+            from blendbench.models.replays import Recorder
 
             folder, sampler = self._weights_folder("pipeline"), self.file.sampler
             pipeline = load_pipeline(folder, self.torch_dtype, self.device, sampler.shift)
             # Graphs take memory of their own.
-            replayed = self.compiled and self.residency.roomy
-            return Denoiser(pipeline, sampler, self.file.planted, self.compiled, replayed)
+            recorder = Recorder() if self.compiled and self.residency.roomy else None
+            return Denoiser(pipeline, sampler, self.file.planted, self.compiled, recorder)
 
     @property
     def text(self) -> "TextEncoder":
