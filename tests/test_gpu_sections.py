@@ -1,5 +1,6 @@
 """The sections that measure on a GPU work, at tiny sizes on the CPU, where what they compare is equal."""
 
+import json
 from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +22,7 @@ def options(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     # Making kernels takes minutes on a CPU.
     monkeypatch.setattr(torch, "compile", lambda call, **_: call)
     return Namespace(
-        models=tiny_set, work=tmp_path, device="cpu", shapes=[(64, 1), (64, 2)], ceiling=1.0, memory_budget=None,
+        models=tiny_set, work=tmp_path, device="cpu", shapes=[(64, 1), (64, 2)], memory_budget=None,
         suite="miniature", items=2,
     )  # fmt: skip
 
@@ -67,6 +68,30 @@ def test_the_engine_is_measured_with_all_its_networks_watched(script: ModuleType
     assert found["run"]["ok"] == found["run"]["expected"] == 12
     assert (found["calls"]["text_encoder"], found["calls"]["vision_language"]) == (2, 2)
     assert 0 < found["busy"]["transformer"] < 1
+
+
+def job(name: str, section: str, **options: Any) -> dict[str, Any]:
+    return {"name": name, "section": section, "options": {"suite": "miniature", "shapes": ["64x1"], **options}}
+
+
+def test_a_section_that_fails_stops_no_other_and_what_is_measured_again_replaces_itself_alone(
+    speed_scripts: Path, tiny_set: Path, tmp_path: Path
+) -> None:
+    import gpu
+
+    out, key = tmp_path / "speed.json", gpu.machine()["key"]
+    jobs = [job("difference_64", "difference"), job("host", "host"), job("attention", "attention")]
+    gpu.Runner(out, tmp_path, tiny_set, 300).process(jobs)
+    part = json.loads(out.read_text())[key]
+    told = {note["section"]: note["status"].partition(":")[0] for note in part["sections"]}
+    assert told == {"difference_64": "failed", "host": "ok", "attention": "ok"}
+    assert set(part["readings"]) == {"host", "attention"}
+
+    # No time at all: the process is ended before it says anything, and no older reading stands for it.
+    gpu.Runner(out, tmp_path, tiny_set, 0, keep=True).process(jobs[1:2])
+    again = json.loads(out.read_text())[key]
+    assert again["readings"] == {"attention": part["readings"]["attention"]}
+    assert {note["section"]: note["status"] for note in again["sections"]}["host"] == "no time left"
 
 
 def test_a_part_is_named_after_its_card(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
 """`python bench/speed/gpu.py --out FILE.json`: the full-size readings on a machine with a GPU, in under 9 minutes.
 
 Writes a model set with random weights (`full_size.py`), then runs the sections of `gpu_sections.py`, the most wanted
-first, in three processes: one for the engine, one for memory budgets, one for the rest. The file is
-written after each section, so that what was measured is there whatever happens later, and a section that failed or
-for which no time was left says so: `--only` measures some of them again. Other parts of an existing FILE stay.
+first, in three processes: one for the engine, one for memory budgets, one for the rest. The file is written after each
+section, so that what was measured is there whatever happens later, and a section that failed or for which no time was
+left says so: `--only` measures some of them again. Other parts of an existing FILE stay.
 """
 
 import argparse
@@ -30,17 +30,18 @@ Job = dict[str, Any]
 
 
 class Runner:
-    """Runs sections within a total budget, and writes the file after each."""
+    """Runs sections within a total budget, and writes the file after each; `keep`: beside what it has of this machine
+    already."""
 
-    def __init__(self, out: Path, work: Path, models: Path | None, total: float) -> None:
+    def __init__(self, out: Path, work: Path, models: Path | None, total: float, keep: bool = False) -> None:
         self.out, self.work, self.models = out, work, models or work / "models"
         self.end = time.monotonic() + total
         self.file: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
-        made = machine()
-        before = self.file.get(made["key"], {})
-        self.readings: dict[str, Any] = dict(before.get("readings", {})) if before.get("machine") == made else {}
-        self.notes: dict[str, Any] = {note["section"]: note for note in before.get("sections", ()) if self.readings}
-        self.machine = made
+        self.machine = machine()
+        before = self.file.get(self.machine["key"], {})
+        before = before if keep and before.get("machine") == self.machine else {}
+        self.readings: dict[str, Any] = dict(before.get("readings", {}))
+        self.notes: dict[str, Any] = {note["section"]: note for note in before.get("sections", ())}
 
     def weights(self, tiny: bool) -> bool:
         """Write the model set; whether it is there."""
@@ -80,6 +81,7 @@ class Runner:
         """Say how a section went, and write the file as it stands, with the figures that others look for on top."""
         print(f"{name}: {status}, {seconds:.1f} s", flush=True)
         self.notes[name] = {"section": name, "status": status, "seconds": round(seconds, 1)}
+        self.readings.pop(name, None)  # one that failed now does not stand for an older one
         if reading is not None:
             self.readings[name] = reading
         part = {"machine": self.machine, "readings": self.readings, "sections": list(self.notes.values())}
@@ -159,7 +161,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="tiny networks: does the script work?")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.work) as work:
-        runner = Runner(options.out, Path(work), options.models, options.total)
+        runner = Runner(options.out, Path(work), options.models, options.total, keep=bool(options.only))
         if options.models or runner.weights(options.tiny):
             for jobs in jobs_of(["64x2"] if options.tiny else options.sizes, options.tiny):
                 if wanted := [job for job in jobs if not options.only or job["name"] in options.only]:

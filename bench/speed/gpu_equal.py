@@ -1,4 +1,4 @@
-"""`python bench/speed/gpu_equal.py --models DIR --out JSON`: is the staged path the official pipeline, at any size?
+"""The section `equal` of `gpu.py`: is the staged path the official pipeline, at any size?
 
 The same prompts and initial noise through `ZImagePipeline.__call__`, with all its networks on the device, and through
 the engine's own text encoder and denoiser, which are never there together. Both run eagerly. What differs is given in
@@ -7,9 +7,7 @@ Beside it stands what the pipeline differs from itself by when it draws the same
 batches otherwise can be expected to be closer than that.
 """
 
-import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -118,24 +116,3 @@ def compare(folder: Path, device: str, settings: dict[str, float]) -> dict[str, 
         "official_batch_against_single": gap(their_batch, their_single, dtype),
         "estimated_gib": models.residency.needs / GIB, "peak_gib": peaks,
     }  # fmt: skip
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--side", type=int, help="pixels of a picture's side; default: the model set's")
-    parser.add_argument("--steps", type=int, help="default: the model set's")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    options = parser.parse_args()
-    settings = {"height": options.side, "width": options.side, "steps": options.steps}
-    began = time.perf_counter()
-    found = compare(options.models, options.device, {k: v for k, v in settings.items() if v is not None})
-    found["seconds"] = round(time.perf_counter() - began, 1)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,22 +1,16 @@
-"""What the metrics cost on a GPU at real sizes, and how far they are from the CPU: one JSON file a machine.
-
-    PYTHONPATH=src python3 bench/speed/gpu_metrics.py --out FILE.json
+"""The section `metrics` of `gpu.py`: what the metrics cost on a GPU at real sizes, and how far they are from the CPU.
 
 CLIP ViT-L-14 and SigLIP2 SO400M-384 have random weights of their real sizes: their cost is the real one, their cosines
-mean nothing but show how far CPU and GPU are apart. Nothing is downloaded. `--tiny` runs the same steps on small ones.
+mean nothing but show how far CPU and GPU are apart. Nothing is downloaded.
 """
 
-import argparse
 import contextlib
 import copy
-import json
 import math
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -49,20 +43,9 @@ SHIPPED = "as shipped"
 _NO_PIXELS = {"references", "reference_palette", "reference_bands"}
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--out", type=Path, required=True)
-    options.add_argument("--device", default="cuda")
-    options.add_argument("--repeats", type=int, default=20)
-    options.add_argument("--tiny", action="store_true", help="small pictures and encoders: does the script work?")
-    given = options.parse_args()
-    found = {"machine": machine(given.device)} | readings(given.device, given.tiny, given.repeats)
-    given.out.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
-
-
 def readings(device: str, tiny: bool = False, repeats: int = 20) -> dict[str, Any]:
-    """All readings: what is far from the CPU, what takes how long, and whether the targets are met."""
+    """What is far from the CPU, what takes how long, and whether the targets are met; `tiny`: on small pictures and
+    encoders."""
     size, batch = (128, 2) if tiny else (1024, 16)
     found: dict[str, Any] = {"pictures": {"batch": batch, "size": size}}
     made = varied_pictures(8, size)
@@ -81,16 +64,6 @@ def readings(device: str, tiny: bool = False, repeats: int = 20) -> dict[str, An
         found["difference"]["cosines"] = cosine_differences(made, encoders, wide)
     found["verdict"] = verdict(found)
     return found
-
-
-def machine(device: str) -> dict[str, Any]:
-    cuda = torch.device(device).type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name(device) if cuda else platform.processor() or device,
-        "torch": torch.__version__,
-        "open_clip": open_clip.__version__,
-        "cuda": torch.version.cuda,
-    }
 
 
 def varied_pictures(n: int, size: int, seed: int = 0) -> Tensor:
@@ -308,7 +281,3 @@ def verdict(found: dict[str, Any]) -> dict[str, Any]:
         "largest_difference_of_cosines": max(cosines), "cosines_agree": max(cosines) <= TARGET_DIFFERENCE,
         "finite": all(math.isfinite(gap) for gap in [*gaps, *cosines]),
     }  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,6 @@ import pytest
 
 from blendbench.reports import speed
 
-BENCH = Path(__file__).parents[2] / "bench" / "speed"
 ENGINE = {
     "batch": 1, "seconds_a_cell": 0.8, "busy": {"transformer": 0.93, "vae_decode": 0.04},
     "ms_a_call": {"transformer": 80.0},
@@ -33,9 +32,8 @@ SECTIONS = [{"section": "plain", "seconds": 99.6, "status": "ok"}, {"section": "
 
 
 @pytest.fixture
-def part(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def part(speed_scripts: Path) -> dict[str, Any]:
     """What gpu.py writes for these readings."""
-    monkeypatch.syspath_prepend(str(BENCH))
     import gpu
 
     made = {"key": "h200", "gpu": "H200", "torch": "2.11"}
