@@ -69,7 +69,8 @@ class Encoder:
             )
 
     def _attention(self) -> AbstractContextManager[Any]:
-        """How the picture's network attends on a GPU: torch's own module, which CLIP has, is one kernel as it is."""
+        """How the picture's network attends on a GPU. CLIP's is left as it is: with any function mode, torch's own
+        attention module gives up its fast path."""
         towers = getattr(self._model, "visual", self._model).modules()
         narrow = self.device != "cpu" and not any(isinstance(part, nn.MultiheadAttention) for part in towers)
         return HalfAttention() if narrow else nullcontext()
