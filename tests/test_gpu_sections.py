@@ -94,6 +94,19 @@ def test_a_section_that_fails_stops_no_other_and_what_is_measured_again_replaces
     assert {note["section"]: note["status"] for note in again["sections"]}["host"] == "no time left"
 
 
+def test_an_unknown_section_is_refused_before_anything_is_written(
+    speed_scripts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import gpu
+
+    out = tmp_path / "speed.json"
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--only", "equal", "metric", "--out", str(out)])
+    with pytest.raises(SystemExit):
+        gpu.main()
+    assert "--only metric: not among engine_1024" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_a_part_is_named_after_its_card(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     import gpu
 

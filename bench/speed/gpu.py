@@ -160,10 +160,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="names of sections; what FILE has of the others stays")
     parser.add_argument("--tiny", action="store_true", help="tiny networks: does the script work?")
     options = parser.parse_args()
+    groups = jobs_of(["64x2"] if options.tiny else options.sizes, options.tiny)
+    known = [job["name"] for jobs in groups for job in jobs]
+    if unknown := sorted(set(options.only or ()) - set(known)):
+        parser.error(f"--only {' '.join(unknown)}: not among {' '.join(known)}")
     with tempfile.TemporaryDirectory(dir=options.work) as work:
         runner = Runner(options.out, Path(work), options.models, options.total, keep=bool(options.only))
         if options.models or runner.weights(options.tiny):
-            for jobs in jobs_of(["64x2"] if options.tiny else options.sizes, options.tiny):
+            for jobs in groups:
                 if wanted := [job for job in jobs if not options.only or job["name"] in options.only]:
                     runner.process(wanted)
 
