@@ -5,6 +5,7 @@ The CPU stands in for such a device: what is launched is done at once, but every
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from blendbench.engine import denoise, measure
+from blendbench.engine.pictures import picture_path, save_bytes
 from blendbench.engine.plan import Plan, make_plan
 from blendbench.engine.progress import Reporter
 from blendbench.engine.run import Summary, run
@@ -212,3 +214,12 @@ def test_compiling_is_a_stage_of_its_own_once_for_each_batch_size(
     assert (kept["warm_up"], kept["denoise"]) == (1, 10)
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [e["done"] for e in told if e.get("stage") == "warm-up"] == [0, 1]
+
+
+def test_two_threads_may_keep_the_same_picture(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 4096
+    with ThreadPoolExecutor(8) as pool:
+        names = set(pool.map(lambda _: save_bytes(tmp_path, data), range(64)))
+    (name,) = names
+    assert picture_path(tmp_path, name).read_bytes() == data
+    assert not list(tmp_path.rglob("*.partial"))

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import sys
 import time
 from pathlib import Path
@@ -137,6 +138,7 @@ def run_until(command: list[str], seen: str) -> tuple[int, str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "100"}
     process, terminal = pty.fork()
     if process == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what runs in the background of a shell is born deaf to it
         os.execvpe(command[0], command, environment)
     shown, pressed, deadline = "", False, time.monotonic() + 120
     while time.monotonic() < deadline:

@@ -133,3 +133,29 @@ def test_a_batch_size_is_warmed_up_once_and_then_no_caption_compiles(
     assert (drawn.int() - expected.int()).abs().max() <= 1
     assert counter.frame_count == graphs
     assert compiled.is_cold(1)
+
+
+@pytest.mark.parametrize("shape", [(2, 64, 24, 20), (2, 64, 48)], ids=["pixels", "tokens of attention"])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_channelwise_norms_are_the_library_s(shape: tuple[int, ...], offset: float) -> None:
+    torch.manual_seed(0)
+    norm = torch.nn.GroupNorm(8, 64, eps=1e-6)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = torch.randn(shape) * torch.linspace(0.5, 3, 64).view(-1, *[1 for _ in shape[2:]]) + offset
+    truth = copy.deepcopy(norm).double()(x.double())
+    error = (norm(x) - truth).abs().max()
+    with torch.inference_mode():
+        ours = fast.ChannelwiseGroupNorm(norm)(x)
+        assert (ours - truth).abs().max() <= 4 * error + 1e-6
+        assert fast.ChannelwiseGroupNorm(norm)(x.bfloat16()).dtype == torch.bfloat16
+
+
+def test_the_quick_decoder_has_no_other_norms_and_holds_its_weights_once() -> None:
+    vae = architecture.vae().eval()
+    before = {name: value.data_ptr() for name, value in vae.named_parameters() if "norm" in name}
+    fast.quicken_decoder(vae)
+    kinds = [type(part) for part in vae.decoder.modules() if "Norm" in type(part).__name__]
+    assert kinds
+    assert set(kinds) == {fast.ChannelwiseGroupNorm}
+    assert {name: value.data_ptr() for name, value in vae.named_parameters() if "norm" in name} == before

@@ -14,7 +14,7 @@ from timm.layers import Attention
 
 from blendbench.errors import UsageError
 from blendbench.models.miniature import recognition
-from blendbench.models.scorers import HalfAttention, load_encoder, weights_sha256
+from blendbench.models.scorers import HalfAttention, Uninitialised, load_encoder, weights_sha256
 
 
 @pytest.fixture(scope="module")
@@ -255,3 +255,15 @@ def test_attention_in_half_precision_takes_masks_and_leaves_other_functions_alon
         assert torch.equal(query @ key.mT, torch.matmul(query, key.mT))
     torch.testing.assert_close(found, exact, atol=5e-3, rtol=0)
     assert not torch.equal(found, exact)
+
+
+def test_nothing_is_drawn_for_weights_that_are_read(models: Path) -> None:
+    before = torch.get_rng_state()
+    with Uninitialised():
+        torch.nn.MultiheadAttention(8, 2)
+        torch.nn.Embedding(8, 2)
+        torch.nn.init.trunc_normal_(torch.empty(4, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+    kept = load_file(models / "siglip" / "open_clip_model.safetensors")
+    weights = load_encoder(models / "siglip")._model.state_dict()
+    assert all(torch.equal(weights[name], value.float()) for name, value in kept.items())

@@ -1,8 +1,11 @@
 """The records of a run: what was meant to happen, with which code, models and machine."""
 
+import functools
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -49,7 +52,7 @@ def opening_records(plan: Plan, models: ModelSet, run_id: str, began: datetime, 
         MemoryPlanRecord(run_id, memory.name, memory.needs, memory.budget),
         *(WeightFileRecord(models.sha256, *astuple(file)) for file in weights),
         SuiteRecord(suite.name, suite.sha256, suite.version, suite.title),
-        *(_item_record(item, suite.sha256, results) for item in plan.items),
+        *_item_records(plan.items, suite.sha256, results),
         *(
             StrategyRecord(s.name, s.version, s.source_sha256, s.source, s.equation, s.doc, s.control)
             for s in strategies
@@ -57,17 +60,28 @@ def opening_records(plan: Plan, models: ModelSet, run_id: str, began: datetime, 
     ]
 
 
-def _item_record(item: Item, suite_sha256: str, results: Path) -> ItemRecord:
-    data = item.reference.read_bytes()
-    is_png = item.reference.suffix.lower() == ".png"
-    kept = picture_name(save_bytes(results, data) if is_png else save_picture(results, load_pixels(item.reference)))
-    return ItemRecord(
-        suite_sha256=suite_sha256, item=item.id, prompt=item.prompt, reference_sha256=sha256_bytes(data),
-        reference_caption=item.reference_caption, relation=item.relation,
-        expect=asdict(item.expect) if item.expect else None,
-        reference_expect=asdict(item.reference_expect) if item.reference_expect else None,
-        reference_picture=kept,
-    )  # fmt: skip
+def _item_records(items: Sequence[Item], suite_sha256: str, results: Path) -> list[ItemRecord]:
+    references = list(dict.fromkeys(item.reference for item in items))
+    with ThreadPoolExecutor() as pool:
+        kept = dict(zip(references, pool.map(functools.partial(_keep_reference, results), references), strict=True))
+    return [
+        ItemRecord(
+            suite_sha256=suite_sha256, item=item.id, prompt=item.prompt, reference_sha256=kept[item.reference][0],
+            reference_caption=item.reference_caption, relation=item.relation,
+            expect=asdict(item.expect) if item.expect else None,
+            reference_expect=asdict(item.reference_expect) if item.reference_expect else None,
+            reference_picture=kept[item.reference][1],
+        )
+        for item in items
+    ]  # fmt: skip
+
+
+def _keep_reference(results: Path, reference: Path) -> tuple[str, str]:
+    """Keep a reference among the pictures: its sha256, and the name of the PNG that it is kept as."""
+    data = reference.read_bytes()
+    is_png = reference.suffix.lower() == ".png"
+    kept = save_bytes(results, data) if is_png else save_picture(results, load_pixels(reference))
+    return sha256_bytes(data), picture_name(kept)
 
 
 def cell_record(drawn: Drawn, plan: Plan, models: ModelSet, run_id: str) -> CellRecord:

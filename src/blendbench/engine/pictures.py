@@ -2,6 +2,7 @@
 
 import io
 import os
+import threading
 from collections import OrderedDict
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def save_bytes(results: Path, data: bytes) -> str:
     path = picture_path(results, sha256)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
+        partial = path.with_suffix(f".{threading.get_ident()}.partial")  # two threads may keep the same picture
         with partial.open("wb") as file:
             file.write(data)
             file.flush()

@@ -58,6 +58,10 @@ def compile_blocks(transformer: ZImageTransformer2DModel) -> None:
 def quicken_decoder(vae: AutoencoderKL) -> None:
     """Compile the decoder, in the layout that convolutions read: what lies between them is slow in it otherwise."""
     vae.to(memory_format=torch.channels_last)
+    for parent in list(vae.decoder.modules()):
+        for name, part in list(parent.named_children()):
+            if isinstance(part, nn.GroupNorm):
+                setattr(parent, name, ChannelwiseGroupNorm(part))
     vae.decoder.forward = torch.compile(vae.decoder.forward, dynamic=False, options=_OPTIONS)
 
 
@@ -134,6 +138,30 @@ class GatedFeedForward(nn.Module):
         gate, value = self.entrance(x).chunk(2, -1)
         out: Tensor = self.exit(silu(gate) * value)
         return out
+
+
+class ChannelwiseGroupNorm(nn.Module):
+    """A GroupNorm whose statistics are those of its channels, put together.
+
+    Where a pixel's channels lie side by side, sums over a group's few of them read memory in pieces: compiled kernels
+    take three times as long for those as for sums over pixels.
+    """
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        self.weight, self.bias, self.groups, self.eps = norm.weight, norm.bias, norm.num_groups, norm.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, ...) -> the same shape and dtype; computed in float32."""
+        pixels = range(2, x.ndim)
+        spreads, means = torch.var_mean(x.float(), tuple(pixels), correction=0)
+        spreads, means = (values.unflatten(1, (self.groups, -1)) for values in (spreads, means))
+        mean = means.mean(-1, keepdim=True)
+        spread = (spreads + (means - mean) ** 2).mean(-1, keepdim=True)
+        scale = (spread + self.eps).rsqrt() * self.weight.float().unflatten(0, (self.groups, -1))
+        shift = self.bias.float().unflatten(0, (self.groups, -1)) - mean * scale
+        scale, shift = (values.flatten(1)[(..., *[None for _ in pixels])] for values in (scale, shift))
+        return (x.float() * scale + shift).to(x.dtype)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

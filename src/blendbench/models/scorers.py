@@ -35,6 +35,10 @@ _UNLOADABLE = (
     EOFError,
     SafetensorError,
 )
+# What initial values are drawn with, on all ways to it that torch tells of.
+_FILLS = {
+    Tensor.uniform_, Tensor.normal_, Tensor.erfinv_, nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +129,10 @@ def load_encoder(folder: Path, device: str = "cpu", repository: str | None = Non
     """
     source = _source(folder)
     try:
-        model, _ = open_clip.create_model_from_pretrained(
-            source, precision="fp32", device="cpu", force_quick_gelu=_trained_with_quick_gelu(repository)
-        )
+        with Uninitialised():
+            model, _ = open_clip.create_model_from_pretrained(
+                source, precision="fp32", device="cpu", force_quick_gelu=_trained_with_quick_gelu(repository)
+            )
         tokenizer = open_clip.get_tokenizer(source)
     except _UNLOADABLE as error:
         reason = " ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
@@ -181,7 +186,9 @@ def _trained_with_quick_gelu(repository: str | None) -> bool:
 
 
 def _check_weights(name: Path, model: nn.Module) -> None:
-    broken = next((key for key, value in model.named_parameters() if not torch.isfinite(value).all()), None)
+    # The extremes are NaN or infinite if any value is, and finding them makes no copy.
+    extremes = ((key, torch.stack(value.detach().aminmax())) for key, value in model.named_parameters())
+    broken = next((key for key, pair in extremes if not pair.isfinite().all()), None)
     if broken is not None:
         raise UsageError(f"{name}: weights {broken!r} are not finite; save or download them anew")
 
@@ -227,6 +234,18 @@ def _tensor_cores() -> Iterator[None]:
             yield
     finally:
         products.allow_tf32 = before
+
+
+class Uninitialised(TorchFunctionMode):
+    """Within, tensors are not filled with random values, which takes longer than reading the weights in their place."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], _types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function in _FILLS:
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)
 
 
 class HalfAttention(TorchFunctionMode):
