@@ -145,7 +145,7 @@ def jobs_of(sizes: list[str], tiny: bool) -> list[list[Job]]:
         job("transformer"),
         *[job("difference", f"difference_{side}", shapes=[size]) for size, side in side_of.items()],
         job("independence", shapes=steps[-1:]),
-        *[job(section) for section in ("vae", "equal", "metrics", "encoders", "attention", "host")],
+        *[job(section) for section in ("vae", "equal", "metrics", "attention", "host", "encoders")],
     ]
     return [engine, memory, rest]
 

@@ -338,7 +338,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Reading]] = {
 # What sections read, where a job says nothing else: `shapes`: SIDExBATCH; `budget`: seconds of the plain loop;
 # `memory_budget`: GiB; `items`, `cells`: only the first so many.
 DEFAULTS: dict[str, Any] = {
-    "shapes": ["1024x1"], "budget": 40.0, "memory_budget": None, "suite": "standard", "items": None, "cells": None,
+    "shapes": ["1024x1"], "budget": 30.0, "memory_budget": None, "suite": "standard", "items": None, "cells": None,
 }  # fmt: skip
 
 
