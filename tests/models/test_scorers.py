@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -14,7 +15,7 @@ from timm.layers import Attention
 
 from blendbench.errors import UsageError
 from blendbench.models.miniature import recognition
-from blendbench.models.scorers import HalfAttention, Uninitialised, load_encoder, weights_sha256
+from blendbench.models.scorers import HalfAttention, load_encoder, weights_sha256
 
 
 @pytest.fixture(scope="module")
@@ -257,13 +258,18 @@ def test_attention_in_half_precision_takes_masks_and_leaves_other_functions_alon
     assert not torch.equal(found, exact)
 
 
-def test_nothing_is_drawn_for_weights_that_are_read(models: Path) -> None:
-    before = torch.get_rng_state()
-    with Uninitialised():
+def test_nothing_is_drawn_for_weights_that_are_read(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = open_clip.create_model_from_pretrained
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        before = torch.get_rng_state()
         torch.nn.MultiheadAttention(8, 2)
         torch.nn.Embedding(8, 2)
         torch.nn.init.trunc_normal_(torch.empty(4, 4))
-    assert torch.equal(torch.get_rng_state(), before)
+        assert torch.equal(torch.get_rng_state(), before)
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(open_clip, "create_model_from_pretrained", watched)
     kept = load_file(models / "siglip" / "open_clip_model.safetensors")
     weights = load_encoder(models / "siglip")._model.state_dict()
     assert all(torch.equal(weights[name], value.float()) for name, value in kept.items())
