@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 
+import blendbench.models  # noqa: F401 - for what it sets in the environment, which other processes inherit
+
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch")
 TOTAL = 530.0  # seconds for everything

@@ -4,6 +4,8 @@ The CPU stands in for such a device: what is launched is done at once, but every
 """
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -57,21 +59,21 @@ def outcome(results: Path) -> dict[str, set[Any]]:
 def watched(monkeypatch: pytest.MonkeyPatch, models: ModelSet) -> list[str]:
     """What happens, in order: text, vision, draw, score; in brackets what goes to the stream beside the drawing."""
     seen: list[str] = []
-    beside: list[bool] = []
+    beside = threading.local()
 
     def note(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*given: Any, **named: Any) -> Any:
-            seen.append(f"({name})" if beside else name)
+            seen.append(f"({name})" if getattr(beside, "on", False) else name)
             return call(*given, **named)
 
         return noted
 
     class Beside(nullcontext[None]):
         def __enter__(self) -> None:
-            beside.append(True)
+            beside.on = True
 
         def __exit__(self, *_: object) -> None:
-            beside.pop()
+            beside.on = False
 
     monkeypatch.setattr(ModelSet, "beside", lambda _: Beside())
     monkeypatch.setattr(models.text, "encode_layers", note("text", models.text.encode_layers))
@@ -105,12 +107,87 @@ def test_what_comes_next_is_encoded_and_what_is_drawn_is_scored_while_batches_ar
     overlapping(monkeypatch)
     seen = watched(monkeypatch, models)
     go(models, tmp_path)
-    # Only the first item waits for its encoders, and only what is left when all is drawn is scored at the end.
-    assert seen[:3] == ["text", "vision", "draw"]
-    assert seen.count("(text)") == seen.count("(vision)") == 2
+    # Nothing is drawn before its prompt is encoded, and only what is left when all is drawn is scored at the end.
+    assert seen[0] == "(text)"
+    assert seen.count("(text)") == seen.count("(vision)") == 3
     assert seen.index("(score)") < len(seen) - 1 - seen[::-1].index("draw")
     assert set(seen[len(seen) - seen[::-1].index("draw") :]) <= {"(score)", "score"}
-    assert "vision" not in seen[2:] and "text" not in seen[2:]
+    assert "vision" not in seen and "text" not in seen
+
+
+def test_drawing_goes_on_while_a_picture_is_encoded(
+    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overlapping(monkeypatch)
+    encode, generate = models.vision.encode, models.denoiser.generate
+    drawn, batches, passes = threading.Condition(), [0], [0]
+
+    def encoded(*given: Any) -> Any:
+        passes[0] += 1
+        if passes[0] == 2:  # the second item's picture, begun after the first batch; the second one is drawn meanwhile
+            with drawn:
+                assert drawn.wait_for(lambda: batches[0] >= 2, timeout=60)
+        return encode(*given)
+
+    def draw(*given: Any) -> Any:
+        with drawn:
+            batches[0] += 1
+            drawn.notify_all()
+        return generate(*given)
+
+    monkeypatch.setattr(models.vision, "encode", encoded)
+    monkeypatch.setattr(models.denoiser, "generate", draw)
+    assert go(models, tmp_path).ok == 15
+    assert passes[0] == 3
+
+
+def test_nothing_that_holds_for_all_threads_is_changed_while_a_picture_is_encoded(
+    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overlapping(monkeypatch)
+    under_way, during = threading.Event(), {"draw": 0, "score": 0, "warm_up": 0}
+
+    def noted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*given: Any) -> Any:
+            during[name] += under_way.is_set()
+            return call(*given)
+
+        return called
+
+    encode = models.vision.encode
+
+    def slowly(*given: Any) -> Any:
+        under_way.set()
+        time.sleep(0.3)
+        found = encode(*given)
+        under_way.clear()
+        return found
+
+    monkeypatch.setattr(models.vision, "encode", slowly)
+    monkeypatch.setattr(models.denoiser, "generate", noted("draw", models.denoiser.generate))
+    monkeypatch.setattr(measure, "measure", noted("score", measure.measure))
+    cold = iter([True, False, False, False])  # again later, as when memory is too small for a batch
+    monkeypatch.setattr(models.denoiser, "is_cold", lambda _: next(cold, True))
+    monkeypatch.setattr(models.denoiser, "warm_up", noted("warm_up", lambda _: None))
+    assert go(models, tmp_path, items=6).ok == 30
+    assert during.pop("draw") > 0
+    assert during == {"score": 0, "warm_up": 0}
+
+
+def test_an_encoder_that_breaks_stops_the_run_and_no_further_pass_is_begun(
+    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overlapping(monkeypatch)
+    passes: list[str] = []
+
+    def broken(_picture: Path, prompt: str, _layers: object) -> None:
+        passes.append(prompt)
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(models.vision, "encode", broken)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        go(models, tmp_path, items=6)
+    assert len(passes) < 6
 
 
 def test_without_memory_for_it_stages_take_turns_and_no_network_comes_twice(

@@ -26,9 +26,11 @@ from blendbench.models.interventions import Injection, Start
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import ConditioningRecord
 
-# Batches that the device may have before it while the next one is prepared: what takes this thread longer than one
-# batch takes the device, such as the encoding of a picture, does not keep it waiting.
+# Batches that the device may have before it while the next one is prepared: what takes this thread or the one that
+# stores longer than one batch takes the device does not keep it waiting.
 _FLYING = 2
+# Cells that are encoded ahead, at least: so many are drawn while the vision-language model sees two pictures.
+_COMING = 8
 BUCKET = 32  # the transformer pads captions to multiples of this
 
 
@@ -122,7 +124,7 @@ class Drawer:
         waiting: defaultdict[tuple[object, ...], list[Job]] = defaultdict(list)
         with ThreadPoolExecutor(1, "writer") as self._writer:
             for i, cell in enumerate(cells):
-                self._coming = list(cells[i + 1 : i + 1 + 2 * self.batch_size])
+                self._coming = list(cells[i + 1 : i + 1 + max(_COMING, 2 * self.batch_size)])
                 job = self._blend(cell)
                 if job is None:
                     continue
@@ -143,7 +145,7 @@ class Drawer:
             self._land(0)
 
     def _blend(self, cell: Cell) -> Job | None:
-        self.encodings.make([cell])
+        self.encodings.make(cell)
         try:
             with self.clock.time("blend"):
                 return blend(cell, self.encodings.embeddings, self.models.longest)
@@ -190,7 +192,7 @@ class Drawer:
         denoiser = self.models.denoiser
         if denoiser.is_cold(self.batch_size):
             stage = self.reporter.stage("warm-up", 1)
-            with self.clock.time("warm_up"):
+            with self.encodings.quiet, self.clock.time("warm_up"):
                 denoiser.warm_up(self.batch_size)
             stage.advance(1)
 

@@ -1,11 +1,14 @@
 """Encoding: each prompt and each (picture, prompt) once, kept as safetensors by content hash."""
 
 import functools
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -65,6 +68,12 @@ class Embeddings:
             for _, picture, prompt in self._views(cell.item, cell.configuration):
                 views[(picture, prompt)] |= cell.configuration.layers
         return self._absent(prompts, views)
+
+    def load(self, passes: Iterable[Pass]) -> None:
+        """Load the encoders that `passes` need; what cannot be loaded is left to the pass to tell."""
+        for name in sorted({"text" if one.picture is None else "vision" for one in passes}):
+            with suppress(ValueError, torch.OutOfMemoryError):
+                getattr(self.models, name)
 
     def reads(self, cell: Cell) -> list[tuple[Path | None, str]]:
         """Every (picture, prompt) that a cell is blended from; no picture: the text encoder's tokens of the prompt."""
@@ -269,29 +278,60 @@ class Embeddings:
 
 
 class Encodings:
-    """The passes that are pending for a run's cells, each made when it is asked for the first time."""
+    """The passes that are pending for a run's cells, each made once: all before anything is drawn (`make_all`), or in a
+    thread of their own, some cells before they are blended (`begin`).
+
+    `quiet` is held while that thread makes a pass: by nobody else may anything be changed meanwhile that holds for all
+    threads of the process, such as torch's precision of products or what is compiled.
+    """
 
     def __init__(self, embeddings: Embeddings, cells: Sequence[Cell], clock: Clock, reporter: Reporter) -> None:
         self.embeddings, self.clock = embeddings, clock
+        self.quiet = threading.Lock()
         self._waiting = {(one.picture, one.prompt): one for one in embeddings.pending(cells)}
+        self._begun: dict[tuple[Path | None, str], Future[None]] = {}
         self._stage = reporter.stage("encode", len(self._waiting)) if self._waiting else None
+        self._worker = ThreadPoolExecutor(1, "encoder")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.shutdown(cancel_futures=True)
 
     def make_all(self) -> None:
-        """Encode everything, one encoder after the other: they may not be on the device together."""
-        for key in list(self._waiting):
-            self._make(key)
+        """Encode everything here and now, one encoder after the other: they may not be on the device together."""
+        for encode in self._waiting.values():
+            with self._counted():
+                encode()
+        self._waiting.clear()
 
-    def make(self, cells: Iterable[Cell]) -> None:
-        """Encode all that `cells` read and that is not there."""
+    def begin(self, cells: Iterable[Cell]) -> None:
+        """Let the thread encode what `cells` read and what is neither there nor under way, in this order."""
+        if self._waiting and not self._begun:  # then the thread is idle: loading changes settings of the whole process
+            self.embeddings.load(self._waiting.values())
         for cell in cells:
             for key in self.embeddings.reads(cell) if self._waiting else ():
-                self._make(key)
+                if encode := self._waiting.pop(key, None):
+                    self._begun[key] = self._worker.submit(self._make, encode)
 
-    def _make(self, key: tuple[Path | None, str]) -> None:
-        encode = self._waiting.pop(key, None)
-        if encode is not None and self._stage is not None:
-            with self.clock.time("encode"):
-                encode()
+    def make(self, cell: Cell) -> None:
+        """Wait until everything that `cell` reads is there."""
+        self.begin([cell])
+        for key in self.embeddings.reads(cell) if self._begun else ():
+            if made := self._begun.pop(key, None):
+                with self._counted():
+                    made.result()
+
+    def _make(self, encode: Pass) -> None:
+        with self.quiet, self.embeddings.models.beside():
+            encode()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self.clock.time("encode"):
+            yield
+        if self._stage is not None:
             self._stage.advance(1)
 
 

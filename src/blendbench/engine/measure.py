@@ -47,6 +47,11 @@ class Measuring:
             self._measure(ready)
             self._waiting = [cell for cell in self._waiting if cell.cell_id not in self._done]
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more than one batch waits."""
+        return len(self._waiting) >= 2 * self._size
+
     def measure_rest(self) -> None:
         """Score all cells of the plan that have pictures and lack scores.
 

@@ -158,12 +158,15 @@ class _Work:
         """Encode, blend and draw. Where the device has room, what comes next is encoded and what is drawn is scored
         while it draws: launching a batch takes this thread a small part of the time that the device needs for it."""
         embeddings = Embeddings(self.results / "embeddings", self.models, self.plan.suite)
-        encodings = Encodings(embeddings, self.todo.cells, self.clock, self.reporter)
-        encode_ahead = self.models.at_once("text", "vision", "draw")
+        with Encodings(embeddings, self.todo.cells, self.clock, self.reporter) as encodings:
+            if not self.models.at_once("text", "vision", "draw"):
+                encodings.make_all()
+                self._peak("encode")
+            self._draw_encoded(encodings)
+        self._peak("denoise")
+
+    def _draw_encoded(self, encodings: Encodings) -> None:
         score_behind = self.models.at_once("draw", "score")
-        if not encode_ahead:
-            encodings.make_all()
-            self._peak("encode")
         stage = self.reporter.stage("pictures", len(self.todo.cells))
         described: set[str] = set()
 
@@ -180,11 +183,14 @@ class _Work:
             stage.advance(len(drawn), bad)
 
         def meanwhile(coming: Sequence[Cell]) -> None:
-            with self.models.beside():
-                if encode_ahead:
-                    encodings.make(coming)
-                if score_behind:
-                    self._score(self.measuring.measure_full)
+            # Better later than to wait for a pass that is under way, but not later and later.
+            if score_behind and encodings.quiet.acquire(blocking=self.measuring.is_behind):
+                try:
+                    with self.models.beside():
+                        self._score(self.measuring.measure_full)
+                finally:
+                    encodings.quiet.release()
+            encodings.begin(coming)
 
         drawer = Drawer(
             encodings, self.models, self.results, dict(self.todo.known), emit, self.recent, meanwhile, self.clock,
@@ -192,7 +198,6 @@ class _Work:
         )  # fmt: skip
         drawer.draw(self.todo.cells)
         self.batch_size = drawer.batch_size
-        self._peak("denoise")
 
     def _measure(self) -> None:
         missing = self.todo.missing_scores

@@ -8,8 +8,9 @@ import torch
 from diffusers.pipelines.z_image.pipeline_z_image import get_default_z_image_sigmas
 from torch import Tensor
 
-from blendbench.models.fast import attention_kernels, quicken
+from blendbench.models.fast import quicken
 from blendbench.models.interventions import Injection, Start, injected, refined
+from blendbench.models.pace import Pace
 from blendbench.models.pipeline import resolved_sigmas
 from blendbench.models.replays import Replays
 from blendbench.models.tokens import Plant
@@ -32,6 +33,7 @@ class Denoiser:
         self.pipeline, self.sampler, self.plant, self.compiled = pipeline, sampler, plant, compiled
         self.stride = pipeline.vae_scale_factor
         self._warm: set[int] = set()
+        self._pace = Pace() if pipeline.transformer.device.type == "cuda" else None
         if compiled:
             quicken(pipeline)
         self._replays = Replays(pipeline.transformer.forward, recorder) if recorder else None
@@ -93,11 +95,11 @@ class Denoiser:
             return [schedule[min(step, len(schedule) - 1)] for schedule in placed]
 
         def next_rows(_pipeline: Any, step: int, _time: Any, _tensors: Any) -> dict[str, Any]:
+            if self._pace:
+                self._pace.step()
             return {"prompt_embeds": rows_at(step + 1)}
 
         with ExitStack() as stack:
-            if self.compiled:
-                stack.enter_context(attention_kernels())
             if injection is not None:
                 if self._replays:
                     stack.enter_context(self._replays.paused())

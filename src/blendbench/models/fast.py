@@ -5,7 +5,6 @@ Only what a block computes is compiled: what interventions hook in around blocks
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 _OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {"deterministic": True}
 # Graphs of one function: two kinds of blocks, with and without a mask, for each size of batch.
 _GRAPHS = 64
+# cuDNN's attention where that is possible: torch itself prefers a kernel from before Hopper.
 _ATTENTION = [
     SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH,
 ]  # fmt: skip
@@ -29,11 +29,6 @@ def quicken(pipeline: ZImagePipeline) -> None:
     rearrange(pipeline.transformer)
     compile_blocks(pipeline.transformer)
     quicken_decoder(pipeline.vae)
-
-
-def attention_kernels() -> AbstractContextManager[None]:
-    """Within, attention is cuDNN's where that is possible: torch itself prefers a kernel from before Hopper."""
-    return sdpa_kernel(_ATTENTION, set_priority=True)
 
 
 def rearrange(transformer: ZImageTransformer2DModel) -> None:
@@ -122,7 +117,9 @@ class RealRotaryAttention:
         query, key = _rotate(attn.norm_q(query), cos, sin), _rotate(attn.norm_k(key), cos, sin)
         mask = None if attention_mask is None else attention_mask[:, None, None, :]
         query, key, value = (x.transpose(1, 2) for x in (query, key, value))
-        mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        # The order holds for all threads: in compiled blocks it does so while they are traced, and no longer.
+        with sdpa_kernel(_ATTENTION, set_priority=True):
+            mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return attn.to_out[0](mixed.transpose(1, 2).flatten(2))
 
 

@@ -82,7 +82,7 @@ class ModelSet(DescribedSet):
 
     def beside(self) -> AbstractContextManager[Any]:
         """Within, this thread's work for the GPU goes into a stream of its own: beside what is being drawn, and before
-        it where both wait, because the thread that feeds the GPU waits for it."""
+        it where both wait, or it would wait for as long as something is drawn."""
         if self.device == "cpu":
             return nullcontext()
         import torch
