@@ -100,7 +100,7 @@ class Drawer:
     as their pictures are stored, `recent` their pixels. `batch_size` is halved when memory runs out.
 
     Where the device computes by itself, a batch is stored while the next ones are drawn, and at most `_FLYING` + 1 are
-    lost with the process. `meanwhile` is called while a batch is drawn, with the cells that come next.
+    lost with the process. `meanwhile` is called while a batch is drawn.
     """
 
     encodings: Encodings
@@ -109,12 +109,11 @@ class Drawer:
     known: dict[tuple[str, int], str]
     emit: Emit
     recent: Recent
-    meanwhile: Callable[[Sequence[Cell]], None]
+    meanwhile: Callable[[], None]
     clock: Clock
     reporter: Reporter
     _open: dict[tuple[str, int], Job] = field(default_factory=dict)
     _flights: deque[Flight] = field(default_factory=deque)
-    _coming: list[Cell] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.batch_size = self.models.file.sampler.batch_size
@@ -124,7 +123,7 @@ class Drawer:
         waiting: defaultdict[tuple[object, ...], list[Job]] = defaultdict(list)
         with ThreadPoolExecutor(1, "writer") as self._writer:
             for i, cell in enumerate(cells):
-                self._coming = list(cells[i + 1 : i + 1 + max(_COMING, 2 * self.batch_size)])
+                self.encodings.begin(cells[i : i + 1 + max(_COMING, 2 * self.batch_size)])
                 job = self._blend(cell)
                 if job is None:
                     continue
@@ -167,7 +166,7 @@ class Drawer:
             names = None if pictures is None else self._writer.submit(_save, self.results, pictures, len(part))
             self._flights.append(Flight(part, self.batch_size, pictures, names))
             del left[: len(part)]
-            self.meanwhile(self._coming)
+            self.meanwhile()
             self._land(_FLYING if self.models.asynchronous else 0)
 
     def _attempt(self, jobs: list[Job]) -> Fetched | None:

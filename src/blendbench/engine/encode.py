@@ -70,8 +70,11 @@ class Embeddings:
         return self._absent(prompts, views)
 
     def load(self, passes: Iterable[Pass]) -> None:
-        """Load the encoders that `passes` need; what cannot be loaded is left to the pass to tell."""
-        for name in sorted({"text" if one.picture is None else "vision" for one in passes}):
+        """Load the encoders that `passes` need, and what draws; what cannot be loaded is left to its first use to tell.
+
+        Loading changes settings of the whole process for a moment: so it is done before threads work side by side.
+        """
+        for name in (*sorted({"text" if one.picture is None else "vision" for one in passes}), "denoiser"):
             with suppress(ValueError, torch.OutOfMemoryError):
                 getattr(self.models, name)
 
@@ -308,7 +311,7 @@ class Encodings:
 
     def begin(self, cells: Iterable[Cell]) -> None:
         """Let the thread encode what `cells` read and what is neither there nor under way, in this order."""
-        if self._waiting and not self._begun:  # then the thread is idle: loading changes settings of the whole process
+        if self._waiting and not self._begun:  # then the thread is idle
             self.embeddings.load(self._waiting.values())
         for cell in cells:
             for key in self.embeddings.reads(cell) if self._waiting else ():
@@ -316,8 +319,7 @@ class Encodings:
                     self._begun[key] = self._worker.submit(self._make, encode)
 
     def make(self, cell: Cell) -> None:
-        """Wait until everything that `cell` reads is there."""
-        self.begin([cell])
+        """Wait until everything that `cell` reads is there, once it was begun."""
         for key in self.embeddings.reads(cell) if self._begun else ():
             if made := self._begun.pop(key, None):
                 with self._counted():

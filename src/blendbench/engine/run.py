@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -182,7 +182,7 @@ class _Work:
             self.failed += bad
             stage.advance(len(drawn), bad)
 
-        def meanwhile(coming: Sequence[Cell]) -> None:
+        def meanwhile() -> None:
             # Better later than to wait for a pass that is under way, but not later and later.
             if score_behind and encodings.quiet.acquire(blocking=self.measuring.is_behind):
                 try:
@@ -190,7 +190,6 @@ class _Work:
                         self._score(self.measuring.measure_full)
                 finally:
                     encodings.quiet.release()
-            encodings.begin(coming)
 
         drawer = Drawer(
             encodings, self.models, self.results, dict(self.todo.known), emit, self.recent, meanwhile, self.clock,
