@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,8 @@ class Runner:
     def note(self, name: str, status: str, seconds: float, reading: Any) -> None:
         """Say how a section went, and write the file as it stands, with the figures that others look for on top."""
         print(f"{name}: {status}, {seconds:.1f} s", flush=True)
-        self.notes[name] = {"section": name, "status": status, "seconds": round(seconds, 1)}
+        today = datetime.now(UTC).date().isoformat()
+        self.notes[name] = {"section": name, "date": today, "status": status, "seconds": round(seconds, 1)}
         self.readings.pop(name, None)  # one that failed now does not stand for an older one
         if reading is not None:
             self.readings[name] = reading

@@ -28,7 +28,10 @@ READINGS: dict[str, Any] = {
     "independence": {"side": 512, "batch": 8, "eager_equal_in_any_order": True, "compiled_equal_in_any_order": False},
     "memory_staged": {"peak_gib": {"encode": 9.0, "denoise": 15.5}}, "encoders": {"clip_batch_1_ms_a_picture": 7.3},
 }  # fmt: skip
-SECTIONS = [{"section": "plain", "seconds": 99.6, "status": "ok"}, {"section": "vae", "seconds": 0, "status": "late"}]
+SECTIONS = [
+    {"section": "plain", "date": "2026-11-25", "seconds": 99.6, "status": "ok"},
+    {"section": "vae", "date": "2026-11-26", "seconds": 0, "status": "late"},
+]
 
 
 @pytest.fixture
@@ -66,7 +69,7 @@ def test_the_page_says_what_ran_with_random_weights_and_what_failed(part: dict[s
     page = speed.page({"h200": part})
     assert "random weights" in page
     assert "Nobody has run" in page
-    assert row(page, "vae") == ["vae", "0", "late"]
+    assert row(page, "vae") == ["vae", "2026-11-26", "0", "late"]
     assert row(page, "1024² | 1") == ["1024²", "1", "150.0", "84.0", "–", "80.0", "75.0", "70.0", "1.12", "1.20"]
     assert row(page, "transformer, 1024_batch_1") == ["transformer, 1024_batch_1", "compiled from eager", "4.2e-03"]
     assert "eager equal in any order: yes; compiled equal in any order: **no**" in page

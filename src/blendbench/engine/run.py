@@ -13,7 +13,7 @@ from blendbench.engine.encode import Embeddings, Encodings
 from blendbench.engine.keep import keep_embeddings
 from blendbench.engine.measure import Measuring
 from blendbench.engine.pictures import Recent
-from blendbench.engine.plan import Cell, Plan
+from blendbench.engine.plan import Plan
 from blendbench.engine.progress import Clock, Reporter, Stage
 from blendbench.engine.resume import Todo, locked, what_is_left
 from blendbench.engine.samplers import keep_sampler

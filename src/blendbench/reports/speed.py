@@ -271,9 +271,10 @@ def other_table(part: Part) -> list[str]:
 
 
 def sections_table(part: Part) -> list[str]:
-    """Which sections ran, and why others did not."""
-    rows = [[s["section"], f"{s['seconds']:.0f}", s["status"]] for s in part["sections"]]
-    return ["## How the readings were made", "", *markdown_table(["section", "seconds", "status"], rows, (1,)), ""]
+    """Which sections ran, and when, and why others did not."""
+    rows = [[s["section"], s["date"], f"{s['seconds']:.0f}", s["status"]] for s in part["sections"]]
+    table = markdown_table(["section", "date", "seconds", "status"], rows, (2,))
+    return ["## How the readings were made", "", *table, ""]
 
 
 def gpu_page(part: Part) -> list[str]:
