@@ -16,6 +16,8 @@ from blendbench.scoring.harmonics import lattice_combs, sub_comb
 _CONTRAST = 2.0
 # How many lattice harmonics may stand above the threshold by chance, in a picture of white noise.
 _FALSE_PEAKS = 0.1
+# The part of these that the four fundamentals may have: most patterns are strongest there.
+_FUNDAMENTALS = 0.2
 _MIN_TILES = 8
 # Once a harmonic is found, the others belong to the pattern from this many times their floor.
 _FAINT = 3.0
@@ -24,9 +26,9 @@ _SILENCE = 0.01
 # Content that repeats with these multiples of the lattice puts harmonics on it: 32, 48, 80 and 112 pixels, and their
 # parts, such as bricks of 56 x 28.
 _SUB_MULTIPLES = (2, 3, 5, 7)
-# Power on sub-harmonics over that on harmonics: below the first the lattice is taken for the generator's own, above the
-# second for content's.
-_VETO = (0.3, 0.8)
+# Power on sub-harmonics over that on harmonics where the lattice is taken for the generator's own and for content's by
+# halves, and how steeply the one passes into the other. A lattice of two levels has 0.3 at most, content 1.6 at least.
+_VETO, _STEEPNESS = 0.55, 8
 # Pixels a degree of visual angle: a desktop monitor of 100 dots an inch at 58 cm.
 _PIXELS_A_DEGREE = 40.0
 # RMS in grey levels at which a lattice on flat ground is taken as just visible.
@@ -85,14 +87,12 @@ def _peaks(power: Tensor, p: int, width: int) -> tuple[Tensor, Tensor, Tensor, T
     the squared sum of the weights.
     """
     flat = power.flatten(1)
-    # The bins of a periodogram of noise are exponential: this many times their mean is passed by _FALSE_PEAKS of them.
-    threshold = math.log((p * p - 1) / _FALSE_PEAKS)
     sums = torch.zeros(6, len(flat), device=flat.device)
     for comb in lattice_combs(power.shape[-2], width, p, power.device):
         around = flat[:, comb.places]
         peak, nearest, ring = around[..., 0], around[..., 1:9].amax(-1), around[..., 9:].sort(-1).values
         mean = _mean_of_exponential(ring)
-        excess = (peak - torch.maximum(threshold * mean, nearest)).clamp_min(0)
+        excess = (peak - torch.maximum(_thresholds(comb.orders, p) * mean, nearest)).clamp_min(0)
         odd = (comb.orders % 2).amax(-1).to(flat.dtype)
         gain, sensitivity = _gain(comb.orders, p) ** 2, _sensitivity(comb.orders, p) ** 2
         certain = torch.where(excess > 0, peak - mean, 0.0) / gain
@@ -103,6 +103,14 @@ def _peaks(power: Tensor, p: int, width: int) -> tuple[Tensor, Tensor, Tensor, T
     found = sums[0] + sums[1] > 0
     pattern, seen = (torch.where(found, torch.maximum(sums[k], sums[k + 2]), 0.0) for k in (2, 3))
     return sums[0], sums[1], pattern, seen
+
+
+def _thresholds(orders: Tensor, p: int) -> Tensor:
+    """(m,) how many times its floor a harmonic must have. In noise, where a periodogram's bins are exponential,
+    _FALSE_PEAKS of all harmonics have it, a part _FUNDAMENTALS of them the fundamentals."""
+    first = math.log(4 / (_FALSE_PEAKS * _FUNDAMENTALS))
+    others = math.log((p * p - 5) / (_FALSE_PEAKS * (1 - _FUNDAMENTALS)))
+    return torch.where(orders.sum(-1) == 1, first, others)
 
 
 def _chance(threshold: float) -> float:
@@ -137,9 +145,11 @@ def _sub_excess(power: Tensor, p: int, width: int, multiple: int) -> Tensor:
 
 
 def _own_share(comb: Tensor, sub: Tensor) -> Tensor:
-    """(n,) 1 where the lattice's harmonics stand alone, 0 where content of a longer period accounts for them."""
-    none, all_ = _VETO
-    return ((all_ - sub / comb) / (all_ - none)).nan_to_num(0).clamp(0, 1)
+    """(n,) 1 where the lattice's harmonics stand alone, towards 0 where content of a longer period accounts for them.
+
+    Never quite 0: of two lattices on the same content the stronger one has the greater share.
+    """
+    return 1 / (1 + ((sub / comb).nan_to_num(0) / _VETO) ** _STEEPNESS)
 
 
 def _gain(orders: Tensor, p: int) -> Tensor:
