@@ -78,7 +78,7 @@ def test_cards_without_marks_are_refused_and_none_is_changed(cards: Path) -> Non
     lost.write_text(lost.read_text().replace(END, ""))
     before = {path.name: path.read_text() for path in cards.glob("*.md")}
     with pytest.raises(UsageError, match="tone_drift"):
-        write_cards(Calibration([], {}, {}, {}, {}, {}, {}, {}, {}), cards)
+        write_cards(Calibration([], [], {}, {}, {}, {}, {}, {}, {}, {}), cards)
     assert before == {path.name: path.read_text() for path in cards.glob("*.md")}
     with pytest.raises(UsageError, match="no such folder"):
         _verb("calibrate", ["--cards", str(cards / "nowhere")])

@@ -20,6 +20,7 @@ def perfect() -> Calibration:
     clean = {"photos": {"pictures": 200.0, "lattice": 0.0, "visible_lattice": 0.0, "seams": 0.0}}
     return Calibration(
         responses=[response(*one) for one in all_of_it],
+        others=[response(metric, pattern, 256) for metric in metrics[:3] for pattern in patterns[:4]],
         recovery={"mesh": {1.0: (0.5, 0.0), 2.0: (0.9, 1.0)}},
         benign={"noise": {"grid_energy": 0.45}},
         false_alarms=clean,
@@ -59,3 +60,10 @@ def test_the_worst_pattern_speaks_for_a_metric() -> None:
     area, *tails = missed(replace(perfect(), responses=rows))
     assert "grid_energy, sinusoid of 1 level, 256 px: AUROC" in area
     assert len(tails) == 3 and all("worst (sinusoid)" in line and "5th" in line for line in tails)
+
+
+def test_other_crops_speak_for_themselves() -> None:
+    rows = [replace(row, rho_low=0.88) if row.pattern == "sinusoid" else row for row in perfect().others]
+    lines = missed(replace(perfect(), others=rows))
+    assert [line.split(",")[0] for line in lines] == ["| grid_energy", "| grid_amplitude", "| grid_severity"]
+    assert all("on 9 other crops" in line and "(sinusoid)" in line and "0.880" in line for line in lines)

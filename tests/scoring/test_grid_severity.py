@@ -6,6 +6,7 @@ import torch
 from scipy import ndimage
 
 from blendbench.scoring import Batch, patterns
+from blendbench.scoring.drawn import stripes, windows
 from blendbench.scoring.lattice import LatticeReading
 
 
@@ -43,6 +44,15 @@ def destroyed(size: int = 256, rms: float = 30, alike: float = 0.06) -> np.ndarr
     own = np.block([[tile() for _ in range(size // 16)] for _ in range(size // 16)])
     mosaic = np.sqrt(alike) * np.tile(tile(), (size // 16, size // 16)) + np.sqrt(1 - alike) * own
     return np.clip(128 + rms * mosaic, 0, 255).astype(np.uint8)[None, ..., None].repeat(3, -1)
+
+
+@pytest.mark.parametrize("content", [windows(256, 32, 0), stripes(256, 20, 0)])
+def test_severity_rises_with_every_dose_on_content_that_repeats(content: np.ndarray) -> None:
+    doses = (1.0, 2.0, 4.0, 8.0)
+    pictures = np.concatenate([patterns.inject(content[None], patterns.mesh(256, 256), dose) for dose in doses])
+    found = read(pictures)
+    assert found.severity.min() > 0 and (found.severity.diff() > 0).all(), found.severity
+    assert (found.severity < 0.2 * found.amplitude).all()  # most of it is put down to the content all the same
 
 
 def test_a_pattern_of_half_the_period_is_all_even(clean: np.ndarray) -> None:

@@ -16,6 +16,8 @@ from blendbench.scoring.flags import FLAGS
 
 _SIZES = {128: 4, 256: 4, 512: 2}
 RECOVERY = "grid_amplitude over the RMS that was stored, photos of 256 pixels: median / share of crops within 15 %."
+# Crops of the photos that no constant of a metric was chosen on: how many of each at most, and how far from the others.
+_OTHERS = (5, 101)
 _SHOWN = ("grid_energy", "grid_severity", "blockiness")
 
 
@@ -24,6 +26,7 @@ class Calibration:
     """All figures of one calibration; see blendbench.scoring.calibration for each."""
 
     responses: list[Response]
+    others: list[Response]
     clean: dict[int, dict[str, tuple[float, ...]]]
     recovery: dict[str, dict[float, tuple[float, float]]]
     periods: dict[int, dict[str, float]]
@@ -36,11 +39,12 @@ class Calibration:
 
 
 def calibrate() -> Calibration:
-    """Measure everything. About two minutes on one core. Errors: UsageError without scikit-image or scikit-learn."""
+    """Measure everything. About three minutes on one core. Errors: UsageError without scikit-image or scikit-learn."""
     clean = patterns.crops(256, 4)
     colourful = patterns.colourful(256)
     return Calibration(
         responses=[row for size, most in _SIZES.items() for row in calibration.responses(patterns.crops(size, most))],
+        others=calibration.responses(patterns.crops(256, *_OTHERS), calibration.LATTICES),
         clean={size: calibration.clean_quantiles(patterns.crops(size, most)) for size, most in _SIZES.items()},
         recovery=calibration.amplitude_recovery(clean),
         periods=calibration.period_selectivity(clean[::2]),

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from blendbench.reports.formats import markdown_table
+from blendbench.scoring.calibration import LATTICES
 
 if TYPE_CHECKING:
     from blendbench.reports.metrics import Calibration
     from blendbench.scoring.calibration import Response
 
-_LATTICES = ("mesh", "tiled texture", "sinusoid", "8-px mesh")
 # AUROC at one grey level RMS, by metric, pattern and size of the crops.
 _AREAS = {
     ("grid_energy", "mesh", 256): 0.97,
@@ -17,7 +17,7 @@ _AREAS = {
     ("grid_energy", "sinusoid", 256): 0.92,
     ("grid_energy", "8-px mesh", 256): 0.97,
     ("blockiness", "patch offsets", 256): 0.90,
-    **{("grid_energy", pattern, 512): 0.98 for pattern in _LATTICES},
+    **{("grid_energy", pattern, 512): 0.98 for pattern in LATTICES},
     ("blockiness", "patch offsets", 512): 0.98,
 }
 _RANKED = ("grid_energy", "grid_amplitude", "grid_severity")
@@ -33,8 +33,7 @@ def targets_section(found: "Calibration") -> list[str]:
         "## Targets",
         "",
         "Set beforehand; where one is missed, this table says so. Doses too weak to be seen all read 0, which are ties",
-        "to a rank correlation; grid_severity is 0 as well where content repeats more strongly than the lattice does",
-        "(coins, bricks).",
+        "to a rank correlation. Other crops are places of the same photos that no constant was chosen on.",
         "",
         *markdown_table(("what", "target", "measured", "holds"), rows),
         "",
@@ -48,7 +47,9 @@ def _rows(found: "Calibration") -> Iterable[tuple[str, str, str, bool]]:
             area = row.auroc[row.amplitudes.index(1.0)]
             yield f"{metric}, {pattern} of 1 level, {size} px: AUROC", f"≥ {target:g}", f"{area:.3f}", area >= target
     for metric in _RANKED:
-        yield from _ranks(metric, [by[metric, pattern, 256] for pattern in _LATTICES])
+        yield from _ranks(f"{metric}, dose and value on each crop", [by[metric, name, 256] for name in LATTICES])
+        others = [row for row in found.others if row.metric == metric]
+        yield from _ranks(f"{metric}, the same on {others[0].pictures} other crops", others)
     edit, area = max(
         ((edit, row["grid_energy"]) for edit, row in found.benign.items()), key=lambda one: abs(one[1] - 0.5)
     )
@@ -67,10 +68,10 @@ def _rows(found: "Calibration") -> Iterable[tuple[str, str, str, bool]]:
     )  # fmt: skip
 
 
-def _ranks(metric: str, rows: "list[Response]") -> Iterable[tuple[str, str, str, bool]]:
-    """Spearman of dose and value on each crop: the pattern with the least median and the one with the least tail."""
+def _ranks(what: str, rows: "list[Response]") -> Iterable[tuple[str, str, str, bool]]:
+    """Spearman's correlations: the pattern with the least median and the one with the least tail."""
     middle, low = min(rows, key=lambda row: row.rho_median), min(rows, key=lambda row: row.rho_low)
     rho, tail = middle.rho_median, low.rho_low
-    told = f"{metric}, dose and value on each crop of 256 px: Spearman"
+    told = f"{what}, {middle.size} px: Spearman"
     yield f"{told}, median, worst ({middle.pattern})", f"≥ {_RHO:g}", f"{rho:.3f}", rho >= _RHO
     yield f"{told}, 5th percentile, worst ({low.pattern})", f"≥ {_RHO_LOW:g}", f"{tail:.3f}", tail >= _RHO_LOW

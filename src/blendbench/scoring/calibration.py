@@ -34,6 +34,8 @@ PATTERNS: dict[str, Field] = {
     "2-px checkerboard": patterns.checkerboard,
     "patch offsets": patterns.offsets,
 }
+# Those that repeat with the lattice.
+LATTICES = {name: PATTERNS[name] for name in ("mesh", "tiled texture", "sinusoid", "8-px mesh")}
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ def amplitude_recovery(clean: np.ndarray) -> dict[str, dict[float, tuple[float, 
     The stored RMS is what is left of the pattern after rounding to 8 bits and clipping.
     """
     size, table = clean.shape[1], {}
-    for pattern in ("mesh", "tiled texture", "sinusoid", "8-px mesh"):
-        field, row = PATTERNS[pattern](size, size), {}
+    for pattern, draw in LATTICES.items():
+        field, row = draw(size, size), {}
         for dose in (1.0, 2.0, 4.0, 8.0):
             made = patterns.inject(clean, field, dose)
             # By least squares on the difference that was stored: rounding and clipping change the amplitude.
