@@ -124,7 +124,7 @@ def test_drawing_goes_on_while_a_picture_is_encoded(
 
     def encoded(*given: Any) -> Any:
         passes[0] += 1
-        if passes[0] == 2:  # the second item's picture, begun after the first batch; the second one is drawn meanwhile
+        if passes[0] == 2:  # the second item's picture, begun before the first batch: two are drawn meanwhile
             with drawn:
                 assert drawn.wait_for(lambda: batches[0] >= 2, timeout=60)
         return encode(*given)
@@ -174,20 +174,34 @@ def test_nothing_that_holds_for_all_threads_is_changed_while_a_picture_is_encode
     assert during == {"score": 0, "warm_up": 0}
 
 
-def test_an_encoder_that_breaks_stops_the_run_and_no_further_pass_is_begun(
+def test_an_encoder_that_breaks_stops_the_run(
     models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overlapping(monkeypatch)
-    passes: list[str] = []
 
-    def broken(_picture: Path, prompt: str, _layers: object) -> None:
-        passes.append(prompt)
+    def broken(*_: object) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(models.vision, "encode", broken)
     with pytest.raises(RuntimeError, match="illegal memory access"):
-        go(models, tmp_path, items=6)
-    assert len(passes) < 6
+        go(models, tmp_path)
+
+
+def test_an_encoder_that_cannot_be_loaded_fails_its_cells_before_anything_is_drawn(
+    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overlapping(monkeypatch)
+    seen = watched(monkeypatch, models)
+
+    def lost(_: ModelSet) -> None:
+        seen.append("lost")
+        raise ValueError("weights are missing")
+
+    monkeypatch.setattr(ModelSet, "vision", property(lost))
+    done = go(models, tmp_path)
+    assert (done.ok, done.failed) == (3, 12)  # text_only reads no picture
+    drawn = seen.index("draw")
+    assert seen[:drawn].count("lost") == 4 and "lost" not in seen[drawn:]
 
 
 def test_without_memory_for_it_stages_take_turns_and_no_network_comes_twice(

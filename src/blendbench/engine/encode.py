@@ -5,7 +5,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -68,15 +68,6 @@ class Embeddings:
             for _, picture, prompt in self._views(cell.item, cell.configuration):
                 views[(picture, prompt)] |= cell.configuration.layers
         return self._absent(prompts, views)
-
-    def load(self, passes: Iterable[Pass]) -> None:
-        """Load the encoders that `passes` need, and what draws; what cannot be loaded is left to its first use to tell.
-
-        Loading changes settings of the whole process for a moment: so it is done before threads work side by side.
-        """
-        for name in (*sorted({"text" if one.picture is None else "vision" for one in passes}), "denoiser"):
-            with suppress(ValueError, torch.OutOfMemoryError):
-                getattr(self.models, name)
 
     def reads(self, cell: Cell) -> list[tuple[Path | None, str]]:
         """Every (picture, prompt) that a cell is blended from; no picture: the text encoder's tokens of the prompt."""
@@ -302,6 +293,11 @@ class Encodings:
     def __exit__(self, *_: object) -> None:
         self._worker.shutdown(cancel_futures=True)
 
+    @property
+    def encoders(self) -> list[str]:
+        """The parts of the model set that the passes need."""
+        return sorted({"text" if one.picture is None else "vision" for one in self._waiting.values()})
+
     def make_all(self) -> None:
         """Encode everything here and now, one encoder after the other: they may not be on the device together."""
         for encode in self._waiting.values():
@@ -311,8 +307,6 @@ class Encodings:
 
     def begin(self, cells: Iterable[Cell]) -> None:
         """Let the thread encode what `cells` read and what is neither there nor under way, in this order."""
-        if self._waiting and not self._begun:  # then the thread is idle
-            self.embeddings.load(self._waiting.values())
         for cell in cells:
             for key in self.embeddings.reads(cell) if self._waiting else ():
                 if encode := self._waiting.pop(key, None):

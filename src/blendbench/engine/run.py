@@ -159,7 +159,9 @@ class _Work:
         while it draws: launching a batch takes this thread a small part of the time that the device needs for it."""
         embeddings = Embeddings(self.results / "embeddings", self.models, self.plan.suite)
         with Encodings(embeddings, self.todo.cells, self.clock, self.reporter) as encodings:
-            if not self.models.at_once("text", "vision", "draw"):
+            encoders, ahead = encodings.encoders, self.models.at_once("text", "vision", "draw")
+            # What cannot be loaded is left to its first use to tell, with nothing beside it.
+            if encoders and not (ahead and self.models.load(*encoders, "denoiser")):
                 encodings.make_all()
                 self._peak("encode")
             self._draw_encoded(encodings)

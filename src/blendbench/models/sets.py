@@ -80,6 +80,18 @@ class ModelSet(DescribedSet):
         """Whether groups of networks can work at the same time: the device by itself, with memory for all of them."""
         return self.asynchronous and self.residency.at_once(*groups)
 
+    def load(self, *parts: str) -> bool:
+        """Load parts now, and not at their first use; whether all could be. Loading changes settings of the whole
+        process for a moment: it has to come before threads work side by side."""
+        import torch
+
+        try:
+            for part in parts:
+                getattr(self, part)
+        except (ValueError, torch.OutOfMemoryError):
+            return False
+        return True
+
     def beside(self) -> AbstractContextManager[Any]:
         """Within, this thread's work for the GPU goes into a stream of its own: beside what is being drawn, and before
         it where both wait, or it would wait for as long as something is drawn."""
