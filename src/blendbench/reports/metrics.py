@@ -39,7 +39,7 @@ class Calibration:
 
 
 def calibrate() -> Calibration:
-    """Measure everything. About three minutes on one core. Errors: UsageError without scikit-image or scikit-learn."""
+    """Measure everything, in about 2.5 minutes of one core. Errors: UsageError without scikit-image or scikit-learn."""
     clean = patterns.crops(256, 4)
     colourful = patterns.colourful(256)
     return Calibration(

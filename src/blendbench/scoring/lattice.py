@@ -27,7 +27,8 @@ _SILENCE = 0.01
 # parts, such as bricks of 56 x 28.
 _SUB_MULTIPLES = (2, 3, 5, 7)
 # Power on sub-harmonics over that on harmonics where the lattice is taken for the generator's own and for content's by
-# halves, and how steeply the one passes into the other. A lattice of two levels has 0.3 at most, content 1.6 at least.
+# halves, and how steeply the one passes into the other. Photos with a mesh of four levels have 0.54 at most, windows,
+# bricks and stripes of other periods 0.83 at least.
 _VETO, _STEEPNESS = 0.55, 8
 # Pixels a degree of visual angle: a desktop monitor of 100 dots an inch at 58 cm.
 _PIXELS_A_DEGREE = 40.0
