@@ -6,7 +6,7 @@ import pytest
 
 from blendbench.blending import all_strategies
 from blendbench.engine.plan import CONTROLS, configurations
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.experiments import Grid, list_experiments, load_experiment
 
 EXPERIMENT = """\

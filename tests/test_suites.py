@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.suites import list_suites, load_suite, trial
 
 SUITE = """\

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from blendbench.errors import UsageError
-from blendbench.shipped import shipped
+from blendbench.core.errors import UsageError
+from blendbench.core.shipped import shipped
 from blendbench.suites import NAME, read_toml, suggest
 
 Value = str | int | float | bool

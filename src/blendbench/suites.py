@@ -10,9 +10,9 @@ from typing import Annotated, Literal, TypeVar
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from blendbench.errors import UsageError
-from blendbench.hashing import sha256_bytes, sha256_files, sha256_json
-from blendbench.shipped import shipped
+from blendbench.core.errors import UsageError
+from blendbench.core.hashing import sha256_bytes, sha256_files, sha256_json
+from blendbench.core.shipped import shipped
 
 NAME = r"^[a-z0-9][a-z0-9_-]*$"  # of suites, items and experiments: they become names of files
 

@@ -24,7 +24,7 @@ from blendbench.blending import (
     strategy,
 )
 from blendbench.blending.registry import _REGISTRY
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 
 PLUGIN = '''\
 """A strategy in ten lines."""
@@ -287,7 +287,7 @@ def label_of_example(*path: Path) -> str:
     """The label of the package's strategy, or the error, in a process that has `path` to import from."""
     code = """
 from blendbench.blending import get_strategy
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 try:
     print(get_strategy("example_mean").bind().label)
 except UsageError as error:

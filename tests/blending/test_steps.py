@@ -8,7 +8,7 @@ import torch
 from blendbench.blending import Denoising, Kind, Sources, Tokens, alignment, load_plugin, parse_configuration
 from blendbench.blending.align import ALIGNMENTS
 from blendbench.blending.parameters import Steps
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 
 STEP = '''\
 from blendbench.blending import alignment

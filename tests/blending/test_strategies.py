@@ -23,7 +23,7 @@ from blendbench.blending.align import align_to
 from blendbench.blending.normalise import match, match_dimensions
 from blendbench.blending.outliers import outlier_dimensions
 from blendbench.blending.tokens import content, gaussian_like, select
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 
 DIM = 24
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from blendbench.cli import _verb
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.reports import metrics as page
 from blendbench.reports.metrics import Calibration
 from blendbench.reports.metrics_cards import BEGIN, END, write_cards
 from blendbench.scoring import calibration, patterns
 from blendbench.scoring.cards import read_card
-from blendbench.shipped import shipped
+from blendbench.core.shipped import shipped
 
 
 @pytest.fixture

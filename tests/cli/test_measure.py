@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from blendbench.cli import _verb
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.scoring import all_cards, patterns
 from blendbench.scoring.drawn import pixel_art
 

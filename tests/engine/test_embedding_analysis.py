@@ -13,7 +13,7 @@ from safetensors import safe_open
 from blendbench.engine.embedding_analysis import Analysis, plan_analysis, run_analysis
 from blendbench.engine.progress import Reporter
 from blendbench.engine.resume import locked
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.models.text import TextEncoder
 from blendbench.models.tokens import Encoded

@@ -12,7 +12,7 @@ from blendbench.engine.encode import Embeddings, EncodingError
 from blendbench.engine.plan import Plan, make_plan
 from blendbench.engine.progress import Reporter
 from blendbench.engine.run import run
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.experiments import Grid, load_experiment
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.results.records import CellRecord

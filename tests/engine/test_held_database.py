@@ -10,7 +10,7 @@ import pytest
 from synthetic_results import write_results
 
 from blendbench.engine.run import _bring_in as bring_in
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.results import store
 from blendbench.results.store import DATABASE, DatabaseHeldError, ingest, open_results
 

@@ -21,7 +21,7 @@ from blendbench.engine.encode import Embeddings
 from blendbench.engine.plan import CONTROLS, Plan, make_plan, noise_seed
 from blendbench.engine.progress import Reporter
 from blendbench.engine.run import run, what_is_left
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.experiments import Experiment, Grid, load_experiment
 from blendbench.models import tokens as model_tokens
 from blendbench.models.sets import ModelSet, load_model_set

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from blendbench.engine.samplers import FILE, keep_sampler, resolved_sampler
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.models.sets import load_model_set
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import stats
 from synthetic_results import run_record, sha
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.gate.decide import ALPHA, items_for_a_regression
 from blendbench.gate.sequential import LEAST_ITEMS, looks
 from blendbench.models.miniature.world import render, sample_scenes

@@ -16,7 +16,7 @@ from synthetic_results import (
     write_results,
 )
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.gate import Verdict, gate
 from blendbench.gate.decide import items_for_a_regression
 from blendbench.results.records import CellRecord, Record, RunRecord, ScoreRecord

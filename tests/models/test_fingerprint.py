@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blendbench.hashing import sha256_files
+from blendbench.core.hashing import sha256_files
 from blendbench.models import fingerprint
 from blendbench.models.sets import load_model_set
 

@@ -8,7 +8,7 @@ import torch
 from diffusers.pipelines.z_image.pipeline_z_image import get_default_z_image_sigmas
 
 import blendbench.models as models_package
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.models.interventions import Injection, Start, refined
 from blendbench.models.pipeline import load_scheduler
 from blendbench.models.sets import ModelSet, load_model_set

@@ -10,7 +10,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.models.diagnosis import diagnose
 from blendbench.models.sets import load_model_set
 

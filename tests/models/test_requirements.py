@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.models import requirements
 from blendbench.models.diagnosis import diagnose
 from blendbench.models.sets import load_model_set

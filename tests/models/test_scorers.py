@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.layers import Attention
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.models.miniature import recognition
 from blendbench.models.scorers import HalfAttention, load_encoder, weights_sha256
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.models.sets import ModelSet, list_model_sets, load_model_set
 
 PROMPTS = ["a red circle", "two blue stars on a green background, striped"]

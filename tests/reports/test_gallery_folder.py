@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from synthetic_results import CONFIGURATIONS, INCOMPLETE, NO_OP, item_name, write_results
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.reports.gallery import write_gallery
 from blendbench.reports.gallery.files import PERIOD, STEP, THUMBNAIL, lattice_pattern, place_pictures, thumbnail_name
 from blendbench.results.store import open_results

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlparse
 import pytest
 from synthetic_results import CONFIGURATIONS, item_name, write_results
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.gate import gate
 from blendbench.reports import published
 from blendbench.reports.gallery import find_gallery, named_gallery, write_gallery

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageFont
 from synthetic_results import CONFIGURATIONS, INCOMPLETE, NO_OP, cell_record, item_name, run_record, sha, write_results
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.reports.board import Board, MetricInfo, read_board
 from blendbench.reports.contact_sheet import chosen_labels, wrapped
 from blendbench.reports.curves import alpha_curves, draw_alpha_curves

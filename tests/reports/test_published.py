@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from synthetic_results import write_results
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.reports.leaderboard import write_leaderboard
 from blendbench.reports.published import differing, publish, unpacked
 from blendbench.results.store import ingest, open_results

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from synthetic_results import cell_record, run_record, sha
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.results.records import ConditioningRecord, RecordError, ScoreRecord, from_line, to_line
 from blendbench.results.shards import ShardWriter, read_shards
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from synthetic_results import cell_record, item_name, run_record, sha, write_results
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.results import staging
 from blendbench.results.records import Record, ScoreRecord, to_line
 from blendbench.results.shards import ShardWriter, read_shards, shard_paths

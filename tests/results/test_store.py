@@ -11,7 +11,7 @@ import pytest
 from synthetic_results import CONFIGURATIONS, INCOMPLETE, NO_OP, cell_record, item_name, run_record, sha, write_results
 
 import blendbench
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.results.query import read_only_bytes, read_only_rows
 from blendbench.results.records import RunRecord, ScoreRecord, VoteRecord
 from blendbench.results.shards import ShardWriter, read_shards

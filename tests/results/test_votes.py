@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import rankdata
 from synthetic_results import MODELS, SUITE, item_name, sha, write_results
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.results.store import open_results
 from blendbench.results.votes import take_in_votes
 

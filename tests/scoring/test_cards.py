@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.scoring import all_cards, all_metrics
 from blendbench.scoring.cards import read_card
 from blendbench.scoring.registry import REGISTRY, metric

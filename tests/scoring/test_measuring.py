@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.scoring import Batch, Score, all_metrics, measure
 from blendbench.scoring.registry import REGISTRY, Metric
 from blendbench.suites import Attributes

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 
 Value = str | int | float | bool
 Function = TypeVar("Function", bound=Callable[..., Any])

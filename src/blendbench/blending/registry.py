@@ -25,7 +25,7 @@ from blendbench.blending.parameters import (
     read_parameters,
 )
 from blendbench.blending.tokens import Pair, TokenMode, Tokens
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.suites import suggest
 
 Reference = Literal["item", "blank", "unrelated", "noise", "self"]

@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 from typing import Any, NoReturn
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 
 VERBS = {
     "run": "run or resume an experiment",

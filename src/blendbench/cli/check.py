@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from blendbench.cli.planning import load_plugins, plan_on_models, single_grid
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.experiments import Experiment, load_experiment
 
 if TYPE_CHECKING:

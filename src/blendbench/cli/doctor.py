@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 
 _NEEDED = (
     "torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "safetensors", "huggingface_hub", "duckdb",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table

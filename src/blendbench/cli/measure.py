@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from blendbench.models.sets import ModelSet

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.experiments import Experiment, Grid, load_experiment
 
 if TYPE_CHECKING:

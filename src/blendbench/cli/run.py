@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from blendbench.cli.planning import checked_experiment, load_plugins, plan_on_models, single_grid
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.experiments import Experiment, Value
 
 if TYPE_CHECKING:

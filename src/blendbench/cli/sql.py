@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd

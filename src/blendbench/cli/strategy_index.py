@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import blendbench
-from blendbench.hashing import sha256_json
+from blendbench.core.hashing import sha256_json
 
 INDEX = Path(__file__).with_name("strategies.json")
 _CODE = Path(blendbench.__file__).parent / "blending"

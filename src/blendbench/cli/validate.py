@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 
 
 def validate(

@@ -21,7 +21,7 @@ from blendbench.engine.encode import Embeddings, Encodings
 from blendbench.engine.pictures import Fetched, Recent, load_resized, picture_path, save_picture
 from blendbench.engine.plan import Cell
 from blendbench.engine.progress import Clock, Reporter
-from blendbench.hashing import sha256_bytes
+from blendbench.core.hashing import sha256_bytes
 from blendbench.models.interventions import Injection, Start
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import ConditioningRecord

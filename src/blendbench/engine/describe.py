@@ -15,7 +15,7 @@ import blendbench
 from blendbench.engine.denoise import Drawn
 from blendbench.engine.pictures import load_pixels, picture_name, save_bytes, save_picture
 from blendbench.engine.plan import Plan
-from blendbench.hashing import sha256_bytes
+from blendbench.core.hashing import sha256_bytes
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import (
     CellRecord,

@@ -27,8 +27,8 @@ from blendbench.engine.describe import environment, git_commit
 from blendbench.engine.encode import Embeddings, EncodingError
 from blendbench.engine.progress import Reporter
 from blendbench.engine.resume import locked
-from blendbench.errors import UsageError
-from blendbench.hashing import sha256_json
+from blendbench.core.errors import UsageError
+from blendbench.core.hashing import sha256_json
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import (
     EmbeddingAnalysisRecord,

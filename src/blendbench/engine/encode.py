@@ -17,7 +17,7 @@ from blendbench.blending import Configuration, Denoising, Kind, Pair, Sources, T
 from blendbench.blending.tokens import content, gaussian_like
 from blendbench.engine.plan import Cell
 from blendbench.engine.progress import Clock, Reporter
-from blendbench.hashing import sha256_bytes, sha256_json
+from blendbench.core.hashing import sha256_bytes, sha256_json
 from blendbench.models.sets import ModelSet
 from blendbench.models.tokens import Encoded
 from blendbench.suites import Item, Suite

@@ -11,7 +11,7 @@ from blendbench.engine.denoise import Job, blend
 from blendbench.engine.encode import Embeddings
 from blendbench.engine.plan import Cell, Plan
 from blendbench.engine.progress import Reporter
-from blendbench.hashing import sha256_bytes
+from blendbench.core.hashing import sha256_bytes
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import CellEmbeddingRecord, CellRecord
 from blendbench.results.shards import ShardWriter, read_shards

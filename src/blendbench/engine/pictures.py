@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from blendbench.hashing import sha256_bytes
+from blendbench.core.hashing import sha256_bytes
 
 FOLDER = "pictures"
 _RECENT = 64  # pictures whose pixels are kept

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from blendbench.blending import Configuration, get_strategy
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.experiments import Experiment
-from blendbench.hashing import sha256_json
+from blendbench.core.hashing import sha256_json
 from blendbench.models.sets import ModelSet
 from blendbench.scoring import all_cards, get_metric
 from blendbench.suites import Item, Suite

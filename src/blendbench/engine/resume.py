@@ -9,7 +9,7 @@ from typing import Any
 
 from blendbench.engine.pictures import drop_partial_pictures, picture_path
 from blendbench.engine.plan import Cell, Plan
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import CellRecord, RunRecord, ScoreRecord, StageTimeRecord
 from blendbench.results.shards import read_shards

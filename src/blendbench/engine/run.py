@@ -17,7 +17,7 @@ from blendbench.engine.plan import Plan
 from blendbench.engine.progress import Clock, Reporter, Stage
 from blendbench.engine.resume import Todo, locked, what_is_left
 from blendbench.engine.samplers import keep_sampler
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.models.residency import GIB
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import (

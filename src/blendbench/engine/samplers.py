@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.models.sets import ModelSet
 
 FILE = "samplers.json"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 import pandas as pd
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.results.store import Results
 from blendbench.statistics import Array
 from blendbench.suites import suggest

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.gate.decide import (
     ALPHA,
     Effect,

@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blendbench.errors import UsageError
-from blendbench.hashing import sha256_json
+from blendbench.core.errors import UsageError
+from blendbench.core.hashing import sha256_json
 from blendbench.models import requirements
 from blendbench.models import residency as memory
 from blendbench.models.fingerprint import WeightFile, file_hashes, folder_hash, unread

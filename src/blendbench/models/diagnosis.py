@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.models import requirements
 from blendbench.models.model_file import COMPONENTS
 from blendbench.models.places import Place

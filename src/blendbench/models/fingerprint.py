@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from blendbench.hashing import sha256_contents
+from blendbench.core.hashing import sha256_contents
 
 # Smaller files are read in less time than a cache would take to distrust.
 LARGE = 64 * 1024 * 1024

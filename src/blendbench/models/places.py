@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 
 # Configurations and tokenizers: small, and enough to check whether the weights are worth their download.
 _SMALL = ("*.json", "*.txt", "*.jinja", "*.model")

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as transforms
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.models.half_stored import store_half
 
 # Pictures or texts at once. Large enough to feed a GPU, where 384-pixel inputs must fit beside the pipeline.

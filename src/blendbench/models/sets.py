@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.models import residency as memory
 from blendbench.models.described import DescribedSet
 from blendbench.models.model_file import ModelSetFile

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.results.store import Results
 from blendbench.scoring.cards import changes_of, range_of
 from blendbench.statistics import (

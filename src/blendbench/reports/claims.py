@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.gate.decide import ALPHA
 from blendbench.gate.pairing import Comparison, Metric, Pairs, pair
 from blendbench.reports.formats import number

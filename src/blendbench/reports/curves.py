@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from blendbench.hashing import canonical_json
+from blendbench.core.hashing import canonical_json
 from blendbench.reports.board import BASELINE, JUDGED_KINDS, Board, Configuration, MetricInfo
 
 # Okabe & Ito (2008): told apart with every common colour blindness; markers and line styles repeat the difference.

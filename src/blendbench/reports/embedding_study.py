@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.results.store import Results
 
 REFERENCE, HALVES = "text_encoder", "text_encoder_halves"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 
 
 def made(folder: Path) -> Path:

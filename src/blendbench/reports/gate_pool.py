@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.gate.decide import is_gated
 from blendbench.gate.pairing import Metric
 from blendbench.gate.verdict import REFERENCE, picture_name

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.reports.formats import markdown_table
 from blendbench.reports.metrics import RECOVERY, Calibration, recovery_table, response_table
 from blendbench.scoring.calibration import DETECTORS, DRIFTS, Response

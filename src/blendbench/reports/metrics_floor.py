@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.reports.board import BASELINE
 from blendbench.reports.contact_sheet import picture_path
 from blendbench.reports.formats import markdown_table

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.reports.board import read_board
 from blendbench.reports.embeddings import write_embeddings
 from blendbench.reports.findings import write_findings

@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.results.store import Results
 
 # Written by DuckDB itself: through pandas, NULLs would turn integers into floats and empty columns lose their type.

@@ -5,7 +5,7 @@ import math
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, ClassVar, TypeAlias, get_args
 
-from blendbench.hashing import canonical_json
+from blendbench.core.hashing import canonical_json
 
 CELL_STATUSES = ("ok", "failed")
 SCORE_STATUSES = ("ok", "failed", "skipped", "unscorable")

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.results.records import Record, RecordError, RunRecord, from_line, to_line
 
 FOLDER = "shards"

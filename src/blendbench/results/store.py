@@ -14,8 +14,8 @@ from typing import Any, Self
 import duckdb
 import pandas as pd
 
-from blendbench.errors import UsageError
-from blendbench.hashing import sha256_json
+from blendbench.core.errors import UsageError
+from blendbench.core.hashing import sha256_json
 from blendbench.results.shards import read_shards, shard_paths
 from blendbench.results.staging import TABLES, stage
 

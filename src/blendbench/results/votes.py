@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from blendbench.errors import UsageError
-from blendbench.hashing import sha256_bytes
+from blendbench.core.errors import UsageError
+from blendbench.core.hashing import sha256_bytes
 from blendbench.results.records import VoteRecord
 from blendbench.results.shards import ShardWriter
 from blendbench.results.store import Results, open_results

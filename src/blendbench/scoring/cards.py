@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from blendbench.errors import UsageError
-from blendbench.shipped import shipped
+from blendbench.core.errors import UsageError
+from blendbench.core.shipped import shipped
 
 FENCE = "+++"
 

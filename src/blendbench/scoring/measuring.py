@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.scoring.batch import Batch
 from blendbench.scoring.registry import REGISTRY, Metric
 

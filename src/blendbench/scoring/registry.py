@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.scoring.batch import Batch, known_needs
 from blendbench.scoring.cards import Card, card_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 
 PAGE, DATA = "index.html", "data.js"
 FOLDER = "gallery"  # of a results folder, or beside published pages: a gallery an experiment

@@ -3,7 +3,7 @@
 from importlib.resources import files
 from pathlib import Path
 
-from blendbench.errors import UsageError
+from blendbench.core.errors import UsageError
 from blendbench.reports.board import Board, read_board
 from blendbench.reports.folders import made
 from blendbench.reports.gallery.data import gallery_data, picture_sources

@@ -1,0 +1,1 @@
+"""Shared types, configuration reading, hashing, errors and files: nothing here imports another layer."""
