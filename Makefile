@@ -49,8 +49,8 @@ reports: setup
 	$(BIN)/blendbench publish $(EXPERIMENTS) --results $(RESULTS) --out reports
 	$(BIN)/blendbench calibrate --out reports --cards metrics --results $(RESULTS)
 	$(BIN)/python -m blendbench.reports.gate --results $(RESULTS) --out reports/gate.md
-	$(BIN)/python -m blendbench.models.miniature.evaluate --out reports/miniature.json
-	$(BIN)/python -m blendbench.reports.miniature --measures reports/miniature.json --results $(RESULTS) --out reports/miniature.md
+	$(BIN)/python -m miniature.evaluate --out reports/miniature.json
+	$(BIN)/python -m miniature.page --measures reports/miniature.json --results $(RESULTS) --out reports/miniature.md
 	$(BIN)/python -m blendbench.results.document docs/sql.md
 	$(BIN)/blendbench publish --check --out reports
 

@@ -11,7 +11,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model set folder whose weights are random: everything works, the pictures are noise."""
+    """A model set folder whose weights are random: everything works, the images are noise."""
     from blendbench.models.miniature.untrained import write_untrained
 
     folder = tmp_path_factory.mktemp("models") / "untrained"

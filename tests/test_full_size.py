@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from blendbench.cli.planning import plan_on_models
-from blendbench.engine.pictures import load_pixels, picture_path
-from blendbench.engine.progress import Reporter
-from blendbench.engine.resume import read_ledger
-from blendbench.engine.run import run
-from blendbench.experiments import load_experiment
 from blendbench.models.sets import load_model_set
+from blendbench.run.experiments import load_experiment
+from blendbench.run.image_cache import image_path, load_pixels
+from blendbench.run.loop import run
+from blendbench.run.progress import Reporter
+from blendbench.run.resume import read_ledger
 
 
 @pytest.fixture
@@ -29,10 +29,13 @@ def test_the_full_sizes_are_the_published_ones(full_size: ModuleType) -> None:
     sizes = full_size.full()
     with torch.device("meta"):
         networks = {
-            "transformer": full_size.transformer(sizes), "text": full_size.text_encoder(sizes),
-            "vision": full_size.vision_language(sizes), "vae": full_size.vae(sizes),
-            "clip": full_size.scorer(sizes.clip), "siglip": full_size.scorer(sizes.siglip),
-        }  # fmt: skip
+            "transformer": full_size.transformer(sizes),
+            "text": full_size.text_encoder(sizes),
+            "vision": full_size.vision_language(sizes),
+            "vae": full_size.vae(sizes),
+            "clip": full_size.scorer(sizes.clip),
+            "siglip": full_size.scorer(sizes.siglip),
+        }
     counts = {name: sum(p.numel() for p in network.parameters()) / 1e9 for name, network in networks.items()}
     expected = {"transformer": 6.155, "text": 4.022, "vision": 4.438, "vae": 0.084, "clip": 0.428, "siglip": 1.136}
     assert counts == pytest.approx(expected, abs=6e-4)
@@ -40,8 +43,14 @@ def test_the_full_sizes_are_the_published_ones(full_size: ModuleType) -> None:
 
 def test_special_tokens_have_their_published_ids(full_size: ModuleType) -> None:
     tokenizer = full_size.build_tokenizer(151643)
-    ids = {"<|endoftext|>": 151643, "<|im_start|>": 151644, "<|im_end|>": 151645, "<|vision_start|>": 151652,
-           "<|image_pad|>": 151655, "<think>": 151667}  # fmt: skip
+    ids = {
+        "<|endoftext|>": 151643,
+        "<|im_start|>": 151644,
+        "<|im_end|>": 151645,
+        "<|vision_start|>": 151652,
+        "<|image_pad|>": 151655,
+        "<think>": 151667,
+    }
     assert {token: tokenizer.convert_tokens_to_ids(token) for token in ids} == ids
     assert len(tokenizer) == 151669
     words = "A calm bay at sunset with a sailing boat, naïve 船"
@@ -50,29 +59,37 @@ def test_special_tokens_have_their_published_ids(full_size: ModuleType) -> None:
 
 def test_the_layout_is_the_repositories(tiny_set: Path) -> None:
     for file in (
-        "model_set.toml", "pipeline/model_index.json", "pipeline/tokenizer/tokenizer.json",
-        "pipeline/scheduler/scheduler_config.json", "pipeline/vae/diffusion_pytorch_model.safetensors",
-        "pipeline/transformer/diffusion_pytorch_model.safetensors", "pipeline/text_encoder/model.safetensors",
-        "vision_language/model.safetensors", "vision_language/chat_template.jinja", "clip/open_clip_config.json",
-        "clip/open_clip_model.safetensors", "siglip/open_clip_model.safetensors", "siglip/tokenizer.json",
-    ):  # fmt: skip
+        "model_set.toml",
+        "pipeline/model_index.json",
+        "pipeline/tokenizer/tokenizer.json",
+        "pipeline/scheduler/scheduler_config.json",
+        "pipeline/vae/diffusion_pytorch_model.safetensors",
+        "pipeline/transformer/diffusion_pytorch_model.safetensors",
+        "pipeline/text_encoder/model.safetensors",
+        "vision_language/model.safetensors",
+        "vision_language/chat_template.jinja",
+        "clip/open_clip_config.json",
+        "clip/open_clip_model.safetensors",
+        "siglip/open_clip_model.safetensors",
+        "siglip/tokenizer.json",
+    ):
         assert (tiny_set / file).is_file(), file
     load_model_set(tiny_set, "cpu").check()
 
 
-def test_engine_and_plain_loop_draw_the_same_pictures(speed_scripts: Path, tiny_set: Path, tmp_path: Path) -> None:
+def test_engine_and_plain_loop_draw_the_same_images(speed_scripts: Path, tiny_set: Path, tmp_path: Path) -> None:
     """The peer that speed is measured against does the same work."""
     import plain_loop
 
     experiment = replace(load_experiment(speed_scripts / "speed.toml"), items=1, suite="standard")
     plan, models = plan_on_models(experiment, str(tiny_set), "cpu", tmp_path)
     done = run(plan, models, tmp_path / "engine", Reporter(quiet=True))
-    assert (done.ok, done.pictures, done.scores_failed) == (6, 6, 0)
+    assert (done.ok, done.images, done.scores_failed) == (6, 6, 0)
     plain = plain_loop.run_plain(plan, plain_loop.load(models), tmp_path / "plain")
     assert plain["cells"] == 6
     cells = read_ledger(tmp_path / "engine").cells
     for cell in plan.cells:
-        ours = load_pixels(picture_path(tmp_path / "engine", str(cells[cell.cell_id].picture_sha256)))
+        ours = load_pixels(image_path(tmp_path / "engine", str(cells[cell.cell_id].image_sha256)))
         theirs = load_pixels(tmp_path / "plain" / f"{cell.cell_id}.png")
         assert np.abs(ours.astype(np.int16) - theirs).max() <= 1
     assert len((tmp_path / "plain" / "results.csv").read_text().splitlines()) == 7

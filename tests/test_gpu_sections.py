@@ -22,9 +22,14 @@ def options(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     # Making kernels takes minutes on a CPU.
     monkeypatch.setattr(torch, "compile", lambda call, **_: call)
     return Namespace(
-        models=tiny_set, work=tmp_path, device="cpu", shapes=[(64, 1), (64, 2)], memory_budget=None,
-        suite="miniature", items=2,
-    )  # fmt: skip
+        models=tiny_set,
+        work=tmp_path,
+        device="cpu",
+        shapes=[(64, 1), (64, 2)],
+        memory_budget=None,
+        suite="miniature",
+        items=2,
+    )
 
 
 def test_a_step_is_timed_in_each_way_and_compared_with_the_eager_one(script: ModuleType, options: Namespace) -> None:
@@ -36,13 +41,13 @@ def test_a_step_is_timed_in_each_way_and_compared_with_the_eager_one(script: Mod
     assert max(step["rearranged_from_eager"], step["compiled_from_eager"]) < 1e-4
 
 
-def test_the_decoder_s_ways_give_one_picture(script: ModuleType, options: Namespace) -> None:
+def test_the_decoder_s_ways_give_one_image(script: ModuleType, options: Namespace) -> None:
     found = script.vae(options)
     assert found["decode_64_batch_2_compiled_from_eager"] < 1e-4
     assert {"decode_64_batch_2_ms", "decode_64_batch_2_compiled_ms"} <= set(found)
 
 
-def test_pictures_do_not_depend_on_their_neighbours_and_it_would_show(
+def test_images_do_not_depend_on_their_neighbours_and_it_would_show(
     script: ModuleType, options: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options.shapes = [(64, 4)]

@@ -1,7 +1,7 @@
 """`python bench/speed/full_size.py --out DIR`: a z-image-turbo model set at full size with random weights.
 
 For speed, memory and loading on a machine that has a GPU and no network. The folder has the layout of the published
-repositories, so that `blendbench run --models DIR` loads it as it would load the real weights. Its pictures are noise.
+repositories, so that `blendbench run --models DIR` loads it as it would load the real weights. Its images are noise.
 With `--tiny` the layout is the same and the sizes are tiny, for tests on the CPU.
 
 Configurations: Tongyi-MAI/Z-Image-Turbo, Qwen/Qwen3-4B, Qwen/Qwen3-VL-4B-Instruct, and open_clip's own of ViT-L-14 and
@@ -37,20 +37,41 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
+from blendbench.core.suites import list_suites, load_suite
 from blendbench.models.loading import quiet_loading
 from blendbench.models.miniature import architecture, recognition
 from blendbench.models.miniature.tokenizer import CHAT_TEMPLATE
 from blendbench.models.miniature.tokenizer import tokenizer as miniature_tokenizer
-from blendbench.suites import list_suites, load_suite
 
 # Qwen's added tokens in the order of their ids, from 151643 on.
 SPECIALS = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
-    "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
-    "<|image_pad|>", "<|video_pad|>", "<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>",
-    "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<tool_response>", "</tool_response>", "<think>",
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+    "<tool_call>",
+    "</tool_call>",
+    "<|fim_prefix|>",
+    "<|fim_middle|>",
+    "<|fim_suffix|>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+    "<tool_response>",
+    "</tool_response>",
+    "<think>",
     "</think>",
-)  # fmt: skip
+)
 SHARD = "5GB"
 LEARNT_WORDS = 4000
 MODEL_SET = """\
@@ -82,7 +103,7 @@ max_sequence_length = 512
 @dataclass(frozen=True)
 class Sizes:
     """Configurations of all networks. `ordinary`: tokens before the special ones; `pixels`: least and most that the
-    vision-language model sees of a picture; `side`: of a drawn picture in pixels; `batch`: pictures a batch."""
+    vision-language model sees of an image; `side`: of a drawn image in pixels; `batch`: images a batch."""
 
     name: str
     title: str
@@ -110,19 +131,40 @@ def full() -> Sizes:
         dtype=torch.bfloat16,
         ordinary=151643,
         text={
-            "vocab_size": 151936, "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36,
-            "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 40960,
+            "vocab_size": 151936,
+            "hidden_size": 2560,
+            "intermediate_size": 9728,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "max_position_embeddings": 40960,
             "rms_norm_eps": 1e-6,
         },
         mrope=[24, 20, 20],
         vision={
-            "depth": 24, "hidden_size": 1024, "num_heads": 16, "intermediate_size": 4096, "patch_size": 16,
-            "spatial_merge_size": 2, "temporal_patch_size": 2, "in_channels": 3, "out_hidden_size": 2560,
-            "num_position_embeddings": 2304, "deepstack_visual_indexes": [5, 11, 17],
+            "depth": 24,
+            "hidden_size": 1024,
+            "num_heads": 16,
+            "intermediate_size": 4096,
+            "patch_size": 16,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "in_channels": 3,
+            "out_hidden_size": 2560,
+            "num_position_embeddings": 2304,
+            "deepstack_visual_indexes": [5, 11, 17],
         },
         transformer={
-            "in_channels": 16, "dim": 3840, "n_layers": 30, "n_refiner_layers": 2, "n_heads": 30, "n_kv_heads": 30,
-            "cap_feat_dim": 2560, "axes_dims": [32, 48, 48], "axes_lens": [1536, 512, 512],
+            "in_channels": 16,
+            "dim": 3840,
+            "n_layers": 30,
+            "n_refiner_layers": 2,
+            "n_heads": 30,
+            "n_kv_heads": 30,
+            "cap_feat_dim": 2560,
+            "axes_dims": [32, 48, 48],
+            "axes_lens": [1536, 512, 512],
         },
         vae={"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "norm_num_groups": 32},
         clip=open_clip.get_model_config("ViT-L-14"),
@@ -130,7 +172,7 @@ def full() -> Sizes:
         pixels=(256**2, 4096**2),
         side=1024,
         batch=1,
-    )  # fmt: skip
+    )
 
 
 def tiny() -> Sizes:
@@ -149,18 +191,39 @@ def tiny() -> Sizes:
         dtype=torch.float32,
         ordinary=2048,
         text={
-            "vocab_size": 2080, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 3,
-            "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "max_position_embeddings": 1024,
+            "vocab_size": 2080,
+            "hidden_size": 64,
+            "intermediate_size": 64,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "head_dim": 32,
+            "max_position_embeddings": 1024,
         },
         mrope=[6, 5, 5],
         vision={
-            "depth": 2, "hidden_size": 32, "num_heads": 2, "intermediate_size": 32, "patch_size": 16,
-            "spatial_merge_size": 2, "temporal_patch_size": 2, "in_channels": 3, "out_hidden_size": 64,
-            "num_position_embeddings": 16, "deepstack_visual_indexes": [0],
+            "depth": 2,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "intermediate_size": 32,
+            "patch_size": 16,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "in_channels": 3,
+            "out_hidden_size": 64,
+            "num_position_embeddings": 16,
+            "deepstack_visual_indexes": [0],
         },
         transformer={
-            "in_channels": 16, "dim": 64, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2,
-            "cap_feat_dim": 64, "axes_dims": [8, 12, 12], "axes_lens": [1536, 64, 64],
+            "in_channels": 16,
+            "dim": 64,
+            "n_layers": 2,
+            "n_refiner_layers": 1,
+            "n_heads": 2,
+            "n_kv_heads": 2,
+            "cap_feat_dim": 64,
+            "axes_dims": [8, 12, 12],
+            "axes_lens": [1536, 64, 64],
         },
         vae={"block_out_channels": (8, 8, 16, 16), "layers_per_block": 1, "norm_num_groups": 4},
         clip=clip,
@@ -168,7 +231,7 @@ def tiny() -> Sizes:
         pixels=(64**2, 64**2),
         side=64,
         batch=4,
-    )  # fmt: skip
+    )
 
 
 def build_tokenizer(ordinary: int) -> Qwen2Tokenizer:
@@ -184,9 +247,12 @@ def build_tokenizer(ordinary: int) -> Qwen2Tokenizer:
     built = Qwen2Tokenizer(
         vocab={word: i for i, word in enumerate([*words, *SPECIALS])},
         merges=[tuple(pair) for pair in model["merges"]],
-        unk_token=None, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHAT_TEMPLATE,
+        unk_token=None,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        chat_template=CHAT_TEMPLATE,
         model_max_length=131072,
-    )  # fmt: skip
+    )
     built.add_tokens([AddedToken(token, special=True) for token in SPECIALS])
     if built.convert_tokens_to_ids(SPECIALS[-1]) != ordinary + len(SPECIALS) - 1:
         raise ValueError(f"the special tokens do not start at {ordinary}")
@@ -211,9 +277,12 @@ def vision_language(sizes: Sizes) -> Qwen3VLForConditionalGeneration:
     config = Qwen3VLConfig(
         text_config=_text_config(sizes, 5e6, mrope_section=sizes.mrope, mrope_interleaved=True),
         vision_config=sizes.vision,
-        image_token_id=image, video_token_id=video, vision_start_token_id=start, vision_end_token_id=end,
+        image_token_id=image,
+        video_token_id=video,
+        vision_start_token_id=start,
+        vision_end_token_id=end,
         tie_word_embeddings=True,
-    )  # fmt: skip
+    )
     return Qwen3VLForConditionalGeneration(config)
 
 
@@ -225,10 +294,19 @@ def transformer(sizes: Sizes) -> ZImageTransformer2DModel:
 def vae(sizes: Sizes) -> AutoencoderKL:
     """The autoencoder of Flux, which Z-Image uses."""
     return AutoencoderKL(
-        in_channels=3, out_channels=3, latent_channels=16, down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4, scaling_factor=0.3611, shift_factor=0.1159, sample_size=1024,
-        use_quant_conv=False, use_post_quant_conv=False, mid_block_add_attention=True, **sizes.vae,
-    )  # fmt: skip
+        in_channels=3,
+        out_channels=3,
+        latent_channels=16,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        scaling_factor=0.3611,
+        shift_factor=0.1159,
+        sample_size=1024,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        mid_block_add_attention=True,
+        **sizes.vae,
+    )
 
 
 def scorer(config: dict[str, Any]) -> nn.Module:

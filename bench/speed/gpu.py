@@ -122,7 +122,7 @@ def headline(readings: dict[str, Any]) -> dict[str, float]:
             found[f"step_over_floor_{side}"] = step["compiled_ms"] / step["floor_ms"]
             found[f"step_over_best_floor_{side}"] = step["compiled_ms"] / step["best_floor_ms"]
     if scoring := readings.get("metrics"):
-        found["scoring_ms"] = scoring["verdict"]["milliseconds_a_picture"]
+        found["scoring_ms"] = scoring["verdict"]["milliseconds_an_image"]
     for plan in BUDGETS:
         if peaks := readings.get(f"memory_{plan}", {}).get("peak_gib"):
             found[f"peak_gib_{plan}_1024"] = max(peaks.values())
@@ -157,7 +157,7 @@ def jobs_of(sizes: list[str], tiny: bool) -> list[list[Job]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("reports/speed.json"))
-    parser.add_argument("--work", type=Path, help="folder for weights and pictures, 45 GB; default: a temporary one")
+    parser.add_argument("--work", type=Path, help="folder for weights and images, 45 GB; default: a temporary one")
     parser.add_argument("--models", type=Path, help="what full_size.py wrote; default: it is written now, and removed")
     parser.add_argument("--total", type=float, default=TOTAL, help="seconds for everything")
     parser.add_argument("--sizes", nargs="+", default=SIZES, help="SIDExBATCH of the engine")

@@ -3,7 +3,7 @@
 The same prompts and initial noise through `ZImagePipeline.__call__`, with all its networks on the device, and through
 the engine's own text encoder and denoiser, which are never there together. Both run eagerly. What differs is given in
 roundings of the dtype: the distance between 1 and the next number that it can hold, times the size of the values.
-Beside it stands what the pipeline differs from itself by when it draws the same pictures one by one: no path that
+Beside it stands what the pipeline differs from itself by when it draws the same images one by one: no path that
 batches otherwise can be expected to be closer than that.
 """
 
@@ -32,9 +32,14 @@ def latents_of(pipeline: Any, models: ModelSet, noise: Tensor, **given: Any) -> 
     """Final latents (n, channels, height, width) float32 on the CPU, as the pipeline makes them of what is `given`."""
     sampler = models.file.sampler
     drawn: Tensor = pipeline(
-        latents=noise.clone(), height=sampler.height, width=sampler.width, num_inference_steps=sampler.steps,
-        guidance_scale=sampler.guidance, output_type="latent", **given,
-    ).images  # fmt: skip
+        latents=noise.clone(),
+        height=sampler.height,
+        width=sampler.width,
+        num_inference_steps=sampler.steps,
+        guidance_scale=sampler.guidance,
+        output_type="latent",
+        **given,
+    ).images
     return drawn.float().cpu()
 
 
@@ -91,7 +96,7 @@ def staged(models: ModelSet, noise: Tensor) -> tuple[list[Tensor], Tensor, Tenso
 
 def initial_noise(models: ModelSet) -> Tensor:
     """Latents (n, channels, height, width) of as many seeds as there are prompts, made as the engine makes them."""
-    sampler, stride = models.file.sampler, models.lattice // 2
+    sampler, stride = models.file.sampler, models.patch_grid // 2
     config = json.loads((Path(str(models.component("pipeline"))) / "transformer" / "config.json").read_text())
     shape = (config["in_channels"], sampler.height // stride, sampler.width // stride)
     return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in range(len(PROMPTS))])
@@ -107,12 +112,17 @@ def compare(folder: Path, device: str, settings: dict[str, float]) -> dict[str, 
     models.release_cache()
     our_rows, our_batch, our_single, peaks = staged(models, noise)
     return {
-        "model_set": models.name, "device": models.device, "dtype": models.dtype, "prompts": len(PROMPTS),
-        "tokens": [len(row) for row in our_rows], "sampler": models.sampler_record,
+        "model_set": models.name,
+        "device": models.device,
+        "dtype": models.dtype,
+        "prompts": len(PROMPTS),
+        "tokens": [len(row) for row in our_rows],
+        "sampler": models.sampler_record,
         "rounding": torch.finfo(dtype).eps,
         "text": gap(torch.cat(our_rows), torch.cat(their_rows), dtype),
         "latents_batch": gap(our_batch, their_batch, dtype),
         "latents_single": gap(our_single, their_single, dtype),
         "official_batch_against_single": gap(their_batch, their_single, dtype),
-        "estimated_gib": models.residency.needs / GIB, "peak_gib": peaks,
-    }  # fmt: skip
+        "estimated_gib": models.residency.needs / GIB,
+        "peak_gib": peaks,
+    }

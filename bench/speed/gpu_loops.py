@@ -12,14 +12,14 @@ import plain_loop
 import torch
 
 from blendbench.cli.planning import plan_on_models
-from blendbench.engine.pictures import load_pixels, picture_path
-from blendbench.engine.plan import Plan, make_plan
-from blendbench.engine.progress import Reporter
-from blendbench.engine.resume import read_ledger
-from blendbench.engine.run import run
-from blendbench.experiments import load_experiment
 from blendbench.models.residency import GIB
 from blendbench.models.sets import ModelSet
+from blendbench.run.experiments import load_experiment
+from blendbench.run.image_cache import image_path, load_pixels
+from blendbench.run.loop import run
+from blendbench.run.plan import Plan, make_plan
+from blendbench.run.progress import Reporter
+from blendbench.run.resume import read_ledger
 
 EXPERIMENT = Path(__file__).with_name("speed.toml")
 
@@ -62,9 +62,11 @@ def watch(models: ModelSet) -> dict[str, Span]:
     """Count and time the forward passes of the engine's networks from here on."""
     pipeline = models.denoiser.pipeline
     watched = {
-        "transformer": (pipeline.transformer, "forward"), "vae_decode": (pipeline.vae, "decode"),
-        "text_encoder": (models.text.encoder, "forward"), "vision_language": (models.vision.model.model, "forward"),
-    }  # fmt: skip
+        "transformer": (pipeline.transformer, "forward"),
+        "vae_decode": (pipeline.vae, "decode"),
+        "text_encoder": (models.text.encoder, "forward"),
+        "vision_language": (models.vision.model.model, "forward"),
+    }
     spans = {name: Span() for name in watched}
     for name, (owner, method) in watched.items():
         setattr(owner, method, spans[name].around(getattr(owner, method)))
@@ -104,9 +106,14 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
     plan, models = _plan(options, side, batch)
     done = run(plan, models, options.work / f"memory_{options.memory_budget}", Reporter(quiet=True))
     return {
-        "budget_gib": options.memory_budget, "plan": models.residency.name, "needs_gib": models.residency.needs / GIB,
-        "ok": done.ok, "failed": done.failed, "peak_gib": done.peak_gib, "seconds": done.seconds,
-    }  # fmt: skip
+        "budget_gib": options.memory_budget,
+        "plan": models.residency.name,
+        "needs_gib": models.residency.needs / GIB,
+        "ok": done.ok,
+        "failed": done.failed,
+        "peak_gib": done.peak_gib,
+        "seconds": done.seconds,
+    }
 
 
 def plain(options: argparse.Namespace) -> dict[str, Any]:
@@ -123,21 +130,22 @@ def plain(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def difference(options: argparse.Namespace) -> dict[str, Any]:
-    """How far the engine's pictures are from the plain loop's, in 8-bit levels: mean, and the worst cell's mean."""
+    """How far the engine's images are from the plain loop's, in 8-bit levels: mean, and the worst cell's mean."""
     (side, _), means = options.shapes[0], []
     engine = options.work / f"engine_{side}"
     cells = read_ledger(engine).cells
     for path in sorted((options.work / f"plain_{side}").glob("*.png")):
-        ours = load_pixels(picture_path(engine, str(cells[path.stem].picture_sha256)))
+        ours = load_pixels(image_path(engine, str(cells[path.stem].image_sha256)))
         means.append(float(np.abs(ours.astype(np.int16) - load_pixels(path)).mean()))
     return {"cells": len(means), "mean_levels": float(np.mean(means)), "worst_levels": max(means)}
 
 
 def _plan(options: argparse.Namespace, side: int, batch: int) -> tuple[Plan, ModelSet]:
     experiment = replace(
-        load_experiment(EXPERIMENT), suite=options.suite,
+        load_experiment(EXPERIMENT),
+        suite=options.suite,
         sampler=(("height", side), ("width", side), ("batch_size", batch)),
-    )  # fmt: skip
+    )
     experiment = experiment if options.items is None else replace(experiment, items=options.items)
     return plan_on_models(
         experiment, str(options.models), options.device, options.work, memory_budget=options.memory_budget

@@ -19,17 +19,23 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
+from blendbench.metrics import Batch, all_cards, all_metrics, measure
 from blendbench.models import scorers
 from blendbench.models.half_stored import store_half
 from blendbench.models.scorers import Encoder
-from blendbench.scoring import Batch, all_cards, all_metrics, measure
 
 TARGET_MS, TARGET_DIFFERENCE = 5.0, 1e-4
 ARCHITECTURES = {"clip": "ViT-L-14", "siglip": "ViT-SO400M-16-SigLIP2-384"}
 TEXTS = [
-    "a red square on a grey ground", "a lighthouse in fog at dawn, oil on canvas", "two cats", "a brick wall",
-    "portrait of an old sailor, film grain", "a neon sign that says OPEN", "mountains under a starry sky", "",
-]  # fmt: skip
+    "a red square on a grey ground",
+    "a lighthouse in fog at dawn, oil on canvas",
+    "two cats",
+    "a brick wall",
+    "portrait of an old sailor, film grain",
+    "a neon sign that says OPEN",
+    "mountains under a starry sky",
+    "",
+]
 # How the encoders may compute: what autocast rounds to (None: nothing), whether TF32 products are allowed, and whether
 # attention is in half precision where it can be.
 WAYS: dict[str, tuple[torch.dtype | None, bool, bool]] = {
@@ -44,12 +50,12 @@ _NO_PIXELS = {"references", "reference_palette", "reference_bands"}
 
 
 def readings(device: str, tiny: bool = False, repeats: int = 20) -> dict[str, Any]:
-    """What is far from the CPU, what takes how long, and whether the targets are met; `tiny`: on small pictures and
+    """What is far from the CPU, what takes how long, and whether the targets are met; `tiny`: on small images and
     encoders."""
     size, batch = (128, 2) if tiny else (1024, 16)
-    found: dict[str, Any] = {"pictures": {"batch": batch, "size": size}}
-    made = varied_pictures(8, size)
-    moved = varied_pictures(8, size, seed=1)
+    found: dict[str, Any] = {"images": {"batch": batch, "size": size}}
+    made = varied_images(8, size)
+    moved = varied_images(8, size, seed=1)
     found["difference"] = {"metrics": metric_differences(made, moved, device)}
     with torch.inference_mode():
         models = {name: random_model(name, one, device, tiny) for name, one in ARCHITECTURES.items()}
@@ -66,7 +72,7 @@ def readings(device: str, tiny: bool = False, repeats: int = 20) -> dict[str, An
     return found
 
 
-def varied_pictures(n: int, size: int, seed: int = 0) -> Tensor:
+def varied_images(n: int, size: int, seed: int = 0) -> Tensor:
     """uint8 (n, 3, size, size): smooth colours, each with another texture: noise, mesh, flat, stripes, tiles, dark."""
     generator = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
@@ -88,7 +94,7 @@ def varied_pictures(n: int, size: int, seed: int = 0) -> Tensor:
 
 
 def pixel_metrics() -> list[str]:
-    """Every metric that reads nothing but a picture and its baseline."""
+    """Every metric that reads nothing but an image and its baseline."""
     networks = {"clip", "siglip", "probe", "prompts", "expects", "reference_expects"}
     return [name for name, one in all_metrics().items() if not _roots(one.needs) & (networks | _NO_PIXELS)]
 
@@ -102,7 +108,7 @@ def _roots(needs: tuple[str, ...]) -> set[str]:
 
 
 def metric_differences(made: Tensor, moved: Tensor, device: str) -> dict[str, dict[str, float]]:
-    """By metric, the largest difference of CPU and device over the pictures: absolute, and over the CPU's value."""
+    """By metric, the largest difference of CPU and device over the images: absolute, and over the CPU's value."""
     names = pixel_metrics()
     on = [measure(Batch(made.to(d), baselines=moved.to(d)), names) for d in ("cpu", device)]
     found = {}
@@ -140,8 +146,12 @@ def encoder_of(model: nn.Module, device: str, tiny: bool) -> Encoder:
 
 
 _TINY_SETTINGS = {
-    "size": 32, "mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bicubic", "resize_mode": "squash",
-}  # fmt: skip
+    "size": 32,
+    "mean": (0.5,) * 3,
+    "std": (0.5,) * 3,
+    "interpolation": "bicubic",
+    "resize_mode": "squash",
+}
 
 
 def tiny_model(name: str) -> nn.Module:
@@ -165,7 +175,7 @@ def _words(context: int, known: int) -> Callable[[list[str]], Tensor]:
 
 
 def timings(many: Tensor, others: Tensor, encoders: dict[str, Encoder], repeats: int) -> dict[str, Any]:
-    """Milliseconds a picture, median of `repeats` after a warm-up."""
+    """Milliseconds an image, median of `repeats` after a warm-up."""
     cards = all_cards()
     drift = pixel_metrics()
     artifacts = [name for name in drift if cards[name].kind in ("artifact", "diagnostic")]
@@ -178,7 +188,7 @@ def timings(many: Tensor, others: Tensor, encoders: dict[str, Encoder], repeats:
 
     def judges() -> None:
         for one in encoders.values():
-            one.encode_pictures(many)
+            one.encode_images(many)
 
     def together() -> None:
         metrics(artifacts)()
@@ -199,7 +209,7 @@ def timings(many: Tensor, others: Tensor, encoders: dict[str, Encoder], repeats:
         count = repeats if way == SHIPPED else max(3, repeats // 4)
         with computing(way, many.device):
             found["encoders"][way] = {
-                name: cost(lambda one=one: one.encode_pictures(many), max(3, repeats // 4))
+                name: cost(lambda one=one: one.encode_images(many), max(3, repeats // 4))
                 for name, one in encoders.items()
             }
             found["artifact metrics + CLIP + SigLIP"][way] = cost(together, count)
@@ -241,7 +251,7 @@ def cosine_differences(
     made: Tensor, encoders: dict[str, Encoder], wide: dict[str, nn.Module]
 ) -> dict[str, dict[str, dict[str, float]]]:
     """By encoder and way: the largest difference to the cosines of its `wide` weights in float32 on the CPU, with texts
-    and with pictures.
+    and with images.
 
     `preparation` is what resizing on the device alone does to the CPU's cosines.
     """
@@ -251,8 +261,8 @@ def cosine_differences(
         prepared, model = one._prepared(made).cpu(), wide[name]
         there = replace(one, device="cpu", _model=model, _texts={})
         truth = _rows(there, made, "float32")
-        pictures = torch.nn.functional.normalize(model.encode_image(prepared).float(), dim=-1).numpy()
-        rows["preparation"] = (pictures, truth[1])
+        images = torch.nn.functional.normalize(model.encode_image(prepared).float(), dim=-1).numpy()
+        rows["preparation"] = (images, truth[1])
         found[name] = {way: _gap(row, truth) for way, row in rows.items()}
     return found
 
@@ -260,14 +270,14 @@ def cosine_differences(
 def _rows(one: Encoder, made: Tensor, way: str) -> tuple[np.ndarray, np.ndarray]:
     one._texts.clear()
     with computing(way, torch.device(one.device)):
-        return one.encode_pictures(made).cpu().numpy(), one.encode_texts(TEXTS).cpu().numpy()
+        return one.encode_images(made).cpu().numpy(), one.encode_texts(TEXTS).cpu().numpy()
 
 
 def _gap(one: tuple[np.ndarray, np.ndarray], truth: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
-    (pictures, texts), (true_pictures, true_texts) = one, truth
-    with_texts = np.abs(pictures @ texts.T - true_pictures @ true_texts.T).max()
-    with_pictures = np.abs(pictures @ pictures.T - true_pictures @ true_pictures.T).max()
-    return {"pictures_with_texts": float(with_texts), "pictures_with_pictures": float(with_pictures)}
+    (images, texts), (true_images, true_texts) = one, truth
+    with_texts = np.abs(images @ texts.T - true_images @ true_texts.T).max()
+    with_images = np.abs(images @ images.T - true_images @ true_images.T).max()
+    return {"images_with_texts": float(with_texts), "images_with_images": float(with_images)}
 
 
 def verdict(found: dict[str, Any]) -> dict[str, Any]:
@@ -276,8 +286,11 @@ def verdict(found: dict[str, Any]) -> dict[str, Any]:
     cosines = [max(row[SHIPPED].values()) for row in found["difference"]["cosines"].values()]
     cost = found["milliseconds"]["artifact metrics + CLIP + SigLIP"][SHIPPED]
     return {
-        "milliseconds_a_picture": cost, "fast_enough": cost <= TARGET_MS,
-        "largest_difference_of_metrics": max(gaps), "metrics_agree": max(gaps) <= TARGET_DIFFERENCE,
-        "largest_difference_of_cosines": max(cosines), "cosines_agree": max(cosines) <= TARGET_DIFFERENCE,
+        "milliseconds_an_image": cost,
+        "fast_enough": cost <= TARGET_MS,
+        "largest_difference_of_metrics": max(gaps),
+        "metrics_agree": max(gaps) <= TARGET_DIFFERENCE,
+        "largest_difference_of_cosines": max(cosines),
+        "cosines_agree": max(cosines) <= TARGET_DIFFERENCE,
         "finite": all(math.isfinite(gap) for gap in [*gaps, *cosines]),
-    }  # fmt: skip
+    }

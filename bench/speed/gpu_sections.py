@@ -150,9 +150,11 @@ def _against_floor(step: Callable[[], object], meter: Meter, tflop: float, best:
     rate = sustained(meter)
     after = meter.ms(step, repeats)
     return {
-        "compiled_ms": (before + after) / 2, "sustained_tflops": rate, "floor_ms": tflop / rate * 1e3,
+        "compiled_ms": (before + after) / 2,
+        "sustained_tflops": rate,
+        "floor_ms": tflop / rate * 1e3,
         "best_floor_ms": tflop / best * 1e3,
-    }  # fmt: skip
+    }
 
 
 def distance(ours: Tensor, theirs: Tensor) -> float:
@@ -191,7 +193,7 @@ def attention(options: argparse.Namespace) -> Reading:
 
 
 def independence(options: argparse.Namespace) -> Reading:
-    """Whether a picture has the same bits whatever is drawn beside it, and how far apart compiled and eager ones are.
+    """Whether an image has the same bits whatever is drawn beside it, and how far apart compiled and eager ones are.
 
     Captions of one padded length in a batch; in another order; and one with copies of itself. Three steps: where there
     are CUDA graphs, the first is launched, the second recorded, and the third replayed.
@@ -279,15 +281,15 @@ def vae(options: argparse.Namespace) -> Reading:
 
 
 def encoders(options: argparse.Namespace) -> Reading:
-    """One prompt, one picture, and what the scorers cost at batch 1 and 16."""
+    """One prompt, one image, and what the scorers cost at batch 1 and 16."""
     meter, side, prompt = (
         Meter(options.device),
         options.shapes[0][0],
         "a lighthouse on a cliff at dusk, from the sea " * 5,
     )
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    picture = options.work / "noise.png"
-    Image.fromarray(noise).save(picture)
+    image = options.work / "noise.png"
+    Image.fromarray(noise).save(image)
 
     def text() -> Reading:
         encoder = load_model_set(options.models, options.device).text
@@ -295,14 +297,14 @@ def encoders(options: argparse.Namespace) -> Reading:
 
     def vision() -> Reading:
         encoder = load_model_set(options.models, options.device).vision
-        return {"vision_language_ms": meter.ms(lambda: encoder.encode(picture, prompt, (-2,)), 5)}
+        return {"vision_language_ms": meter.ms(lambda: encoder.encode(image, prompt, (-2,)), 5)}
 
     def scorer(name: str) -> Reading:
         encoder, found = getattr(load_model_set(options.models, options.device), name), {}
         for batch in (1, 16):
             pixels = torch.from_numpy(noise).permute(2, 0, 1).to(options.device).expand(batch, -1, -1, -1).contiguous()
-            took = meter.ms(functools.partial(encoder.encode_pictures, pixels))
-            found[f"{name}_batch_{batch}_ms_a_picture"] = took / batch
+            took = meter.ms(functools.partial(encoder.encode_images, pixels))
+            found[f"{name}_batch_{batch}_ms_an_image"] = took / batch
         return found
 
     found: Reading = {}
@@ -314,7 +316,7 @@ def encoders(options: argparse.Namespace) -> Reading:
 
 
 def host(options: argparse.Namespace) -> Reading:
-    """What the plain loop does on the CPU to one picture: noise, the worst case of a PNG, or smooth colours."""
+    """What the plain loop does on the CPU to one image: noise, the worst case of a PNG, or smooth colours."""
     meter, side = Meter("cpu"), options.shapes[0][0]
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     smooth = cv2.GaussianBlur(noise, (0, 0), 8)
@@ -328,26 +330,36 @@ def host(options: argparse.Namespace) -> Reading:
 
 
 SECTIONS: dict[str, Callable[[argparse.Namespace], Reading]] = {
-    "transformer": transformer, "attention": attention, "independence": independence, "vae": vae,
-    "encoders": encoders, "host": host, "plain": gpu_loops.plain, "engine": gpu_loops.engine,
-    "memory": gpu_loops.memory, "difference": gpu_loops.difference,
+    "transformer": transformer,
+    "attention": attention,
+    "independence": independence,
+    "vae": vae,
+    "encoders": encoders,
+    "host": host,
+    "plain": gpu_loops.plain,
+    "engine": gpu_loops.engine,
+    "memory": gpu_loops.memory,
+    "difference": gpu_loops.difference,
     "equal": lambda options: gpu_equal.compare(options.models, options.device, {}),
     "metrics": lambda options: gpu_metrics.readings(options.device, tiny=options.device == "cpu"),
-}  # fmt: skip
+}
 # What sections read, where a job says nothing else: `shapes`: SIDExBATCH; `budget`: seconds of the plain loop;
 # `memory_budget`: GiB; `items`, `cells`: only the first so many.
 DEFAULTS: dict[str, Any] = {
-    "shapes": ["1024x1"], "budget": 30.0, "memory_budget": None, "suite": "standard", "items": None, "cells": None,
-}  # fmt: skip
+    "shapes": ["1024x1"],
+    "budget": 30.0,
+    "memory_budget": None,
+    "suite": "standard",
+    "items": None,
+    "cells": None,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("jobs", type=json.loads)
     parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument(
-        "--work", type=Path, required=True, help="folder for pictures and results, which sections share"
-    )
+    parser.add_argument("--work", type=Path, required=True, help="folder for images and results, which sections share")
     given = parser.parse_args()
     given.device = "cuda" if torch.cuda.is_available() else "cpu"
     for job in given.jobs:

@@ -5,7 +5,7 @@ encoded, blended, drawn by `ZImagePipeline`, saved, scored, and written as a row
 models stay in memory, gradients are off, the blends are the same functions on the same tokens, and metrics are plain
 numpy. What it lacks is what the engine has: batches, compiled blocks, caches, and work that overlaps.
 
-The cells, the initial noise and the sampler are the experiment's, so its pictures can be compared with the engine's.
+The cells, the initial noise and the sampler are the experiment's, so its images can be compared with the engine's.
 """
 
 import argparse
@@ -28,15 +28,15 @@ from diffusers import ZImagePipeline
 from PIL import Image
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
-from blendbench.blending import Tokens
-from blendbench.blending.registry import Sources
 from blendbench.cli.planning import plan_on_models
-from blendbench.engine.plan import Cell, Plan
-from blendbench.experiments import load_experiment
+from blendbench.core.tokens import Tokens
 from blendbench.models.loading import quiet_loading
 from blendbench.models.sets import ModelSet
+from blendbench.registry.strategies import Sources
+from blendbench.run.experiments import load_experiment
+from blendbench.run.plan import Cell, Plan
 
-LATTICE = 16
+PATCH_GRID = 16
 
 
 class Stopwatch:
@@ -84,11 +84,11 @@ def load(models: ModelSet) -> Loaded:
     return Loaded(pipeline, processor, vision, scorers, device)
 
 
-def encode_picture(loaded: Loaded, picture: Path, prompt: str, layer: int) -> Tokens:
-    """Hidden states of the picture's tokens."""
+def encode_image(loaded: Loaded, image: Path, prompt: str, layer: int) -> Tokens:
+    """Hidden states of the image's tokens."""
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}]
     text = loaded.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    image = Image.open(picture).convert("RGB")
+    image = Image.open(image).convert("RGB")
     inputs = loaded.processor(text=[text], images=[image], return_tensors="pt").to(loaded.device)
     states = loaded.vision.model(**inputs, output_hidden_states=True, use_cache=False).hidden_states
     hidden = states[layer][0][inputs["input_ids"][0] == loaded.vision.config.image_token_id].float().cpu()
@@ -104,29 +104,29 @@ def encode_text(loaded: Loaded, prompt: str) -> Tokens:
     return Tokens(hidden, torch.zeros(len(hidden), dtype=torch.int64))
 
 
-def cosines(loaded: Loaded, picture: Image.Image, prompt: str) -> dict[str, float]:
-    """CLIP's and SigLIP's cosine of a picture and its prompt."""
+def cosines(loaded: Loaded, image: Image.Image, prompt: str) -> dict[str, float]:
+    """CLIP's and SigLIP's cosine of an image and its prompt."""
     found = {}
     for name, (model, preprocess, tokenizer) in loaded.scorers.items():
-        seen = model.encode_image(preprocess(picture)[None].to(loaded.device), normalize=True)
+        seen = model.encode_image(preprocess(image)[None].to(loaded.device), normalize=True)
         read = model.encode_text(tokenizer([prompt]).to(loaded.device), normalize=True)
         found[f"{name}_cosine"] = float((seen * read).sum())
     return found
 
 
-def artifacts(picture: np.ndarray) -> dict[str, float]:
+def artifacts(image: np.ndarray) -> dict[str, float]:
     """Grid and block energy of uint8 (h, w, 3)."""
-    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    power = np.abs(np.fft.rfft2(gray - cv2.GaussianBlur(gray, (0, 0), LATTICE / 4))) ** 2
-    peaks = power[:: gray.shape[0] // LATTICE, :: gray.shape[1] // LATTICE]
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    power = np.abs(np.fft.rfft2(gray - cv2.GaussianBlur(gray, (0, 0), PATCH_GRID / 4))) ** 2
+    peaks = power[:: gray.shape[0] // PATCH_GRID, :: gray.shape[1] // PATCH_GRID]
     steps = np.abs(np.diff(gray, axis=1)).mean(0)
-    border = steps[LATTICE - 1 :: LATTICE].mean()
+    border = steps[PATCH_GRID - 1 :: PATCH_GRID].mean()
     return {"grid_energy": float(peaks.sum() / power.sum()), "blockiness": float(border - np.median(steps))}
 
 
-def drifts(picture: np.ndarray, baseline: np.ndarray) -> dict[str, float]:
-    """Differences of colour, tone, saturation, clipping, texture and pixels between two pictures."""
-    lab, other = (cv2.cvtColor(x.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for x in (picture, baseline))
+def drifts(image: np.ndarray, baseline: np.ndarray) -> dict[str, float]:
+    """Differences of colour, tone, saturation, clipping, texture and pixels between two images."""
+    lab, other = (cv2.cvtColor(x.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for x in (image, baseline))
     chroma, other_chroma = np.hypot(lab[..., 1], lab[..., 2]), np.hypot(other[..., 1], other[..., 2])
     colours = [
         np.abs(np.sort(a.ravel()) - np.sort(b.ravel())).mean()
@@ -136,15 +136,15 @@ def drifts(picture: np.ndarray, baseline: np.ndarray) -> dict[str, float]:
         "color_drift": float(np.mean(colours)),
         "tone_drift": float(np.abs(np.sort(lab[..., 0].ravel()) - np.sort(other[..., 0].ravel())).mean()),
         "saturation_shift": float(chroma.mean() - other_chroma.mean()),
-        "clip_shift": float(np.isin(picture, (0, 255)).mean() - np.isin(baseline, (0, 255)).mean()),
-        "texture_change": slope(picture) - slope(baseline),
-        "effect_size": float(cv2.norm(picture, baseline, cv2.NORM_L1) / picture.size),
+        "clip_shift": float(np.isin(image, (0, 255)).mean() - np.isin(baseline, (0, 255)).mean()),
+        "texture_change": slope(image) - slope(baseline),
+        "effect_size": float(cv2.norm(image, baseline, cv2.NORM_L1) / image.size),
     }
 
 
-def slope(picture: np.ndarray) -> float:
+def slope(image: np.ndarray) -> float:
     """Slope of the radial power spectrum in log-log."""
-    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     power = np.abs(np.fft.rfft2(gray)) ** 2
     radius = np.hypot(np.fft.fftfreq(gray.shape[0])[:, None], np.fft.rfftfreq(gray.shape[1]))
     edges = np.geomspace(0.02, 0.5, 19)
@@ -162,24 +162,27 @@ def do_cell(loaded: Loaded, cell: Cell, plan: Plan, out: Path, watch: Stopwatch)
         text = encode_text(loaded, item.prompt)
         vision = None
         if "vision" in configuration.strategy.inputs:
-            vision = encode_picture(loaded, item.reference, item.prompt, int(configuration.params["layer"]))
+            vision = encode_image(loaded, item.reference, item.prompt, int(configuration.params["layer"]))
     with watch.time("blend"):
         conditioning = configuration.blend(Sources(text, vision=vision)).rows
     with watch.time("draw"):
         height, width = int(plan.sampler["height"]), int(plan.sampler["width"])
         pipeline, stride = loaded.pipeline, loaded.pipeline.vae_scale_factor
         shape = (1, pipeline.transformer.config.in_channels, height // stride, width // stride)
-        picture = pipeline(
+        image = pipeline(
             prompt_embeds=[conditioning.to(loaded.device, pipeline.transformer.dtype)],
             latents=torch.randn(shape, generator=torch.Generator().manual_seed(cell.noise_seed)),
-            height=height, width=width, num_inference_steps=len(plan.sampler["sigmas"]) - 1, guidance_scale=0.0,
-        ).images[0]  # fmt: skip
+            height=height,
+            width=width,
+            num_inference_steps=len(plan.sampler["sigmas"]) - 1,
+            guidance_scale=0.0,
+        ).images[0]
     with watch.time("save"):
-        picture.save(out / f"{cell.cell_id}.png")
+        image.save(out / f"{cell.cell_id}.png")
     with watch.time("score"):
-        pixels = np.asarray(picture)
+        pixels = np.asarray(image)
         baseline = loaded.baselines.setdefault(item.id, pixels)  # the baseline's cells come first
-        scores = cosines(loaded, picture, item.prompt) | artifacts(pixels) | drifts(pixels, baseline)
+        scores = cosines(loaded, image, item.prompt) | artifacts(pixels) | drifts(pixels, baseline)
     return {"item": item.id, "label": configuration.label, "seed": cell.seed, **scores}
 
 
@@ -205,9 +208,11 @@ def run_plain(
         done += 1
     seconds = time.perf_counter() - began
     return {
-        "cells": done, "seconds": seconds, "seconds_a_cell": seconds / done,
+        "cells": done,
+        "seconds": seconds,
+        "seconds_a_cell": seconds / done,
         "stages_a_cell": {stage: spent / done for stage, spent in watch.seconds.items()},
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

@@ -4,12 +4,11 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from blendbench.blending import Kind, Tokens, all_strategies
-from blendbench.blending.registry import Sources
-from blendbench.blending.tokens import select
+from blendbench.core.tokens import Kind, Tokens, select
+from blendbench.registry.strategies import Sources, all_strategies
 
 DIM, TEXT, SIDE = 2560, 64, 32
-# A picture of 1024² takes a GPU about a second; a blend is done on the CPU meanwhile.
+# An image of 1024² takes a GPU about a second; a blend is done on the CPU meanwhile.
 MOST_SECONDS = 0.5
 # These factorise (dim, dim) matrices or iterate: seconds a cell.
 SLOW = {"coral", "gram_match", "svd_style", "whiten"}
@@ -29,8 +28,8 @@ def turn(seed: int, image: int) -> Tokens:
 
 @pytest.fixture(scope="module")
 def turns() -> dict[str, Tokens]:
-    pictures = {name: turn(seed, SIDE * SIDE) for seed, name in enumerate(("vision", "neutral", "other", "wordless"))}
-    return {"text": turn(9, 0), **pictures}
+    images = {name: turn(seed, SIDE * SIDE) for seed, name in enumerate(("vision", "neutral", "other", "wordless"))}
+    return {"text": turn(9, 0), **images}
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +41,7 @@ def one_thread() -> object:
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_a_blend_takes_less_than_a_picture(benchmark: BenchmarkFixture, name: str, turns: dict[str, Tokens]) -> None:
+def test_a_blend_takes_less_than_an_image(benchmark: BenchmarkFixture, name: str, turns: dict[str, Tokens]) -> None:
     configuration = all_strategies()[name].bind()
     mode = configuration.params.get("tokens", "image_no_markers")
     sources = Sources(**{key: value if key == "text" else select(value, mode) for key, value in turns.items()})

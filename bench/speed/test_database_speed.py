@@ -25,17 +25,45 @@ def records(labels: int, items: int, seeds: int) -> Iterator[Record]:
     names = ["text_only", *(f"lerp:alpha={index / labels:g}" for index in range(1, labels))]
     plan = {"items": [f"item-{i}" for i in range(items)], "seeds": list(range(seeds)), "labels": names}
     yield RunRecord(
-        run_id="run", experiment="speed", started_at="2026-01-01T00:00:00Z", blendbench_version="0", git_commit=None,
-        model_set="m", model_set_sha256="m", suite="s", suite_sha256="s", device="cpu", dtype="float32", sampler={},
-        environment={}, metrics=dict.fromkeys(METRICS, 1), plan=plan,
+        run_id="run",
+        experiment="speed",
+        started_at="2026-01-01T00:00:00Z",
+        blendbench_version="0",
+        git_commit=None,
+        model_set="m",
+        model_set_sha256="m",
+        suite="s",
+        suite_sha256="s",
+        device="cpu",
+        dtype="float32",
+        sampler={},
+        environment={},
+        metrics=dict.fromkeys(METRICS, 1),
+        plan=plan,
         metric_cards=[{"name": n} | CARD for n in METRICS],
-    )  # fmt: skip
+    )
     yield SuiteRecord("s", "s", 1, "s")
     first = CellRecord(
-        cell_id="", run_id="run", experiment="speed", strategy="lerp", params={"alpha": 0.3}, label="", control=False,
-        item="", seed=0, suite_sha256="s", sampler_sha256="s", model_set_sha256="m", dtype="float32", status="ok",
-        error=None, conditioning_sha256="c" * 64, picture_sha256="p" * 64, noise_seed=1, tokens=40,
-    )  # fmt: skip
+        cell_id="",
+        run_id="run",
+        experiment="speed",
+        strategy="lerp",
+        params={"alpha": 0.3},
+        label="",
+        control=False,
+        item="",
+        seed=0,
+        suite_sha256="s",
+        sampler_sha256="s",
+        model_set_sha256="m",
+        dtype="float32",
+        status="ok",
+        error=None,
+        conditioning_sha256="c" * 64,
+        image_sha256="p" * 64,
+        noise_seed=1,
+        tokens=40,
+    )
     count = 0
     for item in plan["items"]:
         for seed in plan["seeds"]:

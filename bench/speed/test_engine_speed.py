@@ -7,15 +7,15 @@ from pathlib import Path
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from blendbench.cli.planning import plan_on_models
-from blendbench.engine.plan import make_plan
-from blendbench.engine.progress import Reporter
-from blendbench.engine.run import run
-from blendbench.experiments import load_experiment
+from blendbench.run.experiments import load_experiment
+from blendbench.run.loop import run
+from blendbench.run.plan import make_plan
+from blendbench.run.progress import Reporter
 
 sys.path.append(str(Path(__file__).parent))
 import plain_loop
 
-# Three times was the aim. A picture of the trained miniature is 19 GFLOP (13 in the transformer, 6 in the decoder), or
+# Three times was the aim. An image of the trained miniature is 19 GFLOP (13 in the transformer, 6 in the decoder), or
 # 0.09 s at the 206 GFLOP/s that two cores reach in a matrix product, and a cell of the plain loop takes 0.22 s: without
 # fewer operations, no engine can be more than 2.3 times as fast here.
 LEAST_RATIO = 1.5
@@ -29,7 +29,7 @@ def test_the_engine_is_faster_than_the_plain_loop(benchmark: BenchmarkFixture, t
     first = make_plan(replace(experiment, name="warm_up", items=1), plan.suite, models, plan.sampler)
     run(first, models, tmp_path / "warm_up", Reporter(quiet=True))
     done = benchmark.pedantic(run, (plan, models, tmp_path / "engine", Reporter(quiet=True)), rounds=1)
-    assert done.drawn == done.pictures == 48
+    assert done.drawn == done.images == 48
     loaded = plain_loop.load(models)
     plain_loop.run_plain(plan, loaded, tmp_path / "warm_plain", 1)
     plain = plain_loop.run_plain(plan, loaded, tmp_path / "plain", PLAIN_CELLS)

@@ -1,4 +1,4 @@
-"""Speed of the metrics: pictures a second on one core, against plain per-picture code, and on a GPU: `make bench`."""
+"""Speed of the metrics: images a second on one core, against plain per-image code, and on a GPU: `make bench`."""
 
 import sys
 import time
@@ -11,23 +11,23 @@ import torch
 from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from blendbench.scoring import Batch, all_cards, measure
+from blendbench.metrics import Batch, all_cards, measure
 
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "scoring"))
 import scoring_reference as reference
 
-PIXELS = {"luma", "lattice_reading", "pictures", "baselines", "oklab", "palette", "bands"}
+PIXELS = {"luma", "patch_grid_reading", "images", "baselines", "oklab", "palette", "bands"}
 PIXELS |= {f"baseline_{name}" for name in ("oklab", "palette", "bands")}
-# Every artifact, drift, effect and diagnostic metric that reads nothing but a picture and its baseline.
+# Every artifact, drift, effect and diagnostic metric that reads nothing but an image and its baseline.
 PIXEL_METRICS = [name for name, card in all_cards().items() if set(card.needs) <= PIXELS]
-# Strategies that share one text_only picture, as on the core benchmark.
+# Strategies that share one text_only image, as on the core benchmark.
 SHARED = 8
-MIN_PICTURES_A_SECOND = 6
+MIN_IMAGES_A_SECOND = 6
 MIN_RATIO = 5
 MAX_GPU_SECONDS = 0.005
 
 
-def pictures(n: int, size: int) -> torch.Tensor:
+def images(n: int, size: int) -> torch.Tensor:
     """Smooth colours with a little noise: what a PNG of a photo costs to decode, not what white noise costs."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(n, 3, size // 16, size // 16, generator=generator)
@@ -37,9 +37,9 @@ def pictures(n: int, size: int) -> torch.Tensor:
 
 def encoded(made: torch.Tensor) -> list[BytesIO]:
     files = []
-    for picture in made:
+    for image in made:
         files.append(BytesIO())
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(files[-1], "PNG")
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(files[-1], "PNG")
     return files
 
 
@@ -48,7 +48,7 @@ def decoded(files: list[BytesIO]) -> torch.Tensor:
 
 
 def decode_and_measure(files: list[BytesIO], baseline: BytesIO) -> dict[str, list[object]]:
-    """Pictures of one item and seed under several strategies, with the text_only picture that they share."""
+    """Images of one item and seed under several strategies, with the text_only image that they share."""
     made = decoded(files)
     batch = Batch(made, baselines=decoded([baseline]).expand(len(made), -1, -1, -1))
     return measure(batch, PIXEL_METRICS)  # type: ignore[return-value]
@@ -65,28 +65,28 @@ def one_thread() -> object:
 @pytest.mark.parametrize("name", PIXEL_METRICS)
 @pytest.mark.parametrize(("n", "size"), [(16, 128), (1, 1024)])
 def test_one_metric(benchmark: BenchmarkFixture, name: str, n: int, size: int) -> None:
-    made = pictures(n + 1, size)
+    made = images(n + 1, size)
     scores = benchmark(lambda: measure(Batch(made[:n], baselines=made[1:]), [name]))
     assert all(score.status == "ok" for score in scores[name])
-    benchmark.extra_info["pictures_per_second"] = n / benchmark.stats["mean"]
+    benchmark.extra_info["images_per_second"] = n / benchmark.stats["mean"]
 
 
 @pytest.mark.parametrize(("n", "size"), [(16, 128), (1, 1024), (SHARED, 1024)])
 def test_all_together_with_decoding(benchmark: BenchmarkFixture, n: int, size: int) -> None:
-    *files, baseline = encoded(pictures(n + 1, size))
+    *files, baseline = encoded(images(n + 1, size))
     scores = benchmark.pedantic(decode_and_measure, (files, baseline), rounds=3, warmup_rounds=1)
     assert set(scores) == set(PIXEL_METRICS)
     speed = n / benchmark.stats["min"]
-    benchmark.extra_info["pictures_per_second"] = speed
-    # A lone pair decodes and reads two pictures for one score.
+    benchmark.extra_info["images_per_second"] = speed
+    # A lone pair decodes and reads two images for one score.
     if n == SHARED:
-        assert speed >= MIN_PICTURES_A_SECOND
+        assert speed >= MIN_IMAGES_A_SECOND
 
 
 def test_several_times_faster_than_plain_code(benchmark: BenchmarkFixture) -> None:
-    """The oracle of the tests: scikit-image, OpenCV and scipy, one picture at a time, with the same definitions."""
+    """The oracle of the tests: scikit-image, OpenCV and scipy, one image at a time, with the same definitions."""
     names = list(reference.ORACLES)
-    file, baseline = encoded(pictures(2, 1024))
+    file, baseline = encoded(images(2, 1024))
 
     def ours() -> None:
         measure(Batch(decoded([file]), baselines=decoded([baseline])), names)
@@ -119,16 +119,16 @@ def test_gpu_with_clip_and_siglip_of_real_size(benchmark: BenchmarkFixture) -> N
         return Encoder(architecture, "", 64, 1.0, 0.0, "cuda", model, tokenizer, settings)
 
     encoders = [encoder("ViT-L-14"), encoder("ViT-SO400M-16-SigLIP2-384")]
-    made = pictures(17, 1024).cuda()
+    made = images(17, 1024).cuda()
     artifacts = [name for name in PIXEL_METRICS if all_cards()[name].kind in ("artifact", "diagnostic")]
 
     def all_of_it() -> None:
         measure(Batch(made[:16], baselines=made[1:]), artifacts)
         for one in encoders:
-            one.encode_pictures(made[:16])
+            one.encode_images(made[:16])
         torch.cuda.synchronize()
 
     benchmark.pedantic(all_of_it, rounds=10, warmup_rounds=3)
     seconds = benchmark.stats["min"] / 16
-    benchmark.extra_info["seconds_a_picture"] = seconds
+    benchmark.extra_info["seconds_an_image"] = seconds
     assert seconds <= MAX_GPU_SECONDS

@@ -1,4 +1,4 @@
-"""What the drawn pictures are made with: a register, a canvas twice as large as the picture, and a few shapes."""
+"""What the drawn images are made with: a register, a canvas twice as large as the image, and a few shapes."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -10,11 +10,11 @@ from scipy import ndimage
 SIDE, DRAWN = 512, 1024
 Colour = tuple[int, int, int]
 Points = list[tuple[float, float]]
-PICTURES: dict[str, Callable[[], Image.Image]] = {}
+IMAGES: dict[str, Callable[[], Image.Image]] = {}
 
 
-def picture(draw: Callable[[], Image.Image]) -> Callable[[], Image.Image]:
-    PICTURES[draw.__name__.replace("_", "-")] = draw
+def image(draw: Callable[[], Image.Image]) -> Callable[[], Image.Image]:
+    IMAGES[draw.__name__.replace("_", "-")] = draw
     return draw
 
 
@@ -43,7 +43,7 @@ def disc(draw: ImageDraw.ImageDraw, x: float, y: float, r: float, fill: Colour |
 
 
 def ridge(height: float, rough: float, seed: int) -> Points:
-    """The outline of hills, closed at the bottom of the picture."""
+    """The outline of hills, closed at the bottom of the image."""
     random = np.random.default_rng(seed)
     waves = [(random.uniform(0.5, 2) * 2**k, random.uniform(0, 7), rough / 1.8**k) for k in range(5)]
     line = [(x, height + sum(a * math.sin(f * x / 160 + p) for f, p, a in waves)) for x in range(0, DRAWN + 8, 8)]

@@ -1,14 +1,14 @@
-"""Drawn pictures of places: buildings, landscapes, skies."""
+"""Drawn images of places: buildings, landscapes, skies."""
 
 import itertools
 import math
 
 import numpy as np
-from drawing import DRAWN, canvas, disc, gradient, grained, picture, ridge
+from drawing import DRAWN, canvas, disc, gradient, grained, image, ridge
 from PIL import Image, ImageDraw, ImageFilter
 
 
-@picture
+@image
 def house() -> Image.Image:
     image, draw = canvas((150, 210, 245))
     disc(draw, 820, 190, 90, (255, 214, 60))
@@ -22,7 +22,7 @@ def house() -> Image.Image:
     return image
 
 
-@picture
+@image
 def lighthouse() -> Image.Image:
     image = gradient([(0, (40, 40, 95)), (0.45, (190, 110, 130)), (0.6, (250, 180, 120)), (0.61, (35, 70, 110)),
                       (1, (15, 35, 65))])  # fmt: skip
@@ -41,7 +41,7 @@ def lighthouse() -> Image.Image:
     return image
 
 
-@picture
+@image
 def mountains() -> Image.Image:
     random, image = np.random.default_rng(5), gradient([(0, (255, 205, 170)), (0.6, (250, 235, 220)), (1, (255,) * 3)])
     draw = ImageDraw.Draw(image)
@@ -57,7 +57,7 @@ def mountains() -> Image.Image:
     return image
 
 
-@picture
+@image
 def sailboat() -> Image.Image:
     image = gradient([(0, (90, 50, 110)), (0.35, (235, 100, 80)), (0.58, (255, 200, 90)), (0.585, (225, 120, 80)),
                       (1, (60, 40, 90))])  # fmt: skip
@@ -74,7 +74,7 @@ def sailboat() -> Image.Image:
     return image
 
 
-@picture
+@image
 def wave() -> Image.Image:
     image, draw = canvas((240, 228, 200))
     disc(draw, 760, 250, 100, (205, 70, 55))
@@ -88,7 +88,7 @@ def wave() -> Image.Image:
     return grained(image, 6, 2, 1)
 
 
-@picture
+@image
 def castle() -> Image.Image:
     small = Image.new("RGB", (64, 64), (120, 190, 240))
     draw = ImageDraw.Draw(small)
@@ -112,7 +112,7 @@ def castle() -> Image.Image:
     return small.resize((DRAWN, DRAWN), Image.Resampling.NEAREST)
 
 
-@picture
+@image
 def city_night() -> Image.Image:
     random, image = np.random.default_rng(11), gradient([(0, (10, 12, 40)), (0.7, (60, 40, 95)), (1, (120, 60, 90))])
     draw = ImageDraw.Draw(image)
@@ -130,7 +130,7 @@ def city_night() -> Image.Image:
     return image
 
 
-@picture
+@image
 def forest() -> Image.Image:
     random, image = np.random.default_rng(2), Image.new("RGB", (DRAWN, DRAWN), (246, 242, 230))
     for layer in range(4):
@@ -148,7 +148,7 @@ def forest() -> Image.Image:
     return grained(image, 5, 3, 4)
 
 
-@picture
+@image
 def balloon() -> Image.Image:
     image = gradient([(0, (110, 180, 235)), (0.8, (225, 240, 250)), (1, (250, 245, 230))])
     draw = ImageDraw.Draw(image)
@@ -168,7 +168,7 @@ def balloon() -> Image.Image:
     return image
 
 
-@picture
+@image
 def ringed_planet() -> Image.Image:
     random = np.random.default_rng(17)
     image, draw = canvas((8, 8, 26))

@@ -1,14 +1,14 @@
-"""Drawn pictures of things, animals and patterns."""
+"""Drawn images of things, animals and patterns."""
 
 import colorsys
 import math
 
 import numpy as np
-from drawing import DRAWN, canvas, cells, disc, grained, layered, picture, ridge, turned
+from drawing import DRAWN, canvas, cells, disc, grained, image, layered, ridge, turned
 from PIL import Image, ImageDraw, ImageFilter
 
 
-@picture
+@image
 def fish() -> Image.Image:
     image = Image.new("RGB", (DRAWN, DRAWN), (20, 110, 120))
     for i, colour in enumerate(((25, 130, 140), (35, 155, 160), (60, 180, 180))):
@@ -25,7 +25,7 @@ def fish() -> Image.Image:
     return image
 
 
-@picture
+@image
 def robin() -> Image.Image:
     image, draw = canvas((215, 230, 240))
     draw.line([(0, 800), (420, 740), (1024, 780)], fill=(95, 65, 45), width=34)
@@ -45,7 +45,7 @@ def robin() -> Image.Image:
     return image
 
 
-@picture
+@image
 def apples() -> Image.Image:
     image, draw = canvas((238, 226, 205))
     draw.rectangle((0, 720, 1024, 790), fill=(140, 95, 60))
@@ -59,7 +59,7 @@ def apples() -> Image.Image:
     return image
 
 
-@picture
+@image
 def tulips() -> Image.Image:
     image, draw = canvas((225, 235, 225))
     draw.rectangle((0, 800, 1024, 1024), fill=(190, 155, 115))
@@ -76,7 +76,7 @@ def tulips() -> Image.Image:
     return image
 
 
-@picture
+@image
 def bicycle() -> Image.Image:
     image, draw = canvas((244, 242, 238))
     draw.rectangle((0, 790, 1024, 1024), fill=(190, 185, 178))
@@ -96,7 +96,7 @@ def bicycle() -> Image.Image:
     return image
 
 
-@picture
+@image
 def tea_sign() -> Image.Image:
     image, draw = canvas((170, 190, 175))
     for x in (300, 724):
@@ -112,7 +112,7 @@ def tea_sign() -> Image.Image:
     return image
 
 
-@picture
+@image
 def wall_clock() -> Image.Image:
     image, draw = canvas((205, 215, 220))
     disc(draw, 522, 440, 300, (170, 182, 190))
@@ -138,7 +138,7 @@ def wall_clock() -> Image.Image:
     return image
 
 
-@picture
+@image
 def cubes() -> Image.Image:
     image, draw = canvas((230, 234, 240))
     h = 92 * math.sqrt(3)
@@ -154,7 +154,7 @@ def cubes() -> Image.Image:
     return image
 
 
-@picture
+@image
 def halftone_lemon() -> Image.Image:
     image, draw = canvas((255, 120, 160))
     step = 22
@@ -168,7 +168,7 @@ def halftone_lemon() -> Image.Image:
     return image
 
 
-@picture
+@image
 def blueprint() -> Image.Image:
     image, draw = canvas((24, 62, 130))
     for k in range(0, DRAWN, 64):
@@ -191,7 +191,7 @@ def blueprint() -> Image.Image:
     return image
 
 
-@picture
+@image
 def stained_glass() -> Image.Image:
     random = np.random.default_rng(21)
     rings = [(0.0, 1)] + [(110.0 * k, 6 * k) for k in range(1, 7)]
@@ -208,7 +208,7 @@ def stained_glass() -> Image.Image:
     return grained(Image.fromarray(pixels.astype(np.uint8)), 9, 12, 3)
 
 
-@picture
+@image
 def mosaic() -> Image.Image:
     random, image = np.random.default_rng(8), Image.new("RGB", (DRAWN, DRAWN), (196, 186, 170))
     draw = ImageDraw.Draw(image)
@@ -223,7 +223,7 @@ def mosaic() -> Image.Image:
     return image
 
 
-@picture
+@image
 def tartan() -> Image.Image:
     stripe = np.zeros((DRAWN, 3), np.float32)
     sett = ((70, (150, 25, 30)), (12, (240, 215, 120)), (46, (20, 70, 50)), (10, (245, 245, 240)), (46, (20, 70, 50)),
@@ -239,7 +239,7 @@ def tartan() -> Image.Image:
     return grained(Image.fromarray(cloth.astype(np.uint8)).filter(ImageFilter.GaussianBlur(1)), 5, 2, 6)
 
 
-@picture
+@image
 def art_deco() -> Image.Image:
     image, draw = canvas((16, 18, 24))
     gold = ((214, 175, 90), (150, 115, 50))
@@ -251,7 +251,7 @@ def art_deco() -> Image.Image:
     return image
 
 
-@picture
+@image
 def circles() -> Image.Image:
     image, draw = canvas((242, 238, 226))
     discs = (

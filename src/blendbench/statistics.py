@@ -5,7 +5,7 @@ the expanded BCa end (DiCiccio & Efron 1996; Hesterberg 2015); Student's t below
 draws exist (two clusters have one that is not constant, and its interval has no width). p-values: sign-flip permutation
 of cluster means (exact for up to 12 clusters). Everything random comes from a generator seeded by the caller's `seed`.
 
-Why the hold: where few clusters carry the mean (a defect in one picture of five), many draws miss them all and have
+Why the hold: where few clusters carry the mean (a defect in one image of five), many draws miss them all and have
 next to no spread, and the studentised end runs away, past the range of the metric. BCa ends never leave the data, but
 miss the truth more often than studentised ones. Of the remedies simulated (percentiles, BCa, expanded BCa, Hall's
 transform, tempered and clipped studentising; 10 to 48 clusters, nine distributions) this one keeps the coverage and

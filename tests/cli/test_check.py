@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from blendbench.blending import registry
-from blendbench.blending.align import ALIGNMENTS
 from blendbench.cli import check as check_verb
 from blendbench.cli import main
-from blendbench.gate import EXIT_CODES
-from blendbench.gate.decide import items_for_a_regression
+from blendbench.registry import strategies as registry
 from blendbench.results.store import open_results
+from blendbench.steps.align import ALIGNMENTS
+from blendbench.verdict import EXIT_CODES
+from blendbench.verdict.decide import items_for_a_regression
 
 IDEA = """\
-from blendbench.blending import strategy
+from blendbench.registry.strategies import strategy
 
 
 @strategy("{name}", version=1, source="test")
@@ -71,10 +71,10 @@ def test_the_loop_draws_gates_and_shows_and_reverting_needs_no_drawing(
     common = (file, "--models", untrained, "--results", results, "--baseline", "lerp:alpha=0.3")
     file.write_text(IDEA.format(name="idea", factor=-1.0))
     code, first, progress = check(*common)
-    # Pictures of random weights are noise: no metric can tell the canary, and two items could not show it.
+    # Images of random weights are noise: no metric can tell the canary, and two items could not show it.
     assert code == 4
     assert "idea against lerp:alpha=0.3 (check, 2 items, 2 pairs)" in first
-    assert "pictures: 16/16" in progress  # text_only, lerp, idea and five controls on two items
+    assert "images: 16/16" in progress  # text_only, lerp, idea and five controls on two items
     page = (results / "check" / "check.md").read_text()
     assert "blendbench gate: canary not detected" in page and "(check.png)" in page
     assert "(../gallery/check/index.html)" in page and (results / "gallery" / "check" / "index.html").is_file()
@@ -86,7 +86,7 @@ def test_the_loop_draws_gates_and_shows_and_reverting_needs_no_drawing(
 
     file.write_text(IDEA.format(name="idea", factor=-2.0))
     _, changed, progress = check(*common)
-    assert "pictures: 2/2" in progress
+    assert "images: 2/2" in progress
     assert changed != first
     file.write_text(IDEA.format(name="idea", factor=-1.0))
     _, reverted, progress = check(*common)
@@ -101,20 +101,20 @@ def test_sequential_draws_only_what_is_not_settled(
     file, results = tmp_path / "idea.py", tmp_path / "results"
     file.write_text(IDEA.format(name="idea", factor=-1.0))
     common = (file, "--models", untrained, "--results", results, "--sequential")
-    monkeypatch.setattr("blendbench.gate.sequential.LEAST_ITEMS", 1)
+    monkeypatch.setattr("blendbench.verdict.sequential.LEAST_ITEMS", 1)
     _, told, progress = check(*common)
     # The canary was not detected on the first item, which one more item might have changed.
-    assert "pictures: 7/7" in progress and progress.count("pictures: 7/7") == 2
+    assert "images: 7/7" in progress and progress.count("images: 7/7") == 2
     assert "idea: 2 of 2 items, 0 % of the work saved" in told
-    monkeypatch.setattr("blendbench.gate.sequential.settled", lambda verdict: True)
+    monkeypatch.setattr("blendbench.verdict.sequential.settled", lambda verdict: True)
     file.write_text(IDEA.format(name="idea", factor=-2.0))
     _, told, progress = check(*common)
-    assert "pictures: 1/1" in progress
+    assert "images: 1/1" in progress
     assert "idea: 1 of 2 items, 50 % of the work saved" in told
 
 
 STEP = """\
-from blendbench.blending import alignment
+from blendbench.steps.align import alignment
 
 
 @alignment("last")
@@ -134,9 +134,12 @@ def last(text, vision):
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(
-    arguments: tuple[str, ...], told: str, check: Callable[..., tuple[int, str, str]], tmp_path: Path,
+    arguments: tuple[str, ...],
+    told: str,
+    check: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("idea.py").write_text(IDEA.format(name="idea", factor=-1.0))
     Path("step.py").write_text(STEP)

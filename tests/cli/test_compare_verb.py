@@ -7,15 +7,15 @@ import pytest
 from synthetic_results import INCOMPLETE, NO_OP, write_results
 
 from blendbench.cli import main
-from blendbench.gate import pair
 from blendbench.reports.compare import compare_metrics
 from blendbench.results.store import Results, open_results
+from blendbench.verdict import pair
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("results")
-    write_results(folder, items=12, pictures=False)
+    write_results(folder, items=12, images=False)
     return open_results(folder)
 
 
@@ -46,9 +46,13 @@ def test_a_no_op_is_the_same_in_everything(results: Results) -> None:
     ],
 )
 def test_the_verb_prints_a_table(
-    results: Results, arguments: list[str], code: int, told: str, monkeypatch: pytest.MonkeyPatch,
+    results: Results,
+    arguments: list[str],
+    code: int,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     folder: Path = results.database.parent
     monkeypatch.setattr(sys, "argv", ["blendbench", "compare", *arguments, "--results", str(folder)])
     with pytest.raises(SystemExit) as end:

@@ -56,9 +56,11 @@ def test_the_same_analysis_again_is_read_not_computed_and_writes_the_same_bytes(
     assert (told["computed"], told["items"], told["layers"]) == (False, 3, [-2, -4])
     assert {path.name: path.read_bytes() for path in (made / "reports").rglob("*.*")} == before
     pearson = [
-        row for row in told["statistics"] if (row["statistic"], row["tokens"]) == ("pearson", "vl_text")
+        row
+        for row in told["statistics"]
+        if (row["statistic"], row["tokens"]) == ("pearson", "vl_text")
         and (row["layer"], row["reference"], row["position_0"]) == (-2, "same_layer", False)
-    ]  # fmt: skip
+    ]
     assert len(pearson) == 1
     assert pearson[0]["low"] <= pearson[0]["value"] <= pearson[0]["high"]
 

@@ -50,10 +50,17 @@ def test_mistakes_are_one_line_and_exit_code_2(
 
 def test_votes_are_taken_in_and_set_against_the_metrics(folder: Path, tmp_path: Path) -> None:
     vote = {
-        "vote_id": "0123456789abcdef", "voter": "", "question": "artifact", "item": item_name(0), "seed": 0,
-        "left_cell": sha("cell", "canary", item_name(0), 0), "right_cell": sha("cell", "text_only", item_name(0), 0),
-        "choice": "right", "seconds": 2.0, "voted_at": "2026-11-22T10:00:00.000Z",
-    }  # fmt: skip
+        "vote_id": "0123456789abcdef",
+        "voter": "",
+        "question": "artifact",
+        "item": item_name(0),
+        "seed": 0,
+        "left_cell": sha("cell", "canary", item_name(0), 0),
+        "right_cell": sha("cell", "text_only", item_name(0), 0),
+        "choice": "right",
+        "seconds": 2.0,
+        "voted_at": "2026-11-22T10:00:00.000Z",
+    }
     head = {"format": "blendbench-votes", "version": 1, "experiment": "core"}
     file = tmp_path / "votes.json"
     file.write_text(json.dumps(head | {"suite_sha256": SUITE, "model_set_sha256": MODELS, "votes": [vote]}))

@@ -12,7 +12,7 @@ from synthetic_results import INCOMPLETE, NO_OP, write_results
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
-    write_results(folder, items=8, pictures=False)
+    write_results(folder, items=8, images=False)
     return folder
 
 

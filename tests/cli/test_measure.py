@@ -1,4 +1,4 @@
-"""`blendbench measure`: any picture gets values, flags and a status, whatever its size, depth or state."""
+"""`blendbench measure`: any image gets values, flags and a status, whatever its size, depth or state."""
 
 import json
 from io import BytesIO
@@ -11,8 +11,8 @@ from PIL import Image
 
 from blendbench.cli import _verb
 from blendbench.core.errors import UsageError
-from blendbench.scoring import all_cards, patterns
-from blendbench.scoring.drawn import pixel_art
+from blendbench.metrics import all_cards, patterns
+from blendbench.metrics.drawn import pixel_art
 
 
 def measured(capsys: pytest.CaptureFixture[str], *arguments: "str | Path", code: int = 0) -> list[dict[str, Any]]:
@@ -36,26 +36,26 @@ def png(tmp_path: Path) -> Path:
     return tmp_path / "clean.png"
 
 
-def test_a_clean_picture_has_the_unpaired_values_and_no_flag(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clean_image_has_the_unpaired_values_and_no_flag(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (record,) = measured(capsys, png)
     assert (record["path"], record["flags"], record["status"]) == (str(png), [], "ok")
-    unpaired = {name for name, card in all_cards().items() if set(card.needs) <= {"luma", "lattice_reading"}}
+    unpaired = {name for name, card in all_cards().items() if set(card.needs) <= {"luma", "patch_grid_reading"}}
     assert set(record["values"]) == unpaired and "grid_severity" in unpaired
     assert record["values"]["grid_severity"] < 0.05
 
 
-def test_a_lattice_is_found_and_a_jpeg_and_a_resized_copy_are_flagged(
+def test_a_patch_grid_is_found_and_a_jpeg_and_a_resized_copy_are_flagged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     meshed = patterns.inject(generated()[None], patterns.mesh(256, 256), 4)[0]
-    picture = Image.fromarray(meshed)
-    picture.save(tmp_path / "mesh.png")
-    picture.save(tmp_path / "lossy.jpg", quality=90)
+    image = Image.fromarray(meshed)
+    image.save(tmp_path / "mesh.png")
+    image.save(tmp_path / "lossy.jpg", quality=90)
     Image.fromarray(patterns.jpeg(generated(), 90)).save(tmp_path / "was_lossy.png")
     Image.fromarray(generated()).resize((384, 384), Image.Resampling.BICUBIC).save(tmp_path / "resized.png")
     paths = [tmp_path / name for name in ("mesh.png", "lossy.jpg", "was_lossy.png", "resized.png")]
     flags = [set(record["flags"]) for record in measured(capsys, *paths)]
-    assert flags[0] == {"lattice", "visible_lattice", "seams"}
+    assert flags[0] == {"faint_grid", "visible_grid", "seams"}
     assert {"jpeg", "jpeg_history"} <= flags[1]
     assert flags[2] == {"jpeg_history"} and flags[3] == {"resampled"}
 
@@ -79,18 +79,18 @@ def test_a_prompt_is_judged_by_a_model_set(png: Path, capsys: pytest.CaptureFixt
     assert "--models" in capsys.readouterr().err
 
 
-def test_odd_pictures_have_a_defined_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = generated()
-    grey, alpha = picture[..., 1], np.full((256, 256, 1), 255, np.uint8)
+def test_odd_images_have_a_defined_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = generated()
+    grey, alpha = image[..., 1], np.full((256, 256, 1), 255, np.uint8)
     made = {
-        "pixel.png": Image.fromarray(picture[:1, :1]),
-        "line.png": Image.fromarray(picture[:1]),
+        "pixel.png": Image.fromarray(image[:1, :1]),
+        "line.png": Image.fromarray(image[:1]),
         "flat.png": Image.fromarray(np.full((256, 256, 3), 77, np.uint8)),
         "grey.png": Image.fromarray(grey),
         "grey16.png": Image.fromarray(grey.astype(np.uint16) * 257),
-        "opaque.png": Image.fromarray(np.concatenate([picture, alpha], -1)),
-        "glass.png": Image.fromarray(np.concatenate([picture, alpha // 2], -1)),
-        "palette.gif": Image.fromarray(picture).quantize(64),
+        "opaque.png": Image.fromarray(np.concatenate([image, alpha], -1)),
+        "glass.png": Image.fromarray(np.concatenate([image, alpha // 2], -1)),
+        "palette.gif": Image.fromarray(image).quantize(64),
         "bits.png": Image.fromarray(grey > 128),
     }
     for name, image in made.items():
@@ -117,14 +117,14 @@ def test_colour_of_16_bits_is_flagged(tmp_path: Path, suffix: str, capsys: pytes
 
 
 def test_a_tiff_is_lossy_or_not_by_its_coding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = Image.fromarray(generated())
-    picture.save(tmp_path / "jpeg.tiff", compression="jpeg")
-    picture.save(tmp_path / "lzw.tiff", compression="tiff_lzw")
+    image = Image.fromarray(generated())
+    image.save(tmp_path / "jpeg.tiff", compression="jpeg")
+    image.save(tmp_path / "lzw.tiff", compression="tiff_lzw")
     lossy, lossless = measured(capsys, tmp_path / "jpeg.tiff", tmp_path / "lzw.tiff")
     assert "jpeg" in lossy["flags"] and lossless["flags"] == []
 
 
-def test_a_picture_that_viewers_turn_is_scored_as_stored_and_flagged(
+def test_an_image_that_viewers_turn_is_scored_as_stored_and_flagged(
     png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exif = Image.Exif()
@@ -148,7 +148,7 @@ def test_a_mosaic_whose_pattern_does_not_repeat_is_flagged_for_its_seams_and_pix
 def test_what_cannot_be_read_has_a_status_and_the_others_go_on(
     png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "cut.png").write_bytes(png.read_bytes()[:5000])
     # A second frame without a width: Pillow answers with a TypeError, none of its own errors.
@@ -163,25 +163,25 @@ def test_what_cannot_be_read_has_a_status_and_the_others_go_on(
     assert all(record["error"] and "\n" not in record["error"] and not record["values"] for record in records[:5])
 
 
-def test_a_folder_stands_for_the_pictures_in_it(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (png.parent / "notes.txt").write_text("no picture")
+def test_a_folder_stands_for_the_images_in_it(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (png.parent / "notes.txt").write_text("no image")
     (png.parent / "a.PNG").write_bytes(png.read_bytes())
     records = measured(capsys, png.parent)
     assert [Path(record["path"]).name for record in records] == ["a.PNG", "clean.png"]
 
 
 def test_only_lossy_webp_is_flagged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = Image.fromarray(generated())
-    picture.save(tmp_path / "lossless.webp", lossless=True)
-    picture.save(tmp_path / "profiled.webp", lossless=True, exif=b"Exif\0\0II*\0")
-    picture.save(tmp_path / "lossy.webp", quality=80)
+    image = Image.fromarray(generated())
+    image.save(tmp_path / "lossless.webp", lossless=True)
+    image.save(tmp_path / "profiled.webp", lossless=True, exif=b"Exif\0\0II*\0")
+    image.save(tmp_path / "lossy.webp", quality=80)
     names = ("lossless.webp", "profiled.webp", "lossy.webp")
     records = measured(capsys, *(tmp_path / name for name in names))
     assert ["jpeg" in record["flags"] for record in records] == [False, False, True]
 
 
-def test_a_lattice_wider_than_the_picture_is_no_failure(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (record,) = measured(capsys, png, "--lattice", "1000")
+def test_a_patch_grid_wider_than_the_image_is_no_failure(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (record,) = measured(capsys, png, "--patch-grid", "1000")
     assert record["values"]["grid_energy"] is None and record["flags"] == ["not_whole_patches"]
 
 
@@ -194,12 +194,12 @@ def test_without_json_there_is_one_object_a_line(png: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["missing.png"], "no such picture"),
-        (["FOLDER"], "no pictures in this folder"),
+        (["missing.png"], "no such image"),
+        (["FOLDER"], "no images in this folder"),
         (["PNG", "--baseline", "FOLDER"], "a folder"),
         ([], "Missing argument"),
-        (["PNG", "--lattice", "1"], "lattice"),
-        (["PNG", "--lattice", "x"], "lattice"),
+        (["PNG", "--patch-grid", "1"], "patch-grid"),
+        (["PNG", "--patch-grid", "x"], "patch-grid"),
         (["PNG", "--baseline", "gone.png"], "gone.png"),
         (["PNG", "--reference", __file__], "known format"),
         (["PNG", "--models", "miniatur"], "miniature"),
@@ -213,10 +213,10 @@ def test_bad_usage_is_one_line(png: Path, tmp_path: Path, arguments: list[str], 
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
-def test_the_lattice_is_the_given_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_patch_grid_is_the_given_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     meshed = patterns.inject(generated()[None], patterns.texture(256, 256, 20), 4)[0]
     Image.fromarray(meshed[:240, :240]).save(tmp_path / "twenty.png")
     (at_16,) = measured(capsys, tmp_path / "twenty.png")
-    (at_20,) = measured(capsys, tmp_path / "twenty.png", "--lattice", "20")
+    (at_20,) = measured(capsys, tmp_path / "twenty.png", "--patch-grid", "20")
     assert at_20["values"]["grid_severity"] > 1
     assert at_16["values"]["grid_severity"] < 0.3

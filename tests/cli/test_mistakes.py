@@ -27,7 +27,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 def results(folder: Path, change: Shard | None = None, items: int = 2) -> Path:
     """A results folder whose records were changed, or left out where `change` gives None."""
-    write_results(folder, items=items, pictures=False)
+    write_results(folder, items=items, images=False)
     if change is not None:
         shard = folder / "shards" / "run1.jsonl"
         changed = (change(json.loads(line)) for line in shard.read_text(encoding="utf-8").splitlines())
@@ -52,9 +52,12 @@ def _value_of_a_failure(record: dict[str, object]) -> dict[str, object]:
 @pytest.mark.parametrize("change", [_nan, _value_of_a_failure])
 @pytest.mark.parametrize("verb", [("gate", "--candidate", CANDIDATE), ("sql", "FROM scores")])
 def test_a_score_that_breaks_the_rules_is_told_by_shard_and_line(
-    change: Shard, verb: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    change: Shard,
+    verb: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     folder = results(tmp_path, change)
     assert call(monkeypatch, *verb, "--results", folder) == 2
     line = int(refused(capsys).partition("run1.jsonl:")[2].partition(":")[0])

@@ -14,7 +14,7 @@ from blendbench.cli.run import canary_of
 from blendbench.results.store import ingest
 
 PLUGIN = """\
-from blendbench.blending import strategy
+from blendbench.registry.strategies import strategy
 
 
 @strategy("breaks", version=1, source="test")
@@ -91,8 +91,11 @@ def test_overrides_replace_the_list_and_controls_stay(
         *controls,
     ]
     assert planned("--strategy", "lerp:alpha=0.2", "--strategy", "adain_dim")["configurations"] == [
-        "text_only", "lerp:alpha=0.2", "adain_dim:alpha=0.3", *controls,
-    ]  # fmt: skip
+        "text_only",
+        "lerp:alpha=0.2",
+        "adain_dim:alpha=0.3",
+        *controls,
+    ]
     assert planned("--quick")["cells"] == 7
     assert planned()["cells"] == 14
     assert not (tmp_path / "r").exists()
@@ -103,7 +106,7 @@ def test_a_second_run_says_that_nothing_was_left(untrained: Path, experiment: Pa
     first = blendbench(*arguments)
     assert first.returncode == 0, first.stderr
     assert "7 of 7 cells ok" in first.stdout
-    assert "pictures: 7/7" in first.stderr
+    assert "images: 7/7" in first.stderr
     assert "Warning" not in first.stderr
     again = blendbench(*arguments, "--json")
     assert again.stderr == ""
@@ -117,7 +120,7 @@ def test_a_second_run_says_that_nothing_was_left(untrained: Path, experiment: Pa
         (["run", "smoke", "--device", "tpu"], "--device"),
         (["run", "smoke", "--nonsense"], "--nonsense"),
         (["run"], "experiment"),
-        (["list", "pictures"], "pictures"),
+        (["list", "images"], "images"),
         (["run", "smoke", "--models", "z-image-turbo"], "or name a folder"),
     ],
 )
@@ -176,7 +179,7 @@ def test_help_of_a_verb_needs_no_torch() -> None:
 
 
 def test_a_run_tells_whether_its_canary_was_found_broken(tmp_path: Path) -> None:
-    write_results(tmp_path, items=12, pictures=False)
+    write_results(tmp_path, items=12, images=False)
     ingest(tmp_path)
     found = canary_of(tmp_path, "core")
     assert found is not None
@@ -188,7 +191,7 @@ def test_a_run_tells_whether_its_canary_was_found_broken(tmp_path: Path) -> None
 def test_a_canary_that_is_as_good_as_the_text_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     strategy, params, control, _ = CONFIGURATIONS["canary"]
     monkeypatch.setitem(CONFIGURATIONS, "canary", (strategy, params, control, 0.0))
-    write_results(tmp_path, items=12, pictures=False)
+    write_results(tmp_path, items=12, images=False)
     ingest(tmp_path)
     found = canary_of(tmp_path, "core")
     assert found is not None

@@ -11,7 +11,8 @@ from blendbench.cli import VERBS, main
 
 PLUGIN = '''\
 from torch import Tensor
-from blendbench.blending import Tokens, strategy
+from blendbench.core.tokens import Tokens
+from blendbench.registry.strategies import strategy
 
 
 @strategy("mean_vision", version=1, source="me", equation="T + alpha mean(V)")
@@ -56,7 +57,7 @@ def test_mistakes_get_one_line_and_write_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_misspelt_key_and_a_missing_picture_are_told_with_their_file(
+def test_a_misspelt_key_and_a_missing_image_are_told_with_their_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "mine.toml"
@@ -148,9 +149,14 @@ def test_validate_accepts_what_is_shipped(monkeypatch: pytest.MonkeyPatch, capsy
 )
 @pytest.mark.parametrize("verb", [("validate",), ("run", "--dry-run")])
 def test_a_wrong_value_in_an_experiment_is_told_with_its_file(
-    verb: tuple[str, ...], old: str, new: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    verb: tuple[str, ...],
+    old: str,
+    new: str,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     path = tmp_path / "odd.toml"
     text = 'name = "odd"\ntitle = "x"\nseeds = [0]\nstrategies = [{name = "lerp", alpha = [0.1, 0.3]}]\n'
     path.write_text(text.replace(old, new))

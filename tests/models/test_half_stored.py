@@ -10,18 +10,21 @@ from torch import nn
 from blendbench.models.half_stored import store_half
 from blendbench.models.miniature import recognition
 
-PICTURES = torch.randn(3, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(3, 3, 224, 224, generator=torch.Generator().manual_seed(0))
 TEXTS = torch.arange(96).reshape(2, 48) % 60
 
 
 def with_timm() -> nn.Module:
-    """A SigLIP as the large ones are built: its picture tower is timm's."""
+    """A SigLIP as the large ones are built: its image tower is timm's."""
     config = recognition.model_config("siglip")
     text = {k: v for k, v in config["text_cfg"].items() if k not in ("hf_tokenizer_name", "tokenizer_kwargs")}  # type: ignore[attr-defined]
     vision = {
-        "image_size": 224, "timm_model_name": "vit_tiny_patch16_224", "timm_model_pretrained": False,
-        "timm_pool": "avg", "timm_proj": "linear",
-    }  # fmt: skip
+        "image_size": 224,
+        "timm_model_name": "vit_tiny_patch16_224",
+        "timm_model_pretrained": False,
+        "timm_pool": "avg",
+        "timm_proj": "linear",
+    }
     return open_clip.CustomTextCLIP(64, vision, text, init_logit_bias=-10.0)
 
 
@@ -35,8 +38,8 @@ def network(request: pytest.FixtureRequest) -> nn.Module:
 def outputs(network: nn.Module) -> list[torch.Tensor]:
     with torch.inference_mode():
         size = network.visual.image_size
-        pictures = PICTURES[..., : size[0], : size[1]]
-        return [network.encode_image(pictures), network.encode_text(TEXTS)]
+        images = IMAGES[..., : size[0], : size[1]]
+        return [network.encode_image(images), network.encode_text(TEXTS)]
 
 
 def test_outputs_are_those_of_the_rounded_weights_and_float32(network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Interventions in the sampling: schedules, injections and starting pictures, against the cases with a known answer."""
+"""Interventions in the sampling: schedules, injections and starting images, against the cases with a known answer."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from diffusers.pipelines.z_image.pipeline_z_image import get_default_z_image_sig
 
 import blendbench.models as models_package
 from blendbench.core.errors import UsageError
+from blendbench.core.suites import load_suite
 from blendbench.models.interventions import Injection, Start, refined
 from blendbench.models.pipeline import load_scheduler
 from blendbench.models.sets import ModelSet, load_model_set
-from blendbench.suites import load_suite
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_injected_into_all_blocks_a_caption_replaces_the_other_and_into_some_it_
     assert np.array_equal(after, base)  # no hook is left behind
 
 
-def test_the_refined_caption_does_not_depend_on_the_picture(models, captions, latents) -> None:  # type: ignore[no-untyped-def]
+def test_the_refined_caption_does_not_depend_on_the_image(models, captions, latents) -> None:  # type: ignore[no-untyped-def]
     transformer = models.denoiser.pipeline.transformer
     with torch.inference_mode():
         one = refined(transformer, captions[0], latents)
@@ -94,7 +94,7 @@ def test_the_refined_caption_does_not_depend_on_the_picture(models, captions, la
 
 def test_img2img_starts_where_the_scheduler_s_own_noising_puts_it(models, captions, latents, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     pipeline = models.denoiser.pipeline
-    pictures = np.random.default_rng(0).integers(0, 255, (2, 128, 128, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 255, (2, 128, 128, 3), dtype=np.uint8)
     called = {}
 
     def watched(**given):  # type: ignore[no-untyped-def]
@@ -102,12 +102,12 @@ def test_img2img_starts_where_the_scheduler_s_own_noising_puts_it(models, captio
         return type(pipeline).__call__(pipeline, **given)
 
     monkeypatch.setattr(models.denoiser, "pipeline", _Watching(pipeline, watched))
-    models.denoiser.generate(constant(captions[0]), latents, start=Start(pictures, 0.6))
+    models.denoiser.generate(constant(captions[0]), latents, start=Start(images, 0.6))
     assert len(called["sigmas"]) == 3 - int(3 - 3 * 0.6)
     scheduler = load_scheduler(Path(str(models.component("pipeline"))), None)
     scheduler.set_timesteps(sigmas=get_default_z_image_sigmas(3), mu=1.0)
     with torch.inference_mode():
-        pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1
         vae = pipeline.vae
         clean = (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
     expected = scheduler.scale_noise(clean, scheduler.timesteps[1:2].expand(2), latents)
@@ -127,7 +127,7 @@ class _Watching:
         return getattr(self._pipeline, name)
 
 
-def test_img2img_at_full_strength_ignores_the_picture(models, captions, latents) -> None:  # type: ignore[no-untyped-def]
+def test_img2img_at_full_strength_ignores_the_image(models, captions, latents) -> None:  # type: ignore[no-untyped-def]
     black, white = np.zeros((2, 128, 128, 3), np.uint8), np.full((2, 128, 128, 3), 255, np.uint8)
     drawn = [models.denoiser.generate(constant(captions[0]), latents, start=Start(p, 1.0))[0] for p in (black, white)]
     assert np.array_equal(*drawn)
@@ -136,7 +136,7 @@ def test_img2img_at_full_strength_ignores_the_picture(models, captions, latents)
     assert not np.array_equal(*apart)
 
 
-def test_planted_activations_are_in_the_text_and_not_in_the_picture_nor_in_what_is_drawn() -> None:
+def test_planted_activations_are_in_the_text_and_not_in_the_image_nor_in_what_is_drawn() -> None:
     """The shipped variant for outlier experiments: as in Qwen3-4B, one token carries nearly all of two dimensions."""
     plain, planted = (
         load_model_set("miniature", "cpu", {"steps": 1}),

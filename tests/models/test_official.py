@@ -27,9 +27,15 @@ def both(request: pytest.FixtureRequest, untrained: Path) -> tuple[ModelSet, Any
 
 def official(pipeline: Any, prompts: list[str], latents: torch.Tensor, kind: str) -> Any:
     return pipeline(
-        prompt=list(prompts), latents=latents.clone(), height=128, width=128, num_inference_steps=4,
-        guidance_scale=0.0, max_sequence_length=64, output_type=kind,
-    ).images  # fmt: skip
+        prompt=list(prompts),
+        latents=latents.clone(),
+        height=128,
+        width=128,
+        num_inference_steps=4,
+        guidance_scale=0.0,
+        max_sequence_length=64,
+        output_type=kind,
+    ).images
 
 
 def test_text_is_encoded_as_the_pipeline_does(both: tuple[ModelSet, Any]) -> None:
@@ -53,7 +59,7 @@ def test_latents_from_prompts_are_the_pipelines_own(both: tuple[ModelSet, Any], 
     assert torch.equal(models.denoiser.denoise(schedules, latents), theirs)
 
 
-def test_pictures_are_the_pipelines_own(both: tuple[ModelSet, Any]) -> None:
+def test_images_are_the_pipelines_own(both: tuple[ModelSet, Any]) -> None:
     models, pipeline = both
     latents = torch.stack([models.denoiser.initial_latents(seed) for seed in (5, 6)])
     drawn, finite = models.denoiser.generate([(models.text.encode(p).hidden,) for p in PROMPTS[:2]], latents)

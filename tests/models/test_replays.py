@@ -86,7 +86,7 @@ def test_other_lengths_of_captions_are_recorded_for_themselves_and_those_before_
     assert Remembered.made == 2
 
 
-def test_another_number_of_pictures_forgets_what_was_recorded(replays: Replays) -> None:
+def test_another_number_of_images_forgets_what_was_recorded(replays: Replays) -> None:
     for lengths in ((3, 4), (3, 4), (3,), (3,), (3, 4), (3, 4)):
         inputs = given(1, lengths)
         assert same(replays(*inputs, return_dict=False)[0], inputs)

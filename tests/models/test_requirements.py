@@ -45,7 +45,8 @@ def shard(folder: Path, stem: str, parts: int) -> None:
     [
         ("pipeline/model_index.json", {"_class_name": "FluxPipeline"}, "_class_name = 'FluxPipeline', expected 'ZIm"),
         (
-            "pipeline/transformer/config.json", {"_class_name": "FluxTransformer2DModel"},
+            "pipeline/transformer/config.json",
+            {"_class_name": "FluxTransformer2DModel"},
             "_class_name = 'FluxTransformer2DModel', expected 'ZImageTransformer2DModel'",
         ),
         ("pipeline/vae/config.json", {"_class_name": "Tiny"}, "_class_name = 'Tiny', expected 'AutoencoderKL'"),
@@ -54,13 +55,14 @@ def shard(folder: Path, stem: str, parts: int) -> None:
         ("pipeline/transformer/config.json", {"cap_feat_dim": 2560}, "cap_feat_dim = 2560, expected 192, the "),
         ("pipeline/transformer/config.json", {"in_channels": 4}, "in_channels = 4, expected 16, the latent_channels"),
         (
-            "vision_language/config.json", {"text_config": {"hidden_size": 2048}},
+            "vision_language/config.json",
+            {"text_config": {"hidden_size": 2048}},
             "text_config.hidden_size = 2048, expected 192, the hidden_size of",
         ),
         ("pipeline/text_encoder/config.json", {"num_hidden_layers": 0}, "there is no hidden state -2"),
         ("clip/open_clip_config.json", {"model_cfg": {"timm": 1}}, "model_cfg.vision_cfg = None, expected a table"),
     ],
-)  # fmt: skip
+)
 def test_another_architecture_or_size_is_one_line_before_loading(
     copy: Path, file: str, changes: dict[str, Any], told: str
 ) -> None:
@@ -81,10 +83,13 @@ def test_a_siglip_where_a_clip_belongs_is_told(copy: Path) -> None:
 
 def test_every_missing_file_is_told_not_the_first_alone(copy: Path) -> None:
     gone = [
-        "pipeline/transformer/diffusion_pytorch_model.safetensors", "pipeline/vae/config.json",
-        "pipeline/tokenizer/tokenizer_config.json", "vision_language/chat_template.jinja",
-        "siglip/open_clip_config.json", "clip/tokenizer.json",
-    ]  # fmt: skip
+        "pipeline/transformer/diffusion_pytorch_model.safetensors",
+        "pipeline/vae/config.json",
+        "pipeline/tokenizer/tokenizer_config.json",
+        "vision_language/chat_template.jinja",
+        "siglip/open_clip_config.json",
+        "clip/tokenizer.json",
+    ]
     for file in gone:
         (copy / file).unlink()
     problems = "\n".join(load_model_set(copy, "cpu").problems())

@@ -16,7 +16,7 @@ SIZES = Sizes({name: int(2e9 * count) for name, count in FULL.items()}, working_
 @pytest.mark.parametrize(
     ("gib", "plan"),
     [(8, "staged"), (16, "staged"), (23, "staged"), (24, "vision_apart"), (40, "resident"), (None, "resident")],
-)  # fmt: skip
+)
 def test_the_official_sizes_get_the_plan_of_their_card(gib: float | None, plan: str) -> None:
     assert choose(SIZES, None if gib is None else int(gib * GIB)).name == plan
 
@@ -29,8 +29,9 @@ def test_staged_needs_less_than_16_gib_and_all_but_the_vl_model_less_than_24() -
 gigabytes = st.integers(0, 20).map(lambda n: n * GIB)
 sizes = st.builds(
     lambda weights, working: Sizes(dict(zip(GROUPS, weights, strict=True)), dict(zip(GROUPS, working, strict=True))),
-    st.tuples(*[gigabytes] * 4), st.tuples(*[gigabytes] * 4),
-)  # fmt: skip
+    st.tuples(*[gigabytes] * 4),
+    st.tuples(*[gigabytes] * 4),
+)
 
 
 @given(sizes, gigabytes)

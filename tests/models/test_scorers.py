@@ -1,4 +1,4 @@
-"""models/scorers.py: what it loads, what it refuses, and how it reads texts and pictures."""
+"""models/scorers.py: what it loads, what it refuses, and how it reads texts and images."""
 
 import json
 import shutil
@@ -47,25 +47,25 @@ def configure(folder: Path, section: str, **changes: object) -> None:
 def test_embeddings_equal_open_clips_own(models: Path, name: str) -> None:
     encoder = load_encoder(models / name)
     model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{models / name}")
-    picture = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     with torch.inference_mode():
-        expected = model.eval().encode_image(preprocess(Image.fromarray(picture))[None], normalize=True)
+        expected = model.eval().encode_image(preprocess(Image.fromarray(image))[None], normalize=True)
         tokens = open_clip.get_tokenizer(f"local-dir:{models / name}")(["a red star"])
         expected_text = model.encode_text(tokens, normalize=True)
-    found = encoder.encode_pictures(torch.from_numpy(picture).permute(2, 0, 1)[None])
+    found = encoder.encode_images(torch.from_numpy(image).permute(2, 0, 1)[None])
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(encoder.encode_texts(["a red star"]), expected_text, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip"])
 @pytest.mark.parametrize("size", [(300, 451), (77, 60), (128, 128)])
-def test_pictures_are_prepared_as_open_clip_prepares_them(models: Path, name: str, size: tuple[int, int]) -> None:
+def test_images_are_prepared_as_open_clip_prepares_them(models: Path, name: str, size: tuple[int, int]) -> None:
     encoder = load_encoder(models / name)
     _, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{models / name}")
     small = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    picture = np.asarray(Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC))
-    found = encoder._prepared(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None])[0]
-    apart = (found - preprocess(Image.fromarray(picture))).abs() * 255 / 2
+    image = np.asarray(Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC))
+    found = encoder._prepared(torch.from_numpy(image.copy()).permute(2, 0, 1)[None])[0]
+    apart = (found - preprocess(Image.fromarray(image))).abs() * 255 / 2
     # Pillow and torch round single 8-bit values differently, and clip the overshoot of an enlargement in another order.
     assert apart.mean() < 0.3
     assert (apart > 1.01).float().mean() < 0.002
@@ -74,12 +74,12 @@ def test_pictures_are_prepared_as_open_clip_prepares_them(models: Path, name: st
 @pytest.mark.parametrize("name", ["clip", "siglip"])
 def test_embeddings_are_unit_rows_and_do_not_depend_on_the_batch(models: Path, name: str) -> None:
     encoder = load_encoder(models / name)
-    pictures = torch.randint(0, 256, (7, 3, 128, 128), dtype=torch.uint8)
+    images = torch.randint(0, 256, (7, 3, 128, 128), dtype=torch.uint8)
     texts = ["a red star", "two blue rings", "a red star on white"]
-    rows, words = encoder.encode_pictures(pictures), encoder.encode_texts(texts)
+    rows, words = encoder.encode_images(images), encoder.encode_texts(texts)
     assert rows.dtype == words.dtype == torch.float32
     torch.testing.assert_close(rows.norm(dim=-1), torch.ones(7))
-    single = torch.cat([encoder.encode_pictures(picture[None]) for picture in pictures])
+    single = torch.cat([encoder.encode_images(image[None]) for image in images])
     torch.testing.assert_close(rows, single, atol=1e-6, rtol=0)
     other = load_encoder(models / name)
     torch.testing.assert_close(words, torch.cat([other.encode_texts([text]) for text in texts]), atol=1e-6, rtol=0)

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from blendbench.core.suites import Attributes
+from blendbench.metrics import Batch, all_metrics, measure
 from blendbench.models.miniature import recognition
 from blendbench.models.miniature.probe import Probe, load_probe, save_probe
 from blendbench.models.miniature.world import BACKGROUNDS, COLOURS, SHAPES, STYLES, render, sample_scenes
 from blendbench.models.scorers import load_encoder
-from blendbench.scoring import Batch, all_metrics, measure
-from blendbench.suites import Attributes
 
 
 def test_every_metric_of_a_complete_model_set_gives_a_value_that_does_not_depend_on_the_batch(tmp_path: Path) -> None:
@@ -25,15 +25,15 @@ def test_every_metric_of_a_complete_model_set_gives_a_value_that_does_not_depend
         siglip=load_encoder(tmp_path / "siglip"),
         probe=load_probe(tmp_path / "probe"),
     )
-    pictures = (render(sample_scenes(6, seed=1)) * 255).round().byte()
+    images = (render(sample_scenes(6, seed=1)) * 255).round().byte()
     stated = Attributes(((next(iter(COLOURS)), SHAPES[0]),), background=next(iter(BACKGROUNDS)), style=STYLES[0])
 
     def values(rows: list[int]) -> np.ndarray:
         n = len(rows)
         batch = Batch(
-            pictures[rows],
-            baselines=pictures[[5 - row for row in rows]],
-            references=list(pictures[rows]),
+            images[rows],
+            baselines=images[[5 - row for row in rows]],
+            references=list(images[rows]),
             prompts=[f"{row} red circles" for row in rows],
             expects=[stated] * n,
             reference_expects=[stated] * n,

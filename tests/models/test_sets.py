@@ -38,15 +38,15 @@ def test_the_kinds_of_text_tokens_mark_the_prompt(models: ModelSet) -> None:
     assert models.text.tokenizer.decode(words).strip() == PROMPTS[0]
 
 
-def test_the_kinds_of_vision_tokens_mark_picture_and_prompt(models: ModelSet, tmp_path: Path) -> None:
+def test_the_kinds_of_vision_tokens_mark_image_and_prompt(models: ModelSet, tmp_path: Path) -> None:
     from PIL import Image
 
     path = tmp_path / "p.png"
     Image.new("RGB", (128, 128), "red").save(path)
     encoded = models.vision.encode(path, PROMPTS[1], (-2,))[-2]
     processor = models.vision.processor
-    with Image.open(path) as picture:
-        inputs = processor(text=[models.vision._turn(PROMPTS[1])], images=[picture], return_tensors="pt")
+    with Image.open(path) as image:
+        inputs = processor(text=[models.vision._turn(PROMPTS[1])], images=[image], return_tensors="pt")
     ids = inputs["input_ids"][0]
     assert processor.tokenizer.decode(ids[encoded.kinds == 1]).strip() == PROMPTS[1]
     assert (encoded.kinds == 2).sum() == 2
@@ -74,7 +74,7 @@ def test_the_record_of_the_sampler_is_what_happens(untrained: Path) -> None:
 def test_sizes_known_without_loading_agree_with_the_loaded_models(untrained: Path, models: ModelSet) -> None:
     cold = load_model_set(untrained, "cpu")
     pipeline, config = models.denoiser.pipeline, models.denoiser.pipeline.transformer.config
-    assert cold.lattice == pipeline.vae_scale_factor * config.all_patch_size[0] == 16
+    assert cold.patch_grid == pipeline.vae_scale_factor * config.all_patch_size[0] == 16
     assert cold.longest % 32 == 0
     assert cold.longest + 1 < config.axes_lens[0]
     assert cold.vision_states == models.vision.model.config.text_config.num_hidden_layers + 1

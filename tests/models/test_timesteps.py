@@ -1,4 +1,4 @@
-"""Noise levels are resolved once for each request, and every picture starts at the first of them."""
+"""Noise levels are resolved once for each request, and every image starts at the first of them."""
 
 import functools
 from pathlib import Path

@@ -8,16 +8,24 @@ import pytest
 
 from blendbench.reports.embedding_study import Study, Value, read_study
 from blendbench.reports.embeddings import findings, value_text, write_embeddings
-from blendbench.reports.miniature import kinds_differ
 from blendbench.results.store import open_results
+from miniature.page import kinds_differ
 
 
 def study_of(values: dict[tuple[str, bool, str, str], float]) -> Study:
     return Study(
-        analysis_id="a", model_set="m", model_set_sha256="m", suite="s", suite_sha256="s", items=3, layers=(-1, -2),
-        text_layer=-2, dim=2560, dimensions=pd.DataFrame(),
+        analysis_id="a",
+        model_set="m",
+        model_set_sha256="m",
+        suite="s",
+        suite_sha256="s",
+        items=3,
+        layers=(-1, -2),
+        text_layer=-2,
+        dim=2560,
+        dimensions=pd.DataFrame(),
         values={(-2, *place): Value(value, None, None) for place, value in values.items()},
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,7 +86,7 @@ def test_an_analysis_with_gaps_still_makes_a_page(tmp_path: Path) -> None:
     """The synthetic analysis has one layer, one kind of token and a value that is NULL."""
     from synthetic_results import write_results
 
-    write_results(tmp_path / "results", items=1, pictures=False)
+    write_results(tmp_path / "results", items=1, images=False)
     study, path = write_embeddings(tmp_path / "results", tmp_path / "out")
     assert study.get("vl_image", "std", False) == Value(7.0, 6.5, 7.5)
     assert study.get("vl_image", "pearson", True, "same_layer").value is None

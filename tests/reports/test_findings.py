@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from synthetic_results import NO_OP, embedding_records, write_results
 
-from blendbench.engine.plan import configurations
-from blendbench.experiments import load_experiment
 from blendbench.reports import findings
 from blendbench.reports.claims import (
     Apart,
@@ -18,7 +16,7 @@ from blendbench.reports.claims import (
     NotWorse,
     Outcome,
     SameConditioning,
-    SamePicture,
+    SameImage,
     Undoes,
     corrected,
 )
@@ -27,6 +25,8 @@ from blendbench.reports.hypotheses import OPEN, PREDICTIONS, SEED, Hypothesis
 from blendbench.results.records import EmbeddingAnalysisRecord, EmbeddingValueRecord
 from blendbench.results.shards import ShardWriter
 from blendbench.results.store import Results, ingest, open_results
+from blendbench.run.experiments import load_experiment
+from blendbench.run.plan import configurations
 from blendbench.statistics import holm
 
 TRUTH = "attribute_adherence"
@@ -35,7 +35,7 @@ TRUTH = "attribute_adherence"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("findings") / "results"
-    write_results(path, items=12, pictures=False)
+    write_results(path, items=12, images=False)
     ingest(path)
     return path
 
@@ -63,12 +63,12 @@ def results(folder: Path) -> Results:
         (SameConditioning("core", NO_OP, "text_only", same=False), "refuted"),
         (SameConditioning("core", "canary", "text_only"), "refuted"),
         (SameConditioning("core", "canary", "text_only", same=False), "supported"),
-        (SamePicture("core", NO_OP, "text_only"), "supported"),
-        (SamePicture("core", "canary", "text_only"), "refuted"),
+        (SameImage("core", NO_OP, "text_only"), "supported"),
+        (SameImage("core", "canary", "text_only"), "refuted"),
         (Apart("core", "effect_size", NO_OP, "below"), "supported"),
         (Apart("core", "effect_size", "canary", "below"), "refuted"),
         (Apart("core", "effect_size", "canary", "above"), "supported"),
-        # Nothing moved: a distance of 0 is no support for "another picture".
+        # Nothing moved: a distance of 0 is no support for "another image".
         (Apart("core", "effect_size", NO_OP, "above"), "refuted"),
         # Of a damage of .75 a damage of .1 is left, or .48.
         (Undoes("core", TRUTH, "style_delta:alpha=0.3", "vision_only"), "supported"),
@@ -142,7 +142,7 @@ def test_every_claim_names_configurations_that_its_experiment_has() -> None:
 
 
 def test_a_statistic_is_of_the_models_that_the_experiment_ran_on(tmp_path: Path) -> None:
-    write_results(tmp_path, items=2, pictures=False)  # std of vl_image: 7
+    write_results(tmp_path, items=2, images=False)  # std of vl_image: 7
     later = [
         replace(record, value=99.0, low=99.0, high=99.0)
         if isinstance(record, EmbeddingValueRecord)

@@ -94,7 +94,7 @@ def state(driver: Any) -> dict[str, str]:
 
 
 def shown(driver: Any) -> int:
-    """How many pictures pass the filters."""
+    """How many images pass the filters."""
     return int(one(driver, "#shown").get_attribute("textContent").split()[0])
 
 
@@ -104,7 +104,7 @@ TOTAL = len(CONFIGURATIONS) * ITEMS * SEEDS
 def test_the_grid_loads_and_far_rows_wait(page: Callable[..., Any]) -> None:
     driver = page()
     assert "core" in driver.title
-    assert one(driver, "nav [aria-current=page]").text == "All pictures"
+    assert one(driver, "nav [aria-current=page]").text == "All images"
     assert shown(driver) == TOTAL
     until(driver, lambda: driver.find_elements(By.CSS_SELECTOR, "#grid td img"))
     filled = "return document.querySelectorAll('#grid tbody tr > th').length"
@@ -225,14 +225,14 @@ def test_keys_walk_through_items_configurations_and_views(page: Callable[..., An
     until(driver, lambda: state(driver)["b"] != WORST)
     press(driver, "s")
     until(driver, lambda: state(driver)["b"] == "text_only")
-    for key, view in zip("13452", ("side", "flicker", "difference", "lattice", "slider"), strict=True):
+    for key, view in zip("13452", ("side", "flicker", "difference", "patch_grid", "slider"), strict=True):
         press(driver, key)
         until(driver, lambda view=view: one(driver, "#stage").get_attribute("data-view") == view)  # type: ignore[misc]
     press(driver, Keys.ESCAPE)
     until(driver, lambda: one(driver, "#grid").is_displayed())
 
 
-def test_keys_walk_through_the_grid_and_open_a_picture(page: Callable[..., Any]) -> None:
+def test_keys_walk_through_the_grid_and_open_an_image(page: Callable[..., Any]) -> None:
     driver = page()
     until(driver, lambda: driver.find_elements(By.CSS_SELECTOR, "#grid td img"))
     body = one(driver, "body")
@@ -266,22 +266,22 @@ def test_the_difference_is_exact_though_the_canvas_cannot_be_read(page: Callable
     Select(one(driver, "#zoom")).select_by_visible_text("100 %")
     Select(one(driver, "#gain")).select_by_visible_text("×4")
     until(driver, lambda: one(driver, "#stage canvas").size["width"] == 128)
-    with Image.open(io.BytesIO(one(driver, "#stage canvas").screenshot_as_png)) as picture:
-        seen = np.asarray(picture.convert("RGB"), int)
+    with Image.open(io.BytesIO(one(driver, "#stage canvas").screenshot_as_png)) as image:
+        seen = np.asarray(image.convert("RGB"), int)
     rows = open_results(results).query(
-        "SELECT picture_sha256 AS name FROM cells WHERE item = ? AND seed = 0 AND label IN (?, 'text_only')",
+        "SELECT image_sha256 AS name FROM cells WHERE item = ? AND seed = 0 AND label IN (?, 'text_only')",
         [item_name(0), WORST],
     )
     a, b = (
-        np.asarray(Image.open(results / "pictures" / name[:2] / f"{name}.png").convert("RGB"), int)
+        np.asarray(Image.open(results / "images" / name[:2] / f"{name}.png").convert("RGB"), int)
         for name in rows["name"]
     )
     assert np.array_equal(seen, np.minimum(4 * abs(a - b), 255))
     assert seen.max() > 100
 
 
-def test_the_lattice_view_measures_a_grid(page: Callable[..., Any]) -> None:
-    driver = page(comparison_link(item_name(0), 0, "text_only", WORST, "lattice"))
+def test_the_patch_grid_view_measures_a_grid(page: Callable[..., Any]) -> None:
+    driver = page(comparison_link(item_name(0), 0, "text_only", WORST, "patch_grid"))
     until(driver, lambda: len(driver.find_elements(By.CSS_SELECTOR, "#stage .measured")) == 2)
     assert "grey levels" in one(driver, "#stage .measured").text
 

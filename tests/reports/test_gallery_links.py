@@ -10,20 +10,20 @@ import pytest
 from synthetic_results import CONFIGURATIONS, item_name, write_results
 
 from blendbench.core.errors import UsageError
-from blendbench.gate import gate
 from blendbench.reports import published
 from blendbench.reports.gallery import find_gallery, named_gallery, write_gallery
 from blendbench.reports.gate_formats import render, with_links
 from blendbench.reports.leaderboard import write_leaderboard
 from blendbench.reports.published import differing, publish
 from blendbench.results.store import open_results
+from blendbench.verdict import gate
 
 REPOSITORY = Path(__file__).parents[2]
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 
 
 def links(page: Path) -> list[str]:
-    """Where the links and pictures of a markdown page lead, without what is in code blocks."""
+    """Where the links and images of a markdown page lead, without what is in code blocks."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     return LINK.findall(text)
 
@@ -108,18 +108,18 @@ def test_a_published_page_whose_gallery_is_gone_is_found_out(
     assert differing(out) == ["core"]
 
 
-def test_a_gallery_that_is_older_than_the_pictures_is_not_linked_to(folder: Path, tmp_path: Path) -> None:
+def test_a_gallery_that_is_older_than_the_images_is_not_linked_to(folder: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     shutil.copytree(folder, results)
     write_gallery(open_results(results), results)
     gallery = find_gallery(results / "gallery" / "core")
-    assert gallery is not None and gallery.pictures is not None
+    assert gallery is not None and gallery.images is not None
     label, baseline = "canary", "text_only"
-    cells = [(name, gallery.pictures[name, item_name(0), 1]) for name in (label, baseline)]
+    cells = [(name, gallery.images[name, item_name(0), 1]) for name in (label, baseline)]
     link = gallery.comparison(item_name(0), 1, *cells)
     assert link is not None
     check_leads_to_something(link, results)
-    assert gallery.comparison(item_name(0), 1, (label, "pictures/00/other.png"), cells[1]) is None
+    assert gallery.comparison(item_name(0), 1, (label, "images/00/other.png"), cells[1]) is None
     assert gallery.comparison(item_name(0), 2, *cells) is None
     assert gallery.comparison("item-99", 1, *cells) is None
     assert gallery.column("lrep", "grid_energy") is None

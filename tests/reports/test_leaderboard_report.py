@@ -106,7 +106,7 @@ def test_no_ops_are_marked_and_share_the_rank_of_the_baseline(board: Board, page
 
 def test_too_few_items_for_any_verdict_are_said_and_enough_are_not(page: Path, tmp_path: Path) -> None:
     assert f"**{ITEMS} items are too few**" in page.read_text()
-    write_results(tmp_path, items=24, pictures=False)
+    write_results(tmp_path, items=24, images=False)
     board, other = write_leaderboard(tmp_path, tmp_path / "out")
     assert "too few" not in other.read_text()
     assert verdict(_entry(board, "canary", "grid_energy"), board.metrics["grid_energy"]) == "worse"
@@ -194,7 +194,7 @@ def test_a_judge_that_orders_backwards_does_not_agree(folder: Path, tmp_path: Pa
 
 def test_same_database_same_bytes(folder: Path, page: Path, tmp_path: Path) -> None:
     _, again = write_leaderboard(folder, tmp_path)
-    for name in ("core.md", "core/alpha.png", "core/pictures.png"):
+    for name in ("core.md", "core/alpha.png", "core/images.png"):
         first, second = (hashlib.sha256((path.parent / name).read_bytes()).hexdigest() for path in (page, again))
         assert first == second, name
 
@@ -282,20 +282,20 @@ def test_heads_of_a_sheet_are_broken_not_cut(text: str) -> None:
 def test_the_sheet_shows_pixels_as_they_are(folder: Path, page: Path, board: Board) -> None:
     labels = chosen_labels(board)
     assert labels[0] == "text_only" and labels[-1] == "canary" and NO_OP not in labels
-    with Image.open(page.parent / "core" / "pictures.png") as sheet:
+    with Image.open(page.parent / "core" / "images.png") as sheet:
         drawn = np.asarray(sheet.convert("RGB"))
     cells = open_results(folder).query(
-        "SELECT picture_sha256 FROM cells WHERE label = 'canary' AND item = 'item-00' AND seed = 0"
+        "SELECT image_sha256 FROM cells WHERE label = 'canary' AND item = 'item-00' AND seed = 0"
     )
-    name = cells["picture_sha256"][0]
-    with Image.open(folder / "pictures" / name[:2] / f"{name}.png") as picture:
-        pixels = np.asarray(picture.convert("RGB"))
+    name = cells["image_sha256"][0]
+    with Image.open(folder / "images" / name[:2] / f"{name}.png") as image:
+        pixels = np.asarray(image.convert("RGB"))
     column = 8 + len(labels) * 136
     tops = [y for y in range(drawn.shape[0] - 127) if (drawn[y : y + 128, column : column + 128] == pixels).all()]
     assert len(tops) == 1
 
 
-def test_without_pictures_and_alphas_the_page_still_stands(tmp_path: Path) -> None:
+def test_without_images_and_alphas_the_page_still_stands(tmp_path: Path) -> None:
     with ShardWriter(tmp_path, "run1") as writer:
         plan = {"items": ["item-00"], "seeds": [0], "labels": ["text_only"]}
         cell = cell_record("text_only", "item-00", 0, sha("p"))

@@ -16,7 +16,7 @@ WRITERS = {
     "findings": "blendbench publish",
     "gate": "blendbench.reports.gate --results results --out reports/gate.md",
     "metrics": "blendbench calibrate --out reports",
-    "miniature": "blendbench.reports.miniature",
+    "miniature": "miniature.page",
 }
 BY_BENCH = {"speed"}
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from blendbench.metrics.calibration import AMPLITUDES, Response
 from blendbench.reports.metrics import Calibration
 from blendbench.reports.metrics_targets import targets_section
-from blendbench.scoring.calibration import AMPLITUDES, Response
 
 
 def response(metric: str, pattern: str, size: int) -> Response:
@@ -17,15 +17,19 @@ def perfect() -> Calibration:
     patterns = ("mesh", "tiled texture", "sinusoid", "8-px mesh", "patch offsets")
     metrics = ("grid_energy", "grid_amplitude", "grid_severity", "blockiness")
     all_of_it = [(metric, pattern, size) for metric in metrics for pattern in patterns for size in (256, 512)]
-    clean = {"photos": {"pictures": 200.0, "lattice": 0.0, "visible_lattice": 0.0, "seams": 0.0}}
+    clean = {"photos": {"images": 200.0, "faint_grid": 0.0, "visible_grid": 0.0, "seams": 0.0}}
     return Calibration(
         responses=[response(*one) for one in all_of_it],
         others=[response(metric, pattern, 256) for metric in metrics[:3] for pattern in patterns[:4]],
         recovery={"mesh": {1.0: (0.5, 0.0), 2.0: (0.9, 1.0)}},
         benign={"noise": {"grid_energy": 0.45}},
         false_alarms=clean,
-        clean={}, periods={}, drift={}, rising={}, thresholds={},
-    )  # fmt: skip
+        clean={},
+        periods={},
+        drift={},
+        rising={},
+        thresholds={},
+    )
 
 
 def missed(found: Calibration) -> list[str]:
@@ -42,8 +46,8 @@ def test_nothing_is_missed_where_all_holds() -> None:
         ({"benign": {"noise": {"grid_energy": 0.45}, "blur": {"grid_energy": 0.3}}}, "worst (blur)"),
         ({"recovery": {"mesh": {2.0: (0.84, 0.5)}, "sinusoid": {2.0: (1.1, 1.0)}}}, "| 0.84 |"),
         (
-            {"false_alarms": {"pages": {"pictures": 100.0, "lattice": 0.0, "visible_lattice": 0.02, "seams": 0.01}}},
-            "`visible_lattice`, of 100",
+            {"false_alarms": {"pages": {"images": 100.0, "faint_grid": 0.0, "visible_grid": 0.02, "seams": 0.01}}},
+            "`visible_grid`, of 100",
         ),
     ],
 )

@@ -38,7 +38,7 @@ def published(once: Path, tmp_path: Path) -> Path:
 
 def test_what_was_published_follows_from_its_data(published: Path) -> None:
     assert {page.name for page in published.glob("*.md")} == {"core.md", "embeddings.md", "findings.md"}
-    assert (published / "core" / "pictures.png").is_file()
+    assert (published / "core" / "images.png").is_file()
     assert differing(published) == []
 
 

@@ -10,24 +10,34 @@ import pytest
 from blendbench.reports import speed
 
 ENGINE = {
-    "batch": 1, "seconds_a_cell": 0.8, "busy": {"transformer": 0.93, "vae_decode": 0.04},
+    "batch": 1,
+    "seconds_a_cell": 0.8,
+    "busy": {"transformer": 0.93, "vae_decode": 0.04},
     "ms_a_call": {"transformer": 80.0},
     "calls": {"transformer": 432, "vae_decode": 48, "text_encoder": 8, "vision_language": 8},
-    "run": {"expected": 48, "pictures": 48, "seconds": 38.4}, "warm_up": {"seconds": 41.6},
-}  # fmt: skip
+    "run": {"expected": 48, "images": 48, "seconds": 38.4},
+    "warm_up": {"seconds": 41.6},
+}
 PLAIN = {"1024": {"cells": 48, "seconds_a_cell": 2.0, "stages_a_cell": {"draw": 1.4, "encode": 0.13}}}
 READINGS: dict[str, Any] = {
-    "plain": PLAIN, "engine_1024": ENGINE,
+    "plain": PLAIN,
+    "engine_1024": ENGINE,
     "transformer": {
-        "parameters": 6, "ceiling": {"tflops": 700.0, "by_shape": {}},
+        "parameters": 6,
+        "ceiling": {"tflops": 700.0, "by_shape": {}},
         "1024_batch_1": {
-            "tflop": 52.5, "floor_ms": 75.0, "best_floor_ms": 70.0, "eager_ms": 150.0, "compiled_ms": 84.0,
+            "tflop": 52.5,
+            "floor_ms": 75.0,
+            "best_floor_ms": 70.0,
+            "eager_ms": 150.0,
+            "compiled_ms": 84.0,
             "compiled_from_eager": 0.0042,
         },
     },
     "independence": {"side": 512, "batch": 8, "eager_equal_in_any_order": True, "compiled_equal_in_any_order": False},
-    "memory_staged": {"peak_gib": {"encode": 9.0, "denoise": 15.5}}, "encoders": {"clip_batch_1_ms_a_picture": 7.3},
-}  # fmt: skip
+    "memory_staged": {"peak_gib": {"encode": 9.0, "denoise": 15.5}},
+    "encoders": {"clip_batch_1_ms_an_image": 7.3},
+}
 SECTIONS = [
     {"section": "plain", "date": "2026-11-25", "seconds": 99.6, "status": "ok"},
     {"section": "vae", "date": "2026-11-26", "seconds": 0, "status": "late"},
@@ -80,28 +90,33 @@ def test_the_page_says_what_ran_with_random_weights_and_what_failed(part: dict[s
 
 GAP = {"equal": True, "largest": 0.0}
 SCORING = {
-    "pictures": {"batch": 16, "size": 1024},
+    "images": {"batch": 16, "size": 1024},
     "milliseconds": {
-        "artifact metrics": 0.8, "artifact and drift metrics": 2.5,
+        "artifact metrics": 0.8,
+        "artifact and drift metrics": 2.5,
         "artifact metrics + CLIP + SigLIP": {"as shipped": 4.5, "float32": 17.0},
     },
     "difference": {
         "cosines": {
             "clip": {
-                "as shipped": {"pictures_with_texts": 8e-5, "pictures_with_pictures": 2e-4},
-                "preparation": {"pictures_with_texts": 1e-6, "pictures_with_pictures": 3e-6},
+                "as shipped": {"images_with_texts": 8e-5, "images_with_images": 2e-4},
+                "preparation": {"images_with_texts": 1e-6, "images_with_images": 3e-6},
             },
         },
     },
-    "verdict": {"milliseconds_a_picture": 4.5, "largest_difference_of_metrics": 8e-7},
-}  # fmt: skip
+    "verdict": {"milliseconds_an_image": 4.5, "largest_difference_of_metrics": 8e-7},
+}
 
 
 def test_scoring_and_the_comparison_with_the_pipeline_are_told(part: dict[str, Any]) -> None:
     equal = {
-        "sampler": {"height": 1024}, "dtype": "bfloat16", "prompts": 4, "text": GAP, "latents_single": GAP,
+        "sampler": {"height": 1024},
+        "dtype": "bfloat16",
+        "prompts": 4,
+        "text": GAP,
+        "latents_single": GAP,
         "latents_batch": {"equal": False, "largest": 0.018},
-    }  # fmt: skip
+    }
     page = speed.page({"h200": part | {"readings": part["readings"] | {"metrics": SCORING, "equal": equal}}})
     assert row(page, "artifact metrics, CLIP and SigLIP, as shipped")[1:] == ["4.50"]
     assert row(page, "clip | as shipped")[2:] == ["8.0e-05", "2.0e-04"]

@@ -67,15 +67,15 @@ def test_the_page_shows_the_front_and_the_extreme_items(folder: Path, tmp_path: 
     text = page.read_text()
     for name in ("front.png", "extremes.png"):
         assert f"(core/{name})" in text
-        with Image.open(tmp_path / "core" / name) as picture:
-            assert min(picture.size) > 100
+        with Image.open(tmp_path / "core" / name) as image:
+            assert min(image.size) > 100
     labels = extreme_labels(board)
     assert 0 < len(labels) <= ROWS
     assert all(f"`{label}`" in text for label in labels)
 
 
-def test_extremes_without_pictures_are_not_drawn(tmp_path: Path) -> None:
-    write_results(tmp_path, pictures=False)
+def test_extremes_without_images_are_not_drawn(tmp_path: Path) -> None:
+    write_results(tmp_path, images=False)
     ingest(tmp_path)
     with open_results(tmp_path) as results:
         board = read_board(results, "core")

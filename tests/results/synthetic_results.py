@@ -96,8 +96,8 @@ def item_name(index: int) -> str:
     return f"item-{index:02}"
 
 
-def cell_record(label: str, item: str, seed: int, picture: str | None, **changes: object) -> CellRecord:
-    """A cell of a synthetic configuration; without a picture it is a failed one."""
+def cell_record(label: str, item: str, seed: int, image: str | None, **changes: object) -> CellRecord:
+    """A cell of a synthetic configuration; without an image it is a failed one."""
     strategy, params, control, _ = CONFIGURATIONS[label]
     conditioning = sha("conditioning", "text_only" if label == NO_OP else label, item)
     values: dict[str, object] = {
@@ -114,10 +114,10 @@ def cell_record(label: str, item: str, seed: int, picture: str | None, **changes
         "sampler_sha256": SAMPLER,
         "model_set_sha256": MODELS,
         "dtype": "float32",
-        "status": "ok" if picture else "failed",
-        "error": None if picture else "conditioning has NaN in 3 of 40 tokens",
-        "conditioning_sha256": conditioning if picture else None,
-        "picture_sha256": picture,
+        "status": "ok" if image else "failed",
+        "error": None if image else "conditioning has NaN in 3 of 40 tokens",
+        "conditioning_sha256": conditioning if image else None,
+        "image_sha256": image,
         "noise_seed": 2**63 + seed,
         "tokens": 40,
         "source_sha256": sha("source", strategy),
@@ -147,30 +147,35 @@ def score_records(cell: CellRecord, damage: float, noise: np.ndarray, lift: floa
     return scores
 
 
-def write_results(folder: Path, items: int = 6, pictures: bool = True) -> None:
+def write_results(folder: Path, items: int = 6, images: bool = True) -> None:
     """Fill `folder` with one run of every synthetic configuration over `items` items and two seeds."""
     records: list[Record] = [run_record(items=items), SuiteRecord("miniature", SUITE, 1, "Miniature world")]
     for strategy in dict.fromkeys(configuration[0] for configuration in CONFIGURATIONS.values()):
         records.append(StrategyRecord(strategy, 1, sha("source", strategy), "-", "c = t", "Doc.", strategy == "canary"))
     for index in range(items):
-        reference = _picture(folder, sha("reference", index), index, 0.5) if pictures else sha("reference", index)
+        reference = _image(folder, sha("reference", index), index, 0.5) if images else sha("reference", index)
         records.append(
             ItemRecord(SUITE, item_name(index), f"a red circle, number {index}", reference, "stripes", "unrelated")
-            if not pictures
+            if not images
             else ItemRecord(
-                SUITE, item_name(index), f"a red circle, number {index}", reference, "stripes", "unrelated",
-                reference_picture=f"pictures/{reference[:2]}/{reference}.png",
+                SUITE,
+                item_name(index),
+                f"a red circle, number {index}",
+                reference,
+                "stripes",
+                "unrelated",
+                reference_image=f"images/{reference[:2]}/{reference}.png",
             )
-        )  # fmt: skip
+        )
         for seed in (0, 1):
             rng = np.random.default_rng([index, seed])
             shared = rng.normal(size=6)
             for label, (*_, damage) in CONFIGURATIONS.items():
                 failed = label == INCOMPLETE and index == 1
                 drawn = "text_only" if label == NO_OP else label
-                name = sha("picture", drawn, index, seed)
-                picture = _picture(folder, name, index, damage) if pictures else name
-                cell = cell_record(label, item_name(index), seed, None if failed else picture)
+                name = sha("image", drawn, index, seed)
+                image = _image(folder, name, index, damage) if images else name
+                cell = cell_record(label, item_name(index), seed, None if failed else image)
                 records.append(cell)
                 if not failed:
                     own = np.zeros(6) if label in ("text_only", NO_OP) else 0.3 * rng.normal(size=6)
@@ -194,14 +199,26 @@ def embedding_records(analysis_id: str = "analysis1", started_at: str = "2026-11
         EmbeddingDimensionRecord(*at, True, "same_layer", 1, 4, 1.0, 64.0, 0.1, 925.0, 2752.0, 0.9, 64.0 / 2752.0),
         EmbeddingDimensionRecord(*at, True, "same_layer", 2, 8, 1.0, 20.0, 0.1, 1.0, 10.0, 0.1, 2.0),
         EmbeddingAnalysisRecord(
-            analysis_id=analysis_id, started_at=started_at, blendbench_version="0.1.0", git_commit=None,
-            model_set="miniature", model_set_sha256=MODELS, suite="miniature", suite_sha256=SUITE, items=["item-00"],
-            layers=[-2], text_layer=-2, dim=192, device="cpu", dtype="float32", environment={"python": "3.11"},
+            analysis_id=analysis_id,
+            started_at=started_at,
+            blendbench_version="0.1.0",
+            git_commit=None,
+            model_set="miniature",
+            model_set_sha256=MODELS,
+            suite="miniature",
+            suite_sha256=SUITE,
+            items=["item-00"],
+            layers=[-2],
+            text_layer=-2,
+            dim=192,
+            device="cpu",
+            dtype="float32",
+            environment={"python": "3.11"},
         ),
-    ]  # fmt: skip
+    ]
 
 
-def _picture(folder: Path, seed: str, index: int, damage: float) -> str:
+def _image(folder: Path, seed: str, index: int, damage: float) -> str:
     rng = np.random.default_rng(int(seed[:8], 16))
     pixels = np.full((128, 128, 3), 235, np.float64)
     rows, columns = np.mgrid[:128, :128]
@@ -210,7 +227,7 @@ def _picture(folder: Path, seed: str, index: int, damage: float) -> str:
     buffer = io.BytesIO()
     Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(buffer, "PNG")
     name = hashlib.sha256(buffer.getvalue()).hexdigest()
-    path = folder / "pictures" / name[:2] / f"{name}.png"
+    path = folder / "images" / name[:2] / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(buffer.getvalue())
     return name

@@ -13,7 +13,7 @@ from blendbench.results.store import ingest, open_results
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_results(tmp_path, items=1, pictures=False)
+    write_results(tmp_path, items=1, images=False)
     return tmp_path
 
 

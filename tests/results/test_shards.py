@@ -13,7 +13,7 @@ from blendbench.core.errors import UsageError
 from blendbench.results.records import ConditioningRecord, RecordError, ScoreRecord, from_line, to_line
 from blendbench.results.shards import ShardWriter, read_shards
 
-CELL = cell_record("canary", "item-00", 0, sha("picture"))
+CELL = cell_record("canary", "item-00", 0, sha("image"))
 SCORE = ScoreRecord("c1", "grid_energy", 1, 0.25, "ok")
 
 
@@ -31,9 +31,9 @@ def test_scores_with_status_and_value_at_odds_are_refused(status: str, value: fl
         ScoreRecord("c1", "m", 1, value, status)
 
 
-def test_cells_must_say_why_they_failed_and_where_their_picture_is() -> None:
-    with pytest.raises(RecordError, match="picture_sha256"):
-        replace(CELL, picture_sha256=None)
+def test_cells_must_say_why_they_failed_and_where_their_image_is() -> None:
+    with pytest.raises(RecordError, match="image_sha256"):
+        replace(CELL, image_sha256=None)
     with pytest.raises(RecordError, match="error"):
         replace(CELL, status="failed")
 

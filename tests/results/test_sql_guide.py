@@ -22,7 +22,7 @@ QUERIES = re.findall(r"```sql\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
-    write_results(folder, items=3, pictures=False)
+    write_results(folder, items=3, images=False)
     cells = [sha("cell", label, item_name(1), 0) for label in ("text_only", "canary")]
     with ShardWriter(folder, "votes-1") as writer:
         writer.append([VoteRecord("v1", "core", "artifact", "me", *cells, "left", 2.0, "2026-11-22T10:00:00Z")])

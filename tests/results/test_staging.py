@@ -63,7 +63,7 @@ def random_records(rng: random.Random) -> list[Record]:
 @pytest.mark.parametrize("seed", range(4))
 def test_both_ways_give_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     rng = random.Random(seed)
-    write_results(tmp_path, items=2, pictures=False)
+    write_results(tmp_path, items=2, images=False)
     # By name and by start the shards come in different orders, and one has no run at all.
     for name, started in (("z", "2026-11-02T00:00:00Z"), ("a", "2026-11-29T00:00:00Z"), ("votes", None)):
         with ShardWriter(tmp_path, name) as writer:
@@ -78,7 +78,7 @@ def test_both_ways_give_the_same_rows(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_million_lines_would_not_go_through_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_results(tmp_path, items=2, pictures=False)
+    write_results(tmp_path, items=2, images=False)
     monkeypatch.setattr(staging, "read_shards", lambda _: pytest.fail("read line by line"))
     shard = tmp_path / "shards" / "run1.jsonl"
     shard.write_bytes(shard.read_bytes() + b'{"torn": ')
@@ -86,7 +86,7 @@ def test_a_million_lines_would_not_go_through_python(tmp_path: Path, monkeypatch
 
 
 def test_a_line_that_only_lacks_its_newline_is_torn_too(tmp_path: Path) -> None:
-    write_results(tmp_path, items=1, pictures=False)
+    write_results(tmp_path, items=1, images=False)
     shard = tmp_path / "shards" / "run1.jsonl"
     whole = len(read_shards(tmp_path).records)
     shard.write_bytes(shard.read_bytes().removesuffix(b"\n"))
@@ -95,7 +95,7 @@ def test_a_line_that_only_lacks_its_newline_is_torn_too(tmp_path: Path) -> None:
 
 
 def test_fields_that_older_versions_did_not_write_get_their_defaults(tmp_path: Path) -> None:
-    write_results(tmp_path, items=1, pictures=False)
+    write_results(tmp_path, items=1, images=False)
     cell = json.loads(to_line(cell_record("canary", item_name(0), 7, sha("p"), cell_id="old")))
     del cell["source_sha256"]
     (tmp_path / "shards" / "old.jsonl").write_text(json.dumps(cell) + "\n")
@@ -105,7 +105,7 @@ def test_fields_that_older_versions_did_not_write_get_their_defaults(tmp_path: P
 
 @pytest.mark.parametrize("line", ['{"record":"score"}', "[1]", "nonsense", '{"record":"score","x":1}', ""])
 def test_a_bad_line_among_good_ones_is_named(tmp_path: Path, line: str) -> None:
-    write_results(tmp_path, items=1, pictures=False)
+    write_results(tmp_path, items=1, images=False)
     (tmp_path / "shards" / "zz.jsonl").write_text(f"{to_line(run_record('zz'))}\n{line}\n")
     with pytest.raises(UsageError, match=r"zz\.jsonl:2: "):
         ingest(tmp_path)
@@ -113,7 +113,7 @@ def test_a_bad_line_among_good_ones_is_named(tmp_path: Path, line: str) -> None:
 
 
 def test_paired_effects_are_what_the_units_say(tmp_path: Path) -> None:
-    write_results(tmp_path, items=3, pictures=False)
+    write_results(tmp_path, items=3, images=False)
     results = open_results(tmp_path)
     expected = results.query(
         """

@@ -22,14 +22,14 @@ ITEMS = 3
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_results(tmp_path, items=ITEMS, pictures=False)
+    write_results(tmp_path, items=ITEMS, images=False)
     return tmp_path
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
-    write_results(folder, items=ITEMS, pictures=False)
+    write_results(folder, items=ITEMS, images=False)
     cells = [sha("cell", label, item_name(1), 0) for label in ("text_only", "canary")]
     _append(folder, "votes-1", VoteRecord("v1", "core", "artifact", "me", *cells, "left", 2.0, "2026-11-22T10:00:00Z"))
     ingest(folder)
@@ -268,10 +268,22 @@ def test_reading_goes_on_while_a_run_writes(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["DROP TABLE cells", "INSERT INTO cells FROM cells", "COPY cells TO 'x.csv'", "ATTACH 'x.db'", "SET threads = 1",
-     "SELECT 1; SELECT 2", "", "SELEC 1", "SELECT nope FROM cells", "FROM nowhere", "PRAGMA version; DROP TABLE cells",
-     "WITH x AS (SELECT 1) DELETE FROM cells", "WITH x AS (DELETE FROM cells RETURNING *) FROM x"],
-)  # fmt: skip
+    [
+        "DROP TABLE cells",
+        "INSERT INTO cells FROM cells",
+        "COPY cells TO 'x.csv'",
+        "ATTACH 'x.db'",
+        "SET threads = 1",
+        "SELECT 1; SELECT 2",
+        "",
+        "SELEC 1",
+        "SELECT nope FROM cells",
+        "FROM nowhere",
+        "PRAGMA version; DROP TABLE cells",
+        "WITH x AS (SELECT 1) DELETE FROM cells",
+        "WITH x AS (DELETE FROM cells RETURNING *) FROM x",
+    ],
+)
 def test_queries_that_are_wrong_or_write_get_one_line(filled: Path, query: str) -> None:
     results = open_results(filled)
     for run in (lambda: read_only_rows(results, query), lambda: read_only_bytes(results, query, "csv")):
@@ -282,9 +294,17 @@ def test_queries_that_are_wrong_or_write_get_one_line(filled: Path, query: str) 
 
 @pytest.mark.parametrize(
     "query",
-    ["FROM read_text('{file}')", "FROM '{file}'", "FROM glob('{folder}/*')", "FROM read_csv('https://example.org/x.csv')",
-     "COPY cells TO '{folder}/x.csv'", "ATTACH '{folder}/x.db'", "INSTALL httpfs", "SET enable_external_access = true"],
-)  # fmt: skip
+    [
+        "FROM read_text('{file}')",
+        "FROM '{file}'",
+        "FROM glob('{folder}/*')",
+        "FROM read_csv('https://example.org/x.csv')",
+        "COPY cells TO '{folder}/x.csv'",
+        "ATTACH '{folder}/x.db'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+    ],
+)
 def test_a_query_touches_nothing_but_the_database(filled: Path, tmp_path: Path, query: str) -> None:
     (tmp_path / "other.csv").write_text("secret\n1\n")
     text = query.format(file=tmp_path / "other.csv", folder=tmp_path)

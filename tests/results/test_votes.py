@@ -19,7 +19,7 @@ LABELS = ("text_only", "canary", "lerp:alpha=0.3,align=area", "vision_only")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_results(tmp_path, items=ITEMS, pictures=False)
+    write_results(tmp_path, items=ITEMS, images=False)
     return tmp_path
 
 
@@ -27,10 +27,17 @@ def vote(number: int, left: str, right: str, choice: str, item: int = 1, **chang
     """A vote between two configurations at one item, seed 0."""
     name = item_name(item)
     return {
-        "vote_id": sha("vote", number)[:32], "voter": "me", "question": "artifact", "item": name, "seed": 0,
-        "left_cell": sha("cell", left, name, 0), "right_cell": sha("cell", right, name, 0), "choice": choice,
-        "seconds": 1.5, "voted_at": "2026-11-22T10:00:00.000Z",
-    } | changes  # fmt: skip
+        "vote_id": sha("vote", number)[:32],
+        "voter": "me",
+        "question": "artifact",
+        "item": name,
+        "seed": 0,
+        "left_cell": sha("cell", left, name, 0),
+        "right_cell": sha("cell", right, name, 0),
+        "choice": choice,
+        "seconds": 1.5,
+        "voted_at": "2026-11-22T10:00:00.000Z",
+    } | changes
 
 
 def write(folder: Path, *votes: dict[str, Any], **changes: Any) -> Path:
@@ -113,9 +120,9 @@ def test_agreement_and_correlations_equal_numpy(folder: Path) -> None:
         assert row[column] == pytest.approx(expected)
 
 
-def test_it_does_not_matter_which_picture_stood_left(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_it_does_not_matter_which_image_stood_left(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tmp_path_factory.mktemp("other")
-    write_results(other, items=ITEMS, pictures=False)
+    write_results(other, items=ITEMS, images=False)
     votes = _random_votes(np.random.default_rng(1), 20)
     turned = {"left": "right", "right": "left", "equal": "equal"}
     swapped = [

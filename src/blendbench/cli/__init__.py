@@ -15,8 +15,8 @@ VERBS = {
     "embeddings": "compare the hidden states of the encoders",
     "findings": "what the results say of every hypothesis",
     "publish": "write every page with the data it is made from",
-    "gallery": "write a folder to look at the pictures with, and take its blind votes in",
-    "measure": "score any pictures with the metrics",
+    "gallery": "write a folder to look at the images with, and take its blind votes in",
+    "measure": "score any images with the metrics",
     "calibrate": "measure the metrics: detection limits and false alarms",
     "sql": "query the results",
     "list": "list strategies, metrics, experiments, suites or models",
@@ -60,7 +60,7 @@ def main() -> None:
 
 def _verb(name: str, arguments: list[str]) -> int:
     if name not in VERBS:
-        from blendbench.suites import suggest
+        from blendbench.core.config import suggest
 
         raise UsageError(f"unknown command {name!r}{suggest(name, [*VERBS])}")
     import typer

@@ -8,11 +8,11 @@ import typer
 
 from blendbench.cli.planning import load_plugins, plan_on_models, single_grid
 from blendbench.core.errors import UsageError
-from blendbench.experiments import Experiment, load_experiment
+from blendbench.run.experiments import Experiment, load_experiment
 
 if TYPE_CHECKING:
-    from blendbench.engine.plan import Plan
-    from blendbench.gate import Verdict
+    from blendbench.run.plan import Plan
+    from blendbench.verdict import Verdict
 
 # Which verdict decides the exit code when several candidates are checked.
 _GRAVEST = ("canary not detected", "cells failed", "regression", "inconclusive", "pass", "no-op")
@@ -47,15 +47,15 @@ def check(
         _experiment(baseline, added, quick), models, device, results, memory_budget=memory_budget
     )
 
-    from blendbench.engine.progress import Reporter
-    from blendbench.engine.run import run as execute
-    from blendbench.gate import gate
-    from blendbench.gate.decide import ALPHA
-    from blendbench.gate.sequential import Look, looks, settled
     from blendbench.reports.check import write_check
     from blendbench.reports.gallery import find_gallery, write_gallery
     from blendbench.reports.gate_formats import as_text, with_links
     from blendbench.results.store import open_results
+    from blendbench.run.loop import run as execute
+    from blendbench.run.progress import Reporter
+    from blendbench.verdict import gate
+    from blendbench.verdict.decide import ALPHA
+    from blendbench.verdict.sequential import Look, looks, settled
 
     candidates = [c.label for c in plan.configurations if c.strategy.name in added and c.label != reference]
     verdicts: dict[str, Verdict] = {}
@@ -93,7 +93,7 @@ def _refuse_nothing(file: Path, added: list[str], reference: str) -> None:
 
 
 def _experiment(baseline: str, added: list[str], quick: bool) -> Experiment:
-    from blendbench.gate.sequential import LEAST_ITEMS
+    from blendbench.verdict.sequential import LEAST_ITEMS
 
     core = load_experiment("core")
     if quick:
@@ -113,7 +113,7 @@ def _part(plan: "Plan", items: int, leaving_out: set[str]) -> "Plan":
 
 
 def _label(text: str) -> str:
-    from blendbench.blending import parse_configuration
+    from blendbench.registry.strategies import parse_configuration
 
     return parse_configuration(text).label
 

@@ -16,11 +16,11 @@ def compare(
     format_: Annotated[Literal["text", "markdown"], typer.Option("--format", help="output")] = "text",
 ) -> None:
     """Print every metric of two configurations, paired by item and seed. Exit code 5 if cells failed."""
-    from blendbench.gate.pairing import choose_experiment, labels_of, pair, resolve_label
     from blendbench.reports.compare import HEADER, compare_metrics, compared_rows
     from blendbench.reports.formats import markdown_table
     from blendbench.reports.gate_formats import text_table
     from blendbench.results.store import open_results
+    from blendbench.verdict.pairing import choose_experiment, labels_of, pair, resolve_label
 
     opened = open_results(results)
     experiment = choose_experiment(opened, experiment, first, second)

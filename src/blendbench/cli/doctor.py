@@ -9,9 +9,16 @@ import typer
 from blendbench.core.errors import UsageError
 
 _NEEDED = (
-    "torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "safetensors", "huggingface_hub", "duckdb",
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "open_clip_torch",
+    "safetensors",
+    "huggingface_hub",
+    "duckdb",
     "pandas",
-)  # fmt: skip
+)
 
 
 def doctor(

@@ -19,7 +19,7 @@ def embeddings(
     models: Annotated[
         str, typer.Option(help="model set: a shipped name or a folder with model_set.toml")
     ] = "miniature",
-    suite: Annotated[str, typer.Option(help="suite whose prompts and pictures are encoded: a name or a folder")] = (
+    suite: Annotated[str, typer.Option(help="suite whose prompts and images are encoded: a name or a folder")] = (
         "miniature"
     ),
     items: Annotated[int | None, typer.Option(min=1, help="only the first so many items")] = None,
@@ -37,14 +37,14 @@ def embeddings(
     if save_statistics is not None and save_statistics.suffix != ".safetensors":
         raise UsageError(f"--save-statistics {save_statistics}: name a .safetensors file")
 
-    from blendbench.engine.embedding_analysis import plan_analysis, run_analysis
+    from blendbench.core.suites import load_suite
     from blendbench.models.sets import load_model_set
-    from blendbench.suites import load_suite
+    from blendbench.run.embedding_analysis import plan_analysis, run_analysis
 
     analysis = plan_analysis(load_model_set(models, device), load_suite(suite), items, wanted)
 
-    from blendbench.engine.progress import Reporter
     from blendbench.reports.embeddings import findings, write_embeddings
+    from blendbench.run.progress import Reporter
 
     computed = run_analysis(analysis, results, Reporter(quiet=json_), save_statistics)
     study, page = write_embeddings(results, out, analysis.analysis_id)
@@ -73,12 +73,18 @@ def _layers(text: str | None) -> tuple[int, ...] | None:
 def _summary(study: "Study", computed: bool, page: Path) -> dict[str, Any]:
     names = ("layer", "tokens", "position_0", "reference", "statistic")
     return {
-        "analysis_id": study.analysis_id, "computed": computed, "model_set": study.model_set, "suite": study.suite,
-        "items": study.items, "layers": list(study.layers), "text_layer": study.text_layer, "page": str(page),
+        "analysis_id": study.analysis_id,
+        "computed": computed,
+        "model_set": study.model_set,
+        "suite": study.suite,
+        "items": study.items,
+        "layers": list(study.layers),
+        "text_layer": study.text_layer,
+        "page": str(page),
         "statistics": [
             dict(zip(names, place, strict=True)) | value._asdict() for place, value in sorted(study.values.items())
         ],
-    }  # fmt: skip
+    }
 
 
 def _table(study: "Study") -> "Table":

@@ -1,4 +1,4 @@
-"""`blendbench gallery`: write the pages with the pictures, or take blind votes in."""
+"""`blendbench gallery`: write the pages with the images, or take blind votes in."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,15 +12,15 @@ def gallery(
     out: Annotated[Path | None, typer.Option(help="folder to write; default: RESULTS/gallery/EXPERIMENT")] = None,
     votes: Annotated[Path | None, typer.Option(help="take in this file of blind votes, and write no gallery")] = None,
 ) -> None:
-    """Write a folder to look at the pictures with: it needs no server and opens in any browser."""
+    """Write a folder to look at the images with: it needs no server and opens in any browser."""
     if votes is not None:
         _take_in(votes, results)
         return
     from blendbench.reports.gallery import write_gallery
     from blendbench.results.store import open_results
 
-    page, pictures = write_gallery(open_results(results), results, out, experiment)
-    print(f"{pictures} pictures\nopen: {page.resolve().as_uri()}")
+    page, images = write_gallery(open_results(results), results, out, experiment)
+    print(f"{images} images\nopen: {page.resolve().as_uri()}")
 
 
 def _take_in(file: Path, results: Path) -> None:

@@ -24,10 +24,10 @@ def gate(
 
     Exit codes: 0 pass or no-op, 1 regression, 2 usage, 3 inconclusive, 4 canary not detected, 5 some cells failed.
     """
-    from blendbench.gate import gate as judge
     from blendbench.reports.gallery import find_gallery, named_gallery
     from blendbench.reports.gate_formats import render, with_links
     from blendbench.results.store import open_results
+    from blendbench.verdict import gate as judge
 
     named = named_gallery(gallery) if gallery else None
     verdict = judge(open_results(results), candidate, baseline, experiment)

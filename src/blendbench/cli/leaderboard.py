@@ -1,4 +1,4 @@
-"""`blendbench leaderboard`: print the overview and write the page with its pictures."""
+"""`blendbench leaderboard`: print the overview and write the page with its images."""
 
 import sys
 from pathlib import Path
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def leaderboard(
     experiment: Annotated[str | None, typer.Argument(help="experiment; default: that of the latest run")] = None,
     results: Annotated[Path, typer.Option(help="results folder")] = Path("results"),
-    out: Annotated[Path, typer.Option(help="where EXPERIMENT.md and its pictures are written")] = Path("reports"),
+    out: Annotated[Path, typer.Option(help="where EXPERIMENT.md and its images are written")] = Path("reports"),
     gallery: Annotated[
         bool, typer.Option("--gallery", help="also write OUT/gallery/EXPERIMENT, which the page then links to")
     ] = False,
 ) -> None:
-    """Print how the configurations of an experiment compare, and write the page with intervals and pictures."""
+    """Print how the configurations of an experiment compare, and write the page with intervals and images."""
     from rich.console import Console
 
     from blendbench.reports.leaderboard import write_leaderboard

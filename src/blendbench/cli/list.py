@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 Kind = Literal["strategies", "metrics", "experiments", "suites", "models"]
-# What every strategy that reads pictures has: for people it is said once, not fifty times.
+# What every strategy that reads images has: for people it is said once, not fifty times.
 _READING = ("reference", "layer", "text_layer", "tokens")
 
 
@@ -53,7 +53,7 @@ def _for_people(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
         for row in rows
     ]
     settings = " ".join(f"{name}={shared[name]}" for name in _READING if name in shared)
-    return shown, f"Those that read pictures also have {settings}. --json has the ranges, choices and versions too."
+    return shown, f"Those that read images also have {settings}. --json has the ranges, choices and versions too."
 
 
 def _strategies() -> list[dict[str, Any]]:
@@ -63,21 +63,21 @@ def _strategies() -> list[dict[str, Any]]:
 
 
 def _metrics() -> list[dict[str, Any]]:
-    from blendbench.scoring.cards import all_cards
+    from blendbench.metrics.cards import all_cards
 
     shown = ("name", "version", "kind", "direction", "unit", "title")
     return [{key: getattr(card, key) for key in shown} for card in all_cards().values()]
 
 
 def _experiments() -> list[dict[str, Any]]:
-    from blendbench.experiments import list_experiments, load_experiment
+    from blendbench.run.experiments import list_experiments, load_experiment
 
     loaded = (load_experiment(name) for name in list_experiments())
     return [{"name": e.name, "suite": e.suite, "seeds": len(e.seeds), "title": e.title} for e in loaded]
 
 
 def _suites() -> list[dict[str, Any]]:
-    from blendbench.suites import list_suites, load_suite
+    from blendbench.core.suites import list_suites, load_suite
 
     loaded = (load_suite(name) for name in list_suites())
     return [
@@ -94,5 +94,9 @@ def _models() -> list[dict[str, Any]]:
 
 
 _LISTS = {
-    "strategies": _strategies, "metrics": _metrics, "experiments": _experiments, "suites": _suites, "models": _models,
-}  # fmt: skip
+    "strategies": _strategies,
+    "metrics": _metrics,
+    "experiments": _experiments,
+    "suites": _suites,
+    "models": _models,
+}

@@ -1,4 +1,4 @@
-"""`blendbench measure`: score any pictures from anywhere."""
+"""`blendbench measure`: score any images from anywhere."""
 
 import json
 import sys
@@ -11,36 +11,36 @@ import typer
 from blendbench.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from blendbench.metrics.files import Opened
     from blendbench.models.sets import ModelSet
-    from blendbench.scoring.files import Opened
 
 _INCOMPLETE = 5
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def measure(
-    pictures: Annotated[list[Path], typer.Argument(help="picture files, or folders of them", show_default=False)],
-    lattice: Annotated[
+    images: Annotated[list[Path], typer.Argument(help="image files, or folders of them", show_default=False)],
+    patch_grid: Annotated[
         int | None, typer.Option(min=2, help="patch period in pixels, VAE stride x patch; 16, or that of --models")
     ] = None,
-    prompt: Annotated[str | None, typer.Option(help="what the pictures should show; judged by --models")] = None,
-    reference: Annotated[Path | None, typer.Option(help="the picture that the conditioning was blended with")] = None,
+    prompt: Annotated[str | None, typer.Option(help="what the images should show; judged by --models")] = None,
+    reference: Annotated[Path | None, typer.Option(help="the image that the conditioning was blended with")] = None,
     baseline: Annotated[Path | None, typer.Option(help="the same prompt and seed without blending")] = None,
     models: Annotated[
         str | None, typer.Option(help="model set with the judging networks: a shipped name or a folder")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="print one JSON array instead of one object a line")] = False,
 ) -> int:
-    """Score pictures with every metric whose inputs are given; no results folder is needed.
+    """Score images with every metric whose inputs are given; no results folder is needed.
 
-    Exit code 5 if some picture could not be read or scored.
+    Exit code 5 if some image could not be read or scored.
     """
     for path in [path for path in (reference, baseline) if path is not None]:
         if not path.is_file():
-            raise UsageError(f"{path}: {'a folder; name a picture file' if path.is_dir() else 'no such picture'}")
-    files = [file for path in pictures for file in _files(path)]
+            raise UsageError(f"{path}: {'a folder; name an image file' if path.is_dir() else 'no such image'}")
+    files = [file for path in images for file in _files(path)]
     judges = _judges(models)
-    period = lattice or (judges.lattice if judges else 16)
+    period = patch_grid or (judges.patch_grid if judges else 16)
     if prompt is not None and judges is None:
         print("blendbench: --prompt is judged by the networks of a model set; add --models", file=sys.stderr)
     given = _Inputs(period, prompt, _opened(reference, "--reference"), _opened(baseline, "--baseline"), judges)
@@ -56,9 +56,9 @@ def measure(
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What is known about all the pictures."""
+    """What is known about all the images."""
 
-    lattice: int
+    patch_grid: int
     prompt: str | None
     reference: "Opened | None"
     baseline: "Opened | None"
@@ -74,14 +74,14 @@ class _Inputs:
 
 
 def _files(path: Path) -> list[Path]:
-    """A file itself, or the files directly in a folder whose name is a picture's, by name."""
+    """A file itself, or the files directly in a folder whose name is an image's, by name."""
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise UsageError(f"{path}: no such picture")
+        raise UsageError(f"{path}: no such image")
     files = [file for file in sorted(path.iterdir()) if file.is_file() and file.suffix.lower() in _SUFFIXES]
     if not files:
-        raise UsageError(f"{path}: no pictures in this folder ({', '.join(_SUFFIXES)})")
+        raise UsageError(f"{path}: no images in this folder ({', '.join(_SUFFIXES)})")
     return files
 
 
@@ -96,24 +96,24 @@ def _judges(models: str | None) -> "ModelSet | None":
 def _opened(path: Path | None, option: str) -> "Opened | None":
     if path is None:
         return None
-    from blendbench.scoring.files import PictureError, open_picture
+    from blendbench.metrics.files import ImageError, open_image
 
     try:
-        return open_picture(path)
-    except PictureError as error:
+        return open_image(path)
+    except ImageError as error:
         raise UsageError(f"{option} {path}: {error}") from error
 
 
 def _record(path: Path, given: _Inputs) -> dict[str, Any]:
-    from blendbench.scoring.files import PictureError, open_picture
+    from blendbench.metrics.files import ImageError, open_image
 
     try:
-        opened = open_picture(path)
-    except PictureError as error:
+        opened = open_image(path)
+    except ImageError as error:
         return {"path": str(path), "values": {}, "flags": [], "status": "unreadable", "error": str(error)}
-    from blendbench.scoring import Batch, all_metrics
-    from blendbench.scoring import measure as score
-    from blendbench.scoring.flags import pixel_flags
+    from blendbench.metrics import Batch, all_metrics
+    from blendbench.metrics import measure as score
+    from blendbench.metrics.flags import pixel_flags
 
     device = given.judges.device if given.judges else "cpu"
     batch = Batch(
@@ -121,7 +121,7 @@ def _record(path: Path, given: _Inputs) -> dict[str, Any]:
         baselines=None if given.baseline is None else given.baseline.pixels[None].to(device),
         references=None if given.reference is None else [given.reference.pixels.to(device)],
         prompts=None if given.prompt is None else [given.prompt],
-        lattice=given.lattice,
+        patch_grid=given.patch_grid,
         scorers=given.judges,
     )
     scores = {name: rows[0] for name, rows in score(batch, list(all_metrics())).items() if rows[0].status != "skipped"}

@@ -5,23 +5,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blendbench.core.errors import UsageError
-from blendbench.experiments import Experiment, Grid, load_experiment
+from blendbench.run.experiments import Experiment, Grid, load_experiment
 
 if TYPE_CHECKING:
-    from blendbench.engine.plan import Plan
     from blendbench.models.sets import ModelSet
+    from blendbench.run.plan import Plan
 
 
 def load_plugins(paths: list[Path]) -> list[str]:
     """Import files that register strategies; the names they added. Errors: UsageError."""
-    from blendbench.blending import load_plugin
+    from blendbench.registry.strategies import load_plugin
 
     return [name for path in paths for name in load_plugin(path)]
 
 
 def single_grid(text: str) -> Grid:
     """`NAME[:param=value,...]` as a grid of one configuration. Errors: UsageError."""
-    from blendbench.blending import parse_configuration
+    from blendbench.registry.strategies import parse_configuration
 
     configuration = parse_configuration(text)
     return Grid(configuration.strategy.name, tuple((key, (value,)) for key, value in configuration.params.items()))
@@ -32,7 +32,7 @@ def checked_experiment(name_or_path: str | Path) -> tuple[Experiment, int]:
 
     Plug-ins that it names have to be loaded before. Errors: UsageError that names the file.
     """
-    from blendbench.engine.plan import configurations, metric_versions
+    from blendbench.run.plan import configurations, metric_versions
 
     experiment = load_experiment(name_or_path)
     try:
@@ -61,10 +61,10 @@ def plan_on_models(
     `memory_budget` and `hash_weights` as `load_model_set` takes them.
     Errors: UsageError; a wrong name or value is told before anything is loaded, and nothing is written.
     """
-    from blendbench.engine.plan import configurations, make_plan, metric_versions
-    from blendbench.engine.samplers import resolved_sampler
+    from blendbench.core.suites import load_suite, trial
     from blendbench.models.sets import load_model_set
-    from blendbench.suites import load_suite, trial
+    from blendbench.run.plan import configurations, make_plan, metric_versions
+    from blendbench.run.samplers import resolved_sampler
 
     configurations(experiment)
     metric_versions(experiment)

@@ -10,11 +10,11 @@ from rich.console import Console
 
 from blendbench.cli.planning import checked_experiment, load_plugins, plan_on_models, single_grid
 from blendbench.core.errors import UsageError
-from blendbench.experiments import Experiment, Value
+from blendbench.run.experiments import Experiment, Value
 
 if TYPE_CHECKING:
-    from blendbench.engine.plan import Plan
-    from blendbench.gate.verdict import Canary
+    from blendbench.run.plan import Plan
+    from blendbench.verdict.verdict import Canary
 
 
 def run(
@@ -32,7 +32,7 @@ def run(
         list[str], typer.Option("--set", help="key=v1,v2 in place of a parameter's values; repeatable")
     ] = [],  # noqa: B006
     prompt: Annotated[str | None, typer.Option(help="a private trial: one item, with this prompt")] = None,
-    image: Annotated[Path | None, typer.Option(help="a private trial: one item, with this reference picture")] = None,
+    image: Annotated[Path | None, typer.Option(help="a private trial: one item, with this reference image")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")] = "auto",
     memory_budget: Annotated[
         float | None,
@@ -60,18 +60,23 @@ def run(
         chosen, models, device, results, prompt, image, memory_budget, hash_weights=not dry_run
     )
 
-    from blendbench.engine.progress import Reporter
-    from blendbench.engine.resume import what_is_left
-    from blendbench.engine.run import run as execute
+    from blendbench.run.loop import run as execute
+    from blendbench.run.progress import Reporter
+    from blendbench.run.resume import what_is_left
 
     if dry_run:
         todo = what_is_left(plan, model_set, results)
         summary = {
-            "experiment": plan.experiment.name, "configurations": [c.label for c in plan.configurations],
-            "items": len(plan.items), "seeds": list(chosen.seeds), "cells": len(plan.cells),
-            "to_draw": len(todo.cells), "to_measure": sum(map(len, todo.missing_scores.values())),
-            "estimated_seconds": todo.estimated_seconds, "weights_hashed": not model_set.provisional,
-        }  # fmt: skip
+            "experiment": plan.experiment.name,
+            "configurations": [c.label for c in plan.configurations],
+            "items": len(plan.items),
+            "seeds": list(chosen.seeds),
+            "cells": len(plan.cells),
+            "to_draw": len(todo.cells),
+            "to_measure": sum(map(len, todo.missing_scores.values())),
+            "estimated_seconds": todo.estimated_seconds,
+            "weights_hashed": not model_set.provisional,
+        }
         _print_plan(summary, json_)
         if model_set.provisional:
             Console(stderr=True).print(
@@ -117,9 +122,9 @@ def _can_tell(plan: "Plan") -> bool:
 
 def canary_of(results: Path, experiment: str) -> "Canary | None":
     """What an experiment's canary shows against the text alone; None if the two cannot be compared (failed cells)."""
-    from blendbench.gate.pairing import pair
-    from blendbench.gate.verdict import CANARY, REFERENCE, judge_canary
     from blendbench.results.store import open_results
+    from blendbench.verdict.pairing import pair
+    from blendbench.verdict.verdict import CANARY, REFERENCE, judge_canary
 
     with open_results(results) as opened:
         try:

@@ -30,7 +30,7 @@ def strategy_rows() -> list[dict[str, Any]]:
 
 def registered_rows() -> list[dict[str, Any]]:
     """The same from the registry itself."""
-    from blendbench.blending import all_strategies
+    from blendbench.registry.strategies import all_strategies
 
     return [
         {
@@ -39,8 +39,11 @@ def registered_rows() -> list[dict[str, Any]]:
             "control": s.control,
             "parameters": [
                 {
-                    "name": p.name, "type": p.type.__name__, "default": p.default,
-                    "range": [p.range.low, p.range.high] if p.range else None, "choices": list(p.options) or None,
+                    "name": p.name,
+                    "type": p.type.__name__,
+                    "default": p.default,
+                    "range": [p.range.low, p.range.high] if p.range else None,
+                    "choices": list(p.options) or None,
                 }
                 for p in s.parameters.values()
             ],
@@ -48,7 +51,7 @@ def registered_rows() -> list[dict[str, Any]]:
             "source": s.source,
         }
         for s in all_strategies().values()
-    ]  # fmt: skip
+    ]
 
 
 def index_text() -> str:

@@ -23,7 +23,7 @@ def validate(
 def _told(path: Path) -> str:
     folder = path if path.is_dir() else path.parent
     if path.suffix == ".py":
-        from blendbench.blending import load_plugin
+        from blendbench.registry.strategies import load_plugin
 
         return f"registers {', '.join(load_plugin(path))}"
     if path.name == "model_set.toml" or (path.is_dir() and (path / "model_set.toml").is_file()):
@@ -33,12 +33,12 @@ def _told(path: Path) -> str:
         models.check()
         return f"model set {models.name}"
     if path.is_dir() or path.name == "suite.toml":
-        from blendbench.suites import load_suite
+        from blendbench.core.suites import load_suite
 
         return f"suite of {len(load_suite(folder).items)} items"
     from blendbench.cli.planning import checked_experiment
+    from blendbench.core.suites import load_suite
     from blendbench.models.sets import load_model_set
-    from blendbench.suites import load_suite
 
     experiment, count = checked_experiment(path)
     load_suite(experiment.suite)

@@ -1,4 +1,4 @@
-"""Content hashes: the identity of suites, cells, conditionings and pictures."""
+"""Content hashes: the identity of suites, cells, conditionings and images."""
 
 import hashlib
 import json

@@ -20,16 +20,20 @@ _WARM_UP = (64, 96)
 
 
 class Denoiser:
-    """Draws pictures for conditionings; a picture depends on its own conditioning and latents only.
+    """Draws images for conditionings; an image depends on its own conditioning and latents only.
 
-    `compiled`: by the rearranged and compiled networks of `fast`, within the rounding of the dtype the same pictures;
-    `recorder`: by the CUDA graphs that it makes, see `replays`, the same pictures.
+    `compiled`: by the rearranged and compiled networks of `fast`, within the rounding of the dtype the same images;
+    `recorder`: by the CUDA graphs that it makes, see `replays`, the same images.
     """
 
     def __init__(
-        self, pipeline: Any, sampler: Any, plant: Plant | None = None, compiled: bool = False,
+        self,
+        pipeline: Any,
+        sampler: Any,
+        plant: Plant | None = None,
+        compiled: bool = False,
         recorder: Callable[..., Any] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.pipeline, self.sampler, self.plant, self.compiled = pipeline, sampler, plant, compiled
         self.stride = pipeline.vae_scale_factor
         self._warm: set[int] = set()
@@ -40,20 +44,20 @@ class Denoiser:
         if self._replays:
             pipeline.transformer.forward = self._replays
 
-    def is_cold(self, pictures: int) -> bool:
-        """Whether a batch of so many pictures would first have to compile."""
-        return self.compiled and pictures not in self._warm
+    def is_cold(self, images: int) -> bool:
+        """Whether a batch of so many images would first have to compile."""
+        return self.compiled and images not in self._warm
 
-    def warm_up(self, pictures: int) -> None:
-        """Compile for batches of so many pictures, and wait for it.
+    def warm_up(self, images: int) -> None:
+        """Compile for batches of so many images, and wait for it.
 
         The same captions each time: what is compiled then does not depend on what is drawn first.
         """
-        latents = torch.stack([self.initial_latents(0)] * pictures)
+        latents = torch.stack([self.initial_latents(0)] * images)
         for tokens in _WARM_UP:
             caption = torch.zeros(tokens, self.pipeline.transformer.config.cap_feat_dim)
-            self.generate([(caption,)] * pictures, latents)[0].cpu()
-        self._warm.add(pictures)
+            self.generate([(caption,)] * images, latents)[0].cpu()
+        self._warm.add(images)
 
     def stop_replays(self) -> bool:
         """Draw without recordings from here on; whether there were any, whose memory is free now."""
@@ -69,18 +73,24 @@ class Denoiser:
         return torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed))
 
     def generate(
-        self, schedules: list[tuple[Tensor, ...]], latents: Tensor, injection: Injection | None = None,
+        self,
+        schedules: list[tuple[Tensor, ...]],
+        latents: Tensor,
+        injection: Injection | None = None,
         start: Start | None = None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Draw n pictures: `denoise`, then `decode`. On a GPU the call returns before they are there."""
+    ) -> tuple[Tensor, Tensor]:
+        """Draw n images: `denoise`, then `decode`. On a GPU the call returns before they are there."""
         return self.decode(self.denoise(schedules, latents, injection, start))
 
     @torch.inference_mode()
     def denoise(
-        self, schedules: list[tuple[Tensor, ...]], latents: Tensor, injection: Injection | None = None,
+        self,
+        schedules: list[tuple[Tensor, ...]],
+        latents: Tensor,
+        injection: Injection | None = None,
         start: Start | None = None,
-    ) -> Tensor:  # fmt: skip
-        """Latents of n pictures, float32 (n, channels, height, width), on the transformer's device.
+    ) -> Tensor:
+        """Latents of n images, float32 (n, channels, height, width), on the transformer's device.
 
         `schedules`: for each the conditionings (tokens, dim), one for each transformer call or one for all; `latents`:
         the initial ones, in the same shape.
@@ -120,12 +130,12 @@ class Denoiser:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures of latents, as the pipeline decodes them, on the VAE's device: uint8 (n, height, width, 3), and (n,)
+        """Images of latents, as the pipeline decodes them, on the VAE's device: uint8 (n, height, width, 3), and (n,)
         whether finite."""
         vae = self.pipeline.vae
         scaled = latents.to(vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
         decoded = vae.decode(scaled, return_dict=False)[0]
-        # In [0, 1], or NaN; 8-bit values are made where the picture is, so that a quarter of the bytes travels.
+        # In [0, 1], or NaN; 8-bit values are made where the image is, so that a quarter of the bytes travels.
         drawn = self.pipeline.image_processor.postprocess(decoded, output_type="pt").float()
         pixels = (drawn.nan_to_num() * 255).round().to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).contiguous(), drawn.isfinite().flatten(1).all(1)
@@ -145,10 +155,10 @@ class Denoiser:
         return values.to(device, non_blocking=True)
 
     def _started(self, noise: Tensor, start: Start, sigmas: Any) -> tuple[Tensor, Any]:
-        """Latents of the starting pictures, noised to the level of the first step that is left, and the steps left."""
+        """Latents of the starting images, noised to the level of the first step that is left, and the steps left."""
         left = len(sigmas) - int(len(sigmas) * (1 - start.strength))
         vae, scheduler = self.pipeline.vae, self.pipeline.scheduler
-        pixels = torch.from_numpy(start.pictures).permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
+        pixels = torch.from_numpy(start.images).permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
         clean = (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
         patches = noise.shape[-2] * noise.shape[-1] // 4
         levels, _ = resolved_sigmas(scheduler, self.sampler.steps, patches)

@@ -58,7 +58,7 @@ class DescribedSet:
 
     @property
     def compiled(self) -> bool:
-        """Whether pictures are drawn by compiled networks: on a GPU, if the set asks for it."""
+        """Whether images are drawn by compiled networks: on a GPU, if the set asks for it."""
         return self.file.sampler.compile and self.device != "cpu"
 
     @functools.cached_property
@@ -142,12 +142,13 @@ class DescribedSet:
         return lines or self.odd_sizes()
 
     def odd_sizes(self) -> list[str]:
-        """Sides of the picture that the transformer cannot cut into patches."""
+        """Sides of the image that the transformer cannot cut into patches."""
         sampler = self.file.sampler
         return [
-            f"sampler: {side} = {pixels} is not a multiple of {self.lattice}, the patch in pixels"
-            for side, pixels in (("height", sampler.height), ("width", sampler.width)) if pixels % self.lattice
-        ]  # fmt: skip
+            f"sampler: {side} = {pixels} is not a multiple of {self.patch_grid}, the patch in pixels"
+            for side, pixels in (("height", sampler.height), ("width", sampler.width))
+            if pixels % self.patch_grid
+        ]
 
     def check(self) -> None:
         """Refuse what could not work, before anything is loaded or written.
@@ -158,14 +159,14 @@ class DescribedSet:
             raise UsageError(line)
 
     @functools.cached_property
-    def lattice(self) -> int:
+    def patch_grid(self) -> int:
         """Period in pixels of the transformer's patches: VAE stride times patch size, from the configurations."""
         stride: int = 2 ** (len(self._config("pipeline", "vae")["block_out_channels"]) - 1)
         return stride * int(self._config("pipeline", "transformer")["all_patch_size"][0])
 
     @functools.cached_property
     def longest(self) -> int:
-        """The most caption tokens, padded to 32, whose positions and the picture's after them fit the rotary table."""
+        """The most caption tokens, padded to 32, whose positions and the image's after them fit the rotary table."""
         length: int = self._config("pipeline", "transformer")["axes_lens"][0]
         return (length - 2) // 32 * 32
 
@@ -189,7 +190,7 @@ class DescribedSet:
         """Hash of all that `sampler_record` follows from, known without diffusers itself."""
         scheduler = self._config_folder("pipeline") / "scheduler" / "scheduler_config.json"
         settings = self.file.sampler.model_dump() | {"compile": self.compiled}
-        return sha256_json([settings, self.lattice, scheduler.read_text(), version("diffusers")])
+        return sha256_json([settings, self.patch_grid, scheduler.read_text(), version("diffusers")])
 
     @functools.cached_property
     def sampler_record(self) -> dict[str, Any]:
@@ -203,16 +204,20 @@ class DescribedSet:
 
             scheduler = load_scheduler(self._config_folder("pipeline"), self.file.sampler.shift)
         sampler = self.file.sampler
-        patches = (sampler.height // self.lattice) * (sampler.width // self.lattice)
+        patches = (sampler.height // self.patch_grid) * (sampler.width // self.patch_grid)
         sigmas, calls = resolved_sigmas(scheduler, sampler.steps, patches)
         calls *= 2 if sampler.guidance > 0 else 1
         return {
-            "height": sampler.height, "width": sampler.width, "guidance": sampler.guidance, "sigmas": sigmas,
-            "transformer_calls": calls, **({"compiled": True} if self.compiled else {}),
-        }  # fmt: skip
+            "height": sampler.height,
+            "width": sampler.width,
+            "guidance": sampler.guidance,
+            "sigmas": sigmas,
+            "transformer_calls": calls,
+            **({"compiled": True} if self.compiled else {}),
+        }
 
-    def memory_sizes(self, pictures: int | None = None) -> memory.Sizes:
-        """Memory of each group, from the headers of the weights that are here, for batches of `pictures` (default: the
+    def memory_sizes(self, images: int | None = None) -> memory.Sizes:
+        """Memory of each group, from the headers of the weights that are here, for batches of `images` (default: the
         set's)."""
         sampler, value = self.file.sampler, self.torch_dtype.itemsize
 
@@ -227,7 +232,7 @@ class DescribedSet:
             "draw": value * (counted("pipeline", "transformer") + counted("pipeline", "vae")),
             "score": sum(counted(name) for name in ("clip", "siglip", "probe")) * (4 if self.device == "cpu" else 2),
         }
-        batch = sampler.batch_size if pictures is None else pictures
+        batch = sampler.batch_size if images is None else images
         return memory.Sizes(weights, memory.working_memory(batch, sampler.height * sampler.width, value))
 
     def _weights_folder(self, name: str) -> Path:

@@ -93,12 +93,12 @@ def _disk(needed: int) -> Finding:
 
 
 def _memory(models: ModelSet) -> Finding:
-    """The plan that a run would take here, and whether one picture at a time fits."""
+    """The plan that a run would take here, and whether one image at a time fits."""
     if models.device == "cpu":
         budget = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     else:
         budget = free_memory(models.device) or 0
-    least = models.memory_sizes(pictures=1).needs(list(PLANS)[-1])
+    least = models.memory_sizes(images=1).needs(list(PLANS)[-1])
     if least > budget:
         line = f"memory: {budget / GIB:.1f} GiB can be used, and the least that a run needs is {least / GIB:.1f} GiB"
         return Finding(line, fatal=True)

@@ -20,8 +20,11 @@ _OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {"deterministic": T
 _GRAPHS = 64
 # cuDNN's attention where that is possible: torch itself prefers a kernel from before Hopper.
 _ATTENTION = [
-    SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH,
-]  # fmt: skip
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
 
 
 def quicken(pipeline: ZImagePipeline) -> None:

@@ -1,8 +1,8 @@
-"""Interventions in the sampling: a picture to start from, and captions that only some of the blocks read.
+"""Interventions in the sampling: an image to start from, and captions that only some of the blocks read.
 
-The main stream is [picture tokens, caption tokens]. At the entrance of each run of chosen blocks the caption rows are
+The main stream is [image tokens, caption tokens]. At the entrance of each run of chosen blocks the caption rows are
 moved by the difference of the two refined captions, and at its exit they are moved back. With all blocks chosen the
-picture is that of the injected caption, with none that of the other; both are held in tests.
+image is that of the injected caption, with none that of the other; both are held in tests.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Injection:
-    """rows: [(tokens, dim)], one a picture, of the same shapes as the captions; blocks: indices of the main stream."""
+    """rows: [(tokens, dim)], one an image, of the same shapes as the captions; blocks: indices of the main stream."""
 
     rows: list[Tensor]
     blocks: tuple[int, ...]
@@ -25,13 +25,13 @@ class Injection:
 
 @dataclass(frozen=True)
 class Start:
-    """Where img2img starts: pictures uint8 (n, height, width, 3), and the share of the sampling in (0, 1) to go.
+    """Where img2img starts: images uint8 (n, height, width, 3), and the share of the sampling in (0, 1) to go.
 
-    As in diffusers' ZImageImg2ImgPipeline: all but the first int(steps x (1 - strength)) steps, from the picture noised
+    As in diffusers' ZImageImg2ImgPipeline: all but the first int(steps x (1 - strength)) steps, from the image noised
     to the level of the first that is left; but with the mean of the encoder's distribution, not a draw from it.
     """
 
-    pictures: np.ndarray
+    images: np.ndarray
     strength: float
 
 
@@ -47,7 +47,7 @@ def _hooked(*handles: Any) -> Iterator[None]:
 def injected(transformer: Any, caption: Tensor, blocks: tuple[int, ...]) -> Iterator[None]:
     """Within, `blocks` of the transformer see `caption` (n, padded tokens, width), a refined one, in place of its own.
 
-    Source: the main stream as diffusers' ZImageTransformer2DModel builds it, [picture, caption].
+    Source: the main stream as diffusers' ZImageTransformer2DModel builds it, [image, caption].
     """
     length, chosen = caption.shape[1], set(blocks)
     difference: list[Tensor] = []
@@ -96,8 +96,8 @@ def refined(transformer: Any, rows: list[Tensor], latents: Tensor) -> Tensor:
 
     with _hooked(transformer.context_refiner[-1].register_forward_hook(stop)):
         try:
-            pictures = list(latents.to(transformer.dtype).unsqueeze(2).unbind(0))
-            transformer(pictures, torch.zeros(len(pictures), device=latents.device), rows)
+            images = list(latents.to(transformer.dtype).unsqueeze(2).unbind(0))
+            transformer(images, torch.zeros(len(images), device=latents.device), rows)
         except _RefinedError as reached:
             return reached.caption
     raise ValueError("the transformer has no context refiner")

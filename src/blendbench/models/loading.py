@@ -40,9 +40,13 @@ def load_complete(kind: Any, folder: Path, dtype: torch.dtype, device: str) -> A
     """
     straight = device != "cpu" and find_spec("accelerate") is not None
     network, told = kind.from_pretrained(
-        str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, local_files_only=True,
+        str(folder),
+        dtype=dtype,
+        use_safetensors=True,
+        output_loading_info=True,
+        local_files_only=True,
         **({"device_map": {"": torch.device(device).index or 0}} if straight else {}),
-    )  # fmt: skip
+    )
     if told["missing_keys"]:
         missing = sorted(told["missing_keys"])
         raise ValueError(f"{kind.__name__}: {len(missing)} weights are missing, {missing[0]} first")

@@ -1,4 +1,4 @@
-"""model_set.toml: which components a model set has, at which commit, and how pictures are drawn with them."""
+"""model_set.toml: which components a model set has, at which commit, and how images are drawn with them."""
 
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ class _Strict(BaseModel):
 
 
 class Sampler(_Strict):
-    """How pictures are drawn: size in pixels, the pipeline's own count of steps, pictures a batch; `compile`: on a GPU
+    """How images are drawn: size in pixels, the pipeline's own count of steps, images a batch; `compile`: on a GPU
     by compiled networks, which round otherwise than the pipeline's own."""
 
     height: int = Field(ge=16)

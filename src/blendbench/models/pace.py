@@ -4,7 +4,7 @@ from collections import deque
 
 import torch
 
-# Far enough that a batch of pictures is scored meanwhile. The queue of launches, with the length that
+# Far enough that a batch of images is scored meanwhile. The queue of launches, with the length that
 # `blendbench.models` gives it, held 11 calls on an H200.
 _AHEAD = 10
 

@@ -35,7 +35,7 @@ def remember_timesteps(scheduler: FlowMatchEulerDiscreteScheduler) -> None:
     """Let `set_timesteps` resolve the noise levels once for each request.
 
     It copies them to the device, and such a copy waits for all that a GPU still has to do: with one at the beginning of
-    each picture, no picture could be launched before the one before it is drawn.
+    each image, no image could be launched before the one before it is drawn.
     """
     compute = scheduler.set_timesteps
     known: dict[str, dict[str, Any]] = {}
@@ -75,7 +75,7 @@ def load_scheduler(folder: Path, shift: float | None) -> FlowMatchEulerDiscreteS
 def resolved_sigmas(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, patches: int) -> tuple[list[float], int]:
     """The noise levels, final 0 included, that the pipeline asks this scheduler for, and the number of its steps.
 
-    `patches` is the number of picture tokens; it matters to schedulers that shift by resolution.
+    `patches` is the number of image tokens; it matters to schedulers that shift by resolution.
     """
     names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
     known = [scheduler.config.get(name, default) for name, default in zip(names, (256, 4096, 0.5, 1.15), strict=True)]

@@ -63,14 +63,14 @@ class Replays:
     is recorded, and all later ones are replayed.
 
     All that depends on shapes alone is made anew by no replay, and all that hooks do is recorded as it was: hence
-    `paused`. Graphs for another number of pictures are forgotten, and none is made once memory was too small for it.
+    `paused`. Graphs for another number of images are forgotten, and none is made once memory was too small for it.
     """
 
     def __init__(self, forward: Callable[..., Velocities], record: Callable[[Call, list[Tensor]], Any]) -> None:
         self.forward, self.record = forward, record
         self.active = True
         self._kept: dict[Any, Any] = {}
-        self._pictures = 0
+        self._images = 0
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -86,9 +86,9 @@ class Replays:
         if not self.active or settings.get("return_dict", True):
             return self.forward(latents, time, captions, **settings)
         count = len(latents)
-        if count != self._pictures or len(self._kept) >= _MOST:
+        if count != self._images or len(self._kept) >= _MOST:
             self.forget()
-            self._pictures = count
+            self._images = count
         given = [*latents, time, *captions]
         key = (tuple(settings.items()), *((tensor.shape, tensor.dtype) for tensor in given))
         if key not in self._kept:

@@ -12,29 +12,37 @@ from typing import Any
 # What each component must hold beside its weights; of several names one is enough.
 _SMALL: dict[str, tuple[tuple[str, ...], ...]] = {
     "pipeline": (
-        ("model_index.json",), ("scheduler/scheduler_config.json",), ("text_encoder/config.json",),
-        ("tokenizer/tokenizer.json", "tokenizer/vocab.json"), ("tokenizer/tokenizer_config.json",),
-        ("transformer/config.json",), ("vae/config.json",),
+        ("model_index.json",),
+        ("scheduler/scheduler_config.json",),
+        ("text_encoder/config.json",),
+        ("tokenizer/tokenizer.json", "tokenizer/vocab.json"),
+        ("tokenizer/tokenizer_config.json",),
+        ("transformer/config.json",),
+        ("vae/config.json",),
     ),
     "vision_language": (
-        ("config.json",), ("chat_template.jinja", "chat_template.json"), ("tokenizer.json", "vocab.json"),
-        ("tokenizer_config.json",), ("preprocessor_config.json", "processor_config.json"),
+        ("config.json",),
+        ("chat_template.jinja", "chat_template.json"),
+        ("tokenizer.json", "vocab.json"),
+        ("tokenizer_config.json",),
+        ("preprocessor_config.json", "processor_config.json"),
     ),
     "clip": (("open_clip_config.json",),),
     "siglip": (("open_clip_config.json",),),
     "probe": (("config.json",),),
-}  # fmt: skip
+}
 # The networks of each component: sub-folder, and the names that its weights may have, without ".safetensors".
 NETWORKS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "pipeline": (
-        ("text_encoder", ("model",)), ("transformer", ("diffusion_pytorch_model",)),
+        ("text_encoder", ("model",)),
+        ("transformer", ("diffusion_pytorch_model",)),
         ("vae", ("diffusion_pytorch_model",)),
     ),
     "vision_language": (("", ("model",)),),
     "clip": (("", ("open_clip_model", "open_clip_pytorch_model", "model")),),
     "siglip": (("", ("open_clip_model", "open_clip_pytorch_model", "model")),),
     "probe": (("", ("probe",)),),
-}  # fmt: skip
+}
 # What a scorer's own tokenizer may be in; without one, open_clip has CLIP's built in.
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.txt")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -124,8 +132,9 @@ def mismatches(folders: Mapping[str, Path], text_layer: int) -> list[str]:
     """Configurations of another architecture than Z-Image's, or of parts that do not fit each other."""
     read = {
         (component, file): _read(folders[component] / file)
-        for component, file, _ in _CLASSES if component in folders and (folders[component] / file).is_file()
-    }  # fmt: skip
+        for component, file, _ in _CLASSES
+        if component in folders and (folders[component] / file).is_file()
+    }
     lines = [
         f"{folders[component] / file}: {field} = {read[component, file].get(field)!r}, expected {expected!r}"
         for (component, file, field), expected in _CLASSES.items()
@@ -149,20 +158,31 @@ def _sizes(
 
     if transformer and text:
         yield from told(
-            "pipeline", "transformer/config.json", "cap_feat_dim", transformer.get("cap_feat_dim"),
-            text.get("hidden_size"), f"the hidden_size of {folders['pipeline'] / 'text_encoder/config.json'}",
-        )  # fmt: skip
+            "pipeline",
+            "transformer/config.json",
+            "cap_feat_dim",
+            transformer.get("cap_feat_dim"),
+            text.get("hidden_size"),
+            f"the hidden_size of {folders['pipeline'] / 'text_encoder/config.json'}",
+        )
     if transformer and vae:
         yield from told(
-            "pipeline", "transformer/config.json", "in_channels", transformer.get("in_channels"),
-            vae.get("latent_channels"), f"the latent_channels of {folders['pipeline'] / 'vae/config.json'}",
-        )  # fmt: skip
+            "pipeline",
+            "transformer/config.json",
+            "in_channels",
+            transformer.get("in_channels"),
+            vae.get("latent_channels"),
+            f"the latent_channels of {folders['pipeline'] / 'vae/config.json'}",
+        )
     if vision and text:
         yield from told(
-            "vision_language", "config.json", "text_config.hidden_size",
-            vision.get("text_config", {}).get("hidden_size"), text.get("hidden_size"),
+            "vision_language",
+            "config.json",
+            "text_config.hidden_size",
+            vision.get("text_config", {}).get("hidden_size"),
+            text.get("hidden_size"),
             f"the hidden_size of {folders['pipeline'] / 'text_encoder/config.json'}",
-        )  # fmt: skip
+        )
     states = (text or {}).get("num_hidden_layers", 0) + 1
     if text and not -states <= text_layer < states:
         yield (

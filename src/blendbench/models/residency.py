@@ -20,9 +20,9 @@ TOLD = {
 # Of the memory that is free, the part that a plan may count on: the rest is lost between blocks of the allocator.
 _USABLE = 0.92
 # Working memory of drawing, in values a pixel: decoding peaks at the last level of the VAE. To be multiplied
-# with pictures, pixels and bytes a value.
+# with images, pixels and bytes a value.
 _DRAWING = 900
-# Working memory of the encoders and scorers in bytes: they see one prompt, one picture or one chunk of pictures.
+# Working memory of the encoders and scorers in bytes: they see one prompt, one image or one chunk of images.
 _OTHERS = {"text": GIB // 2, "vision": GIB, "score": GIB}
 
 
@@ -70,9 +70,9 @@ class Sizes:
         return max(peaks)
 
 
-def working_memory(pictures: int, pixels: int, value_bytes: int) -> dict[str, int]:
-    """Working memory of each group when `pictures` of `pixels` are drawn at once in values of `value_bytes`."""
-    return {**_OTHERS, "draw": _DRAWING * pictures * pixels * value_bytes}
+def working_memory(images: int, pixels: int, value_bytes: int) -> dict[str, int]:
+    """Working memory of each group when `images` of `pixels` are drawn at once in values of `value_bytes`."""
+    return {**_OTHERS, "draw": _DRAWING * images * pixels * value_bytes}
 
 
 def choose(sizes: Sizes, budget: int | None) -> Residency:

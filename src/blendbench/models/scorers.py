@@ -19,7 +19,7 @@ from torchvision.transforms import functional as transforms
 from blendbench.core.errors import UsageError
 from blendbench.models.half_stored import store_half
 
-# Pictures or texts at once. Large enough to feed a GPU, where 384-pixel inputs must fit beside the pipeline.
+# Images or texts at once. Large enough to feed a GPU, where 384-pixel inputs must fit beside the pipeline.
 _CHUNK = {"cpu": 64, "cuda": 16}
 _LONG_TEXT = "word " * 1000
 # Tokens that are counted of a text, however long it is.
@@ -37,13 +37,18 @@ _UNLOADABLE = (
 )
 # What initial values are drawn with, on all ways to it that torch tells of.
 _FILLS = {
-    Tensor.uniform_, Tensor.normal_, Tensor.erfinv_, nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_,
-}  # fmt: skip
+    Tensor.uniform_,
+    Tensor.normal_,
+    Tensor.erfinv_,
+    nn.init.uniform_,
+    nn.init.normal_,
+    nn.init.kaiming_uniform_,
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """A picture-text encoder.
+    """An image-text encoder.
 
     `name` as it was asked for; `weights_sha256` over the names, shapes and float32 values of all weights;
     `context_length` in tokens, to which every text is padded or truncated; the model's own logit is `logit_scale` x
@@ -65,15 +70,15 @@ class Encoder:
     def _chunk(self) -> int:
         return _CHUNK[torch.device(self.device).type]
 
-    def encode_pictures(self, pictures: Tensor) -> Tensor:
+    def encode_images(self, images: Tensor) -> Tensor:
         """uint8 (n, 3, h, w) -> float32 (n, d) rows of unit norm, on the encoder's device."""
         with torch.inference_mode(), _tensor_cores(), self._attention():
             return torch.cat(
-                [_unit(self._model.encode_image(self._prepared(part))) for part in pictures.split(self._chunk)]
+                [_unit(self._model.encode_image(self._prepared(part))) for part in images.split(self._chunk)]
             )
 
     def _attention(self) -> AbstractContextManager[Any]:
-        """How the picture's network attends on a GPU. CLIP's is left as it is: with any function mode, torch's own
+        """How the image's network attends on a GPU. CLIP's is left as it is: with any function mode, torch's own
         attention module gives up its fast path."""
         towers = getattr(self._model, "visual", self._model).modules()
         narrow = self.device != "cpu" and not any(isinstance(part, nn.MultiheadAttention) for part in towers)
@@ -102,21 +107,21 @@ class Encoder:
         rows = self._tokenizer(texts, context_length=_LONGEST)
         return [min(int((row != padding).nonzero()[-1:].sum() + 1) + ends, _LONGEST) for row in rows]
 
-    def _prepared(self, pictures: Tensor) -> Tensor:
+    def _prepared(self, images: Tensor) -> Tensor:
         """Resize as the checkpoint's own configuration says, on 8-bit values as Pillow does, then normalise."""
         settings = self._preprocess
         height, width = settings["size"]
         shortest = settings["resize_mode"] == "shortest"
-        pictures = transforms.resize(
-            pictures.to(self.device),
+        images = transforms.resize(
+            images.to(self.device),
             [min(height, width)] if shortest else [height, width],
             InterpolationMode(settings["interpolation"]),
             antialias=True,
         )
         if shortest:
-            pictures = transforms.center_crop(pictures, [height, width])
+            images = transforms.center_crop(images, [height, width])
         mean, std = (torch.tensor(settings[key], device=self.device)[:, None, None] for key in ("mean", "std"))
-        return (pictures.float() / 255 - mean) / std
+        return (images.float() / 255 - mean) / std
 
 
 def load_encoder(folder: Path, device: str = "cpu", repository: str | None = None) -> Encoder:
@@ -224,7 +229,7 @@ def _unit(rows: Tensor) -> Tensor:
 def _tensor_cores() -> Iterator[None]:
     """Let NVIDIA GPUs round the inputs of products to 10 bits, sums in float32; elsewhere nothing changes.
 
-    Several times faster than full float32 on the large encoders; cosines of pictures and texts move by less than 1e-4.
+    Several times faster than full float32 on the large encoders; cosines of images and texts move by less than 1e-4.
     """
     products = torch.backends.cuda.matmul
     before = products.allow_tf32

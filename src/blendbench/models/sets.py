@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blendbench.core.config import read_toml, suggest
 from blendbench.core.errors import UsageError
 from blendbench.models import residency as memory
 from blendbench.models.described import DescribedSet
 from blendbench.models.model_file import ModelSetFile
-from blendbench.suites import read_toml, suggest
 
 if TYPE_CHECKING:
     from blendbench.models.denoiser import Denoiser
@@ -29,8 +29,13 @@ _SHIPPED = {
     "z-image-turbo": Path(__file__).parent / "z_image_turbo",
 }
 _GROUPS = {
-    "text": "text", "vision": "vision", "denoiser": "draw", "clip": "score", "siglip": "score", "probe": "score",
-}  # fmt: skip
+    "text": "text",
+    "vision": "vision",
+    "denoiser": "draw",
+    "clip": "score",
+    "siglip": "score",
+    "probe": "score",
+}
 
 
 def list_model_sets() -> list[str]:
@@ -39,9 +44,12 @@ def list_model_sets() -> list[str]:
 
 
 def load_model_set(
-    name_or_folder: str | Path, device: str = "auto", sampler: dict[str, float] | None = None,
-    memory_budget: float | None = None, hash_weights: bool = True,
-) -> "ModelSet":  # fmt: skip
+    name_or_folder: str | Path,
+    device: str = "auto",
+    sampler: dict[str, float] | None = None,
+    memory_budget: float | None = None,
+    hash_weights: bool = True,
+) -> "ModelSet":
     """Open a model set by shipped name or by folder; nothing heavy is loaded.
 
     `memory_budget`: GiB of the device's memory to use, default what is free; `hash_weights`: whether weights may be

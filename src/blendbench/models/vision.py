@@ -1,4 +1,4 @@
-"""The vision-language encoder: hidden states of a chat turn that holds a picture and then the prompt."""
+"""The vision-language encoder: hidden states of a chat turn that holds an image and then the prompt."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def load_vision_encoder(folder: Path, dtype: torch.dtype, device: str, plant: Pl
 
 
 class VisionEncoder:
-    """Qwen3-VL through its own processor. The picture comes first and attention is causal, so image tokens do not
+    """Qwen3-VL through its own processor. The image comes first and attention is causal, so image tokens do not
     depend on the prompt."""
 
     def __init__(self, processor: Any, model: Any, plant: Plant | None = None) -> None:
@@ -44,11 +44,11 @@ class VisionEncoder:
         return kinds
 
     @torch.inference_mode()
-    def encode(self, picture: Path, prompt: str, layers: tuple[int, ...]) -> dict[int, Encoded]:
+    def encode(self, image: Path, prompt: str, layers: tuple[int, ...]) -> dict[int, Encoded]:
         """Hidden states (tokens, dim) of the whole turn at each of `layers`, from one forward pass."""
-        with Image.open(picture) as opened:
-            image = opened.convert("RGB")
-        inputs = self.processor(text=[self._turn(prompt)], images=[image], return_tensors="pt")
+        with Image.open(image) as opened:
+            pixels = opened.convert("RGB")
+        inputs = self.processor(text=[self._turn(prompt)], images=[pixels], return_tensors="pt")
         kinds = self._kinds(inputs["input_ids"][0].tolist(), prompt)
         merge = self.model.config.vision_config.spatial_merge_size
         _, rows, columns = (int(n) for n in inputs["image_grid_thw"][0])

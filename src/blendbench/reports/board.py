@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
+from blendbench.metrics.cards import changes_of, range_of
 from blendbench.results.store import Results
-from blendbench.scoring.cards import changes_of, range_of
 from blendbench.statistics import (
     Array,
     Estimate,
@@ -23,14 +24,13 @@ from blendbench.statistics import (
     minimum_detectable,
     rank,
 )
-from blendbench.suites import suggest
 
 BASELINE = "text_only"
 # Kinds that say whether a configuration is good; drift and effect sizes only say how much it changed.
 JUDGED_KINDS = ("adherence", "artifact", "reference")
 # What the overview shows of each judged kind: the first of these that was measured, else the first of its kind by name.
 # Adherence is read by the probe, which shares no weights with the generator or with CLIP; a grid counts by how visible
-# it is, since the energy's share alone puts an invisible lattice on a flat picture level with a destroyed one.
+# it is, since the energy's share alone puts an invisible patch grid on a flat image level with a destroyed one.
 HEADLINES = {
     "adherence": ("attribute_adherence",),
     "artifact": ("grid_severity", "grid_energy"),
@@ -212,9 +212,12 @@ def _entries(units: pd.DataFrame, metric: MetricInfo) -> tuple[dict[str, Entry],
     values, items = shared[complete].to_numpy(dtype=float).T, list(shared.index.get_level_values("item"))
     means = cluster_means(values, items)
     found = zip(
-        complete, intervals(means, bounds=range_of(metric.name)),
-        _effects(complete, values, items, changes_of(metric.name)), _rankings(means, metric), strict=True,
-    )  # fmt: skip
+        complete,
+        intervals(means, bounds=range_of(metric.name)),
+        _effects(complete, values, items, changes_of(metric.name)),
+        _rankings(means, metric),
+        strict=True,
+    )
     for label, estimate, (effect, detectable), ranking in found:
         entries[label] = replace(
             entries[label], estimate=estimate, effect=effect, detectable=detectable, ranking=ranking

@@ -10,12 +10,12 @@ from typing import Literal, Protocol
 import numpy as np
 
 from blendbench.core.errors import UsageError
-from blendbench.gate.decide import ALPHA
-from blendbench.gate.pairing import Comparison, Metric, Pairs, pair
+from blendbench.metrics.cards import changes_of
 from blendbench.reports.formats import number
 from blendbench.results.store import Results
-from blendbench.scoring.cards import changes_of
 from blendbench.statistics import PairedEffect, paired_effect
+from blendbench.verdict.decide import ALPHA
+from blendbench.verdict.pairing import Comparison, Metric, Pairs, pair
 
 Verdict = Literal["supported", "refuted", "undecided", "not run"]
 # Of three or four items that all agree an interval has no width, and would pass for proof.
@@ -131,10 +131,10 @@ class NotWorse:
 
 
 @dataclass(frozen=True)
-class SamePicture:
-    """`candidate` and `baseline` draw the same pictures up to rounding: no metric tells them apart.
+class SameImage:
+    """`candidate` and `baseline` draw the same images up to rounding: no metric tells them apart.
 
-    A rounding error may tip one picture of many, so what counts is the mean of the differences, whatever their sign.
+    A rounding error may tip one image of many, so what counts is the mean of the differences, whatever their sign.
     """
 
     experiment: str
@@ -143,7 +143,7 @@ class SamePicture:
     share_of_margin: float = 0.1
 
     def judge(self, results: Results) -> Outcome:
-        """Supported if the mean difference of two pictures is within a tenth of every metric's margin, else refuted."""
+        """Supported if the mean difference of two images is within a tenth of every metric's margin, else refuted."""
         compared = _pair(results, self.experiment, self.candidate, self.baseline)
         if isinstance(compared, Outcome):
             return compared
@@ -159,7 +159,7 @@ class SamePicture:
         return Outcome(
             "supported" if apart[most].mean() <= self.share_of_margin else "refuted",
             f"largest mean difference {apart[most].mean():.3g} margins ({most})",
-            f"`{self.candidate}` against `{self.baseline}`, {compared.same_pictures} of {n} pictures equal bit for bit,"
+            f"`{self.candidate}` against `{self.baseline}`, {compared.same_images} of {n} images equal bit for bit,"
             f" the largest difference of a single one {max(d.max() for d in apart.values()):.3g} margins",
             n,
         )
@@ -192,7 +192,7 @@ class SameConditioning:
 class Apart:
     """The mean of |candidate - baseline| on `metric` is above (or below) the margin of its card.
 
-    On effect_size, a mean absolute difference from text_only, this is the least that two pictures differ by: the
+    On effect_size, a mean absolute difference from text_only, this is the least that two images differ by: the
     triangle's inequality.
     """
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from blendbench.gate.decide import ALPHA
-from blendbench.gate.pairing import Comparison, Metric, Pairs
+from blendbench.metrics.cards import changes_of
 from blendbench.reports.board import MetricInfo
 from blendbench.reports.formats import number, p_text
-from blendbench.scoring.cards import changes_of
 from blendbench.statistics import PairedEffect, cluster_means, holm, paired_effect
+from blendbench.verdict.decide import ALPHA
+from blendbench.verdict.pairing import Comparison, Metric, Pairs
 
 HEADER = ("metric", "kind", "first", "second", "first − second", "95 % interval", "p", "reading", "items")
 

@@ -18,11 +18,11 @@ INK, PAPER, EMPTY = (20, 20, 20), (255, 255, 255), (225, 225, 225)
 
 
 def draw_contact_sheet(results: Results, board: Board, results_dir: Path, path: Path) -> str | None:
-    """Draw the PNG and say what it shows; None (and no file) when the pictures are not there."""
+    """Draw the PNG and say what it shows; None (and no file) when the images are not there."""
     labels = chosen_labels(board)
     cells = results.query(
         """
-        SELECT c.label, c.item, c.seed, c.picture_sha256, i.prompt, i.reference_picture
+        SELECT c.label, c.item, c.seed, c.image_sha256, i.prompt, i.reference_image
         FROM current_cells c LEFT JOIN items i USING (suite_sha256, item)
         WHERE c.experiment = ? AND c.seed = (SELECT min(seed) FROM current_cells WHERE experiment = ?)
         ORDER BY c.item, c.label
@@ -31,13 +31,13 @@ def draw_contact_sheet(results: Results, board: Board, results_dir: Path, path: 
     )
     items = _spread(sorted(cells["item"].unique()), ROWS)
     generated = {
-        (row["label"], row["item"]): picture_path(results_dir, row["picture_sha256"])
+        (row["label"], row["item"]): image_path(results_dir, row["image_sha256"])
         for row in cells.to_dict("records")
-        if isinstance(row["picture_sha256"], str)
+        if isinstance(row["image_sha256"], str)
     }
     by_item = cells.drop_duplicates("item").set_index("item")
     references = {
-        item: results_dir / text for item, text in by_item["reference_picture"].items() if isinstance(text, str)
+        item: results_dir / text for item, text in by_item["reference_image"].items() if isinstance(text, str)
     }
     tiles = [[references.get(item), *(generated.get((label, item)) for label in labels)] for item in items]
     if not any(tile is not None and tile.is_file() for row in tiles for tile in row[1:]):
@@ -73,16 +73,16 @@ def _spread(names: list[str], count: int) -> list[str]:
     return names if len(names) <= count else [names[round(i * (len(names) - 1) / (count - 1))] for i in range(count)]
 
 
-def picture_path(results_dir: Path, sha256: str) -> Path:
-    """Where a results folder keeps a generated picture."""
-    return results_dir / "pictures" / sha256[:2] / f"{sha256}.png"
+def image_path(results_dir: Path, sha256: str) -> Path:
+    """Where a results folder keeps a generated image."""
+    return results_dir / "images" / sha256[:2] / f"{sha256}.png"
 
 
 def draw_tiles(header: list[str], prompts: list[str], tiles: list[list[Path | None]]) -> Image.Image:
-    """Pictures (rows, columns) under column heads, a prompt above each row; at least one picture must exist."""
+    """Images (rows, columns) under column heads, a prompt above each row; at least one image must exist."""
     font = ImageFont.load_default(FONT_SIZE)
-    pictures = [[_open(path) for path in row] for row in tiles]
-    largest = max(max(picture.size) for row in pictures for picture in row if picture is not None)
+    images = [[_open(path) for path in row] for row in tiles]
+    largest = max(max(image.size) for row in images for image in row if image is not None)
     side = min(largest * max(1, -(-TILE // largest)), LARGEST_TILE)
     width = GAP + len(header) * (side + GAP)
     heads = [wrapped(label, font, side) for label in header]
@@ -101,15 +101,15 @@ def draw_tiles(header: list[str], prompts: list[str], tiles: list[list[Path | No
 
     for column, lines in enumerate(heads):
         write(lines, GAP + column * (side + GAP), GAP)
-    for lines, across in zip(captions, pictures, strict=True):
+    for lines, across in zip(captions, images, strict=True):
         y = write(lines, GAP, y)
-        for column, picture in enumerate(across):
+        for column, image in enumerate(across):
             corner = (GAP + column * (side + GAP), y)
-            if picture is None:
+            if image is None:
                 pen.rectangle((*corner, corner[0] + side - 1, corner[1] + side - 1), EMPTY)
-                pen.text((corner[0] + GAP, corner[1] + GAP), "no picture", INK, font)
+                pen.text((corner[0] + GAP, corner[1] + GAP), "no image", INK, font)
             else:
-                sheet.paste(_fit(picture, side), corner)
+                sheet.paste(_fit(image, side), corner)
         y += side + GAP
     return sheet
 
@@ -117,18 +117,18 @@ def draw_tiles(header: list[str], prompts: list[str], tiles: list[list[Path | No
 def _open(path: Path | None) -> Image.Image | None:
     if path is None or not path.is_file():
         return None
-    with Image.open(path) as picture:
-        return picture.convert("RGB")
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
-def _fit(picture: Image.Image, side: int) -> Image.Image:
+def _fit(image: Image.Image, side: int) -> Image.Image:
     # Whole multiples without smoothing: a grid must neither be hidden nor made by the sheet. Only what is too large
     # is averaged down.
-    if max(picture.size) > side:
-        scale = side / max(picture.size)
-        return picture.resize((int(picture.width * scale), int(picture.height * scale)), Image.Resampling.BOX)
-    factor = side // max(picture.size)
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    if max(image.size) > side:
+        scale = side / max(image.size)
+        return image.resize((int(image.width * scale), int(image.height * scale)), Image.Resampling.BOX)
+    factor = side // max(image.size)
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
 def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:

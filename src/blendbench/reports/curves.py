@@ -50,7 +50,7 @@ def draw_alpha_curves(board: Board, path: Path) -> bool:
     if not curves or not metrics:
         path.unlink(missing_ok=True)
         return False
-    # Narrow panels: the page shows the picture at the width of its text, and the letters shrink with it.
+    # Narrow panels: the page shows the image at the width of its text, and the letters shrink with it.
     width = 2.8 * len(metrics) + 0.4
     columns, legend = legend_size([BASELINE, *(curve.label for curve in curves)], width)
     height = 3.0 + legend

@@ -38,33 +38,63 @@ class Family(NamedTuple):
 
 
 FAMILIES = (
-    Family("spread", "Size of the values", (
-        Panel("mean", "mean of all values", "", line=0), Panel("std", "std of all values", "", log=True),
-        Panel("std_median", "median std of a dimension", "", log=True),
-    )),
-    Family("concentration", "Share of the second moment in few dimensions and in one token", (
-        Panel("share_top_1", "largest dimension", ""), Panel("share_top_2", "2 largest dimensions", ""),
-        Panel("share_top_8", "8 largest dimensions", ""), Panel("largest_token_share", "longest token", ""),
-    )),
-    Family("correlation", "Correlation of the std of each dimension with the text encoder's", (
-        Panel("pearson", "Pearson", line=1), Panel("spearman", "Spearman", line=1),
-        Panel("log_pearson", "Pearson of logarithms", line=1),
-    )),
-    Family("ratio", "Ratio of the std of each dimension to the text encoder's", (
-        Panel("ratio_min", "least", log=True, line=1), Panel("ratio_median", "median", log=True, line=1),
-        Panel("ratio_max", "greatest", log=True, line=1), Panel("lacking_4", "dimensions below 1/4", counts=True),
-        Panel("exceeding_4", "dimensions above 4", counts=True),
-    )),
-    Family("direction", "Cosine of tokens", (
-        Panel("pairwise_cosine", "to one another", "", line=0),
-        Panel("cosine_to_reference", "to the text encoder's mean direction", line=0),
-        Panel("word_cosine", "to the same word in the text encoder", line=1),
-    )),
-    Family("distance", "Distance from the text encoder's distribution, and directions in use", (
-        Panel("frechet_relative", "Fréchet distance / text encoder's variance", log=True),
-        Panel("effective_rank", "effective rank", ""),
-    )),
-)  # fmt: skip
+    Family(
+        "spread",
+        "Size of the values",
+        (
+            Panel("mean", "mean of all values", "", line=0),
+            Panel("std", "std of all values", "", log=True),
+            Panel("std_median", "median std of a dimension", "", log=True),
+        ),
+    ),
+    Family(
+        "concentration",
+        "Share of the second moment in few dimensions and in one token",
+        (
+            Panel("share_top_1", "largest dimension", ""),
+            Panel("share_top_2", "2 largest dimensions", ""),
+            Panel("share_top_8", "8 largest dimensions", ""),
+            Panel("largest_token_share", "longest token", ""),
+        ),
+    ),
+    Family(
+        "correlation",
+        "Correlation of the std of each dimension with the text encoder's",
+        (
+            Panel("pearson", "Pearson", line=1),
+            Panel("spearman", "Spearman", line=1),
+            Panel("log_pearson", "Pearson of logarithms", line=1),
+        ),
+    ),
+    Family(
+        "ratio",
+        "Ratio of the std of each dimension to the text encoder's",
+        (
+            Panel("ratio_min", "least", log=True, line=1),
+            Panel("ratio_median", "median", log=True, line=1),
+            Panel("ratio_max", "greatest", log=True, line=1),
+            Panel("lacking_4", "dimensions below 1/4", counts=True),
+            Panel("exceeding_4", "dimensions above 4", counts=True),
+        ),
+    ),
+    Family(
+        "direction",
+        "Cosine of tokens",
+        (
+            Panel("pairwise_cosine", "to one another", "", line=0),
+            Panel("cosine_to_reference", "to the text encoder's mean direction", line=0),
+            Panel("word_cosine", "to the same word in the text encoder", line=1),
+        ),
+    ),
+    Family(
+        "distance",
+        "Distance from the text encoder's distribution, and directions in use",
+        (
+            Panel("frechet_relative", "Fréchet distance / text encoder's variance", log=True),
+            Panel("effective_rank", "effective rank", ""),
+        ),
+    ),
+)
 
 
 def draw_families(study: Study, folder: Path) -> dict[str, str]:
@@ -105,10 +135,17 @@ def _family(study: Study, family: Family, path: Path) -> str:
     ]
     handles.append(
         Line2D(
-            [], [], color="0.4", marker="o", markerfacecolor="white", markersize=4.5, linestyle="--", linewidth=1.0,
+            [],
+            [],
+            color="0.4",
+            marker="o",
+            markerfacecolor="white",
+            markersize=4.5,
+            linestyle="--",
+            linewidth=1.0,
             label="open, dashed: with position 0",
         )
-    )  # fmt: skip
+    )
     figure.suptitle(family.title, fontsize=11)
     figure.legend(handles=handles, loc="lower center", ncol=3, frameon=False, fontsize=7.5)
     return _saved(figure, path, _LEGEND / _HEIGHT)
@@ -133,10 +170,18 @@ def _panel(axes: Any, study: Study, panel: Panel) -> set[str]:
         above = [max(0.0, (mean if v.high is None else v.high) - mean) for _, mean, v in shown]
         index = _ORDER.index(tokens)
         axes.errorbar(
-            [x for x, _, _ in shown], [mean for _, mean, _ in shown], yerr=[below, above], color=COLOURS[index],
-            marker=MARKERS[index], linestyle="--" if position_0 else "-", linewidth=1.0, elinewidth=0.8, capsize=1.5,
-            markerfacecolor="white" if position_0 else COLOURS[index], markersize=4.5,
-        )  # fmt: skip
+            [x for x, _, _ in shown],
+            [mean for _, mean, _ in shown],
+            yerr=[below, above],
+            color=COLOURS[index],
+            marker=MARKERS[index],
+            linestyle="--" if position_0 else "-",
+            linewidth=1.0,
+            elinewidth=0.8,
+            capsize=1.5,
+            markerfacecolor="white" if position_0 else COLOURS[index],
+            markersize=4.5,
+        )
     if panel.log and all((v.value or 0) > 0 for _, _, values in series for v in values):
         _logarithmic(axes, "y")
     if panel.counts:

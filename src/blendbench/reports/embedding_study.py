@@ -100,9 +100,15 @@ def read_study(results: Results, analysis_id: str | None = None) -> Study:
     values = results.query("FROM embedding_values WHERE analysis_id = ?", [row["analysis_id"]])
     dimensions = results.query("FROM embedding_dimensions WHERE analysis_id = ?", [row["analysis_id"]])
     return Study(
-        analysis_id=row["analysis_id"], model_set=row["model_set"], model_set_sha256=row["model_set_sha256"],
-        suite=row["suite"], suite_sha256=row["suite_sha256"], items=len(json.loads(row["items"])),
-        layers=tuple(json.loads(row["layers"])), text_layer=int(row["text_layer"]), dim=int(row["dim"]),
+        analysis_id=row["analysis_id"],
+        model_set=row["model_set"],
+        model_set_sha256=row["model_set_sha256"],
+        suite=row["suite"],
+        suite_sha256=row["suite_sha256"],
+        items=len(json.loads(row["items"])),
+        layers=tuple(json.loads(row["layers"])),
+        text_layer=int(row["text_layer"]),
+        dim=int(row["dim"]),
         values={
             (int(r.layer), r.tokens, bool(r.position_0), r.reference, r.statistic): Value(
                 *(None if pd.isna(v) else float(v) for v in (r.value, r.low, r.high))
@@ -110,4 +116,4 @@ def read_study(results: Results, analysis_id: str | None = None) -> Study:
             for r in values.itertuples()
         },
         dimensions=dimensions,
-    )  # fmt: skip
+    )

@@ -10,16 +10,26 @@ from blendbench.results.store import open_results
 
 _SINK = 1.5  # position 0 is called a sink if the text encoder's std with it is this many times the std without it
 _OWN = (
-    ("tokens", "tokens"), ("mean", "mean"), ("std", "std"), ("std_median", "median std of a dimension"),
-    ("share_top_2", "share of the 2 largest dimensions"), ("largest_token_share", "share of the longest token"),
-    ("effective_rank", "effective rank"), ("pairwise_cosine", "cosine of two tokens"),
-)  # fmt: skip
+    ("tokens", "tokens"),
+    ("mean", "mean"),
+    ("std", "std"),
+    ("std_median", "median std of a dimension"),
+    ("share_top_2", "share of the 2 largest dimensions"),
+    ("largest_token_share", "share of the longest token"),
+    ("effective_rank", "effective rank"),
+    ("pairwise_cosine", "cosine of two tokens"),
+)
 _AGAINST = (
-    ("pearson", "Pearson"), ("spearman", "Spearman"), ("log_pearson", "Pearson of logarithms"),
-    ("ratio_median", "median ratio"), ("lacking_4", "below 1/4"), ("exceeding_4", "above 4"),
-    ("cosine_to_reference", "cosine to its mean direction"), ("word_cosine", "cosine of equal words"),
+    ("pearson", "Pearson"),
+    ("spearman", "Spearman"),
+    ("log_pearson", "Pearson of logarithms"),
+    ("ratio_median", "median ratio"),
+    ("lacking_4", "below 1/4"),
+    ("exceeding_4", "above 4"),
+    ("cosine_to_reference", "cosine to its mean direction"),
+    ("word_cosine", "cosine of equal words"),
     ("frechet_relative", "Fréchet / its variance"),
-)  # fmt: skip
+)
 
 
 def write_embeddings(results_dir: Path, out: Path, analysis_id: str | None = None) -> tuple[Study, Path]:
@@ -30,15 +40,15 @@ def write_embeddings(results_dir: Path, out: Path, analysis_id: str | None = Non
     with open_results(results_dir) as results:
         study = read_study(results, analysis_id)
     folder = out / "embeddings"
-    pictures = {name: f"{folder.name}/{file}" for name, file in draw_families(study, folder).items()}
-    pictures["outliers"] = f"{folder.name}/{draw_outliers(study, folder / 'outliers.png')}"
+    images = {name: f"{folder.name}/{file}" for name, file in draw_families(study, folder).items()}
+    images["outliers"] = f"{folder.name}/{draw_outliers(study, folder / 'outliers.png')}"
     path = out / "embeddings.md"
-    path.write_text(page(study, pictures), encoding="utf-8")
+    path.write_text(page(study, images), encoding="utf-8")
     return study, path
 
 
-def page(study: Study, pictures: dict[str, str]) -> str:
-    """The whole page as markdown; `pictures` are paths by the name of the family."""
+def page(study: Study, images: dict[str, str]) -> str:
+    """The whole page as markdown; `images` are paths by the name of the family."""
     layer = study.shown_layer
     lines = [
         "# Hidden states of the encoders",
@@ -71,13 +81,13 @@ def page(study: Study, pictures: dict[str, str]) -> str:
         "",
         *_outlier_table(study),
         "",
-        f"![outlying dimensions]({pictures['outliers']})",
+        f"![outlying dimensions]({images['outliers']})",
         "",
         "## By layer",
         "",
     ]
     for family in FAMILIES:
-        lines += [f"![{family.title}]({pictures[family.name]})", ""]
+        lines += [f"![{family.title}]({images[family.name]})", ""]
     lines += [
         'Every number, and those of the other layers: `blendbench sql "FROM embedding_statistics WHERE layer = '
         f'{layer}"`; the dimensions: `blendbench sql "FROM embedding_outliers"`. What each statistic is: '
@@ -91,7 +101,7 @@ def _introduction(study: Study) -> str:
     return (
         f"Model set `{study.model_set}` ({study.model_set_sha256[:12]}), suite `{study.suite}` "
         f"({study.suite_sha256[:12]}), {prompts}, each alone through the text encoder and once with its reference "
-        f"picture through Qwen3-VL. Layers {', '.join(map(str, study.layers))} ({MINUS}1 is the last, after the final "
+        f"image through Qwen3-VL. Layers {', '.join(map(str, study.layers))} ({MINUS}1 is the last, after the final "
         f"norm); conditionings are made from layer {study.text_layer}. {study.dim} dimensions. "
         "Written by `blendbench embeddings` from the database; intervals are 95 %, over prompts."
     )
@@ -185,12 +195,18 @@ def _table(study: Study, kinds: list[str], reference: str, shown: tuple[tuple[st
 def _outlier_table(study: Study, count: int = 8) -> list[str]:
     rows = [
         [
-            NAMES[tokens], str(row.dimension), _significant(row.ratio), "lacks" if row.ratio < 1 else "exceeds",
-            _significant(row.std), _significant(row.reference_std), f"{row.share:.1%}", f"{row.reference_share:.1%}",
+            NAMES[tokens],
+            str(row.dimension),
+            _significant(row.ratio),
+            "lacks" if row.ratio < 1 else "exceeds",
+            _significant(row.std),
+            _significant(row.reference_std),
+            f"{row.share:.1%}",
+            f"{row.reference_share:.1%}",
         ]
         for tokens in ("vl_text", "vl_image")
         for row in study.standing_out(tokens, False, "same_layer").head(count).itertuples()
-    ]  # fmt: skip
+    ]
     header = ["tokens", "dimension", "ratio", "", "std", "text encoder's", "share of second moment", "text encoder's"]
     return markdown_table(header, rows, right=(1, 2, 4, 5, 6, 7))
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from blendbench.gate.verdict import picture_name
 from blendbench.reports.board import BASELINE, Board, MetricInfo
 from blendbench.reports.contact_sheet import draw_tiles
 from blendbench.reports.formats import MINUS, number
 from blendbench.reports.pareto import trades
 from blendbench.results.store import Results
+from blendbench.verdict.verdict import image_name
 
 ROWS = 5
 HEADER = ["reference", BASELINE, "best item", "reference", BASELINE, "worst item"]
@@ -29,17 +29,17 @@ class Extreme:
     item: str
     seed: int
     difference: float
-    picture: str
-    baseline_picture: str
-    reference_picture: str | None
+    image: str
+    baseline_image: str
+    reference_image: str | None
 
 
 def extremes(results: Results, board: Board) -> list[tuple[Extreme, Extreme]]:
-    """Best and worst pair of every configuration shown; pictures are paths in the results folder."""
+    """Best and worst pair of every configuration shown; images are paths in the results folder."""
     rows = results.query(
         """
-        SELECT p.label, p.item, p.seed, p.difference, c.picture_sha256 AS picture,
-            b.picture_sha256 AS baseline_picture, i.reference_picture
+        SELECT p.label, p.item, p.seed, p.difference, c.image_sha256 AS image,
+            b.image_sha256 AS baseline_image, i.reference_image
         FROM paired_effects p
         JOIN current_cells c USING (experiment, label, item, seed)
         JOIN current_cells b ON b.experiment = p.experiment AND b.item = p.item AND b.seed = p.seed
@@ -52,18 +52,23 @@ def extremes(results: Results, board: Board) -> list[tuple[Extreme, Extreme]]:
     )
     found: dict[str, list[Extreme]] = {label: [] for label in extreme_labels(board)}
     for row in rows.to_dict("records"):
-        reference = row["reference_picture"]
+        reference = row["reference_image"]
         found[row["label"]].append(
             Extreme(
-                row["label"], row["item"], int(row["seed"]), float(row["difference"]), picture_name(row["picture"]),
-                picture_name(row["baseline_picture"]), reference if isinstance(reference, str) else None,
+                row["label"],
+                row["item"],
+                int(row["seed"]),
+                float(row["difference"]),
+                image_name(row["image"]),
+                image_name(row["baseline_image"]),
+                reference if isinstance(reference, str) else None,
             )
-        )  # fmt: skip
+        )
     return [(pairs[0], pairs[-1]) for pairs in found.values() if pairs]
 
 
 def draw_extremes(shown: list[tuple[Extreme, Extreme]], board: Board, results_dir: Path, path: Path) -> bool:
-    """Draw the PNG; False (and no file) when the pictures are not there."""
+    """Draw the PNG; False (and no file) when the images are not there."""
     tiles = [[tile for pair in both for tile in _across(pair, results_dir)] for both in shown]
     if not any(tile is not None and tile.is_file() for row in tiles for tile in row):
         path.unlink(missing_ok=True)
@@ -83,5 +88,5 @@ def _told(pair: Extreme, metric: MetricInfo) -> str:
 def _across(pair: Extreme, results_dir: Path) -> list[Path | None]:
     return [
         results_dir / name if name is not None else None
-        for name in (pair.reference_picture, pair.baseline_picture, pair.picture)
+        for name in (pair.reference_image, pair.baseline_image, pair.image)
     ]

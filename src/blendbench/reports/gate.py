@@ -1,36 +1,36 @@
-"""`python -m blendbench.reports.gate`: how often the gate cries wolf and what it catches, measured on real pictures."""
+"""`python -m blendbench.reports.gate`: how often the gate cries wolf and what it catches, measured on real images."""
 
 import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from blendbench.gate.decide import items_for_a_regression
-from blendbench.gate.sequential import LOOKS
 from blendbench.reports.formats import markdown_table
 from blendbench.reports.gate_calibration import SEEDS, Outcome, Scenario, calibrate, interval
 from blendbench.reports.gate_pool import GRID_LEVELS, SATURATION, Pool, measure_pool
 from blendbench.results.store import open_results
+from blendbench.verdict.decide import items_for_a_regression
+from blendbench.verdict.sequential import LOOKS
 
 EXPERIMENT = "calibration"
 FALSE_ALARMS, POWER = 0.05, 0.8
 NULL = Scenario("the baseline against itself, other seeds")
-SAME = Scenario("the baseline's own pictures", share=0.0, fresh=False)
+SAME = Scenario("the baseline's own images", share=0.0, fresh=False)
 CLEARANCE = Scenario("worse by exactly the margin", shift=1.0)
-_GRID = f"grid of {GRID_LEVELS:g} grey levels in 20 % of the pictures"
-_CAST = f"saturation x {SATURATION:g} in all pictures"
+_GRID = f"grid of {GRID_LEVELS:g} grey levels in 20 % of the images"
+_CAST = f"saturation x {SATURATION:g} in all images"
 DEFECTS = (
     Scenario(_GRID, "grid", 0.2, fresh=False),
     Scenario(_GRID, "grid", 0.2, fresh=True),
     Scenario(_CAST, "cast", fresh=False),
     Scenario(_CAST, "cast", fresh=True),
-    Scenario("another item's prompt in all pictures", "swapped", fresh=False),
-    Scenario("another item's prompt in all pictures", "swapped", fresh=True),
-    Scenario("another item's prompt in 20 % of the pictures", "swapped", 0.2, fresh=False),
-    Scenario("another item's prompt in 20 % of the pictures", "swapped", 0.2, fresh=True),
+    Scenario("another item's prompt in all images", "swapped", fresh=False),
+    Scenario("another item's prompt in all images", "swapped", fresh=True),
+    Scenario("another item's prompt in 20 % of the images", "swapped", 0.2, fresh=False),
+    Scenario("another item's prompt in 20 % of the images", "swapped", 0.2, fresh=True),
 )
 # What the gate promises to catch: candidates share the baseline's noise.
-PROMISED = (_GRID, _CAST, "another item's prompt in all pictures")
+PROMISED = (_GRID, _CAST, "another item's prompt in all images")
 
 
 def gate_page(pool: Pool, null_trials: int, trials: int) -> str:
@@ -50,20 +50,24 @@ def gate_page(pool: Pool, null_trials: int, trials: int) -> str:
 
 def _introduction(pool: Pool) -> list[str]:
     return [
-        f"Resamples of {len(pool.items) * pool.seeds} `text_only` pictures of the {pool.source['model_set']}"
+        f"Resamples of {len(pool.items) * pool.seeds} `text_only` images of the {pool.source['model_set']}"
         f" ({len(pool.items)} items, {pool.seeds} seeds), each of the size of the core suite: {len(pool.items)} items x"
         f" {SEEDS} seeds. Every resample deals the seeds of every item anew: {SEEDS} to the candidate, {SEEDS} to the"
-        f" baseline, {SEEDS} to the pictures that drift is measured from; then it is judged as `blendbench gate` judges"
+        f" baseline, {SEEDS} to the images that drift is measured from; then it is judged as `blendbench gate` judges"
         f" ([how](../docs/gate.md)), on {len(pool.metrics)} gated metrics. Intervals are exact 95 % ones for the"
-        " resamples drawn; the pictures behind them stay the same.",
+        " resamples drawn; the images behind them stay the same.",
     ]
 
 
 def _promises(null: Outcome, outcomes: Sequence[Outcome]) -> list[str]:
     rows = [
-        ["false alarms, baseline against itself", "at most 5 %", _share(null, "regression"),
-         _answer(null.rate("regression") <= FALSE_ALARMS)]
-    ]  # fmt: skip
+        [
+            "false alarms, baseline against itself",
+            "at most 5 %",
+            _share(null, "regression"),
+            _answer(null.rate("regression") <= FALSE_ALARMS),
+        ]
+    ]
     for outcome in outcomes:
         if outcome.scenario.name in PROMISED and not outcome.scenario.fresh:
             rate = outcome.rate("regression")
@@ -81,7 +85,7 @@ def _promises(null: Outcome, outcomes: Sequence[Outcome]) -> list[str]:
 def _false_alarms(null: Outcome, pool: Pool) -> list[str]:
     text = (
         f"{null.trials} resamples. Nothing differs but the initial noise, so every regression is a false alarm. That"
-        " many are inconclusive is as it should be: other noise makes other pictures, and two seeds an item cannot"
+        " many are inconclusive is as it should be: other noise makes other images, and two seeds an item cannot"
         " average that out to within the margins. A real candidate shares the baseline's noise."
     )
     rows = [["all metrics together", *(_share(null, verdict) for verdict in ("regression", "inconclusive", "pass"))]]
@@ -92,8 +96,8 @@ def _false_alarms(null: Outcome, pool: Pool) -> list[str]:
 def _power(outcomes: Sequence[Outcome], pool: Pool) -> list[str]:
     least = items_for_a_regression(len(pool.metrics))
     text = (
-        f"{outcomes[0].trials} resamples each; caught means verdict regression. Same noise: the pictures without the"
-        " defect are the baseline's, as for a candidate that changes little. Other noise: every picture differs from"
+        f"{outcomes[0].trials} resamples each; caught means verdict regression. Same noise: the images without the"
+        " defect are the baseline's, as for a candidate that changes little. Other noise: every image differs from"
         " the baseline's anyway, and the defect comes on top; the false alarms above are then part of what is caught."
         f" With the same noise only the items with the defect differ, and fewer than {least} of them cannot bring the"
         " corrected p to 5 %, however plain each is."
@@ -128,13 +132,18 @@ def _sequential(once: Sequence[Outcome], twice: Sequence[Outcome]) -> list[str]:
     first, last = (f"{100 * alpha:.2f} %" for _, alpha in LOOKS)
     text = (
         f"`blendbench check --sequential` judges after half of the items at a risk of {first}, and only what is then"
-        f" inconclusive on all items at {last}. Saved is the share of a candidate's pictures that need not be drawn."
+        f" inconclusive on all items at {last}. Saved is the share of a candidate's images that need not be drawn."
     )
     rows = [
-        [a.scenario.name, "other" if a.scenario.fresh else "same", *(_share(o, "regression") for o in (a, b)),
-         *(_percent(o.verdicts["pass"], o.trials) for o in (a, b)), f"{100 * (1 - b.used):.0f} %"]
+        [
+            a.scenario.name,
+            "other" if a.scenario.fresh else "same",
+            *(_share(o, "regression") for o in (a, b)),
+            *(_percent(o.verdicts["pass"], o.trials) for o in (a, b)),
+            f"{100 * (1 - b.used):.0f} %",
+        ]
         for a, b in zip(once, twice, strict=True)
-    ]  # fmt: skip
+    ]
     header = ("candidate", "noise", "regression, one look", "two looks", "pass, one look", "two looks", "saved")
     return [text, "", *markdown_table(header, rows, right=(2, 3, 4, 5, 6))]
 
@@ -181,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the calibration run")
     parser.add_argument("--out", type=Path, default=Path("reports/gate.md"))
-    parser.add_argument("--models", default="miniature", help="model set whose scorers judge the pictures")
+    parser.add_argument("--models", default="miniature", help="model set whose scorers judge the images")
     parser.add_argument("--trials", type=int, default=500, help="resamples of each defect")
     parser.add_argument("--null-trials", type=int, default=2000, help="resamples of the baseline against itself")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""How often the gate cries wolf and what it catches: resamples of a pool of pictures, judged as the gate judges."""
+"""How often the gate cries wolf and what it catches: resamples of a pool of images, judged as the gate judges."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from blendbench.gate.decide import ALPHA, MetricVerdict, measure_effect
-from blendbench.gate.pairing import Metric, Pairs
-from blendbench.gate.sequential import Look, looks, settled
-from blendbench.gate.verdict import decide_all
 from blendbench.reports.gate_pool import VARIANTS, Pool
 from blendbench.statistics import Array
+from blendbench.verdict.decide import ALPHA, MetricVerdict, measure_effect
+from blendbench.verdict.pairing import Metric, Pairs
+from blendbench.verdict.sequential import Look, looks, settled
+from blendbench.verdict.verdict import decide_all
 
 SEEDS = 2  # a cell of the core suite: 24 items x 2 seeds
 DRAWS = 1_999
@@ -22,11 +22,11 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Scenario:
-    """What the candidate is: text_only with `variant` in a share of its pictures.
+    """What the candidate is: text_only with `variant` in a share of its images.
 
     `fresh`: it has other initial noise than the baseline (disjoint seeds), so that nothing but chance and the damage
-    differs; else it shares the noise, as the gate's candidates do, and every other picture is the baseline's.
-    `shift`: in the bad direction, in margins, added to every value instead of damaging pictures.
+    differs; else it shares the noise, as the gate's candidates do, and every other image is the baseline's.
+    `shift`: in the bad direction, in margins, added to every value instead of damaging images.
     """
 
     name: str
@@ -57,7 +57,7 @@ def calibrate(
     pool: Pool, scenario: Scenario, trials: int, seed: int = 0, draws: int = DRAWS, sequential: bool = False
 ) -> Outcome:
     """Judge `trials` resamples of a scenario. Each deals the seeds of every item anew: two to the candidate, two to the
-    baseline, two to the pictures that distances are measured from. `sequential`: judge after half of the items, and
+    baseline, two to the images that distances are measured from. `sequential`: judge after half of the items, and
     again after all where that has not settled it.
 
     Errors: ValueError if the pool has fewer than six seeds.
@@ -128,16 +128,22 @@ def _of(pairs: Pairs, items: frozenset[str]) -> Pairs:
 
 
 def _pairs(
-    metric: Metric, values: Array, scenario: Scenario, candidate: Index, baseline: Index, anchor: Index,
-    damaged: NDArray[np.bool_], names: tuple[str, ...],
-) -> Pairs:  # fmt: skip
+    metric: Metric,
+    values: Array,
+    scenario: Scenario,
+    candidate: Index,
+    baseline: Index,
+    anchor: Index,
+    damaged: NDArray[np.bool_],
+    names: tuple[str, ...],
+) -> Pairs:
     rows = np.arange(len(names))[:, None]
     against = anchor if values.shape[-1] > 1 else np.zeros_like(anchor)
     clean, bad = values[VARIANTS.index("clean")], values[VARIANTS.index(scenario.variant)]
     first = np.where(damaged, bad[rows, candidate, against], clean[rows, candidate, against])
     first = first + scenario.shift * metric.margin * (-1 if metric.direction == "higher" else 1)
     second = clean[rows, baseline, against]
-    # An item that cannot be scored cannot be scored in any of its pictures: what the gate leaves out.
+    # An item that cannot be scored cannot be scored in any of its images: what the gate leaves out.
     scored = np.isfinite(first) & np.isfinite(second)
     items = np.repeat(np.array(names), SEEDS).reshape(scored.shape)
     seeds = np.tile(np.arange(SEEDS), (len(names), 1))

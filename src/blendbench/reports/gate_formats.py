@@ -7,11 +7,11 @@ from dataclasses import asdict, replace
 from typing import Any
 from xml.etree import ElementTree
 
-from blendbench.gate.decide import Effect, MetricVerdict
-from blendbench.gate.verdict import Verdict, WorstItem
 from blendbench.reports.board import MetricInfo
 from blendbench.reports.formats import counted, markdown_table, number, p_text
 from blendbench.reports.gallery.links import Gallery
+from blendbench.verdict.decide import Effect, MetricVerdict
+from blendbench.verdict.verdict import Verdict, WorstItem
 
 JSON_SCHEMA = 1
 HEADER = (
@@ -33,12 +33,12 @@ _EXPLANATION = (
 
 
 def with_links(verdict: Verdict, gallery: Gallery | None) -> Verdict:
-    """The verdict with links from its worst items into a gallery that shows their pictures."""
+    """The verdict with links from its worst items into a gallery that shows their images."""
     if gallery is None:
         return verdict
 
     def linked(entry: WorstItem) -> WorstItem:
-        pair = ((verdict.candidate, entry.candidate_picture), (verdict.baseline, entry.baseline_picture))
+        pair = ((verdict.candidate, entry.candidate_image), (verdict.baseline, entry.baseline_image))
         return replace(entry, link=gallery.comparison(entry.item, entry.seed, *pair))
 
     return replace(verdict, worst=tuple(map(linked, verdict.worst)))
@@ -56,7 +56,7 @@ def as_text(verdict: Verdict) -> str:
         line
         for entry in verdict.worst
         for line in (
-            f"  {_worst_words(verdict, entry)}: {entry.candidate_picture}",
+            f"  {_worst_words(verdict, entry)}: {entry.candidate_image}",
             *([f"    {entry.link}"] if entry.link else []),
         )
     ]
@@ -136,8 +136,11 @@ def as_junit(verdict: Verdict) -> str:
 
 
 FORMS: dict[str, Callable[[Verdict], str]] = {
-    "text": as_text, "markdown": as_markdown, "json": as_json, "junit": as_junit,
-}  # fmt: skip
+    "text": as_text,
+    "markdown": as_markdown,
+    "json": as_json,
+    "junit": as_junit,
+}
 
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:
@@ -220,18 +223,33 @@ def _metric_record(entry: MetricVerdict) -> dict[str, Any]:
     effect = entry.effect
     metric = effect.metric
     values = {
-        "baseline_mean": effect.baseline_mean, "candidate_mean": effect.candidate_mean, "change": effect.mean,
-        "change_low": effect.low, "change_high": effect.high, "change_median": effect.median, "worse": effect.worse,
-        "margin": metric.margin, "floor": effect.floor, "p": effect.p, "p_adjusted": entry.p_adjusted,
-        "p_margin": effect.p_margin, "detectable": effect.detectable,
-    }  # fmt: skip
+        "baseline_mean": effect.baseline_mean,
+        "candidate_mean": effect.candidate_mean,
+        "change": effect.mean,
+        "change_low": effect.low,
+        "change_high": effect.high,
+        "change_median": effect.median,
+        "worse": effect.worse,
+        "margin": metric.margin,
+        "floor": effect.floor,
+        "p": effect.p,
+        "p_adjusted": entry.p_adjusted,
+        "p_margin": effect.p_margin,
+        "detectable": effect.detectable,
+    }
     return {
-        "metric": metric.name, "version": metric.version, "kind": metric.kind, "direction": metric.direction,
-        "unit": metric.unit, "decision": entry.decision,
+        "metric": metric.name,
+        "version": metric.version,
+        "kind": metric.kind,
+        "direction": metric.direction,
+        "unit": metric.unit,
+        "decision": entry.decision,
         **{key: value if value is None or math.isfinite(value) else None for key, value in values.items()},
-        "items": effect.items, "pairs": effect.units, "unscorable_pairs": effect.unscorable,
+        "items": effect.items,
+        "pairs": effect.units,
+        "unscorable_pairs": effect.unscorable,
         "needed": None if entry.needed is None else asdict(entry.needed),
-    }  # fmt: skip
+    }
 
 
 def _case(suite: ElementTree.Element, verdict: Verdict, name: str, bad: tuple[str, str, str] | None) -> None:
@@ -259,9 +277,9 @@ def _change_words(verdict: Verdict, entry: WorstItem) -> str:
 
 
 def _worst_row(verdict: Verdict, entry: WorstItem) -> list[str]:
-    pictures = [f"`{path}`" for path in (entry.candidate_picture, entry.baseline_picture)]
+    images = [f"`{path}`" for path in (entry.candidate_image, entry.baseline_image)]
     item = f"[{entry.item}]({entry.link})" if entry.link else entry.item
-    return [item, entry.prompt, str(entry.seed), _change_words(verdict, entry), *pictures]
+    return [item, entry.prompt, str(entry.seed), _change_words(verdict, entry), *images]
 
 
 def _worst_words(verdict: Verdict, entry: WorstItem) -> str:

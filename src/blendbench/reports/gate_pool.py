@@ -1,4 +1,4 @@
-"""What the gate's calibration draws from: all text_only pictures of a run, as they are and damaged in known ways."""
+"""What the gate's calibration draws from: all text_only images of a run, as they are and damaged in known ways."""
 
 import functools
 import json
@@ -11,17 +11,17 @@ import numpy as np
 from PIL import Image
 
 from blendbench.core.errors import UsageError
-from blendbench.gate.decide import is_gated
-from blendbench.gate.pairing import Metric
-from blendbench.gate.verdict import REFERENCE, picture_name
+from blendbench.core.suites import Item, load_suite
+from blendbench.metrics.cards import Card
 from blendbench.results.store import Results
-from blendbench.scoring.cards import Card
 from blendbench.statistics import Array
-from blendbench.suites import Item, load_suite
+from blendbench.verdict.decide import is_gated
+from blendbench.verdict.pairing import Metric
+from blendbench.verdict.verdict import REFERENCE, image_name
 
 if TYPE_CHECKING:
+    from blendbench.metrics import Batch
     from blendbench.models.sets import ModelSet
-    from blendbench.scoring import Batch
 
 GRID_LEVELS = 2.0  # grey levels RMS of the injected mesh
 SATURATION = 1.1
@@ -31,10 +31,10 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class Pool:
-    """Values (variants, items, seeds, anchors) by gated metric; NaN where a picture is unscorable.
+    """Values (variants, items, seeds, anchors) by gated metric; NaN where an image is unscorable.
 
-    `anchors` has an entry a seed for metrics that compare with a baseline's picture (that of the item at the anchor's
-    seed), else one. `source` says where the pictures come from.
+    `anchors` has an entry a seed for metrics that compare with a baseline's image (that of the item at the anchor's
+    seed), else one. `source` says where the images come from.
     """
 
     metrics: tuple[Metric, ...]
@@ -49,21 +49,21 @@ class Pool:
 
 
 def measure_pool(results: Results, folder: Path, experiment: str, models: "ModelSet") -> Pool:
-    """Score the text_only pictures of an experiment in `folder`, in every variant, with every gated metric.
+    """Score the text_only images of an experiment in `folder`, in every variant, with every gated metric.
 
     Errors: UsageError if the suite has changed since, or if items have not the same seeds.
     """
-    from blendbench.scoring import all_metrics
+    from blendbench.metrics import all_metrics
 
-    items, pictures, source = _pictures(results, folder, experiment)
-    variants = [_VARIANTS[name](pictures, models.lattice) for name in VARIANTS]
+    items, images, source = _images(results, folder, experiment)
+    variants = [_VARIANTS[name](images, models.patch_grid) for name in VARIANTS]
     described = {name: _described(metric.card) for name, metric in all_metrics().items()}
     gated = [name for name, metric in described.items() if is_gated(metric)]
-    pairing = _comparing(gated, pictures, items, models)
+    pairing = _comparing(gated, images, items, models)
     alone = [name for name in gated if name not in pairing]
     measured = [
-        _measure(alone, variant, pictures, items, models, (None,))
-        | _measure(pairing, variant, pictures, items, models, range(pictures.shape[1]))
+        _measure(alone, variant, images, items, models, (None,))
+        | _measure(pairing, variant, images, items, models, range(images.shape[1]))
         for variant in variants
     ]
     values = {name: np.stack([by_name[name] for by_name in measured]) for name in gated}
@@ -75,11 +75,11 @@ def _described(card: Card) -> Metric:
     return Metric(card.name, card.version, card.title, card.kind, card.direction, card.unit, card.margin, card.decimals)
 
 
-def _pictures(results: Results, folder: Path, experiment: str) -> tuple[list[Item], np.ndarray, dict[str, str]]:
-    """Items, their pictures uint8 (items, seeds, h, w, 3), and where they come from."""
+def _images(results: Results, folder: Path, experiment: str) -> tuple[list[Item], np.ndarray, dict[str, str]]:
+    """Items, their images uint8 (items, seeds, h, w, 3), and where they come from."""
     rows = results.query(
         """
-        SELECT c.item, c.seed, c.picture_sha256, r.suite, c.suite_sha256, r.model_set, c.model_set_sha256, c.dtype,
+        SELECT c.item, c.seed, c.image_sha256, r.suite, c.suite_sha256, r.model_set, c.model_set_sha256, c.dtype,
             max(r.started_at) OVER () AS date
         FROM current_cells c JOIN runs r USING (run_id)
         WHERE c.experiment = ? AND c.label = ? AND c.status = 'ok' ORDER BY c.item, c.seed
@@ -87,27 +87,32 @@ def _pictures(results: Results, folder: Path, experiment: str) -> tuple[list[Ite
         [experiment, REFERENCE],
     )
     if rows.empty:
-        raise UsageError(f"{experiment}: no {REFERENCE} pictures in {folder}; run bench/calibration/calibration.toml")
+        raise UsageError(f"{experiment}: no {REFERENCE} images in {folder}; run bench/calibration/calibration.toml")
     first = rows.iloc[0]
     suite = load_suite(str(first["suite"]))
     if suite.sha256 != first["suite_sha256"]:
-        raise UsageError(f"{folder}: its pictures are of another version of suite {suite.name}; run again")
-    names = rows.pivot(index="item", columns="seed", values="picture_sha256")
+        raise UsageError(f"{folder}: its images are of another version of suite {suite.name}; run again")
+    names = rows.pivot(index="item", columns="seed", values="image_sha256")
     if names.isna().any(axis=None):
         raise UsageError(f"{experiment}: not every item has the same seeds in {folder}; finish the run")
-    pictures = np.stack([[_load(folder / picture_name(sha)) for sha in row] for row in names.to_numpy()])
+    images = np.stack([[_load(folder / image_name(sha)) for sha in row] for row in names.to_numpy()])
     by_id = {item.id: item for item in suite.items}
     source = {
-        "experiment": experiment, "suite": suite.name, "suite_sha256": suite.sha256,
-        "model_set": str(first["model_set"]), "model_set_sha256": str(first["model_set_sha256"]),
-        "dtype": str(first["dtype"]), "date": str(first["date"]), "seeds": json.dumps(list(map(int, names.columns))),
-    }  # fmt: skip
-    return [by_id[name] for name in names.index], pictures, source
+        "experiment": experiment,
+        "suite": suite.name,
+        "suite_sha256": suite.sha256,
+        "model_set": str(first["model_set"]),
+        "model_set_sha256": str(first["model_set_sha256"]),
+        "dtype": str(first["dtype"]),
+        "date": str(first["date"]),
+        "seeds": json.dumps(list(map(int, names.columns))),
+    }
+    return [by_id[name] for name in names.index], images, source
 
 
 def _load(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.array(picture.convert("RGB"))  # a copy: torch warns of arrays that cannot be written
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB"))  # a copy: torch warns of arrays that cannot be written
 
 
 @functools.cache
@@ -115,36 +120,39 @@ def _reference(path: Path) -> np.ndarray:
     return _load(path)
 
 
-def _clean(pictures: np.ndarray, lattice: int) -> np.ndarray:
-    return pictures
+def _clean(images: np.ndarray, patch_grid: int) -> np.ndarray:
+    return images
 
 
-def _gridded(pictures: np.ndarray, lattice: int) -> np.ndarray:
-    from blendbench.scoring.patterns import inject, mesh
+def _gridded(images: np.ndarray, patch_grid: int) -> np.ndarray:
+    from blendbench.metrics.patterns import inject, mesh
 
-    flat = pictures.reshape(-1, *pictures.shape[2:])
-    return inject(flat, mesh(pictures.shape[2], pictures.shape[3], lattice), GRID_LEVELS).reshape(pictures.shape)
+    flat = images.reshape(-1, *images.shape[2:])
+    return inject(flat, mesh(images.shape[2], images.shape[3], patch_grid), GRID_LEVELS).reshape(images.shape)
 
 
-def _saturated(pictures: np.ndarray, lattice: int) -> np.ndarray:
-    grey = pictures @ np.array([0.299, 0.587, 0.114])
-    moved = grey[..., None] + SATURATION * (pictures - grey[..., None])
+def _saturated(images: np.ndarray, patch_grid: int) -> np.ndarray:
+    grey = images @ np.array([0.299, 0.587, 0.114])
+    moved = grey[..., None] + SATURATION * (images - grey[..., None])
     return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
 
 
-def _swapped(pictures: np.ndarray, lattice: int) -> np.ndarray:
-    # Each item gets the pictures of the next one: what a candidate draws that hears another prompt.
-    return np.roll(pictures, -1, axis=0)
+def _swapped(images: np.ndarray, patch_grid: int) -> np.ndarray:
+    # Each item gets the images of the next one: what a candidate draws that hears another prompt.
+    return np.roll(images, -1, axis=0)
 
 
 _VARIANTS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
-    "clean": _clean, "grid": _gridded, "cast": _saturated, "swapped": _swapped,
-}  # fmt: skip
+    "clean": _clean,
+    "grid": _gridded,
+    "cast": _saturated,
+    "swapped": _swapped,
+}
 
 
 def _comparing(names: list[str], clean: np.ndarray, items: list[Item], models: "ModelSet") -> list[str]:
-    """The metrics that need the pictures of a baseline."""
-    from blendbench.scoring import get_metric
+    """The metrics that need the images of a baseline."""
+    from blendbench.metrics import get_metric
 
     batch = _batch(clean[:1, :1], clean, items, models, [(0, 0)], None)
     return [name for name in names if any(batch.missing(need) == "baselines" for need in get_metric(name).needs)]
@@ -159,7 +167,7 @@ def _measure(
     anchors: Sequence[int | None],
 ) -> dict[str, Array]:
     """(items, seeds, anchors) values of metrics on one variant; together, so that they share their inputs."""
-    from blendbench.scoring import measure
+    from blendbench.metrics import measure
 
     cells = [(i, s) for i in range(len(items)) for s in range(clean.shape[1])]
     found: dict[str, list[float]] = {name: [] for name in names}
@@ -182,19 +190,19 @@ def _batch(
 ) -> "Batch":
     import torch
 
-    from blendbench.scoring import Batch
+    from blendbench.metrics import Batch
 
-    def tensor(pictures: np.ndarray) -> "torch.Tensor":
-        return torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, -3).to(models.device)
+    def tensor(images: np.ndarray) -> "torch.Tensor":
+        return torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, -3).to(models.device)
 
     chosen = [items[i] for i, _ in cells]
     return Batch(
-        pictures=tensor(np.stack([variant[i, s] for i, s in cells])),
+        images=tensor(np.stack([variant[i, s] for i, s in cells])),
         baselines=None if anchor is None else tensor(np.stack([clean[i, anchor] for i, _ in cells])),
         references=[tensor(_reference(item.reference)) for item in chosen],
         prompts=[item.prompt for item in chosen],
         expects=[item.expect for item in chosen],
         reference_expects=[item.reference_expect for item in chosen],
-        lattice=models.lattice,
+        patch_grid=models.patch_grid,
         scorers=models,
     )

@@ -6,7 +6,7 @@ predictions that follow from the structure of the models.
 
 from dataclasses import dataclass
 
-from blendbench.reports.claims import Apart, Claim, Differs, Measured, NotWorse, SameConditioning, SamePicture, Undoes
+from blendbench.reports.claims import Apart, Claim, Differs, Measured, NotWorse, SameConditioning, SameImage, Undoes
 
 TRUTH, GRID, STYLE, EFFECT = "attribute_adherence", "grid_severity", "reference_style", "effect_size"
 
@@ -27,7 +27,7 @@ class Hypothesis:
 
 
 def _brings_style(experiment: str, candidate: str, baseline: str, elsewhere: str) -> tuple[Differs, Differs]:
-    """Nearer to the reference's style than without it, and than with another picture in its place (`elsewhere`).
+    """Nearer to the reference's style than without it, and than with another image in its place (`elsewhere`).
 
     Any disturbance moves a style probe, so the first alone would say nothing.
     """
@@ -47,197 +47,275 @@ PLANTED = (
 
 SEED = (
     Hypothesis(
-        "what was known", "Image tokens draw more of a grid than text tokens",
+        "what was known",
+        "Image tokens draw more of a grid than text tokens",
         (Differs("vl_only_vs_qwen3", GRID, "vision_only", "vision_only:tokens=text", "higher"),),
         "Whether the real transformer draws grids from image tokens is for real weights to say.",
         if_refuted="On these models image tokens do not harm by a grid: read adherence first.",
     ),
     Hypothesis(
-        "experiment 1", "One outlying dimension is the cause: without it most of the harm of image tokens is undone",
-        (Undoes("outlier_masking", TRUTH, "dimension_ablation:alpha=0.3", UNMASKED),), OWN,
+        "experiment 1",
+        "One outlying dimension is the cause: without it most of the harm of image tokens is undone",
+        (Undoes("outlier_masking", TRUTH, "dimension_ablation:alpha=0.3", UNMASKED),),
+        OWN,
         if_supported="Ablate it before anything else is tried.",
         if_refuted="Ablating the farthest dimension is not worth more work here.",
     ),
     Hypothesis(
-        "experiment 1", "All outlying dimensions, on both sides, are the cause: masking them undoes most of the harm",
-        (Undoes("outlier_masking", TRUTH, "outlier_mask:alpha=0.3", UNMASKED),), OWN,
+        "experiment 1",
+        "All outlying dimensions, on both sides, are the cause: masking them undoes most of the harm",
+        (Undoes("outlier_masking", TRUTH, "outlier_mask:alpha=0.3", UNMASKED),),
+        OWN,
         if_supported="Mask on both sides before mixing.",
         if_refuted="The harm sits in ordinary dimensions: masking the outlying ones leaves it.",
     ),
     Hypothesis(
-        "experiment 1", "Ablating a sink's dimension in the image tokens undoes most of their harm",
-        (Undoes("planted_sink", TRUTH, "dimension_ablation:alpha=0.3,dimension=4", "lerp:alpha=0.3"),
-         Undoes("planted_sink", TRUTH, "dimension_ablation:alpha=0.3,dimension=96", "lerp:alpha=0.3")),
+        "experiment 1",
+        "Ablating a sink's dimension in the image tokens undoes most of their harm",
+        (
+            Undoes("planted_sink", TRUTH, "dimension_ablation:alpha=0.3,dimension=4", "lerp:alpha=0.3"),
+            Undoes("planted_sink", TRUTH, "dimension_ablation:alpha=0.3,dimension=96", "lerp:alpha=0.3"),
+        ),
         PLANTED,
         if_refuted="A sink of the text is not to be mended in the image tokens, which lack it; see prediction 4.",
     ),
     Hypothesis(
-        "experiment 2, question 6", "Qwen3-VL's text tokens alone keep the prompt as Qwen3's do",
-        (NotWorse("vl_only_vs_qwen3", TRUTH, "vision_only:tokens=text"),
-         NotWorse("vl_only_vs_qwen3", "clip_cosine", "vision_only:tokens=text")),
+        "experiment 2, question 6",
+        "Qwen3-VL's text tokens alone keep the prompt as Qwen3's do",
+        (
+            NotWorse("vl_only_vs_qwen3", TRUTH, "vision_only:tokens=text"),
+            NotWorse("vl_only_vs_qwen3", "clip_cosine", "vision_only:tokens=text"),
+        ),
         "The miniature's Qwen3-VL was trained on from its Qwen3; how near the real two are is for real weights to say.",
-        if_supported="Text could come from Qwen3-VL alone; what a picture adds must then come from its image tokens.",
+        if_supported="Text could come from Qwen3-VL alone; what an image adds must then come from its image tokens.",
         if_refuted="Qwen3 stays in the pipeline.",
     ),
     Hypothesis(
-        "experiment 2", "Image tokens alone lose the prompt",
+        "experiment 2",
+        "Image tokens alone lose the prompt",
         (Differs("vl_only_vs_qwen3", TRUTH, "vision_only", "text_only", "lower"),),
-        if_supported="A share of 1 reproduces a picture; to follow a prompt, text tokens must stay.",
+        if_supported="A share of 1 reproduces an image; to follow a prompt, text tokens must stay.",
     ),
     Hypothesis(
-        "question 1", "Text tokens of Qwen3-VL have the text encoder's per-dimension spread, image tokens not",
-        (Measured("vl_only_vs_qwen3", "spearman", "vl_text", "above", 0.9, reference="same_layer"),
-         Measured("vl_only_vs_qwen3", "spearman", "vl_image", "below", 0.75, reference="same_layer")),
+        "question 1",
+        "Text tokens of Qwen3-VL have the text encoder's per-dimension spread, image tokens not",
+        (
+            Measured("vl_only_vs_qwen3", "spearman", "vl_text", "above", 0.9, reference="same_layer"),
+            Measured("vl_only_vs_qwen3", "spearman", "vl_image", "below", 0.75, reference="same_layer"),
+        ),
         "By rank and without position 0, because a plain correlation of deviations is decided by two sink dimensions.",
     ),
     Hypothesis(
-        "question 1", "Text tokens of Qwen3-VL bring artifacts, however well their spread fits",
+        "question 1",
+        "Text tokens of Qwen3-VL bring artifacts, however well their spread fits",
         (Differs("vl_only_vs_qwen3", GRID, "vision_only:tokens=text", "text_only", "higher"),),
         if_refuted="There are no artifacts to explain here; why the real ones persisted is for real weights.",
     ),
     Hypothesis(
         "question 3",
         "Content, not rotary mismatch, makes image tokens do harm: text tokens share the mismatch and do none",
-        (NotWorse("vl_only_vs_qwen3", TRUTH, "vision_only:tokens=text"),
-         Differs("vl_only_vs_qwen3", TRUTH, "vision_only", "vision_only:tokens=text", "lower")),
+        (
+            NotWorse("vl_only_vs_qwen3", TRUTH, "vision_only:tokens=text"),
+            Differs("vl_only_vs_qwen3", TRUTH, "vision_only", "vision_only:tokens=text", "lower"),
+        ),
         "By elimination: both kinds of token pass through Qwen3-VL's rotary base and sections, which differ from"
         " Qwen3's in the miniature as in the real models. But image tokens alone are spread over rows and columns, so"
         " their positions are not quite the text's.",
         if_supported="Look for a map of content; mending positions alone would not help.",
     ),
     Hypothesis(
-        "question 5", "Text tokens of Qwen3-VL carry the reference's style",
-        _brings_style("vl_only_vs_qwen3", "vision_only:tokens=text", "text_only",
-                      "vision_only:reference=unrelated,tokens=text"),
+        "question 5",
+        "Text tokens of Qwen3-VL carry the reference's style",
+        _brings_style(
+            "vl_only_vs_qwen3", "vision_only:tokens=text", "text_only", "vision_only:reference=unrelated,tokens=text"
+        ),
         "The reference's style is read by the miniature's probe.",
-        if_refuted="Text tokens alone are no vision conditioning: they leave the picture as the prompt has it.",
+        if_refuted="Text tokens alone are no vision conditioning: they leave the image as the prompt has it.",
     ),
     Hypothesis(
-        "experiment 3", "Image tokens of an earlier layer are better: they keep the prompt and bring no less style",
-        (Differs("vl_layer_by_token", TRUTH, "lerp:alpha=0.3,layer=-3", "lerp:alpha=0.3", "higher"),
-         NotWorse("vl_layer_by_token", STYLE, "lerp:alpha=0.3,layer=-3", "lerp:alpha=0.3"),
-         NotWorse("vl_layer_by_token", STYLE, "vision_only:layer=-3", "vision_only")),
-        "Tokens of an earlier layer are shorter, so the same share is less picture: keeping the prompt alone would say"
+        "experiment 3",
+        "Image tokens of an earlier layer are better: they keep the prompt and bring no less style",
+        (
+            Differs("vl_layer_by_token", TRUTH, "lerp:alpha=0.3,layer=-3", "lerp:alpha=0.3", "higher"),
+            NotWorse("vl_layer_by_token", STYLE, "lerp:alpha=0.3,layer=-3", "lerp:alpha=0.3"),
+            NotWorse("vl_layer_by_token", STYLE, "vision_only:layer=-3", "vision_only"),
+        ),
+        "Tokens of an earlier layer are shorter, so the same share is less image: keeping the prompt alone would say"
         " nothing. The last claim, without any text, is free of that. Six layers are no thirty-six: which is best does"
         " not carry over.",
-        if_refuted="An earlier layer that looks cleaner may only be less picture: compare layers at equal norms.",
+        if_refuted="An earlier layer that looks cleaner may only be less image: compare layers at equal norms.",
     ),
     Hypothesis(
-        "experiment 3", "For text tokens the last but one layer, which the transformer was trained on, is the best",
-        (Differs("vl_layer_by_token", TRUTH, "vision_only:layer=-3,tokens=text", "vision_only:tokens=text", "lower"),
-         Differs("vl_layer_by_token", TRUTH, "vision_only:layer=-1,tokens=text", "vision_only:tokens=text", "lower")),
+        "experiment 3",
+        "For text tokens the last but one layer, which the transformer was trained on, is the best",
+        (
+            Differs("vl_layer_by_token", TRUTH, "vision_only:layer=-3,tokens=text", "vision_only:tokens=text", "lower"),
+            Differs("vl_layer_by_token", TRUTH, "vision_only:layer=-1,tokens=text", "vision_only:tokens=text", "lower"),
+        ),
         if_supported="Take text tokens from the layer of the text encoder, whatever layer image tokens come from.",
     ),
     Hypothesis(
-        "experiment 4", "Per-dimension normalisation loses style that global normalisation keeps",
+        "experiment 4",
+        "Per-dimension normalisation loses style that global normalisation keeps",
         (Differs("normalization", STYLE, "per_dim_lerp:alpha=1", "global_lerp:alpha=1", "lower"),),
         "Of image tokens alone, as the seed ran it.",
     ),
     Hypothesis(
-        "experiment 5", "A style delta gives the reference's style and keeps the content",
-        (*_brings_style("style_delta", "style_delta:alpha=1", "text_only", "style_delta:alpha=1,reference=unrelated"),
-         NotWorse("style_delta", TRUTH, "style_delta:alpha=1")),
-        if_refuted="A difference of two pictures holds content too: it is no style alone.",
+        "experiment 5",
+        "A style delta gives the reference's style and keeps the content",
+        (
+            *_brings_style(
+                "style_delta", "style_delta:alpha=1", "text_only", "style_delta:alpha=1,reference=unrelated"
+            ),
+            NotWorse("style_delta", TRUTH, "style_delta:alpha=1"),
+        ),
+        if_refuted="A difference of two images holds content too: it is no style alone.",
     ),
     Hypothesis(
-        "experiment 6", "AdaIN per token changes the picture and keeps the content better than a linear mixture",
-        (Differs("adain", TRUTH, "adain_token:alpha=0.3", "lerp:alpha=0.3", "higher"),
-         Apart("adain", EFFECT, "adain_token:alpha=0.3", "above")),
+        "experiment 6",
+        "AdaIN per token changes the image and keeps the content better than a linear mixture",
+        (
+            Differs("adain", TRUTH, "adain_token:alpha=0.3", "lerp:alpha=0.3", "higher"),
+            Apart("adain", EFFECT, "adain_token:alpha=0.3", "above"),
+        ),
         "The second claim is there because what does nothing keeps all content.",
         if_refuted="See the claims: content that is kept by changing nothing is no merit.",
     ),
     Hypothesis(
-        "experiment 6", "AdaIN per token moves the reference's style into the picture",
+        "experiment 6",
+        "AdaIN per token moves the reference's style into the image",
         _brings_style("adain", "adain_token:alpha=1", "text_only", "adain_token:alpha=1,reference=unrelated"),
     ),
     Hypothesis(
-        "experiment 6", "AdaIN per dimension moves the reference's style into the picture",
+        "experiment 6",
+        "AdaIN per dimension moves the reference's style into the image",
         _brings_style("adain", "adain_dim:alpha=1", "text_only", "adain_dim:alpha=1,reference=unrelated"),
         f"{IN_FULL} What it does to the prompt there, the page of the experiment says.",
     ),
     Hypothesis(
-        "experiment 7", "Image tokens mixed into Qwen3-VL's text tokens give style and keep the content",
-        (*_brings_style("intra_vl", "intra_vl", "vision_only:tokens=text", "intra_vl:reference=unrelated"),
-         NotWorse("intra_vl", TRUTH, "intra_vl", "vision_only:tokens=text")),
+        "experiment 7",
+        "Image tokens mixed into Qwen3-VL's text tokens give style and keep the content",
+        (
+            *_brings_style("intra_vl", "intra_vl", "vision_only:tokens=text", "intra_vl:reference=unrelated"),
+            NotWorse("intra_vl", TRUTH, "intra_vl", "vision_only:tokens=text"),
+        ),
         if_refuted="That both kinds of token come from one extraction does not save the content.",
     ),
     Hypothesis(
-        "experiment 8", "In a mixture, the target deviation matters: it sets the share of the picture",
-        (Differs("cross_normalization", EFFECT, "cross_normalised:alpha=0.3,target=50", "per_dim_lerp:alpha=0.3",
-                 "higher"),),
+        "experiment 8",
+        "In a mixture, the target deviation matters: it sets the share of the image",
+        (
+            Differs(
+                "cross_normalization",
+                EFFECT,
+                "cross_normalised:alpha=0.3,target=50",
+                "per_dim_lerp:alpha=0.3",
+                "higher",
+            ),
+        ),
         "The same tokens at the text's own deviation and at the seed's 50. Between 50 and 70 the miniature cannot tell:"
-        " its text's deviation is far smaller, so all three are nearly the picture alone.",
+        " its text's deviation is far smaller, so all three are nearly the image alone.",
         if_supported="A target deviation is a share by another name: report the norms beside alpha.",
     ),
     Hypothesis(
-        "experiment 9", "A share that decays over the steps keeps the prompt better than a constant one of its mean",
+        "experiment 9",
+        "A share that decays over the steps keeps the prompt better than a constant one of its mean",
         (Differs("timestep_alpha", TRUTH, "timestep_alpha:alpha=0.5", "lerp:alpha=0.25", "higher"),),
     ),
     Hypothesis(
-        "experiment 9", "Early steps set the structure: as much picture in the late steps harms the prompt less",
-        (Differs("timestep_alpha", TRUTH, "timestep_alpha:alpha=0.5,curve=linear_growth",
-                 "timestep_alpha:alpha=0.5", "higher"),),
+        "experiment 9",
+        "Early steps set the structure: as much image in the late steps harms the prompt less",
+        (
+            Differs(
+                "timestep_alpha",
+                TRUTH,
+                "timestep_alpha:alpha=0.5,curve=linear_growth",
+                "timestep_alpha:alpha=0.5",
+                "higher",
+            ),
+        ),
     ),
     Hypothesis(
-        "experiment 10", "With the statistics of one picture, the tokens of another bring the first one's style",
+        "experiment 10",
+        "With the statistics of one image, the tokens of another bring the first one's style",
         (Differs("multi_reference", STYLE, "style_composition:alpha=1", "multi_reference:alpha=1,weight=1", "higher"),),
-        f"{IN_FULL} No metric reads whether the composition is the other picture's, so this is half of the seed's"
+        f"{IN_FULL} No metric reads whether the composition is the other image's, so this is half of the seed's"
         " question.",
     ),
     Hypothesis(
-        "question 4", "A linear map fitted on pairs keeps the prompt better than the plain mixture",
+        "question 4",
+        "A linear map fitted on pairs keeps the prompt better than the plain mixture",
         (Differs("fitted", TRUTH, "ridge_projection:alpha=0.3", "lerp:alpha=0.3", "higher"),),
-        "Read it with the next: a map that leaves the picture out keeps every prompt.",
+        "Read it with the next: a map that leaves the image out keeps every prompt.",
     ),
     Hypothesis(
-        "question 4", "A linear map fitted on pairs brings the reference's style",
-        _brings_style("fitted", "ridge_projection:alpha=1", "text_only",
-                      "ridge_projection:alpha=1,reference=unrelated"),
+        "question 4",
+        "A linear map fitted on pairs brings the reference's style",
+        _brings_style(
+            "fitted", "ridge_projection:alpha=1", "text_only", "ridge_projection:alpha=1,reference=unrelated"
+        ),
         IN_FULL,
         if_refuted="A map trained to give the words of a caption gives words: style needs another target.",
     ),
     Hypothesis(
-        "question 7", "Artifact metrics see a conditioning that is broken on purpose",
+        "question 7",
+        "Artifact metrics see a conditioning that is broken on purpose",
         (Differs("core", GRID, "canary", "text_only", "higher"),),
         if_supported="A grid of this kind would not be missed; the cards say what each metric is blind to.",
         if_refuted="Trust no verdict on artifacts here.",
     ),
-)  # fmt: skip
+)
 
 PREDICTIONS = (
     Hypothesis(
-        "prediction 1", "Alone, image tokens give one picture whatever they are scaled to",
-        (SamePicture("cross_normalization", "cross_normalised:alpha=1,target=50", "cross_normalised:alpha=1"),
-         SamePicture("cross_normalization", "cross_normalised:alpha=1,target=70", "cross_normalised:alpha=1"),
-         SamePicture("normalization", "global_lerp:alpha=1", "lerp:alpha=1")),
+        "prediction 1",
+        "Alone, image tokens give one image whatever they are scaled to",
+        (
+            SameImage("cross_normalization", "cross_normalised:alpha=1,target=50", "cross_normalised:alpha=1"),
+            SameImage("cross_normalization", "cross_normalised:alpha=1,target=70", "cross_normalised:alpha=1"),
+            SameImage("normalization", "global_lerp:alpha=1", "lerp:alpha=1"),
+        ),
         if_supported="The transformer takes any factor off again: a scale matters within a mixture only.",
     ),
     Hypothesis(
-        "prediction 2", "AdaIN per token does next to nothing, at any share",
-        (Apart("adain", EFFECT, "adain_token:alpha=0.3", "below"),
-         Apart("adain", EFFECT, "adain_token:alpha=1", "below"),
-         NotWorse("adain", TRUTH, "adain_token:alpha=1")),
+        "prediction 2",
+        "AdaIN per token does next to nothing, at any share",
+        (
+            Apart("adain", EFFECT, "adain_token:alpha=0.3", "below"),
+            Apart("adain", EFFECT, "adain_token:alpha=1", "below"),
+            NotWorse("adain", TRUTH, "adain_token:alpha=1"),
+        ),
         "Without the published cut to the shorter length, which on the miniature takes words off the prompt.",
         if_supported="What the transformer normalises away is no channel for style: it is a negative control.",
     ),
     Hypothesis(
-        "prediction 3", "The published outlier mask finds no dimension: all its modes give the same conditioning",
-        (SameConditioning("outlier_masking", "outlier_mask_published:alpha=0.3", UNMASKED),
-         SameConditioning("outlier_masking", "outlier_mask_published:alpha=0.3,mode=clamp", UNMASKED),
-         SameConditioning("outlier_masking", "outlier_mask_published:alpha=0.3,mode=scale", UNMASKED),
-         SameConditioning("outlier_masking", "outlier_mask_published:alpha=0.3,layer=-4",
-                          "outlier_mask_published:alpha=0.3,mode=none,layer=-4")),
+        "prediction 3",
+        "The published outlier mask finds no dimension: all its modes give the same conditioning",
+        (
+            SameConditioning("outlier_masking", "outlier_mask_published:alpha=0.3", UNMASKED),
+            SameConditioning("outlier_masking", "outlier_mask_published:alpha=0.3,mode=clamp", UNMASKED),
+            SameConditioning("outlier_masking", "outlier_mask_published:alpha=0.3,mode=scale", UNMASKED),
+            SameConditioning(
+                "outlier_masking",
+                "outlier_mask_published:alpha=0.3,layer=-4",
+                "outlier_mask_published:alpha=0.3,mode=none,layer=-4",
+            ),
+        ),
         OWN,
     ),
     Hypothesis(
-        "prediction 3", "With a sink in the text, the published mask still finds nothing, since image tokens lack it",
-        (SameConditioning("planted_sink", "outlier_mask_published:alpha=0.3", UNMASKED),
-         SameConditioning("planted_sink", "outlier_mask:alpha=0.3,threshold=10", "lerp:alpha=0.3", same=False)),
+        "prediction 3",
+        "With a sink in the text, the published mask still finds nothing, since image tokens lack it",
+        (
+            SameConditioning("planted_sink", "outlier_mask_published:alpha=0.3", UNMASKED),
+            SameConditioning("planted_sink", "outlier_mask:alpha=0.3,threshold=10", "lerp:alpha=0.3", same=False),
+        ),
         PLANTED,
         if_supported="Take the ratio on both sides; a mask that changes no byte has tested nothing.",
     ),
     Hypothesis(
-        "prediction 4", "Without position 0 no two dimensions hold most of the text's second moment",
+        "prediction 4",
+        "Without position 0 no two dimensions hold most of the text's second moment",
         (Measured("vl_only_vs_qwen3", "share_top_2", "text_encoder", "below", 0.5),),
         f"{OWN} It could hardly be otherwise on the miniature; with real weights `blendbench embeddings` tells.",
     ),
@@ -249,49 +327,67 @@ PREDICTIONS = (
         if_supported="Leave position 0 out of the statistics.",
     ),
     Hypothesis(
-        "prediction 4", "A sink in the statistics spoils AdaIN per dimension: without, the prompt is kept better",
+        "prediction 4",
+        "A sink in the statistics spoils AdaIN per dimension: without, the prompt is kept better",
         (Differs("planted_sink", TRUTH, "adain_dim:alpha=0.3,sink=drop", "adain_dim:alpha=0.3", "higher"),),
         PLANTED,
         if_supported="Leave position 0 out of the statistics.",
     ),
     Hypothesis(
-        "prediction 5", "Image tokens do not depend on the prompt: two extractions equal one",
-        (SamePicture("intra_vl", "dual_extraction:alpha=0.3", "intra_vl"),),
-        if_supported="A picture is encoded once, whatever the prompts.",
+        "prediction 5",
+        "Image tokens do not depend on the prompt: two extractions equal one",
+        (SameImage("intra_vl", "dual_extraction:alpha=0.3", "intra_vl"),),
+        if_supported="An image is encoded once, whatever the prompts.",
     ),
     Hypothesis(
-        "prediction 6", "Two-tap interpolation and area averages draw different pictures",
+        "prediction 6",
+        "Two-tap interpolation and area averages draw different images",
         (Apart("alignment", EFFECT, "lerp:alpha=0.3,align=interpolate", "above", "lerp:alpha=0.3"),),
-        "A miniature picture has about as many tokens as a prompt, a real one fifty times as many: the loss of what"
+        "A miniature image has about as many tokens as a prompt, a real one fifty times as many: the loss of what"
         " interpolation skips does not show here.",
         if_supported="Alignment is part of a strategy: name it beside the result.",
     ),
     Hypothesis(
-        "prediction 7", "At equal token norms a share of 0.3 is less picture, and keeps the prompt better",
-        (Differs("normalization", EFFECT, "norm_lerp:alpha=0.3", "global_lerp:alpha=0.3", "lower"),
-         Differs("normalization", TRUTH, "norm_lerp:alpha=0.3", "global_lerp:alpha=0.3", "higher")),
+        "prediction 7",
+        "At equal token norms a share of 0.3 is less image, and keeps the prompt better",
+        (
+            Differs("normalization", EFFECT, "norm_lerp:alpha=0.3", "global_lerp:alpha=0.3", "lower"),
+            Differs("normalization", TRUTH, "norm_lerp:alpha=0.3", "global_lerp:alpha=0.3", "higher"),
+        ),
         "It follows from image tokens that are longer than ordinary words after a global factor, as those of"
         " Qwen3-VL-4B were; the miniature has no sink to make that factor large.",
     ),
     Hypothesis(
-        "prediction 7", "With a sink in the text, a global factor lengthens image tokens and loses the prompt",
-        (Differs("planted_sink", TRUTH, "lerp:alpha=0.3", "global_lerp:alpha=0.3", "higher"),), PLANTED,
+        "prediction 7",
+        "With a sink in the text, a global factor lengthens image tokens and loses the prompt",
+        (Differs("planted_sink", TRUTH, "lerp:alpha=0.3", "global_lerp:alpha=0.3", "higher"),),
+        PLANTED,
         if_supported="A deviation that one token carries is no scale: match norms, or leave position 0 out.",
     ),
     Hypothesis(
-        "prediction 8", "The token count alone moves the picture: the same words at another length are another picture",
+        "prediction 8",
+        "The token count alone moves the image: the same words at another length are another image",
         (Apart("alignment", EFFECT, "length_control", "above"),),
         if_supported="Compare strategies at equal token counts, or beside `length_control`.",
     ),
-)  # fmt: skip
+)
 
 # What no experiment here can decide, and why; said beside the verdicts, so that silence is not taken for an answer.
 OPEN = (
-    ("question 2", "Whether dimension 396 is the cause",
-     "needs Qwen3-VL-4B's own states: `blendbench run outlier_masking --models z-image-turbo --strategy"
-     " dimension_ablation:dimension=396,alpha=0.3` with your weights."),
-    ("question 8", "Whether saved embeddings help",
-     "they are kept (`run --keep-embeddings`, view `embedding_files`); that they help is nothing to measure."),
-    ("prediction 9", "Whether 9 steps at shift 1.15 are worse than at 3.0",
-     "the miniature is trained at one shift, and is no distilled model."),
-)  # fmt: skip
+    (
+        "question 2",
+        "Whether dimension 396 is the cause",
+        "needs Qwen3-VL-4B's own states: `blendbench run outlier_masking --models z-image-turbo --strategy"
+        " dimension_ablation:dimension=396,alpha=0.3` with your weights.",
+    ),
+    (
+        "question 8",
+        "Whether saved embeddings help",
+        "they are kept (`run --keep-embeddings`, view `embedding_files`); that they help is nothing to measure.",
+    ),
+    (
+        "prediction 9",
+        "Whether 9 steps at shift 1.15 are worse than at 3.0",
+        "the miniature is trained at one shift, and is no distilled model.",
+    ),
+)

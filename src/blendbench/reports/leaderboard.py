@@ -1,4 +1,4 @@
-"""The leaderboard page: markdown and pictures as a pure function of the database and the pictures it names."""
+"""The leaderboard page: markdown and images as a pure function of the database and the images it names."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from blendbench.reports.truth import Check, truth_checks
 from blendbench.results.store import Results, open_results
 from blendbench.statistics import least_p
 
-ALPHA, FRONT, SHEET, EXTREMES = "alpha.png", "front.png", "pictures.png", "extremes.png"
+ALPHA, FRONT, SHEET, EXTREMES = "alpha.png", "front.png", "images.png", "extremes.png"
 RESIDUALS = "residuals.png"
 KIND_TITLES = {
     "adherence": "Adherence to the prompt",
@@ -32,7 +32,7 @@ ARROWS = {"lower": "lower is better", "higher": "higher is better", "none": "nei
 def write_leaderboard(
     results_dir: Path | str, out: Path | str, experiment: str | None = None, with_gallery: bool = False
 ) -> tuple[Board, Path]:
-    """Write `<out>/<experiment>.md` and its pictures in `<out>/<experiment>/`; the board and the page's path.
+    """Write `<out>/<experiment>.md` and its images in `<out>/<experiment>/`; the board and the page's path.
 
     The page links into the gallery of the experiment if there is one that goes where the page goes: beside it in
     `<out>/gallery/`, which `with_gallery` writes, or in the results folder if `out` is in there too.
@@ -41,16 +41,16 @@ def write_leaderboard(
     results = open_results(results_dir)
     board = read_board(results, experiment)
     page = Path(out) / f"{board.experiment}.md"
-    pictures = made(Path(out) / board.experiment)
-    draw_alpha_curves(board, pictures / ALPHA)
-    draw_front(board, pictures / FRONT)
-    draw_contact_sheet(results, board, Path(results_dir), pictures / SHEET)
-    draw_extremes(extremes(results, board), board, Path(results_dir), pictures / EXTREMES)
-    draw_residuals(results, board, Path(results_dir), pictures / RESIDUALS)
+    images = made(Path(out) / board.experiment)
+    draw_alpha_curves(board, images / ALPHA)
+    draw_front(board, images / FRONT)
+    draw_contact_sheet(results, board, Path(results_dir), images / SHEET)
+    draw_extremes(extremes(results, board), board, Path(results_dir), images / EXTREMES)
+    draw_residuals(results, board, Path(results_dir), images / RESIDUALS)
     if with_gallery:
         gallery_of(board, results, Path(results_dir), Path(out) / FOLDER / board.experiment)
     gallery = gallery_beside(Path(out), board.experiment, Path(results_dir))
-    page.write_text(render(results, board, drawn(pictures), gallery), encoding="utf-8")
+    page.write_text(render(results, board, drawn(images), gallery), encoding="utf-8")
     return board, page
 
 
@@ -62,24 +62,24 @@ def gallery_beside(out: Path, experiment: str, results_dir: Path | None = None) 
     return next((gallery for gallery in found if gallery is not None), None)
 
 
-def drawn(pictures: Path) -> frozenset[str]:
+def drawn(images: Path) -> frozenset[str]:
     """Which of a page's plots and sheets are there."""
-    return frozenset(name for name in (ALPHA, FRONT, SHEET, EXTREMES, RESIDUALS) if (pictures / name).is_file())
+    return frozenset(name for name in (ALPHA, FRONT, SHEET, EXTREMES, RESIDUALS) if (images / name).is_file())
 
 
-def render(results: Results, board: Board, pictures: frozenset[str], gallery: Gallery | None = None) -> str:
-    """The page; `pictures`: the names of the plots and sheets that were drawn; `gallery`: what it links to."""
+def render(results: Results, board: Board, images: frozenset[str], gallery: Gallery | None = None) -> str:
+    """The page; `images`: the names of the plots and sheets that were drawn; `gallery`: what it links to."""
     shown = extremes(results, board) if gallery is not None else []
     parts = [
         [*_head(board), *_gallery(gallery)],
         _overview(board, gallery),
         _incomplete(board),
         _truth(truth_checks(board)),
-        _front(board) if FRONT in pictures else [],
-        _curves(board) if ALPHA in pictures else [],
-        _pictures(board, caption(results, board)) if SHEET in pictures else [],
-        [*_extremes(board), *_links(shown, gallery)] if EXTREMES in pictures else [],
-        _residuals(board) if RESIDUALS in pictures else [],
+        _front(board) if FRONT in images else [],
+        _curves(board) if ALPHA in images else [],
+        _images(board, caption(results, board)) if SHEET in images else [],
+        [*_extremes(board), *_links(shown, gallery)] if EXTREMES in images else [],
+        _residuals(board) if RESIDUALS in images else [],
         *(_metric(board, metric) for metric in board.of_kind(*KIND_TITLES)),
         _provenance(board),
     ]
@@ -123,7 +123,7 @@ def _head(board: Board) -> list[str]:
 def _gallery(gallery: Gallery | None) -> list[str]:
     if gallery is None:
         return []
-    return ["", f"[Every picture]({gallery.grid()}) can be looked at and compared in the gallery."]
+    return ["", f"[Every image]({gallery.grid()}) can be looked at and compared in the gallery."]
 
 
 def _overview(board: Board, gallery: Gallery | None) -> list[str]:
@@ -272,7 +272,7 @@ def _links(shown: list[tuple[Extreme, Extreme]], gallery: Gallery | None) -> lis
     for both in shown if gallery is not None else ():
         told = []
         for word, pair in zip(("best", "worst"), both, strict=True):
-            cells = (pair.label, pair.picture), (BASELINE, pair.baseline_picture)
+            cells = (pair.label, pair.image), (BASELINE, pair.baseline_image)
             link = gallery.comparison(pair.item, pair.seed, *cells) if gallery is not None else None
             told.append(_linked(f"{word}: {pair.item}, seed {pair.seed}", link))
         lines.append(f"- `{both[0].label}`: {'; '.join(told)}")
@@ -293,12 +293,12 @@ def _curves(board: Board) -> list[str]:
     ]
 
 
-def _pictures(board: Board, sheet: str) -> list[str]:
-    return ["## Pictures", "", f"![Generated pictures]({board.experiment}/{SHEET})", "", sheet]
+def _images(board: Board, sheet: str) -> list[str]:
+    return ["## Images", "", f"![Generated images]({board.experiment}/{SHEET})", "", sheet]
 
 
 def _residuals(board: Board) -> list[str]:
-    return ["## What the pictures of a strategy share", "", f"![Tiles]({board.experiment}/{RESIDUALS})", "", CAPTION]
+    return ["## What the images of a strategy share", "", f"![Tiles]({board.experiment}/{RESIDUALS})", "", CAPTION]
 
 
 def _metric(board: Board, metric: MetricInfo) -> list[str]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blendbench.metrics import calibration, patterns
+from blendbench.metrics.calibration import AMPLITUDES, DRIFTS, Response
+from blendbench.metrics.flags import FLAGS
 from blendbench.reports.formats import markdown_table
 from blendbench.reports.metrics_floor import SeedFloor, floor_section
 from blendbench.reports.metrics_plots import draw_responses
 from blendbench.reports.metrics_targets import targets_section
-from blendbench.scoring import calibration, patterns
-from blendbench.scoring.calibration import AMPLITUDES, DRIFTS, Response
-from blendbench.scoring.flags import FLAGS
 
 _SIZES = {128: 4, 256: 4, 512: 2}
 RECOVERY = "grid_amplitude over the RMS that was stored, photos of 256 pixels: median / share of crops within 15 %."
@@ -23,7 +23,7 @@ _SHOWN = ("grid_energy", "grid_severity", "blockiness")
 
 @dataclass(frozen=True)
 class Calibration:
-    """All figures of one calibration; see blendbench.scoring.calibration for each."""
+    """All figures of one calibration; see blendbench.metrics.calibration for each."""
 
     responses: list[Response]
     others: list[Response]
@@ -44,7 +44,7 @@ def calibrate() -> Calibration:
     colourful = patterns.colourful(256)
     return Calibration(
         responses=[row for size, most in _SIZES.items() for row in calibration.responses(patterns.crops(size, most))],
-        others=calibration.responses(patterns.crops(256, *_OTHERS), calibration.LATTICES),
+        others=calibration.responses(patterns.crops(256, *_OTHERS), calibration.PATCH_GRIDS),
         clean={size: calibration.clean_quantiles(patterns.crops(size, most)) for size, most in _SIZES.items()},
         recovery=calibration.amplitude_recovery(clean),
         periods=calibration.period_selectivity(clean[::2]),
@@ -58,9 +58,9 @@ def calibrate() -> Calibration:
 
 def write_calibration(found: Calibration, out: Path) -> Path:
     """Write metrics.md, metrics.json and metrics/*.png below `out`."""
-    pictures = out / "metrics"
-    pictures.mkdir(parents=True, exist_ok=True)
-    draw_responses(found.responses, pictures / "responses.png")
+    images = out / "metrics"
+    images.mkdir(parents=True, exist_ok=True)
+    draw_responses(found.responses, images / "responses.png")
     (out / "metrics.json").write_text(json.dumps(_jsonable(found), indent=1, sort_keys=True) + "\n")
     page = out / "metrics.md"
     page.write_text("\n".join(_page(found)).rstrip() + "\n")
@@ -81,7 +81,7 @@ def _page(found: Calibration) -> list[str]:
         "# Calibration of the metrics",
         "",
         "Written by `blendbench calibrate`. Patterns of known RMS in grey levels are added to clean crops of the",
-        "photos that scikit-image and scikit-learn install; nothing is downloaded. Lattice: 16 pixels. Definitions:",
+        "photos that scikit-image and scikit-learn install; nothing is downloaded. PatchGrid: 16 pixels. Definitions:",
         "the cards in `metrics/`, whose measured parts are written by the same command.",
         "",
         *targets_section(found),
@@ -142,13 +142,14 @@ def response_table(responses: list[Response], metric: str) -> list[str]:
     """One metric's dose-response: AUROC / share that rises by amplitude, and the rank correlation."""
     rows = [
         (
-            f"{row.size} px ({row.pictures})", row.pattern,
+            f"{row.size} px ({row.images})",
+            row.pattern,
             *(f"{area:.2f} / {rise:.2f}" for area, rise in zip(row.auroc, row.rises, strict=True)),
             f"{row.rho_median:.2f} / {row.rho_low:.2f}",
         )
         for row in responses
         if row.metric == metric
-    ]  # fmt: skip
+    ]
     return markdown_table(("crops", "pattern", *(f"{a:g}" for a in AMPLITUDES), "Spearman"), rows)
 
 
@@ -193,19 +194,19 @@ def _benign(benign: dict[str, dict[str, float]]) -> list[str]:
 
 
 def _false_alarms(found: Calibration) -> list[str]:
-    flags = [flag for flag in next(iter(found.false_alarms.values())) if flag != "pictures"]
+    flags = [flag for flag in next(iter(found.false_alarms.values())) if flag != "images"]
     rows = [
-        (f"{name} ({row['pictures']:.0f})", *(f"{100 * row[flag]:.0f} %" for flag in flags))
+        (f"{name} ({row['images']:.0f})", *(f"{100 * row[flag]:.0f} %" for flag in flags))
         for name, row in found.false_alarms.items()
     ]
     told = ", ".join(f"{name} {value:g}" for name, value in found.thresholds.items())
     return [
         "## False alarms",
         "",
-        f"Share of clean pictures with each flag, at the shipped thresholds ({told}). Many of the photos are known to",
+        f"Share of clean images with each flag, at the shipped thresholds ({told}). Many of the photos are known to",
         "come from JPEG files, so that `jpeg_history` is no false alarm there; pixel art is enlarged by its nature.",
         "",
-        *markdown_table(("pictures", *flags), rows, tuple(range(1, len(flags) + 1))),
+        *markdown_table(("images", *flags), rows, tuple(range(1, len(flags) + 1))),
         "",
     ]
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from blendbench.core.errors import UsageError
+from blendbench.metrics.calibration import DETECTORS, DRIFTS, Response
 from blendbench.reports.formats import markdown_table
 from blendbench.reports.metrics import RECOVERY, Calibration, recovery_table, response_table
-from blendbench.scoring.calibration import DETECTORS, DRIFTS, Response
 
 BEGIN, END = "<!-- written by blendbench calibrate -->", "<!-- end of what calibrate writes -->"
 _FULL = "All figures: `reports/metrics.md`."
@@ -62,9 +62,9 @@ def _detector(found: Calibration, name: str) -> list[str]:
         told = ", ".join(f"{period}: {row[name]:.2g}" for period, row in found.periods.items())
         lines += [f"- A tiled texture of 2 levels, median by period: {told}."]
     if name in found.thresholds:
-        flag = {"grid_energy": "lattice", "grid_severity": "visible_lattice", "blockiness": "seams"}[name]
+        flag = {"grid_energy": "faint_grid", "grid_severity": "visible_grid", "blockiness": "seams"}[name]
         told = ", ".join(f"{kind} {100 * row[flag]:.0f} %" for kind, row in found.false_alarms.items())
-        lines += [f"- Clean pictures flagged `{flag}`: {told}."]
+        lines += [f"- Clean images flagged `{flag}`: {told}."]
     if name == "grid_amplitude":
         lines += ["", RECOVERY, "", *recovery_table(found.recovery)]
     return lines

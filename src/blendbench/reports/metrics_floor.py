@@ -7,23 +7,23 @@ from pathlib import Path
 import numpy as np
 
 from blendbench.core.errors import UsageError
+from blendbench.metrics.calibration import DRIFTS, values_of
 from blendbench.reports.board import BASELINE
-from blendbench.reports.contact_sheet import picture_path
+from blendbench.reports.contact_sheet import image_path
 from blendbench.reports.formats import markdown_table
 from blendbench.reports.residuals import pixels
 from blendbench.results.store import open_results
-from blendbench.scoring.calibration import DRIFTS, values_of
 
-_PICTURES = """
-    SELECT item, seed, picture_sha256 FROM current_cells
-    WHERE experiment = ? AND label = ? AND status = 'ok' AND picture_sha256 IS NOT NULL ORDER BY item, seed
+_IMAGES = """
+    SELECT item, seed, image_sha256 FROM current_cells
+    WHERE experiment = ? AND label = ? AND status = 'ok' AND image_sha256 IS NOT NULL ORDER BY item, seed
 """
 _MODELS = "SELECT model_set FROM runs WHERE experiment = ? ORDER BY started_at DESC LIMIT 1"
 
 
 @dataclass(frozen=True)
 class SeedFloor:
-    """Magnitude of each drift metric, (median, 95 %), over `pairs` pictures of one item and two seeds."""
+    """Magnitude of each drift metric, (median, 95 %), over `pairs` images of one item and two seeds."""
 
     experiment: str
     models: str
@@ -32,18 +32,18 @@ class SeedFloor:
 
 
 def seed_floor(results: Path, experiment: str) -> SeedFloor:
-    """Measure the baseline's pictures against each other.
+    """Measure the baseline's images against each other.
 
-    Errors: UsageError if the results folder has no two pictures of an item there.
+    Errors: UsageError if the results folder has no two images of an item there.
     """
     with open_results(results) as opened:
-        cells = opened.query(_PICTURES, [experiment, BASELINE])
+        cells = opened.query(_IMAGES, [experiment, BASELINE])
         models = opened.query(_MODELS, [experiment])
-    cells["path"] = [picture_path(results, sha) for sha in cells["picture_sha256"]]
+    cells["path"] = [image_path(results, sha) for sha in cells["image_sha256"]]
     cells = cells[[path.is_file() for path in cells["path"]]]
     pairs = [pair for _, group in cells.groupby("item") for pair in pairwise(group["path"])]
     if not pairs:
-        raise UsageError(f"{results}: experiment {experiment!r} has no pictures of two seeds there; run it first")
+        raise UsageError(f"{results}: experiment {experiment!r} has no images of two seeds there; run it first")
     first, second = (np.stack([pixels(pair[k]) for pair in pairs]) for k in (0, 1))
     values = {name: np.abs(row) for name, row in values_of(second, DRIFTS, first).items()}
     floor = {name: (float(np.median(row)), float(np.quantile(row, 0.95))) for name, row in values.items()}
@@ -56,7 +56,7 @@ def floor_section(floor: SeedFloor) -> list[str]:
     return [
         "## Drift between seeds",
         "",
-        f"{floor.pairs} pairs of {BASELINE} pictures of one item and two seeds ({floor.experiment}, models:",
+        f"{floor.pairs} pairs of {BASELINE} images of one item and two seeds ({floor.experiment}, models:",
         f"{floor.models}): a drift below this floor is no more than another seed makes.",
         "",
         *markdown_table(("metric", "median magnitude", "95 %"), rows, (1, 2)),

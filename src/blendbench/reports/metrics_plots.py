@@ -1,4 +1,4 @@
-"""Plots of the calibration, and of what each strategy's pictures have in common on the lattice."""
+"""Plots of the calibration, and of what each strategy's images have in common on the patch grid."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from blendbench.reports.curves import COLOURS, LINES, MARKERS
 
 if TYPE_CHECKING:
-    from blendbench.scoring.calibration import Response
+    from blendbench.metrics.calibration import Response
 
 _PANELS = (("grid_energy", "grid energy (share)"), ("grid_severity", "grid severity"), ("blockiness", "blockiness"))
 _COLUMNS = 6
@@ -38,7 +38,7 @@ def draw_responses(responses: "list[Response]", path: Path, size: int = 256) -> 
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def draw_lattices(found: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
+def draw_patch_grids(found: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
     """By label: the tile (p, p) in grey levels and the spectrum (h, w) of the mean residual, side by side."""
     rows = -(-len(found) // (_COLUMNS // 2))
     figure = Figure(figsize=(2.1 * _COLUMNS, 2.5 * rows), layout="constrained")

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from blendbench.metrics.calibration import PATCH_GRIDS
 from blendbench.reports.formats import markdown_table
-from blendbench.scoring.calibration import LATTICES
 
 if TYPE_CHECKING:
+    from blendbench.metrics.calibration import Response
     from blendbench.reports.metrics import Calibration
-    from blendbench.scoring.calibration import Response
 
 # AUROC at one grey level RMS, by metric, pattern and size of the crops.
 _AREAS = {
@@ -17,13 +17,13 @@ _AREAS = {
     ("grid_energy", "sinusoid", 256): 0.92,
     ("grid_energy", "8-px mesh", 256): 0.97,
     ("blockiness", "patch offsets", 256): 0.90,
-    **{("grid_energy", pattern, 512): 0.98 for pattern in LATTICES},
+    **{("grid_energy", pattern, 512): 0.98 for pattern in PATCH_GRIDS},
     ("blockiness", "patch offsets", 512): 0.98,
 }
 _RANKED = ("grid_energy", "grid_amplitude", "grid_severity")
 _RHO, _RHO_LOW = 0.99, 0.93
 _BENIGN, _FALSE_ALARMS, _RECOVERY = 0.10, 0.01, 0.15
-_ALARMS = ("lattice", "visible_lattice", "seams")
+_ALARMS = ("faint_grid", "visible_grid", "seams")
 
 
 def targets_section(found: "Calibration") -> list[str]:
@@ -47,25 +47,27 @@ def _rows(found: "Calibration") -> Iterable[tuple[str, str, str, bool]]:
             area = row.auroc[row.amplitudes.index(1.0)]
             yield f"{metric}, {pattern} of 1 level, {size} px: AUROC", f"≥ {target:g}", f"{area:.3f}", area >= target
     for metric in _RANKED:
-        yield from _ranks(f"{metric}, dose and value on each crop", [by[metric, name, 256] for name in LATTICES])
+        yield from _ranks(f"{metric}, dose and value on each crop", [by[metric, name, 256] for name in PATCH_GRIDS])
         others = [row for row in found.others if row.metric == metric]
-        yield from _ranks(f"{metric}, the same on {others[0].pictures} other crops", others)
+        yield from _ranks(f"{metric}, the same on {others[0].images} other crops", others)
     edit, area = max(
         ((edit, row["grid_energy"]) for edit, row in found.benign.items()), key=lambda one: abs(one[1] - 0.5)
     )
     off = abs(area - 0.5)
     yield f"grid_energy, harmless edits: AUROC off 0.5, worst ({edit})", f"≤ {_BENIGN:g}", f"{off:.3f}", off <= _BENIGN
-    total = sum(row["pictures"] for row in found.false_alarms.values())
+    total = sum(row["images"] for row in found.false_alarms.values())
     for flag in _ALARMS:
-        share = sum(row[flag] * row["pictures"] for row in found.false_alarms.values()) / total
-        told = f"clean pictures flagged `{flag}`, of {total:.0f}"
+        share = sum(row[flag] * row["images"] for row in found.false_alarms.values()) / total
+        told = f"clean images flagged `{flag}`, of {total:.0f}"
         yield told, f"≤ {100 * _FALSE_ALARMS:g} %", f"{100 * share:.1f} %", share <= _FALSE_ALARMS
     ratios = [ratio for row in found.recovery.values() for dose, (ratio, _) in row.items() if dose >= 2]
     worst = max(ratios, key=lambda ratio: abs(ratio - 1))
     yield (
         "grid_amplitude over the stored RMS, 2 levels and above, median, worst pattern",
-        f"1 ± {_RECOVERY:g}", f"{worst:.2f}", abs(worst - 1) <= _RECOVERY,
-    )  # fmt: skip
+        f"1 ± {_RECOVERY:g}",
+        f"{worst:.2f}",
+        abs(worst - 1) <= _RECOVERY,
+    )
 
 
 def _ranks(what: str, rows: "list[Response]") -> Iterable[tuple[str, str, str, bool]]:

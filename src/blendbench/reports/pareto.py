@@ -81,9 +81,18 @@ def draw_front(board: Board, path: Path) -> bool:
             x, y = [t.prompt.mean for t in chosen], [t.reference.mean for t in chosen]
             bars = [_reach([t.prompt for t in chosen]), _reach([t.reference for t in chosen])]
             panel.errorbar(
-                x, y, xerr=bars[0], yerr=bars[1], color=colour, marker=marker, markersize=5, linestyle="",
-                elinewidth=0.7, alpha=0.9, label=name,
-            )  # fmt: skip
+                x,
+                y,
+                xerr=bars[0],
+                yerr=bars[1],
+                color=colour,
+                marker=marker,
+                markersize=5,
+                linestyle="",
+                elinewidth=0.7,
+                alpha=0.9,
+                label=name,
+            )
     # Points near the baseline lie close together: letters beside them, names in the legend.
     for index, (letter, trade) in enumerate(letters.items()):
         place, shift = (trade.prompt.mean, trade.reference.mean), (5 + 9 * (index % 3), 6 + 9 * (index % 2))

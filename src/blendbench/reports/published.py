@@ -1,7 +1,7 @@
 """Publication: pages together with the data that they are made from, so that anybody can check the one by the other.
 
 `reports/data/<name>.jsonl.gz` holds the records of one experiment (or of the analysis of hidden states) as shards do:
-unpacked, they are a results folder without pictures. Pages are written from these data and not from the folder that a
+unpacked, they are a results folder without images. Pages are written from these data and not from the folder that a
 run happens to have, which may hold more.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
 from blendbench.reports.board import read_board
 from blendbench.reports.embeddings import write_embeddings
@@ -34,7 +35,6 @@ from blendbench.results.records import (
 from blendbench.results.shards import FOLDER as SHARDS
 from blendbench.results.shards import read_shards
 from blendbench.results.store import ingest, open_results
-from blendbench.suites import suggest
 
 DATA = "data"
 EMBEDDINGS = "embeddings"
@@ -57,7 +57,7 @@ def publish(results_dir: Path, out: Path, experiments: list[str] | None = None) 
     if analysis:
         _pack(analysis, out / DATA / f"{EMBEDDINGS}.jsonl.gz")
     with unpacked(out / DATA) as folder:
-        (folder / "pictures").symlink_to((results_dir / "pictures").absolute(), target_is_directory=True)
+        (folder / "images").symlink_to((results_dir / "images").absolute(), target_is_directory=True)
         pages = [write_leaderboard(folder, out, name)[1] for name in _experiments(out)]
         if (out / DATA / f"{EMBEDDINGS}.jsonl.gz").is_file():
             pages.append(write_embeddings(folder, out)[1])

@@ -1,4 +1,4 @@
-"""What the pictures of a strategy have in common: their mean residual, folded into one tile and as a spectrum."""
+"""What the images of a strategy have in common: their mean residual, folded into one tile and as a spectrum."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,20 +7,20 @@ import numpy as np
 from PIL import Image
 
 from blendbench.reports.board import BASELINE, Board
-from blendbench.reports.contact_sheet import picture_path
-from blendbench.reports.metrics_plots import draw_lattices
+from blendbench.reports.contact_sheet import image_path
+from blendbench.reports.metrics_plots import draw_patch_grids
 from blendbench.results.store import Results
 
 # VAE stride x patch in pixels, of Z-Image and of the miniature.
-LATTICE = 16
-# Content averages out as the root of the count: more pictures than this show little more.
+PATCH_GRID = 16
+# Content averages out as the root of the count: more images than this show little more.
 AT_MOST = 64
 _AT_ONCE = 8
 
 CAPTION = (
     "Of every strategy the configuration that comes first in the overview;"
-    f" up to {AT_MOST} of its pictures, spread over items and seeds."
-    f" Left: their mean residual (luma less its blur) folded into one tile of {LATTICE} x {LATTICE} pixels,"
+    f" up to {AT_MOST} of its images, spread over items and seeds."
+    f" Left: their mean residual (luma less its blur) folded into one tile of {PATCH_GRID} x {PATCH_GRID} pixels,"
     " red above and blue below, all on one scale; above it its RMS in grey levels."
     " Right: the spectrum of the mean residual, zero frequency in the middle."
     " Content averages out and the generator's own pattern stays:"
@@ -29,20 +29,20 @@ CAPTION = (
 
 
 def draw_residuals(results: Results, board: Board, results_dir: Path, path: Path) -> None:
-    """Draw the PNG; no file where the pictures are not there."""
+    """Draw the PNG; no file where the images are not there."""
     cells = results.query(
-        "SELECT label, picture_sha256 FROM current_cells WHERE experiment = ? AND status = 'ok' ORDER BY item, seed",
+        "SELECT label, image_sha256 FROM current_cells WHERE experiment = ? AND status = 'ok' ORDER BY item, seed",
         [board.experiment],
     )
     found = {}
     for label in _labels(board):
-        shas = cells.loc[cells["label"] == label, "picture_sha256"].dropna()
-        files = [file for sha in shas if (file := picture_path(results_dir, str(sha))).is_file()]
+        shas = cells.loc[cells["label"] == label, "image_sha256"].dropna()
+        files = [file for sha in shas if (file := image_path(results_dir, str(sha))).is_file()]
         if files:
-            found[label] = common_lattice(files, LATTICE)
+            found[label] = common_patch_grid(files, PATCH_GRID)
     path.unlink(missing_ok=True)
     if found:
-        draw_lattices(found, path)
+        draw_patch_grids(found, path)
 
 
 def _labels(board: Board) -> list[str]:
@@ -54,31 +54,31 @@ def _labels(board: Board) -> list[str]:
     return list(dict.fromkeys([BASELINE, *first.values()]))
 
 
-def common_lattice(files: Sequence[Path], lattice: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures of one size -> the mean residual folded into a (p, p) tile, in grey levels, and its spectrum (h, w).
+def common_patch_grid(files: Sequence[Path], patch_grid: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images of one size -> the mean residual folded into a (p, p) tile, in grey levels, and its spectrum (h, w).
 
-    At most AT_MOST pictures, evenly spread, are read. Source: the mean residual of Marra et al. 2019 and Corvi et al.
+    At most AT_MOST images, evenly spread, are read. Source: the mean residual of Marra et al. 2019 and Corvi et al.
     2023.
     """
     # Imported late: the other reports need no torch.
     import torch
 
-    from blendbench.scoring.colourspace import luma
-    from blendbench.scoring.filtering import high_pass
+    from blendbench.metrics.colourspace import luma
+    from blendbench.metrics.filtering import high_pass
 
     chosen = [files[k * len(files) // AT_MOST] for k in range(AT_MOST)] if len(files) > AT_MOST else files
     total: np.ndarray | float = 0.0
     for start in range(0, len(chosen), _AT_ONCE):
         part = np.stack([pixels(file) for file in chosen[start : start + _AT_ONCE]])
-        total = total + high_pass(luma(torch.from_numpy(part).permute(0, 3, 1, 2)), lattice / 4).sum(0).numpy()
+        total = total + high_pass(luma(torch.from_numpy(part).permute(0, 3, 1, 2)), patch_grid / 4).sum(0).numpy()
     residual = np.asarray(total / len(chosen))
-    rows, columns = (side // lattice for side in residual.shape)
-    residual = residual[: rows * lattice, : columns * lattice]
-    tile = residual.reshape(rows, lattice, columns, lattice).mean((0, 2))
+    rows, columns = (side // patch_grid for side in residual.shape)
+    residual = residual[: rows * patch_grid, : columns * patch_grid]
+    tile = residual.reshape(rows, patch_grid, columns, patch_grid).mean((0, 2))
     return tile, np.fft.fftshift(np.abs(np.fft.fft2(residual)))
 
 
 def pixels(file: Path) -> np.ndarray:
-    """uint8 (h, w, 3) of a picture file."""
-    with Image.open(file) as picture:
-        return np.array(picture.convert("RGB"))
+    """uint8 (h, w, 3) of an image file."""
+    with Image.open(file) as image:
+        return np.array(image.convert("RGB"))

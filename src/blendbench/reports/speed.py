@@ -20,7 +20,7 @@ machine with a GPU, `make bench` those of the miniature.
 
 **What ran with which weights.** The miniature has trained weights. At full size (Z-Image-Turbo, Qwen3-4B, Qwen3-VL-4B,
 CLIP ViT-L-14, SigLIP2 SO400M-384) everything on this page ran with **random weights** in the published folder layout:
-they cost what the real ones cost, so times, memory and loading are real, and the pictures are noise. Nobody has run
+they cost what the real ones cost, so times, memory and loading are real, and the images are noise. Nobody has run
 blendbench on the real weights yet.
 
 **The peer** is `bench/speed/plain_loop.py`: the same cells one after another with diffusers, transformers, open_clip
@@ -45,9 +45,9 @@ _TARGETS = (
     Target("transformer_busy_1024", "1024²: share of the wall time in the transformer", 0.90, False, 3),
     Target("busy_1024", "1024²: share of the wall time in transformer or VAE", 0.96, False, 3),
     Target("step_over_floor_1024", "1024²: a transformer step over its floor", 1.25, True),
-    Target("peak_gib_staged_1024", "1024², one picture, within 16 GiB: most memory, GiB", 16.0, True, 1),
-    Target("peak_gib_resident_1024", "1024², one picture, within 24 GiB: most memory, GiB", 24.0, True, 1),
-    Target("scoring_ms", "1024², batches of 16: artifact metrics, CLIP and SigLIP, ms a picture", 5.0, True, 1),
+    Target("peak_gib_staged_1024", "1024², one image, within 16 GiB: most memory, GiB", 16.0, True, 1),
+    Target("peak_gib_resident_1024", "1024², one image, within 24 GiB: most memory, GiB", 24.0, True, 1),
+    Target("scoring_ms", "1024², batches of 16: artifact metrics, CLIP and SigLIP, ms an image", 5.0, True, 1),
 )
 
 
@@ -74,25 +74,35 @@ def steps_table(part: Part) -> list[str]:
         if "_batch_" not in name:
             continue
         side, _, batch = name.partition("_batch_")
-        pictures = int(batch)
+        images = int(batch)
         timed = [step.get(way) for way in ("eager_ms", "compiled_ms", "graph_ms")]
-        in_engine = _engine_step(part["readings"].get(f"engine_{side}"), pictures)
+        in_engine = _engine_step(part["readings"].get(f"engine_{side}"), images)
         floors = (step.get("floor_ms"), step.get("best_floor_ms"))
         rows.append(
             [
-                f"{side}²", batch, *(_ms(value, pictures) for value in (*timed, in_engine, *floors)),
+                f"{side}²",
+                batch,
+                *(_ms(value, images) for value in (*timed, in_engine, *floors)),
                 *(_over(step.get("compiled_ms"), floor) for floor in floors),
             ]
-        )  # fmt: skip
+        )
     if not rows:
         return []
     best = readings["ceiling"]["tflops"]
     header = [
-        "picture", "batch", "eager, ms", "compiled, ms", "one CUDA graph, ms", "in the engine, ms", "floor, ms",
-        "best floor, ms", "compiled over floor", "over best floor",
-    ]  # fmt: skip
+        "image",
+        "batch",
+        "eager, ms",
+        "compiled, ms",
+        "one CUDA graph, ms",
+        "in the engine, ms",
+        "floor, ms",
+        "best floor, ms",
+        "compiled over floor",
+        "over best floor",
+    ]
     return [
-        "## One step of the transformer, a picture",
+        "## One step of the transformer, an image",
         "",
         "The floor is the step's floating-point operations at the rate that the card keeps up in bfloat16 matrix",
         "products (8192³, two seconds without a pause), measured between two runs of the step. The best floor is at",
@@ -109,24 +119,26 @@ def _over(value: float | None, floor: float | None) -> str:
     return "–" if value is None or floor is None else f"{value / floor:.2f}"
 
 
-def _engine_step(engine: Part | None, pictures: int) -> float | None:
-    """Milliseconds a transformer call of the engine, if its batches have so many pictures."""
-    if engine is None or engine["batch"] != pictures:
+def _engine_step(engine: Part | None, images: int) -> float | None:
+    """Milliseconds a transformer call of the engine, if its batches have so many images."""
+    if engine is None or engine["batch"] != images:
         return None
     value: float | None = engine["ms_a_call"].get("transformer")
     return value
 
 
 def exactness(part: Part) -> list[str]:
-    """How far each fast piece is from what it replaces, and whether pictures depend on their neighbours."""
+    """How far each fast piece is from what it replaces, and whether images depend on their neighbours."""
     readings = part["readings"]
     named = [(f"transformer, {name}", step) for name, step in readings.get("transformer", {}).items()]
     named += [(section, readings.get(section, {})) for section in ("vae", "attention")]
     rows = [
         [place, key.replace("_", " "), f"{value:.1e}"]
-        for place, values in named if isinstance(values, dict)
-        for key, value in values.items() if "_from_" in key
-    ]  # fmt: skip
+        for place, values in named
+        if isinstance(values, dict)
+        for key, value in values.items()
+        if "_from_" in key
+    ]
     lines = []
     if found := readings.get("equal"):
         lines += [
@@ -137,9 +149,10 @@ def exactness(part: Part) -> list[str]:
     if found := readings.get("independence"):
         told = [
             f"{key.replace('_', ' ')}: {'yes' if value else '**no**'}"
-            for key, value in found.items() if isinstance(value, bool)
-        ]  # fmt: skip
-        lines += [f"Bit-equal pictures at {found['side']}², batches of {found['batch']}: {'; '.join(told)}.", ""]
+            for key, value in found.items()
+            if isinstance(value, bool)
+        ]
+        lines += [f"Bit-equal images at {found['side']}², batches of {found['batch']}: {'; '.join(told)}.", ""]
     if rows:
         lines += [
             "Norm of the difference over the norm; one rounding of bfloat16 is 7.8e-3.",
@@ -158,8 +171,8 @@ def _equalities(found: Part) -> str:
     )
 
 
-def _ms(value: float | None, pictures: int) -> str:
-    return "–" if value is None else f"{value / pictures:.1f}"
+def _ms(value: float | None, images: int) -> str:
+    return "–" if value is None else f"{value / images:.1f}"
 
 
 def loops_table(part: Part) -> list[str]:
@@ -176,12 +189,15 @@ def loops_table(part: Part) -> list[str]:
             if plain
             else [f"plain loop, {side}²", "1", "–", "not measured", ""],
             [
-                f"blendbench, {side}²", f"{engine['batch']}", f"{run['expected']}", f"{engine['seconds_a_cell']:.3f}",
+                f"blendbench, {side}²",
+                f"{engine['batch']}",
+                f"{run['expected']}",
+                f"{engine['seconds_a_cell']:.3f}",
                 f"transformer {busy['transformer']:.1%}, VAE {busy['vae_decode']:.1%} of the wall time;"
                 f" before it, loading and warm-up {engine['warm_up']['seconds']:.0f} s"
                 f" (compiling {engine['warm_up'].get('stages', {}).get('warm_up', 0):.0f} s)",
             ],
-        ]  # fmt: skip
+        ]
     if not rows:
         return []
     table = markdown_table(["what", "batch", "cells", "seconds a cell", "where it goes"], rows, right=(1, 2, 3))
@@ -198,14 +214,14 @@ def _counts(readings: Part) -> list[str]:
         if name.startswith("engine_"):
             calls, side = engine["calls"], name.removeprefix("engine_")
             lines.append(
-                f"- {side}²: {engine['run']['pictures']} pictures drawn for {engine['run']['expected']} cells;"
+                f"- {side}²: {engine['run']['images']} images drawn for {engine['run']['expected']} cells;"
                 f" {calls['text_encoder']} forward passes of the text encoder, {calls['vision_language']} of Qwen3-VL,"
                 f" {calls['transformer']} of the transformer, {calls['vae_decode']} of the VAE."
             )
             lines += _limit(readings, side, engine)
         if name.startswith("difference_"):
             lines.append(
-                f"- {name.removeprefix('difference_')}²: the pictures differ from the plain loop's by"
+                f"- {name.removeprefix('difference_')}²: the images differ from the plain loop's by"
                 f" {engine['mean_levels']:.2f} of 255 levels on average ({engine['cells']} cells)."
             )
     return [*lines, ""]
@@ -216,7 +232,7 @@ def scoring_table(part: Part) -> list[str]:
     found = part["readings"].get("metrics")
     if not found:
         return []
-    costs, size = found["milliseconds"], found["pictures"]
+    costs, size = found["milliseconds"], found["images"]
     rows = [[name, f"{costs[name]:.2f}"] for name in ("artifact metrics", "artifact and drift metrics")]
     for way, cost in costs["artifact metrics + CLIP + SigLIP"].items():
         rows.append([f"artifact metrics, CLIP and SigLIP, {way}", f"{cost:.2f}"])
@@ -230,11 +246,11 @@ def scoring_table(part: Part) -> list[str]:
     return [
         "## Scoring",
         "",
-        f"Pictures of {size['size']}² in batches of {size['batch']}; CLIP ViT-L-14 and SigLIP2 SO400M-384 with random"
+        f"Images of {size['size']}² in batches of {size['batch']}; CLIP ViT-L-14 and SigLIP2 SO400M-384 with random"
         " weights.",
         f"The pixel metrics of CPU and GPU differ by at most {worst:.0e} (over values above 1).",
         "",
-        *markdown_table(["what", "ms a picture"], rows, right=(1,)),
+        *markdown_table(["what", "ms an image"], rows, right=(1,)),
         "",
         "Largest difference of cosines to those of the CPU in float32:",
         "",
@@ -260,10 +276,10 @@ def _limit(readings: Part, side: str, engine: Part) -> list[str]:
 def other_table(part: Part) -> list[str]:
     """Everything else that was timed, in milliseconds."""
     rows = [
-        [section, name.removesuffix("_ms").replace("_ms_a_picture", " a picture").replace("_", " "), f"{value:.1f}"]
+        [section, name.removesuffix("_ms").replace("_ms_an_image", " an image").replace("_", " "), f"{value:.1f}"]
         for section in ("vae", "attention", "encoders", "host")
         for name, value in part["readings"].get(section, {}).items()
-        if name.endswith(("_ms", "_ms_a_picture"))
+        if name.endswith(("_ms", "_ms_an_image"))
     ]
     if not rows:
         return []

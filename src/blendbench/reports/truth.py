@@ -99,7 +99,7 @@ def _agrees_with_truth(board: Board, judge: str) -> Check:
     question = f"{judge} orders the configurations as {TRUTH} does"
     if judge not in board.means or TRUTH not in board.means:
         return Check(question, "cannot tell", "one of the two was not measured")
-    # No-ops repeat the baseline's pictures: counting them again would only inflate the agreement.
+    # No-ops repeat the baseline's images: counting them again would only inflate the agreement.
     silent = {entry.label for entry in board.configurations if entry.no_op}
     first, second = (dict(zip(*board.means[name], strict=True)) for name in (judge, TRUTH))
     labels = [label for label in first if label in second and label not in silent]

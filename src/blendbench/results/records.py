@@ -57,7 +57,7 @@ class SuiteRecord:
 
 @dataclass(frozen=True)
 class ItemRecord:
-    """One prompt of a suite; `reference_picture` is a path relative to the results folder."""
+    """One prompt of a suite; `reference_image` is a path relative to the results folder."""
 
     record: ClassVar[str] = "item"
     suite_sha256: str
@@ -68,7 +68,7 @@ class ItemRecord:
     relation: str
     expect: dict[str, Any] | None = None
     reference_expect: dict[str, Any] | None = None
-    reference_picture: str | None = None
+    reference_image: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ class StrategyRecord:
 
 @dataclass(frozen=True)
 class CellRecord:
-    """Configuration x item x seed. A failed cell has an `error` and no picture.
+    """Configuration x item x seed. A failed cell has an `error` and no image.
 
-    `source_sha256` is that of the strategy's code, so that pictures of old and new code are not mixed in one row.
+    `source_sha256` is that of the strategy's code, so that images of old and new code are not mixed in one row.
     """
 
     record: ClassVar[str] = "cell"
@@ -109,22 +109,22 @@ class CellRecord:
     status: str
     error: str | None
     conditioning_sha256: str | None
-    picture_sha256: str | None
+    image_sha256: str | None
     noise_seed: int
     tokens: int | None
     source_sha256: str = ""
 
     def __post_init__(self) -> None:
         _check_known("status", self.status, CELL_STATUSES)
-        if self.status == "ok" and self.picture_sha256 is None:
-            raise RecordError("picture_sha256 is missing though status is ok")
+        if self.status == "ok" and self.image_sha256 is None:
+            raise RecordError("image_sha256 is missing though status is ok")
         if self.status == "failed" and not self.error:
             raise RecordError("error is missing though status is failed")
 
 
 @dataclass(frozen=True)
 class ScoreRecord:
-    """One metric on one cell's picture: a finite `value` exactly when `status` is ok."""
+    """One metric on one cell's image: a finite `value` exactly when `status` is ok."""
 
     record: ClassVar[str] = "score"
     cell_id: str
@@ -189,7 +189,7 @@ class WeightFileRecord:
 
 @dataclass(frozen=True)
 class CellBatchRecord:
-    """With how many pictures at once a cell's picture was drawn."""
+    """With how many images at once a cell's image was drawn."""
 
     record: ClassVar[str] = "cell_batch"
     cell_id: str
@@ -287,13 +287,13 @@ class CellEmbeddingRecord:
     stage: str
     sha256: str
     layer: int | None = None
-    picture_sha256: str | None = None
+    image_sha256: str | None = None
     prompt: str | None = None
 
 
 @dataclass(frozen=True)
 class VoteRecord:
-    """Which of two pictures somebody preferred who did not know what made them; `question` is a kind of metric.
+    """Which of two images somebody preferred who did not know what made them; `question` is a kind of metric.
 
     `voted_at` is ISO 8601 in UTC; `seconds` is how long the pair was looked at.
     """

@@ -53,14 +53,16 @@ TABLES: dict[type[Record], tuple[str, tuple[str, ...]]] = {
     ConditioningRecord: ("conditionings", ("conditioning_sha256",)),
     EmbeddingAnalysisRecord: ("embedding_analyses", ("analysis_id",)),
     EmbeddingValueRecord: (
-        "embedding_values", ("analysis_id", "layer", "tokens", "position_0", "reference", "statistic"),
+        "embedding_values",
+        ("analysis_id", "layer", "tokens", "position_0", "reference", "statistic"),
     ),
     EmbeddingDimensionRecord: (
-        "embedding_dimensions", ("analysis_id", "layer", "tokens", "position_0", "reference", "dimension"),
+        "embedding_dimensions",
+        ("analysis_id", "layer", "tokens", "position_0", "reference", "dimension"),
     ),
     CellEmbeddingRecord: ("cell_embeddings", ("cell_id", "stage", "sha256")),
     VoteRecord: ("votes", ("vote_id",)),
-}  # fmt: skip
+}
 # HUGEINT holds the generator seeds beyond 2^63; the tables' own types are narrower.
 _TYPES = {str: "VARCHAR", int: "HUGEINT", float: "DOUBLE", bool: "BOOLEAN", dict: "JSON", list: "JSON"}
 _LONGEST_LINE = 256 * 1024 * 1024

@@ -7,9 +7,9 @@ from diffusers.models.attention_processor import Attention
 from blendbench.models.fast import RealRotaryAttention
 from blendbench.models.miniature import architecture, captions, world
 from blendbench.models.miniature.tokenizer import prompt, tokenizer
-from blendbench.models.miniature.train import transformer, vision_language
-from blendbench.models.miniature.train.data import conversation, pad_ids, to_unit
-from blendbench.models.miniature.train.muon import orthogonalise
+from miniature.train import transformer, vision_language
+from miniature.train.data import conversation, pad_ids, to_unit
+from miniature.train.muon import orthogonalise
 
 
 @pytest.mark.parametrize("caption_tokens", [32, 64])
@@ -42,9 +42,9 @@ def test_batched_vision_language_equals_the_library_forward() -> None:
     # Unused at creation: give the deepstack branch and the positions a say.
     for parameter in model.model.visual.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
-    pictures = (world.render(world.sample_scenes(2, 5)) * 255).to(torch.uint8)
-    ids, _ = pad_ids([conversation(f"{vision_language.PICTURE}which style", "flat")] * 2, vision_language.LENGTH)
-    pixels = vision_language.patchify(to_unit(pictures))
+    images = (world.render(world.sample_scenes(2, 5)) * 255).to(torch.uint8)
+    ids, _ = pad_ids([conversation(f"{vision_language.IMAGE}which style", "flat")] * 2, vision_language.LENGTH)
+    pixels = vision_language.patchify(to_unit(images))
     with torch.no_grad():
         actual = vision_language.BatchedForward(model)(ids, pixels)
         expected = model(
@@ -81,10 +81,10 @@ def test_the_meaning_loss_is_least_where_the_tokens_are_the_caption_s_words() ->
     assert both < longer
 
 
-def test_the_survival_loss_compares_the_words_beside_a_picture_with_the_same_words_alone() -> None:
+def test_the_survival_loss_compares_the_words_beside_an_image_with_the_same_words_alone() -> None:
     requests, answers = ["a red ring", "what style is it"], ["a red ring", "flat"]
     turns = zip(requests, answers, strict=True)
-    ids, _ = pad_ids([conversation(f"{vision_language.PICTURE}{r}", a) for r, a in turns], vision_language.LENGTH)
+    ids, _ = pad_ids([conversation(f"{vision_language.IMAGE}{r}", a) for r, a in turns], vision_language.LENGTH)
     plain, lengths = pad_ids([prompt(request) for request in requests], vision_language.CAPTION_LENGTH)
     beside, alone = (x[..., None].expand(-1, -1, 4).float() + 1 for x in (ids, plain))
     assert vision_language.survival_loss(beside, alone, lengths) == 0

@@ -1,7 +1,7 @@
 """The miniature's networks: the real classes of the real pipeline, with tiny configurations.
 
 Every builder returns a freshly initialised module. Sizes are chosen so that all weights together stay below 48 MB in
-half precision and two CPU cores draw a few pictures a second.
+half precision and two CPU cores draw a few images a second.
 """
 
 import torch
@@ -14,16 +14,32 @@ from blendbench.models.miniature.world import SIZE
 
 HIDDEN = 192
 TEXT = {
-    "vocab_size": VOCABULARY_SIZE, "hidden_size": HIDDEN, "intermediate_size": 512, "num_hidden_layers": 6,
-    "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 512,
-    "bos_token_id": None, "eos_token_id": SPECIAL_TOKENS["<|im_end|>"],
-    "pad_token_id": SPECIAL_TOKENS["<|endoftext|>"], "tie_word_embeddings": True,
-}  # fmt: skip
+    "vocab_size": VOCABULARY_SIZE,
+    "hidden_size": HIDDEN,
+    "intermediate_size": 512,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "max_position_embeddings": 512,
+    "bos_token_id": None,
+    "eos_token_id": SPECIAL_TOKENS["<|im_end|>"],
+    "pad_token_id": SPECIAL_TOKENS["<|endoftext|>"],
+    "tie_word_embeddings": True,
+}
 VISION = {
-    "depth": 4, "hidden_size": 96, "num_heads": 3, "intermediate_size": 256, "patch_size": 16, "spatial_merge_size": 2,
-    "temporal_patch_size": 2, "in_channels": 3, "out_hidden_size": HIDDEN, "num_position_embeddings": (SIZE // 16) ** 2,
+    "depth": 4,
+    "hidden_size": 96,
+    "num_heads": 3,
+    "intermediate_size": 256,
+    "patch_size": 16,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+    "in_channels": 3,
+    "out_hidden_size": HIDDEN,
+    "num_position_embeddings": (SIZE // 16) ** 2,
     "deepstack_visual_indexes": [1, 2],
-}  # fmt: skip
+}
 IMAGE_TOKENS = (SIZE // 32) ** 2
 LATENT = (16, SIZE // 8, SIZE // 8)
 STATES = {"vae": AutoencoderKL, "transformer": ZImageTransformer2DModel, "text_encoder": Qwen3ForCausalLM}

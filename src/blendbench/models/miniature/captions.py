@@ -7,22 +7,34 @@ What a caption leaves out is what a reference picture can fill in: that is the r
 import random
 from dataclasses import dataclass
 
+from blendbench.core.suites import Attributes
 from blendbench.models.miniature.world import BACKGROUNDS, COLOURS, POSITIONS, SHAPES, SIZES, STYLES, Scenes
-from blendbench.suites import Attributes
 
 SHAPE_WORDS = {
-    "circle": ("circle", "disc"), "square": ("square", "box"), "triangle": ("triangle",), "star": ("star",),
-    "cross": ("cross", "plus"), "ring": ("ring", "hoop"),
-}  # fmt: skip
+    "circle": ("circle", "disc"),
+    "square": ("square", "box"),
+    "triangle": ("triangle",),
+    "star": ("star",),
+    "cross": ("cross", "plus"),
+    "ring": ("ring", "hoop"),
+}
 STYLE_WORDS = {
-    "flat": ("flat",), "outline": ("outline", "inked"), "striped": ("striped",), "glossy": ("glossy", "shiny"),
-    "watercolor": ("watercolor",), "pixel": ("pixel", "pixelated"), "halftone": ("halftone", "dotted"),
-}  # fmt: skip
+    "flat": ("flat",),
+    "outline": ("outline", "inked"),
+    "striped": ("striped",),
+    "glossy": ("glossy", "shiny"),
+    "watercolor": ("watercolor",),
+    "pixel": ("pixel", "pixelated"),
+    "halftone": ("halftone", "dotted"),
+}
 SIZE_WORDS = {"small": ("small", "little"), "big": ("big", "large")}
 POSITION_WORDS = {
-    "center": ("in the center", "in the middle"), "left": ("on the left",), "right": ("on the right",),
-    "top": ("at the top",), "bottom": ("at the bottom",),
-}  # fmt: skip
+    "center": ("in the center", "in the middle"),
+    "left": ("on the left",),
+    "right": ("on the right",),
+    "top": ("at the top",),
+    "bottom": ("at the bottom",),
+}
 BACKGROUND_TEMPLATES = (" on {} {} background", " with {} {} background", ", {1} background")
 STYLE_TEMPLATES = ("{0} {1} style picture of {2}", "{2}, {1} style", "{1} style, {2}", "{2} drawn in {1} style")
 PLAIN_TEMPLATES = ("a picture of {}", "{}", "an image of {}", "there is {}")
@@ -61,9 +73,14 @@ def describe(scenes: Scenes, seed: int) -> list[Described]:
 
 
 def _describe(
-    draw: random.Random, shapes: list[int], colours: list[int], sizes: list[int], positions: list[int],
-    background: int, style: int,
-) -> Described:  # fmt: skip
+    draw: random.Random,
+    shapes: list[int],
+    colours: list[int],
+    sizes: list[int],
+    positions: list[int],
+    background: int,
+    style: int,
+) -> Described:
     background_name, style_name = list(BACKGROUNDS)[background], STYLES[style]
     says_position = draw.random() < STATED["position"]
     objects, states = [], []

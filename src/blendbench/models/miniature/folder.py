@@ -52,9 +52,14 @@ def write_scaffold(folder: Path) -> None:
     }
     (pipeline / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     image_processor = Qwen2VLImageProcessor(
-        patch_size=16, temporal_patch_size=2, merge_size=2, min_pixels=SIZE**2, max_pixels=SIZE**2,
-        image_mean=[0.5] * 3, image_std=[0.5] * 3,
-    )  # fmt: skip
+        patch_size=16,
+        temporal_patch_size=2,
+        merge_size=2,
+        min_pixels=SIZE**2,
+        max_pixels=SIZE**2,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
     processor = Qwen3VLProcessor(
         image_processor=image_processor,
         tokenizer=tokenizer(),
@@ -68,9 +73,11 @@ def write_scaffold(folder: Path) -> None:
 def save_component(folder: Path, name: str, module: object) -> None:
     """Save a trained network in half precision where the model set expects it. Errors: non-finite weights."""
     places = {
-        "text_encoder": "pipeline/text_encoder", "transformer": "pipeline/transformer", "vae": "pipeline/vae",
+        "text_encoder": "pipeline/text_encoder",
+        "transformer": "pipeline/transformer",
+        "vae": "pipeline/vae",
         "vision_language": "vision_language",
-    }  # fmt: skip
+    }
     architecture.half_precision(module).save_pretrained(folder / places[name])  # type: ignore[attr-defined]
 
 

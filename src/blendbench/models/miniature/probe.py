@@ -1,4 +1,4 @@
-"""The attribute probe: an independent reading of a picture's ground truth, trained on the renderer alone.
+"""The attribute probe: an independent reading of an image's ground truth, trained on the renderer alone.
 
 It is no part of the pipeline and shares no weight with the models that it judges.
 """
@@ -25,7 +25,7 @@ _HEADS = {
 
 @dataclass(frozen=True)
 class ProbeReading:
-    """Probabilities read off n pictures.
+    """Probabilities read off n images.
 
     `objects` (n, colours, shapes): that an object of this colour and shape is present anywhere.
     `style` (n, styles), `background` (n, backgrounds): distributions. `sizes` (n, positions, sizes) and
@@ -59,14 +59,14 @@ class Probe(nn.Module):
         self.mix = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(channels * 16, 192), nn.GELU())
         self.heads = nn.ModuleDict({name: nn.Linear(192, rows * size) for name, (rows, size) in _HEADS.items()})
 
-    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        mixed = self.mix(self.features(pictures * 2 - 1))
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        mixed = self.mix(self.features(images * 2 - 1))
         return {name: self.heads[name](mixed).unflatten(1, shape) for name, shape in _HEADS.items()}
 
     @torch.inference_mode()
-    def read(self, pictures: Tensor) -> ProbeReading:
-        """Read (n, 3, 128, 128) uint8 pictures."""
-        logits = self.forward((pictures.float() / 255).to(next(self.parameters()).device))
+    def read(self, images: Tensor) -> ProbeReading:
+        """Read (n, 3, 128, 128) uint8 images."""
+        logits = self.forward((images.float() / 255).to(next(self.parameters()).device))
         presence = logits["presence"][..., 0].sigmoid()
         colour, shape = logits["colour"].softmax(-1), logits["shape"].softmax(-1)
         objects = (presence[:, :, None, None] * colour[..., None] * shape[:, :, None, :]).amax(1)
@@ -78,9 +78,9 @@ class Probe(nn.Module):
             sizes=logits["size"].softmax(-1),
         )
 
-    def __call__(self, pictures: Tensor) -> "ProbeReading | dict[str, Tensor]":  # type: ignore[override]
-        """uint8 pictures are read, float ones give logits for training."""
-        return self.read(pictures) if pictures.dtype == torch.uint8 else super().__call__(pictures)
+    def __call__(self, images: Tensor) -> "ProbeReading | dict[str, Tensor]":  # type: ignore[override]
+        """uint8 images are read, float ones give logits for training."""
+        return self.read(images) if images.dtype == torch.uint8 else super().__call__(images)
 
 
 def save_probe(folder: Path, probe: Probe) -> None:

@@ -40,8 +40,10 @@ def model_config(name: str) -> dict[str, object]:
         "vocab_size": len(word_tokenizer()),
         "hf_tokenizer_name": "word-level",
         "tokenizer_kwargs": {"clean": "canonicalize"},
-        "width": 96, "heads": 3, "layers": 3,
-    }  # fmt: skip
+        "width": 96,
+        "heads": 3,
+        "layers": 3,
+    }
     vision: dict[str, object] = {"image_size": SIZE, "layers": 4, "width": 96, "head_width": 32, "patch_size": 16}
     config: dict[str, object] = {"embed_dim": 64, "vision_cfg": vision, "text_cfg": text}
     if name == "siglip":
@@ -65,9 +67,11 @@ def write_scaffold(folder: Path) -> None:
         target = folder / name
         word_tokenizer().save_pretrained(target)
         preprocess = {
-            "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic",
+            "mean": [0.5] * 3,
+            "std": [0.5] * 3,
+            "interpolation": "bicubic",
             "resize_mode": "shortest" if name == "clip" else "squash",
-        }  # fmt: skip
+        }
         config = {"model_cfg": model_config(name), "preprocess_cfg": preprocess}
         (target / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
 

@@ -1,8 +1,8 @@
-"""`python -m blendbench.models.miniature.suite --out DIR`: write the miniature's suite, prompts and pictures.
+"""`python -m blendbench.models.miniature.suite --out DIR`: write the miniature's suite, prompts and images.
 
 24 items and 36 pairs to fit on. Half of the references show the prompt's own objects in another style ("matched"), half
 show other objects on another background in another style ("unrelated"). Two prompts of three leave the style open:
-there the reference has something to give. A pair is a caption, its picture, and the same objects in the flat style; no
+there the reference has something to give. A pair is a caption, its image, and the same objects in the flat style; no
 pair shows an item's scene. The suite is frozen: running this again must give the same bytes.
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from blendbench.core.suites import Attributes
 from blendbench.models.miniature import captions, world
-from blendbench.suites import Attributes
 
 ITEMS = 24
 PAIRS_A_STYLE = 6
@@ -26,9 +26,9 @@ _HEAD = """\
 name = "miniature"
 version = 2
 title = "Miniature: shapes, colours and styles with exact ground truth"
-licence = "Apache-2.0; prompts and pictures are made by blendbench.models.miniature.suite"
-blank = "pictures/blank.png"
-white = "pictures/white.png"
+licence = "Apache-2.0; prompts and images are made by blendbench.models.miniature.suite"
+blank = "images/blank.png"
+white = "images/white.png"
 """
 
 
@@ -60,11 +60,11 @@ def reference_scene(scene: world.Scenes, matched: bool, draw: random.Random) -> 
 
 
 def write_suite(out: Path) -> None:
-    """Write suite.toml and pictures/ into `out`."""
+    """Write suite.toml and images/ into `out`."""
     draw = random.Random(SEED)
-    (out / "pictures").mkdir(parents=True, exist_ok=True)
+    (out / "images").mkdir(parents=True, exist_ok=True)
     for name, grey in GREYS.items():
-        Image.fromarray(np.full((world.SIZE, world.SIZE, 3), grey, np.uint8)).save(out / "pictures" / f"{name}.png")
+        Image.fromarray(np.full((world.SIZE, world.SIZE, 3), grey, np.uint8)).save(out / "images" / f"{name}.png")
     plain, combined = world.sample_scenes(ITEMS, SEED), world.sample_scenes(ITEMS, SEED, held_out=True)
     scenes, references = [], []
     for i in range(ITEMS):
@@ -75,8 +75,8 @@ def write_suite(out: Path) -> None:
     lines = [_HEAD]
     for i, (scene, reference) in enumerate(zip(scenes, references, strict=True)):
         name = f"{i + 1:02d}"
-        _draw(reference, out / "pictures" / f"reference-{name}.png")
-        # The control's picture is the reference of an item half the suite away, so with other objects.
+        _draw(reference, out / "images" / f"reference-{name}.png")
+        # The control's image is the reference of an item half the suite away, so with other objects.
         far = (i + ITEMS // 2 + 1) % ITEMS + 1
         with_style = i % 3 == 2
         truth = captions.attributes(scene)[0]
@@ -86,9 +86,9 @@ def write_suite(out: Path) -> None:
 [[items]]
 id = "{"-".join([name, *[f"{c}-{s}" for c, s in truth.objects]])}"
 prompt = "{prompt_of(scene, with_style)}"
-reference = "pictures/reference-{name}.png"
+reference = "images/reference-{name}.png"
 reference_caption = "{captions.canonical(reference)[0]}"
-unrelated = "pictures/reference-{far:02d}.png"
+unrelated = "images/reference-{far:02d}.png"
 relation = "{"matched" if i % 2 == 0 else "unrelated"}"
 expect = {_inline(expected)}
 reference_expect = {_inline(captions.attributes(reference)[0])}
@@ -99,21 +99,21 @@ reference_expect = {_inline(captions.attributes(reference)[0])}
 
 
 def _pairs(out: Path) -> list[str]:
-    """Draw the pictures to fit on; their scenes are seeded apart from the items'."""
+    """Draw the images to fit on; their scenes are seeded apart from the items'."""
     styles = [i for i, name in enumerate(world.STYLES) if name != "flat"] * PAIRS_A_STYLE
     scenes = world.sample_scenes(len(styles), SEED + 1)
     lines = []
     for i, style in enumerate(styles):
         styled = replace(scenes[i : i + 1], style=torch.tensor([style]))
         plain = replace(styled, style=torch.tensor([world.STYLES.index("flat")]))
-        name = f"pictures/pair-{i + 1:02d}"
+        name = f"images/pair-{i + 1:02d}"
         _draw(styled, out / f"{name}.png")
         _draw(plain, out / f"{name}-plain.png")
         lines.append(
             f"""
 [[pairs]]
 caption = "{captions.canonical(styled)[0]}"
-picture = "{name}.png"
+image = "{name}.png"
 plain = "{name}-plain.png"
 """
         )

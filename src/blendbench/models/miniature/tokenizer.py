@@ -12,9 +12,17 @@ from blendbench.models.miniature import captions, world
 
 VOCABULARY_SIZE = 640
 _SPECIALS = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
-    "<|image_pad|>", "<|video_pad|>", "<think>", "</think>",
-)  # fmt: skip
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+    "<think>",
+    "</think>",
+)
 # Special tokens sit at the top of the vocabulary, as in Qwen.
 SPECIAL_TOKENS = {token: VOCABULARY_SIZE - len(_SPECIALS) + i for i, token in enumerate(_SPECIALS)}
 QUESTIONS = ("describe the picture", "which style", "which background", "how many objects")
@@ -41,7 +49,7 @@ def tokenizer() -> Qwen2Tokenizer:
             pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
-    )  # fmt: skip
+    )
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY_SIZE - len(_SPECIALS),
         show_progress=False,
@@ -53,9 +61,14 @@ def tokenizer() -> Qwen2Tokenizer:
     filler = [f"<|unused_{i}|>" for i in range(VOCABULARY_SIZE - len(_SPECIALS) - len(vocabulary))]
     vocabulary |= {token: len(vocabulary) + i for i, token in enumerate([*filler, *_SPECIALS])}
     built = Qwen2Tokenizer(
-        vocab=vocabulary, merges=merges, unk_token=None, eos_token="<|im_end|>", pad_token="<|endoftext|>",
-        chat_template=CHAT_TEMPLATE, model_max_length=512,
-    )  # fmt: skip
+        vocab=vocabulary,
+        merges=merges,
+        unk_token=None,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=512,
+    )
     built.add_tokens([AddedToken(token, special=True) for token in _SPECIALS])
     misplaced = [t for t, i in SPECIAL_TOKENS.items() if built.convert_tokens_to_ids(t) != i]
     if misplaced:

@@ -1,6 +1,6 @@
 """`python -m blendbench.models.miniature.untrained --out DIR`: the model set's folder with random weights.
 
-For tests and development of whatever needs the layout but not the pictures.
+For tests and development of whatever needs the layout but not the images.
 """
 
 import argparse

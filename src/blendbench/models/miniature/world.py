@@ -1,11 +1,11 @@
 """The procedural world that the miniature model set is trained on: scenes with exact ground truth, and their renderer.
 
-A picture is 128x128 RGB: one or two objects (shape, colour, size, position) on a background, drawn in one of seven
-styles. Everything is a pure function of a `Scenes` batch, so a caption, a picture and its ground truth can never
-disagree. The renderer is one batched signed-distance computation that gives the same picture on a CPU and on a GPU.
+An image is 128x128 RGB: one or two objects (shape, colour, size, position) on a background, drawn in one of seven
+styles. Everything is a pure function of a `Scenes` batch, so a caption, an image and its ground truth can never
+disagree. The renderer is one batched signed-distance computation that gives the same image on a CPU and on a GPU.
 
 Texture periods (stripes 15 px along each axis, halftone 11 px, pixel blocks 7 px) share no divisor with the 16-px
-patch lattice of the transformer, so that no style can be mistaken for a lattice artifact.
+patch grid of the transformer, so that no style can be mistaken for a patch grid artifact.
 """
 
 import math
@@ -38,8 +38,12 @@ BACKGROUNDS = {
 STYLES = ("flat", "outline", "striped", "glossy", "watercolor", "pixel", "halftone")
 SIZES = {"small": 21.0, "big": 29.0}  # radius in pixels
 POSITIONS = {
-    "center": (64.0, 64.0), "left": (33.0, 64.0), "right": (95.0, 64.0), "top": (64.0, 33.0), "bottom": (64.0, 95.0),
-}  # fmt: skip
+    "center": (64.0, 64.0),
+    "left": (33.0, 64.0),
+    "right": (95.0, 64.0),
+    "top": (64.0, 33.0),
+    "bottom": (64.0, 95.0),
+}
 PAIRED_POSITIONS = (("left", "right"), ("top", "bottom"))
 JITTER = 2.0  # pixels, uniform, on each coordinate of an object's centre
 
@@ -130,11 +134,11 @@ def render(scenes: Scenes) -> Tensor:
     x = torch.where(pixel, (x / block).floor() * block + block / 2, x)
     y = torch.where(pixel, (y / block).floor() * block + block / 2, y)
 
-    picture = _palette(BACKGROUNDS, device)[scenes.background][:, :, None, None].expand(-1, -1, SIZE, SIZE)
-    picture = torch.where(style[:, None] == STYLES.index("glossy"), picture * (1.18 - 0.5 * y[:, None] / SIZE), picture)
+    image = _palette(BACKGROUNDS, device)[scenes.background][:, :, None, None].expand(-1, -1, SIZE, SIZE)
+    image = torch.where(style[:, None] == STYLES.index("glossy"), image * (1.18 - 0.5 * y[:, None] / SIZE), image)
     centres = torch.tensor(list(POSITIONS.values()), device=device)
     radii = torch.tensor(list(SIZES.values()), device=device)
-    light_background = picture.mean((1, 2, 3), keepdim=True) > 0.4
+    light_background = image.mean((1, 2, 3), keepdim=True) > 0.4
     softness = torch.where(style == STYLES.index("watercolor"), 4.5, torch.where(pixel, 0.02, 0.7))
     for slot in range(2):
         centre = centres[scenes.position[:, slot]] + scenes.offset[:, slot]
@@ -147,24 +151,24 @@ def render(scenes: Scenes) -> Tensor:
         shine = torch.exp(-((u + 0.35 * radius) ** 2 + (v + 0.35 * radius) ** 2) / (0.12 * radius**2))[:, None]
         glossy = colour * shade + 0.6 * shine
         fill = torch.where(style[:, None] == STYLES.index("glossy"), glossy.clamp(0, 1), colour)
-        picture = picture + cover * (fill - picture)
+        image = image + cover * (fill - image)
         ink = (1.0 - ((distance.abs() - 2.2) / 0.8).clamp(0, 1))[:, None]
         outline = (style == STYLES.index("outline")) & (scenes.shape[:, slot, None, None] >= 0)
         ink_colour = torch.where(light_background, 0.03, 0.97)
-        picture = torch.where(outline[:, None], picture + ink * (ink_colour - picture), picture)
-    return _texture(picture, style, x, y).clamp(0, 1)
+        image = torch.where(outline[:, None], image + ink * (ink_colour - image), image)
+    return _texture(image, style, x, y).clamp(0, 1)
 
 
-def _texture(picture: Tensor, style: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Apply the whole-picture part of a style: stripes, halftone dots or a pale watercolour wash."""
+def _texture(image: Tensor, style: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Apply the whole-image part of a style: stripes, halftone dots or a pale watercolour wash."""
     stripes = 1 - 0.36 * torch.sigmoid(6 * torch.sin(2 * math.pi * (x + y) / 15))
     dots = torch.hypot((x % 11) - 5.5, (y % 11) - 5.5)
     halftone = 1 - 0.5 * (0.5 - (dots - 3.1)).clamp(0, 1)
     wash = 0.36 + 0.1 * torch.sin(x / 17 + 1.3 * torch.sin(y / 23)) * torch.cos(y / 19)
-    picture = torch.where((style == STYLES.index("striped"))[:, None], picture * stripes[:, None], picture)
-    picture = torch.where((style == STYLES.index("halftone"))[:, None], picture * halftone[:, None], picture)
-    washed = picture + wash[:, None] * (0.97 - picture)
-    return torch.where((style == STYLES.index("watercolor"))[:, None], washed, picture)
+    image = torch.where((style == STYLES.index("striped"))[:, None], image * stripes[:, None], image)
+    image = torch.where((style == STYLES.index("halftone"))[:, None], image * halftone[:, None], image)
+    washed = image + wash[:, None] * (0.97 - image)
+    return torch.where((style == STYLES.index("watercolor"))[:, None], washed, image)
 
 
 def _palette(colours: dict[str, tuple[int, int, int]], device: torch.device) -> Tensor:

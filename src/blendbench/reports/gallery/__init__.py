@@ -1,4 +1,4 @@
-"""The gallery: a static folder that shows the pictures of an experiment, opens by file://, and collects blind votes."""
+"""The gallery: a static folder that shows the images of an experiment, opens by file://, and collects blind votes."""
 
 from blendbench.reports.gallery.links import Gallery, comparison_link, find_gallery, grid_link, named_gallery
 from blendbench.reports.gallery.write import write_gallery

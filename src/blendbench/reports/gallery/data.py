@@ -13,10 +13,10 @@ SIGNIFICANT_DIGITS = 6
 
 
 def gallery_data(results: Results, board: Board, names: dict[str, str]) -> dict[str, Any]:
-    """All that the page knows. `names`: file names of the pictures that are there, by their sha256.
+    """All that the page knows. `names`: file names of the images that are there, by their sha256.
 
-    `cells` rows are [configuration, item, seed, cell id, picture, no-op, error, scores]: the first three and `picture`
-    are indices into the lists of this object (picture -1: none), scores follow `metrics`, each a number or the reason
+    `cells` rows are [configuration, item, seed, cell id, image, no-op, error, scores]: the first three and `image`
+    are indices into the lists of this object (image -1: none), scores follow `metrics`, each a number or the reason
     why there is none.
     """
     labels = [entry.label for entry in board.configurations]
@@ -24,7 +24,7 @@ def gallery_data(results: Results, board: Board, names: dict[str, str]) -> dict[
     metrics += [name for name in board.metrics if name not in metrics]
     cells = results.query(
         """
-        SELECT c.label, c.item, c.seed, c.cell_id, c.picture_sha256, c.error, n.cell_id IS NOT NULL AS no_op
+        SELECT c.label, c.item, c.seed, c.cell_id, c.image_sha256, c.error, n.cell_id IS NOT NULL AS no_op
         FROM current_cells c LEFT JOIN no_effect_cells n USING (experiment, label, item, seed)
         WHERE c.experiment = ? ORDER BY c.item, c.seed, c.label
         """,
@@ -32,8 +32,8 @@ def gallery_data(results: Results, board: Board, names: dict[str, str]) -> dict[
     )
     items = _items(results, board.experiment)
     seeds = sorted({int(seed) for seed in cells["seed"]})
-    pictures = list(names)
-    place = {sha256: index for index, sha256 in enumerate(pictures)}
+    images = list(names)
+    place = {sha256: index for index, sha256 in enumerate(images)}
     scores = _scores(results, board.experiment, metrics)
     label_at, item_at = _places(labels), _places(items["item"].tolist())
     return {
@@ -52,22 +52,30 @@ def gallery_data(results: Results, board: Board, names: dict[str, str]) -> dict[
         "configurations": [_configuration(board, entry, metrics) for entry in board.configurations],
         "items": [
             {
-                "id": row["item"], "prompt": row["prompt"], "caption": row["reference_caption"],
-                "relation": row["relation"], "reference": place.get(row["reference_sha256"], -1),
+                "id": row["item"],
+                "prompt": row["prompt"],
+                "caption": row["reference_caption"],
+                "relation": row["relation"],
+                "reference": place.get(row["reference_sha256"], -1),
             }
             for row in items.to_dict("records")
         ],
         "seeds": seeds,
-        "pictures": [names[sha256] for sha256 in pictures],
+        "images": [names[sha256] for sha256 in images],
         "cells": [
             [
-                label_at[row["label"]], item_at[row["item"]], seeds.index(row["seed"]), row["cell_id"],
-                place.get(row["picture_sha256"], -1), int(row["no_op"]), _text(row["error"]),
+                label_at[row["label"]],
+                item_at[row["item"]],
+                seeds.index(row["seed"]),
+                row["cell_id"],
+                place.get(row["image_sha256"], -1),
+                int(row["no_op"]),
+                _text(row["error"]),
                 scores.get(row["cell_id"], ["missing"] * len(metrics)),
             ]
             for row in cells.to_dict("records")
         ],
-    }  # fmt: skip
+    }
 
 
 def _configuration(board: Board, entry: Configuration, metrics: list[str]) -> dict[str, Any]:
@@ -95,7 +103,7 @@ def _items(results: Results, experiment: str) -> pd.DataFrame:
     return results.query(
         """
         SELECT DISTINCT c.item, coalesce(i.prompt, '') AS prompt, coalesce(i.relation, '') AS relation,
-            coalesce(i.reference_caption, '') AS reference_caption, i.reference_sha256, i.reference_picture
+            coalesce(i.reference_caption, '') AS reference_caption, i.reference_sha256, i.reference_image
         FROM current_cells c LEFT JOIN items i USING (suite_sha256, item)
         WHERE c.experiment = ? ORDER BY c.item
         """,
@@ -103,22 +111,22 @@ def _items(results: Results, experiment: str) -> pd.DataFrame:
     )
 
 
-def picture_sources(results: Results, experiment: str) -> dict[str, str]:
+def image_sources(results: Results, experiment: str) -> dict[str, str]:
     """Paths relative to the results folder, by sha256: references first, then what was generated."""
     items = _items(results, experiment)
     sources = {
-        str(row["reference_sha256"]): str(row["reference_picture"])
+        str(row["reference_sha256"]): str(row["reference_image"])
         for row in items.to_dict("records")
-        if isinstance(row["reference_picture"], str)
+        if isinstance(row["reference_image"], str)
     }
     drawn = results.query(
         """
-        SELECT DISTINCT picture_sha256 AS sha256 FROM current_cells
-        WHERE experiment = ? AND picture_sha256 IS NOT NULL ORDER BY 1
+        SELECT DISTINCT image_sha256 AS sha256 FROM current_cells
+        WHERE experiment = ? AND image_sha256 IS NOT NULL ORDER BY 1
         """,
         [experiment],
     )["sha256"]
-    return sources | {sha256: f"pictures/{sha256[:2]}/{sha256}.png" for sha256 in drawn}
+    return sources | {sha256: f"images/{sha256[:2]}/{sha256}.png" for sha256 in drawn}
 
 
 def _scores(results: Results, experiment: str, metrics: list[str]) -> dict[str, list[float | str]]:

@@ -1,4 +1,4 @@
-"""The picture files of a gallery: linked, not copied; small ones beside the large; what repeats every 16 pixels."""
+"""The image files of a gallery: linked, not copied; small ones beside the large; what repeats every 16 pixels."""
 
 import base64
 import json
@@ -13,9 +13,9 @@ from PIL import Image
 from scipy.ndimage import uniform_filter
 
 PERIOD = 16  # the patch of the transformer in pixels
-THUMBNAIL = 192  # longest side; pictures up to this size are their own thumbnail
-STEP = 1 / 8  # of a grey level: what one unit of the stored lattice pattern means
-_LATTICE_HEAD, _LATTICE_TAIL = "gallery.setLattice(", ");\n"
+THUMBNAIL = 192  # longest side; images up to this size are their own thumbnail
+STEP = 1 / 8  # of a grey level: what one unit of the stored patch grid pattern means
+_PATCH_GRID_HEAD, _PATCH_GRID_TAIL = "gallery.setPatchGrid(", ");\n"
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Placed:
     small: frozenset[str]
 
 
-def place_pictures(sources: dict[str, str], results_dir: Path, out: Path) -> Placed:
-    """Put the pictures that exist into `out`, with thumbnails and lattice.js; what is there is not made again.
+def place_images(sources: dict[str, str], results_dir: Path, out: Path) -> Placed:
+    """Put the images that exist into `out`, with thumbnails and patch_grid.js; what is there is not made again.
 
-    `sources`: paths relative to `results_dir` by sha256. Files of `out` that no picture needs any more are removed.
+    `sources`: paths relative to `results_dir` by sha256. Files of `out` that no image needs any more are removed.
     """
     there = {sha256: results_dir / path for sha256, path in sources.items() if (results_dir / path).is_file()}
-    names = {sha256: f"pictures/{sha256[:2]}/{sha256}{path.suffix}" for sha256, path in there.items()}
-    known = _read_lattices(out / "lattice.js")
+    names = {sha256: f"images/{sha256[:2]}/{sha256}{path.suffix}" for sha256, path in there.items()}
+    known = _read_patch_grids(out / "patch_grid.js")
 
     def place(sha256: str) -> tuple[bool, str]:
         target, thumbnail = out / names[sha256], out / thumbnail_name(sha256)
@@ -43,13 +43,13 @@ def place_pictures(sources: dict[str, str], results_dir: Path, out: Path) -> Pla
         elif sha256 in known and thumbnail.is_file():
             return True, known[sha256]
         with Image.open(target) as opened:
-            picture = opened.convert("RGB")
-        pattern = known.get(sha256) or base64.b64encode(lattice_pattern(np.asarray(picture)).tobytes()).decode()
-        if max(picture.size) <= THUMBNAIL:
+            image = opened.convert("RGB")
+        pattern = known.get(sha256) or base64.b64encode(patch_grid_pattern(np.asarray(image)).tobytes()).decode()
+        if max(image.size) <= THUMBNAIL:
             return False, pattern
         thumbnail.parent.mkdir(parents=True, exist_ok=True)
-        picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-        picture.save(thumbnail, "WEBP", quality=85)
+        image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+        image.save(thumbnail, "WEBP", quality=85)
         return True, pattern
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -57,7 +57,7 @@ def place_pictures(sources: dict[str, str], results_dir: Path, out: Path) -> Pla
     small = frozenset(sha256 for sha256, (is_small, _) in made.items() if is_small)
     patterns = {name: made[sha256][1] for sha256, name in names.items()}
     text = json.dumps(patterns, separators=(",", ":"))
-    (out / "lattice.js").write_text(f"{_LATTICE_HEAD}{text}{_LATTICE_TAIL}", encoding="utf-8")
+    (out / "patch_grid.js").write_text(f"{_PATCH_GRID_HEAD}{text}{_PATCH_GRID_TAIL}", encoding="utf-8")
     _sweep(out, {*names.values(), *map(thumbnail_name, small)})
     return Placed(names, small)
 
@@ -67,11 +67,11 @@ def thumbnail_name(sha256: str) -> str:
     return f"thumbnails/{sha256[:2]}/{sha256}.webp"
 
 
-def lattice_pattern(pixels: np.ndarray) -> np.ndarray:
-    """What repeats every 16 pixels of a picture (h, w, 3) uint8: int8 (16, 16) in eighths of a grey level.
+def patch_grid_pattern(pixels: np.ndarray) -> np.ndarray:
+    """What repeats every 16 pixels of an image (h, w, 3) uint8: int8 (16, 16) in eighths of a grey level.
 
     The luma (Rec. 601) less its mean over one period, as the median over all whole tiles: edges of the content lie in
-    few tiles. A box of one period has zeros at every harmonic of the lattice, so taking it away leaves the pattern.
+    few tiles. A box of one period has zeros at every harmonic of the patch grid, so taking it away leaves the pattern.
     """
     luma = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     height, width = (side // PERIOD * PERIOD for side in luma.shape)
@@ -83,22 +83,22 @@ def lattice_pattern(pixels: np.ndarray) -> np.ndarray:
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for the same file where the file system can: picture files are never written to."""
+    """A second name for the same file where the file system can: image files are never written to."""
     try:
         os.link(source.resolve(), target)
     except OSError:
         shutil.copyfile(source, target)
 
 
-def _read_lattices(path: Path) -> dict[str, str]:
+def _read_patch_grids(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    text = path.read_text(encoding="utf-8").removeprefix(_LATTICE_HEAD).removesuffix(_LATTICE_TAIL)
+    text = path.read_text(encoding="utf-8").removeprefix(_PATCH_GRID_HEAD).removesuffix(_PATCH_GRID_TAIL)
     return {Path(name).stem: pattern for name, pattern in json.loads(text).items()}
 
 
 def _sweep(out: Path, needed: set[str]) -> None:
-    for folder in ("pictures", "thumbnails"):
+    for folder in ("images", "thumbnails"):
         for path in (out / folder).glob("*/*"):
             if path.relative_to(out).as_posix() not in needed:
                 path.unlink()

@@ -12,7 +12,7 @@ from blendbench.core.errors import UsageError
 
 PAGE, DATA = "index.html", "data.js"
 FOLDER = "gallery"  # of a results folder, or beside published pages: a gallery an experiment
-View = Literal["side", "slider", "flicker", "difference", "lattice"]
+View = Literal["side", "slider", "flicker", "difference", "patch_grid"]
 _HEAD, _TAIL = "gallery.setData(", ");\n"
 
 
@@ -28,13 +28,13 @@ def grid_link(**filters: str | int | float) -> str:
 
 @dataclass(frozen=True)
 class Gallery:
-    """A gallery to link to: the address of its folder, and the picture that it shows by (label, item, seed).
+    """A gallery to link to: the address of its folder, and the image that it shows by (label, item, seed).
 
-    Pictures are named as in a results folder. `pictures` is None for one on the web, which nobody has looked into.
+    Images are named as in a results folder. `images` is None for one on the web, which nobody has looked into.
     """
 
     address: str
-    pictures: Mapping[tuple[str, str, int], str] | None
+    images: Mapping[tuple[str, str, int], str] | None
 
     def grid(self, **filters: str | int | float) -> str:
         """The address of the grid under filters."""
@@ -42,13 +42,13 @@ class Gallery:
 
     def column(self, label: str, metric: str) -> str | None:
         """The address of one configuration beside the baseline, worst first; None if the gallery does not have it."""
-        if self.pictures is not None and all(label != shown for shown, *_ in self.pictures):
+        if self.images is not None and all(label != shown for shown, *_ in self.images):
             return None
         return self.grid(columns=label, metric=metric, sort=label)
 
     def comparison(self, item: str, seed: int, a: tuple[str, str], b: tuple[str, str]) -> str | None:
-        """The address of two cells (label, picture) side by side; None if the gallery shows others or none there."""
-        if self.pictures is not None and any(self.pictures.get((label, item, seed)) != name for label, name in (a, b)):
+        """The address of two cells (label, image) side by side; None if the gallery shows others or none there."""
+        if self.images is not None and any(self.images.get((label, item, seed)) != name for label, name in (a, b)):
             return None
         return f"{self.address}/{comparison_link(item, seed, a[0], b[0])}"
 
@@ -66,15 +66,15 @@ def find_gallery(folder: Path, seen_from: Path | None = None) -> Gallery | None:
     labels, items = (
         [entry[key] for entry in data[name]] for name, key in (("configurations", "label"), ("items", "id"))
     )
-    pictures = {
-        (labels[label], items[item], data["seeds"][seed]): data["pictures"][picture]
-        for label, item, seed, _, picture, *_ in data["cells"]
-        if picture >= 0
+    images = {
+        (labels[label], items[item], data["seeds"][seed]): data["images"][image]
+        for label, item, seed, _, image, *_ in data["cells"]
+        if image >= 0
     }
     if seen_from is None:
-        return Gallery(folder.resolve().as_uri(), pictures)
+        return Gallery(folder.resolve().as_uri(), images)
     # The two may be linked to, so the way between them is that of their real places.
-    return Gallery(quote(Path(os.path.relpath(folder.resolve(), seen_from.resolve())).as_posix()), pictures)
+    return Gallery(quote(Path(os.path.relpath(folder.resolve(), seen_from.resolve())).as_posix()), images)
 
 
 def named_gallery(place: str) -> Gallery:

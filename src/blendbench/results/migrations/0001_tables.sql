@@ -32,7 +32,7 @@ CREATE TABLE suites (
     title VARCHAR NOT NULL
 );
 
--- One prompt of a suite with its reference picture.
+-- One prompt of a suite with its reference image.
 CREATE TABLE items (
     suite_sha256 VARCHAR NOT NULL,
     item VARCHAR NOT NULL,
@@ -42,7 +42,7 @@ CREATE TABLE items (
     relation VARCHAR NOT NULL, -- how reference and prompt are related
     expect JSON, -- what must be true of the output
     reference_expect JSON, -- what is true of the reference
-    reference_picture VARCHAR, -- path in the results folder
+    reference_image VARCHAR, -- path in the results folder
     PRIMARY KEY (suite_sha256, item)
 );
 
@@ -87,14 +87,14 @@ CREATE TABLE cells (
     model_set_sha256 VARCHAR NOT NULL,
     dtype VARCHAR NOT NULL,
     status cell_status NOT NULL,
-    error VARCHAR, -- why there is no picture
+    error VARCHAR, -- why there is no image
     conditioning_sha256 VARCHAR, -- equal for cells that were drawn from the same conditioning
-    picture_sha256 VARCHAR, -- the file is `pictures/<two digits>/<sha256>.png`
+    image_sha256 VARCHAR, -- the file is `images/<two digits>/<sha256>.png`
     noise_seed UBIGINT NOT NULL, -- of the initial latents; equal for all strategies of an item and seed
     tokens INTEGER, -- length of the conditioning
     source_sha256 VARCHAR NOT NULL, -- hash of the strategy's code
     PRIMARY KEY (experiment, cell_id),
-    CHECK ((status = 'ok') = (picture_sha256 IS NOT NULL)),
+    CHECK ((status = 'ok') = (image_sha256 IS NOT NULL)),
     CHECK ((status = 'failed') = (error IS NOT NULL))
 );
 

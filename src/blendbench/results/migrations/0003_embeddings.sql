@@ -56,7 +56,7 @@ CREATE TABLE cell_embeddings (
     stage VARCHAR NOT NULL,
     sha256 VARCHAR NOT NULL,
     layer INTEGER,
-    picture_sha256 VARCHAR,
+    image_sha256 VARCHAR,
     prompt VARCHAR,
     PRIMARY KEY (cell_id, stage, sha256)
 );

@@ -1,6 +1,6 @@
 CREATE TYPE vote_choice AS ENUM ('left', 'right', 'equal');
 
--- One blind vote between two pictures of an item and seed, taken in by `blendbench gallery --votes`.
+-- One blind vote between two images of an item and seed, taken in by `blendbench gallery --votes`.
 CREATE TABLE votes (
     vote_id VARCHAR PRIMARY KEY,
     experiment VARCHAR NOT NULL,

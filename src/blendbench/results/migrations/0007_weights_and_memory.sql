@@ -24,7 +24,7 @@ CREATE TABLE stage_memory (
     PRIMARY KEY (run_id, stage)
 );
 
--- With how many pictures at once a cell's picture was drawn: more or fewer may round differently.
+-- With how many images at once a cell's image was drawn: more or fewer may round differently.
 CREATE TABLE cell_batches (
     cell_id VARCHAR PRIMARY KEY,
     run_id VARCHAR NOT NULL,

@@ -1,6 +1,6 @@
--- How far each metric orders pictures as voters do. `agreement`: share of the decided votes that went to the picture
+-- How far each metric orders images as voters do. `agreement`: share of the decided votes that went to the image
 -- the metric calls better. The correlations of preference and difference are taken about 0, so that it does not matter
--- which picture stood left: by value, and by rank of the difference's size. Negative is right where lower is better.
+-- which image stood left: by value, and by rank of the difference's size. Negative is right where lower is better.
 CREATE OR REPLACE VIEW vote_agreement AS
 WITH ranked AS (
     SELECT *, sign(difference) * (

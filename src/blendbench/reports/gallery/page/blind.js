@@ -1,5 +1,5 @@
 "use strict";
-// Blind A/B: two pictures of one item and seed, names hidden, sides by lot; votes are kept in the browser until exported.
+// Blind A/B: two images of one item and seed, names hidden, sides by lot; votes are kept in the browser until exported.
 {
   const { data, labels } = gallery;
   const QUESTIONS = {
@@ -43,7 +43,7 @@
     for (let tries = 0; tries < 5000; tries++) {
       const row = gallery.rows[lot(gallery.rows.length)];
       const [x, y] = [row.cells[first[lot(first.length)]], row.cells[second[lot(second.length)]]];
-      if (!x || !y || x.picture < 0 || y.picture < 0 || x.picture === y.picture) continue;
+      if (!x || !y || x.image < 0 || y.image < 0 || x.image === y.image) continue;
       return lot(2) ? { row, left: x, right: y } : { row, left: y, right: x };
     }
     return null;
@@ -53,10 +53,10 @@
     pair = drawPair();
     since = performance.now();
     const question = field("question").value;
-    $("#question").textContent = pair ? QUESTIONS[question] : "No two different pictures of these configurations.";
+    $("#question").textContent = pair ? QUESTIONS[question] : "No two different images of these configurations.";
     $("#blind-prompt").textContent = pair ? pair.row.item.prompt : "";
     const figures = pair
-      ? [["left", pair.left.picture], ["reference", pair.row.item.reference], ["right", pair.right.picture]]
+      ? [["left", pair.left.image], ["reference", pair.row.item.reference], ["right", pair.right.image]]
       : [];
     $("#pair").replaceChildren(
       ...figures

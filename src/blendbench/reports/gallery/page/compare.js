@@ -2,8 +2,8 @@
 // Two configurations at one item and seed: five ways to see how they differ, and every number beside it.
 {
   const { data, labels } = gallery;
-  const VIEWS = ["side", "slider", "flicker", "difference", "lattice"];
-  const LATTICE_STEP = 1 / 8; // of a grey level a unit, as written in lattice.js
+  const VIEWS = ["side", "slider", "flicker", "difference", "patch_grid"];
+  const PATCH_GRID_STEP = 1 / 8; // of a grey level a unit, as written in patch_grid.js
   const PERIOD = 16;
   const TILES = 4;
   const FLICKER = 600; // milliseconds: well below three flashes a second
@@ -17,10 +17,10 @@
 
   const draw = {
     side: () => {
-      stage.append(figure("A", frame(picture(at.a, "A"))), figure("B", frame(picture(at.b, "B"))));
+      stage.append(figure("A", frame(image(at.a, "A"))), figure("B", frame(image(at.b, "B"))));
     },
     slider: () => {
-      const under = frame(picture(at.a, "A"), picture(at.b, "B"), element("i"));
+      const under = frame(image(at.a, "A"), image(at.b, "B"), element("i"));
       const range = element("input", { type: "range", min: 0, max: 100, step: 0.5, value: split, id: "split" });
       range.setAttribute("aria-label", "how much of A is shown, in per cent");
       range.addEventListener("input", () => setSplit(Number(range.value)));
@@ -34,7 +34,7 @@
       setSplit(split);
     },
     flicker: () => {
-      const both = frame(picture(at.a, "A"), picture(at.b, "B"));
+      const both = frame(image(at.a, "A"), image(at.b, "B"));
       both.classList.add("flicker");
       stage.append(figure("A", both));
       flip(false);
@@ -47,22 +47,22 @@
       stage.append(figure("difference", frame(canvas)));
       Promise.all([loaded(at.a), loaded(at.b)]).then((both) => subtract(canvas, ...both));
     },
-    lattice: () => {
-      if (gallery.lattices === null) {
-        const script = element("script", { src: "lattice.js" });
+    patch_grid: () => {
+      if (gallery.patch_grids === null) {
+        const script = element("script", { src: "patch_grid.js" });
         script.addEventListener("load", () => render());
         document.head.append(script);
         return;
       }
-      for (const [name, cell] of [["A", at.a], ["B", at.b]]) stage.append(figure(name, ...lattice(cell)));
-      const told = "What repeats every 16 pixels of the brightness, as 4 × 4 periods: blue is darker, orange brighter. In small pictures the content shows through.";
+      for (const [name, cell] of [["A", at.a], ["B", at.b]]) stage.append(figure(name, ...patch_grid(cell)));
+      const told = "What repeats every 16 pixels of the brightness, as 4 × 4 periods: blue is darker, orange brighter. In small images the content shows through.";
       stage.append(element("p", { className: "quiet", textContent: told }));
     },
   };
 
-  function picture(cell, name) {
+  function image(cell, name) {
     const label = name === "A" ? at.state.a : at.state.b;
-    return cell && !cell.error ? gallery.image(cell.picture, `${name}: ${label}`)
+    return cell && !cell.error ? gallery.image(cell.image, `${name}: ${label}`)
       : element("span", { className: "missing", textContent: cell ? `failed: ${cell.error}` : "not drawn" });
   }
 
@@ -94,14 +94,14 @@
   }
 
   async function loaded(cell) {
-    const image = cell && !cell.error ? gallery.image(cell.picture, "") : null;
+    const image = cell && !cell.error ? gallery.image(cell.image, "") : null;
     if (!(image instanceof HTMLImageElement)) return null;
     await image.decode();
     return image;
   }
 
   // A canvas that shows files from a disk may be drawn on but not read. Both steps are exact in 8 bits without reading:
-  // the blend mode is |A - B|, and adding a picture to itself doubles it.
+  // the blend mode is |A - B|, and adding an image to itself doubles it.
   function subtract(canvas, a, b) {
     const pen = canvas.getContext("2d");
     if (!a || !b) return;
@@ -115,11 +115,11 @@
     size(canvas, a.naturalWidth);
   }
 
-  function lattice(cell) {
-    const name = cell && !cell.error ? gallery.picture(cell.picture) : null;
-    if (name === null) return [frame(element("span", { className: "missing", textContent: "no picture" }))];
-    const units = Int8Array.from(atob(gallery.lattices[name]), (character) => character.charCodeAt(0));
-    const levels = Array.from(units, (unit) => unit * LATTICE_STEP);
+  function patch_grid(cell) {
+    const name = cell && !cell.error ? gallery.image(cell.image) : null;
+    if (name === null) return [frame(element("span", { className: "missing", textContent: "no image" }))];
+    const units = Int8Array.from(atob(gallery.patch_grids[name]), (character) => character.charCodeAt(0));
+    const levels = Array.from(units, (unit) => unit * PATCH_GRID_STEP);
     const side = PERIOD * TILES;
     const canvas = element("canvas", { width: side, height: side, className: "pattern" });
     const pen = canvas.getContext("2d");
@@ -147,10 +147,10 @@
     return end.map((channel) => Math.round(255 + (channel - 255) * strength));
   }
 
-  // At a fixed zoom one pixel of the picture is a whole number of pixels of the screen.
-  function size(picture, width) {
+  // At a fixed zoom one pixel of the image is a whole number of pixels of the screen.
+  function size(image, width) {
     const zoom = Number($("#zoom").value);
-    const box = picture.closest(".frame");
+    const box = image.closest(".frame");
     box?.style.setProperty("width", zoom ? `${(zoom * width) / devicePixelRatio}px` : "");
     box?.classList.toggle("fixed", zoom > 0);
   }
@@ -177,12 +177,12 @@
     $("#prompt").textContent = item.prompt;
     const caption = element("figcaption", { textContent: `reference: ${item.caption}${item.relation ? ` (${item.relation})` : ""}` });
     $("#reference").replaceChildren(gallery.image(item.reference, `reference: ${item.caption}`), caption);
-    const same = at.a && at.b && at.a.picture >= 0 && at.a.picture === at.b.picture;
+    const same = at.a && at.b && at.a.image >= 0 && at.a.image === at.b.image;
     const told = [
-      same && "A and B are the same picture.",
+      same && "A and B are the same image.",
       at.b?.noOp && `B has the same conditioning as ${data.baseline}: it did nothing here.`,
       at.a?.noOp && `A has the same conditioning as ${data.baseline}: it did nothing here.`,
-      "better, worse: beyond the metric's margin at this one picture; the leaderboard says what holds over all.",
+      "better, worse: beyond the metric's margin at this one image; the leaderboard says what holds over all.",
     ];
     $("#notes").textContent = told.filter(Boolean).join(" ");
   }
@@ -213,7 +213,7 @@
       button.setAttribute("aria-pressed", String(button.dataset.view === view));
     }
     for (const label of document.querySelectorAll("#views [data-for]")) label.hidden = label.dataset.for !== view;
-    $("#zoom").parentElement.hidden = view === "lattice";
+    $("#zoom").parentElement.hidden = view === "patch_grid";
     draw[view]();
     for (const image of stage.querySelectorAll(".frame img")) {
       image.addEventListener("load", () => size(image, image.naturalWidth));

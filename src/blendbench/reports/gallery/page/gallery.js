@@ -2,7 +2,7 @@
 // What all views share. Plain scripts and one global: modules cannot be loaded from a disk (file://).
 const gallery = {
   data: null,
-  lattices: null, // by picture name; lattice.js is loaded when it is first looked at
+  patch_grids: null, // by image name; patch_grid.js is loaded when it is first looked at
   views: {}, // name -> {show(state), key(event)}
 
   setData(data) {
@@ -17,14 +17,14 @@ const gallery = {
         byKey.set(key, { item: data.items[raw[ITEM]], seed: data.seeds[raw[SEED]], cells: [] });
         this.rows.push(byKey.get(key));
       }
-      const [, , , id, picture, noOp, error, scores] = raw;
-      byKey.get(key).cells[raw[LABEL]] = { id, picture, noOp: Boolean(noOp), error, scores };
+      const [, , , id, image, noOp, error, scores] = raw;
+      byKey.get(key).cells[raw[LABEL]] = { id, image, noOp: Boolean(noOp), error, scores };
     }
     this.baseline = this.labels.indexOf(data.baseline);
   },
 
-  setLattice(patterns) {
-    this.lattices = patterns;
+  setPatchGrid(patterns) {
+    this.patch_grids = patterns;
   },
 
   // The address after # is the whole state of the page: reloading and linking keep it.
@@ -50,8 +50,8 @@ const gallery = {
     return this.rows.find((row) => row.item.id === item && String(row.seed) === String(seed));
   },
 
-  picture(index) {
-    return index < 0 ? null : this.data.pictures[index];
+  image(index) {
+    return index < 0 ? null : this.data.images[index];
   },
 
   // A number with the metric's decimals and a real minus; a reason instead of a number stays a reason.
@@ -74,8 +74,8 @@ const gallery = {
   },
 
   image(index, description) {
-    const name = this.picture(index);
-    if (name === null) return element("span", { className: "missing", textContent: "no picture" });
+    const name = this.image(index);
+    if (name === null) return element("span", { className: "missing", textContent: "no image" });
     return element("img", { src: name, alt: description, draggable: false, decoding: "async" });
   },
 };

@@ -1,5 +1,5 @@
 "use strict";
-// All pictures: a row per item and seed, a column per configuration. Rows are filled when they come near the window.
+// All images: a row per item and seed, a column per configuration. Rows are filled when they come near the window.
 {
   const { data, rows, labels, baseline } = gallery;
   const form = $("#filters form");
@@ -104,7 +104,7 @@
     });
     link.append(
       cell.error ? element("span", { className: "missing", textContent: `failed: ${cell.error}` })
-        : thumbnail(cell.picture, `${labels[column]}: ${row.item.prompt}`),
+        : thumbnail(cell.image, `${labels[column]}: ${row.item.prompt}`),
       element("span", { className: "value", textContent: gallery.number(value, metric) }),
       element("span", { className: `delta ${word}`, textContent: cell.noOp ? "no-op" : `${text === "–" ? "" : text} ${word}` }),
     );
@@ -112,9 +112,9 @@
   }
 
   function thumbnail(index, description) {
-    if (index < 0) return element("span", { className: "missing", textContent: "no picture" });
+    if (index < 0) return element("span", { className: "missing", textContent: "no image" });
     const image = element("img", { loading: "lazy", decoding: "async", alt: description, width: 128, height: 128 });
-    image.src = data.thumbnails[index] || data.pictures[index];
+    image.src = data.thumbnails[index] || data.images[index];
     return image;
   }
 
@@ -136,7 +136,7 @@
     body.replaceChildren(...lines);
     lines.forEach((line) => observer.observe(line));
     const cells = shown.rows.reduce((sum, row) => sum + shown.columns.filter((c) => shown.passes(row.cells[c])).length, 0);
-    $("#shown").textContent = `${cells} of ${data.cells.length} pictures`;
+    $("#shown").textContent = `${cells} of ${data.cells.length} images`;
     $("#nothing").hidden = cells > 0;
   }
 
@@ -147,7 +147,7 @@
     gallery.change({ ...filters, sort });
   }
 
-  // Arrows go from picture to picture, over the gaps that filters leave.
+  // Arrows go from image to image, over the gaps that filters leave.
   function key(event) {
     if (event.key === "/") {
       event.preventDefault();

@@ -1,0 +1,253 @@
+"""Suites: frozen, versioned sets of prompts and reference images, read from prompts/<suite>/suite.toml."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from blendbench.core.config import NAME, read_toml, suggest
+from blendbench.core.errors import UsageError
+from blendbench.core.hashing import sha256_bytes, sha256_files, sha256_json
+from blendbench.core.shipped import shipped
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """Ground truth of an image, or what a prompt states; `None` and `()` mean not stated."""
+
+    objects: tuple[tuple[str, str], ...]  # (colour, shape)
+    background: str | None = None
+    style: str | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One prompt with its reference image and what must be true of the output.
+
+    `expect` is what a network can recognise, for suites whose world is known; `facts` are short statements for readers
+    and judges, each of them true of an image that follows the prompt.
+    """
+
+    id: str
+    prompt: str
+    reference: Path
+    reference_caption: str
+    unrelated: Path
+    relation: str
+    expect: Attributes | None
+    reference_expect: Attributes | None
+    category: str | None = None
+    facts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Under which licence an image of a suite may be passed on, and where it comes from."""
+
+    image: Path
+    licence: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class FitPair:
+    """A caption, an image of it, and an image of the same content in a plain style: what fits are made on."""
+
+    caption: str
+    image: Path
+    plain: Path
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A frozen set of items; `sha256` covers suite.toml and every image that it names.
+
+    `blank` and `white` show nothing; `pairs` are for strategies that fit, and none of them is an item's; `images`
+    holds the licence of each image where `licence` does not hold for all.
+    """
+
+    name: str
+    version: int
+    title: str
+    licence: str
+    items: tuple[Item, ...]
+    blank: Path
+    white: Path | None
+    pairs: tuple[FitPair, ...]
+    sha256: str
+    folder: Path
+    images: tuple[Provenance, ...] = ()
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _AttributesFile(_Strict):
+    objects: list[tuple[str, str]] = Field(default_factory=list)
+    background: str | None = None
+    style: str | None = None
+
+
+class _ItemFile(_Strict):
+    id: str = Field(pattern=NAME)
+    prompt: str = Field(pattern=r"\S")
+    reference: str
+    reference_caption: str
+    unrelated: str
+    relation: Literal["matched", "unrelated"]
+    expect: _AttributesFile | None = None
+    reference_expect: _AttributesFile | None = None
+    category: str | None = Field(default=None, pattern=NAME)
+    facts: list[Annotated[str, Field(pattern=r"\S")]] = Field(default_factory=list)
+
+
+class _ProvenanceFile(_Strict):
+    file: str
+    licence: str = Field(pattern=r"\S")
+    origin: str = Field(pattern=r"\S")
+
+
+class _PairFile(_Strict):
+    caption: str = Field(pattern=r"\S")
+    image: str
+    plain: str
+
+
+class _SuiteFile(_Strict):
+    name: str = Field(pattern=NAME)
+    version: int = Field(ge=1)
+    title: str
+    licence: str
+    blank: str
+    white: str | None = None
+    items: list[_ItemFile] = Field(min_length=1)
+    pairs: list[_PairFile] = Field(default_factory=list)
+    images: list[_ProvenanceFile] = Field(default_factory=list)
+
+
+def list_suites() -> list[str]:
+    """Names of the shipped suites."""
+    return sorted(path.parent.name for path in shipped("prompts").glob("*/suite.toml"))
+
+
+def load_suite(name_or_folder: str | Path) -> Suite:
+    """Load a shipped suite by name, or any suite by folder. Errors: UsageError in one line."""
+    folder = Path(name_or_folder)
+    if not (folder / "suite.toml").is_file():
+        folder = shipped("prompts") / str(name_or_folder)
+    if not (folder / "suite.toml").is_file():
+        raise UsageError(f"unknown suite {str(name_or_folder)!r}{suggest(str(name_or_folder), list_suites())}")
+    folder = folder.absolute()
+    source = folder / "suite.toml"
+    file = read_toml(source, _SuiteFile)
+    seen: set[str] = set()
+    for item in file.items:
+        if item.id in seen:
+            raise UsageError(f"{source}: items.id: {item.id!r} occurs twice; ids must be unique")
+        seen.add(item.id)
+    image = partial(_image, folder, set())
+    blank = image(file.blank, "blank")
+    white = None if file.white is None else image(file.white, "white")
+    pairs = tuple(
+        FitPair(
+            pair.caption,
+            image(pair.image, f"pair {number}: image"),
+            image(pair.plain, f"pair {number}: plain"),
+        )
+        for number, pair in enumerate(file.pairs, start=1)
+    )
+    items = tuple(
+        Item(
+            id=item.id,
+            prompt=item.prompt,
+            reference=image(item.reference, f"item {item.id}: reference"),
+            reference_caption=item.reference_caption,
+            unrelated=image(item.unrelated, f"item {item.id}: unrelated"),
+            relation=item.relation,
+            expect=_attributes(item.expect),
+            reference_expect=_attributes(item.reference_expect),
+            category=item.category,
+            facts=tuple(item.facts),
+        )
+        for item in file.items
+    )
+    files = {source, blank} | {path for item in items for path in (item.reference, item.unrelated)}
+    files |= {path for pair in pairs for path in (pair.image, pair.plain)} | ({white} if white else set())
+    provenance = tuple(
+        Provenance(image(record.file, "images: file"), record.licence, record.origin) for record in file.images
+    )
+    _check_recorded(source, provenance, files - {source})
+    return Suite(
+        name=file.name,
+        version=file.version,
+        title=file.title,
+        licence=file.licence,
+        items=items,
+        blank=blank,
+        white=white,
+        pairs=pairs,
+        sha256=sha256_files(list(files), folder),
+        folder=folder,
+        images=provenance,
+    )
+
+
+def trial(suite: Suite, prompt: str | None, image: Path | None) -> Suite:
+    """A private suite of one item: the first of `suite` with another prompt, another reference image, or both.
+
+    What no longer holds (expected contents) is dropped. Errors: UsageError (an empty prompt, not an image).
+    """
+    first = suite.items[0]
+    if prompt is not None and not prompt.strip():
+        raise UsageError("--prompt: the prompt is empty")
+    path = first.reference if image is None else _opened(image.absolute(), f"--image {image}")
+    item = replace(
+        first,
+        id="trial",
+        prompt=first.prompt if prompt is None else prompt,
+        reference=path,
+        reference_caption=first.reference_caption if image is None else "",
+        relation="unrelated",
+        expect=first.expect if prompt is None else None,
+        facts=first.facts if prompt is None else (),
+        reference_expect=first.reference_expect if image is None else None,
+    )
+    sha256 = sha256_json([suite.sha256, item.prompt, sha256_bytes(path.read_bytes())])
+    return replace(suite, name=f"{suite.name}-trial", items=(item,), sha256=sha256)
+
+
+def _check_recorded(source: Path, provenance: tuple[Provenance, ...], used: set[Path]) -> None:
+    """A suite records the licence of all its images one by one, or of none."""
+    recorded = {record.image for record in provenance}
+    if recorded and (missing := sorted(used - recorded)):
+        name = missing[0].relative_to(source.parent).as_posix()
+        raise UsageError(f"{source}: images: {name!r} has no licence and origin; add it")
+
+
+def _attributes(file: _AttributesFile | None) -> Attributes | None:
+    return None if file is None else Attributes(tuple(file.objects), file.background, file.style)
+
+
+def _image(folder: Path, checked: set[Path], name: str, field: str) -> Path:
+    # Items share images: what has been `checked` is not decoded again.
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UsageError(f"{folder / 'suite.toml'}: {field}: image {name!r} must lie inside the suite's folder")
+    if path not in checked:
+        checked.add(_opened(path, f"{folder / 'suite.toml'}: {field}: image {name!r}"))
+    return path
+
+
+def _opened(path: Path, where: str) -> Path:
+    if not path.is_file():
+        raise UsageError(f"{where} is missing")
+    try:
+        with Image.open(path) as image:
+            image.load()  # verify() reads no pixel of a JPEG
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UsageError(f"{where} is not a readable image: {error}") from None
+    return path

@@ -1,0 +1,79 @@
+"""Blockiness: steps in brightness at patch borders, whatever their sign."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from blendbench.metrics.batch import Batch
+from blendbench.metrics.registry import metric
+
+# Steps on either side that tell the trend, and steps on either side that a border is compared with.
+_REACH = 4
+_CLIP = math.log(8)
+_MIN_TILES = 3
+_MIN_PATCH_GRID = 8
+
+
+@metric("blockiness", needs=("luma",))
+def blockiness(batch: Batch) -> Tensor:
+    """(n,) excess of log-normalised steps at patch borders; NaN below three tiles a side. See metrics/blockiness.md.
+
+    Source: the neighbour-normalised step of Muijs & Kirenko 2005, freed of the trend, averaged along the border at
+    three lengths, with a half-period control.
+    """
+    luma, patch_grid = batch.luma, batch.patch_grid
+    if min(luma.shape[-2:]) < _MIN_TILES * patch_grid or patch_grid < _MIN_PATCH_GRID:
+        return torch.full((len(batch),), math.nan, device=luma.device)
+    return (_excess(luma, patch_grid, -1) + _excess(luma, patch_grid, -2)) / 2
+
+
+def _excess(luma: Tensor, patch_grid: int, axis: int) -> Tensor:
+    """Border steps of (n, h, w) along `axis`: mean at patch borders minus the greater of half-period and median."""
+    reach = min(_REACH, patch_grid // 4)
+    ratio, field, length = torch.zeros(()), luma, 1
+    for longer in (1, patch_grid // 4, patch_grid):
+        field, length = _along(field, longer // length, -3 - axis), longer
+        ratio = ratio + _ratio(field, reach, 1 / math.sqrt(length), axis) / 3
+    # Place k of `ratio` is the step between pixels k + 2 reach and k + 2 reach + 1.
+    phases = [ratio[..., (phase - 2 * reach) % patch_grid :: patch_grid].mean(-1) for phase in range(patch_grid)]
+    border, half = patch_grid - 1, patch_grid // 2 - 1
+    others = torch.stack([phases[k] for k in range(patch_grid) if k not in (border, half)])
+    return phases[border] - torch.maximum(phases[half], others.quantile(0.5, dim=0))
+
+
+def _along(field: Tensor, count: int, axis: int) -> Tensor:
+    """(n, h, w): mean of each `count` neighbours along an axis."""
+    if count == 1:
+        return field
+    whole = field.shape[axis] // count * count
+    parts = field.narrow(axis, 0, whole).unflatten(axis, (-1, count)).unbind(axis)
+    return sum(parts[1:], start=parts[0]) / count
+
+
+def _ratio(field: Tensor, reach: int, floor: float, axis: int) -> Tensor:
+    """(n, h, w) -> (n, m) mean over the other axis of ln((E + floor) / (mean E beside + floor)), clipped.
+
+    E is the magnitude of a step along `axis` less the trend: the mean of the `reach` steps on either side, which
+    telescopes. m is the size less 1 + 4 `reach`.
+    """
+    size, span = field.shape[axis], 2 * reach + 1
+    step = field.narrow(axis, reach + 1, size - span) - field.narrow(axis, reach, size - span)
+    whole = field.narrow(axis, span, size - span) - field.narrow(axis, 0, size - span)
+    # The step less (whole - step) / (2 reach).
+    rest = step.mul_(span / (2 * reach)).sub_(whole, alpha=1 / (2 * reach)).abs_()
+    inner = rest.narrow(axis, reach, size - span - 2 * reach)
+    around = _windows(rest, span, axis).sub_(inner).div_(2 * reach).add_(floor)
+    return (inner + floor).div_(around).log_().clamp_(-_CLIP, _CLIP).mean(-3 - axis)
+
+
+def _windows(field: Tensor, span: int, axis: int) -> Tensor:
+    """Sums of each `span` neighbours along an axis; an odd number."""
+    total, length = field, 1
+    while 2 * length < span:
+        size = total.shape[axis] - length
+        total, length = total.narrow(axis, 0, size) + total.narrow(axis, length, size), 2 * length
+    for k in range(length, span):
+        size = field.shape[axis] - k
+        total = total.narrow(axis, 0, size) + field.narrow(axis, k, size)
+    return total

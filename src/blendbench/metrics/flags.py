@@ -1,0 +1,61 @@
+"""Flags: what a reader must know before believing an image's values."""
+
+from blendbench.metrics.batch import Batch
+from blendbench.metrics.blockiness import blockiness
+from blendbench.metrics.cards import card_of
+from blendbench.metrics.history import is_drawn, was_jpeg, was_resampled
+
+# Power on sub-harmonics over that on the patch grid from which the content accounts for the patch grid.
+_PERIODIC = 0.8
+
+FLAGS = {
+    "jpeg": "the file is lossy: JPEG's 8-pixel blocks lie on the patch grid",
+    "jpeg_history": "the pixels went through JPEG before they were saved",
+    "resampled": "the pixels were enlarged, or blurred as if they were: the generator's patch grid is lost",
+    "size_differs": "the size is not the generated one: the image was cropped or resized",
+    "not_whole_patches": "a side is no multiple of the patch grid: no generator with this patch grid makes this size",
+    "periodic_content": "the content repeats with a multiple of the patch grid: it accounts for what is found there",
+    "faint_grid": "grid_energy is above its threshold: there is a pattern on the patch grid, visible or not",
+    "visible_grid": "grid_energy and grid_severity are above their thresholds: the pattern can be seen",
+    "seams": "blockiness is above its threshold: steps at the patch borders, whether a pattern repeats or not",
+    "16_bit": "16 bits a channel; the upper 8 are scored",
+    "transparent": "transparent; scored on white",
+    "first_frame": "several frames; the first is scored",
+    "turned": "the file asks viewers to turn it; scored as it is stored, where the patch grid is",
+    "prompt_cut": "the prompt is longer than the judge reads",
+}
+
+
+def pixel_flags(batch: Batch, generated: tuple[int, int] | None = None) -> list[list[str]]:
+    """Flags of each image that follow from its pixels. `generated`: (height, width) as generated, if known."""
+    height, width = batch.images.shape[-2:]
+    size = []
+    if generated is not None and (height, width) != generated:
+        size.append("size_differs")
+    if height % batch.patch_grid or width % batch.patch_grid:
+        size.append("not_whole_patches")
+    steps = blockiness(batch).tolist()
+    return [size + _own_flags(batch, i, steps[i]) for i in range(len(batch))]
+
+
+def _own_flags(batch: Batch, i: int, steps: float) -> list[str]:
+    reading = batch.patch_grid_reading
+    energy, sub, severity = (value[i].item() for value in (reading.odd + reading.even, reading.sub, reading.severity))
+    found = energy >= _threshold("grid_energy")
+    periodic = found and sub > _PERIODIC * energy
+    flags = {
+        "jpeg_history": was_jpeg(batch.luma[i]),
+        "resampled": not periodic and was_resampled(batch.luma[i], batch.patch_grid),
+        "periodic_content": periodic,
+        "faint_grid": found and not periodic,
+        "visible_grid": found and severity >= _threshold("grid_severity"),
+        # Pixel art on the patch grid has the same steps, but no decoder makes neighbours exactly alike.
+        "seams": steps >= _threshold("blockiness") and not is_drawn(batch.luma[i]),
+    }
+    return [name for name, holds in flags.items() if holds]
+
+
+def _threshold(name: str) -> float:
+    threshold = card_of(name).threshold
+    assert threshold is not None, f"metrics/{name}.md has no threshold"
+    return threshold

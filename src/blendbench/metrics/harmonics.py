@@ -1,0 +1,95 @@
+"""Where the harmonics of a patch grid lie in a half-plane power spectrum, with the places around each of them."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+# Sub-harmonics are looked for up to this frequency in cycles a patch grid period: a quarter of all for 16 pixels.
+SUB_REACH = 4
+
+
+@dataclass(frozen=True)
+class Comb:
+    """m frequencies of one kind: `places` (m, 9 + k) flat half-plane indices of a bin, its 8 neighbours and its ring;
+
+    `orders` (m, 2) the harmonic along v and u, in cycles a patch grid period, the least in magnitude.
+    """
+
+    places: Tensor
+    orders: Tensor
+
+
+def _near() -> list[tuple[int, int]]:
+    return [(dv, du) for dv in (-1, 0, 1) for du in (-1, 0, 1) if (dv, du) != (0, 0)]
+
+
+def _place(v: int, u: int, height: int, width: int) -> int:
+    v, u = v % height, u % width
+    half = width // 2 + 1
+    # The DFT of a real image is symmetric about the origin.
+    return v * half + u if u < half else (-v % height) * half + width - u
+
+
+@lru_cache(maxsize=32)
+def patch_grid_combs(height: int, width: int, p: int, device: torch.device) -> tuple[Comb, ...]:
+    """The p * p - 1 harmonics of period p: those on each axis and those off them. height, width: multiples of p.
+
+    Off the axes the ring is the 7x7 around a bin without its 3x3. Natural images have a ridge of power along each
+    axis, so a bin on an axis is compared with 2..7 places along that axis alone, stopping short of the next bin.
+    """
+    step_v, step_u = height // p, width // p
+    ring = [(dv, du) for dv in range(-3, 4) for du in range(-3, 4) if max(abs(dv), abs(du)) > 1]
+    along_v = [(d * s, 0) for d in range(2, min(7, step_v - 2) + 1) for s in (-1, 1)]
+    along_u = [(0, d * s) for d in range(2, min(7, step_u - 2) + 1) for s in (-1, 1)]
+    kinds = [
+        ([(i, 0) for i in range(1, p)], along_v),
+        ([(0, j) for j in range(1, p)], along_u),
+        ([(i, j) for i in range(1, p) for j in range(1, p)], ring),
+    ]
+    combs = []
+    for orders, around in kinds:
+        places = [
+            [_place(i * step_v + dv, j * step_u + du, height, width) for dv, du in [(0, 0), *_near(), *around]]
+            for i, j in orders
+        ]
+        least = torch.tensor([[min(i, p - i), min(j, p - j)] for i, j in orders])
+        combs.append(Comb(torch.tensor(places, device=device), least.to(device)))
+    return tuple(combs)
+
+
+@lru_cache(maxsize=32)
+def sub_comb(height: int, width: int, p: int, multiple: int, device: torch.device) -> Tensor:
+    """(m, 1 + 16) places of the low harmonics of period `multiple` * p that are none of period p, and a ring of each.
+
+    Where such a frequency falls between bins, the bins on either side stand for it.
+    """
+    reach = SUB_REACH * multiple
+    bins = set()
+    for i in range(-reach, reach + 1):
+        for j in range(reach + 1):
+            if i % multiple == 0 and j % multiple == 0:
+                continue
+            for v in _around(i * height, multiple * p):
+                for u in _around(j * width, multiple * p):
+                    # Within two places of a harmonic of the patch grid itself, its power leaks in.
+                    if not (_beside(v, height // p) and _beside(u, width // p)):
+                        bins.add((v, u))
+    ring = [(dv, du) for dv in range(-2, 3) for du in range(-2, 3) if max(abs(dv), abs(du)) == 2]
+    places = [
+        [_place(v + dv, u + du, height, width) for dv, du in [(0, 0), *ring]]
+        for v, u in sorted(bins)
+        if (v, u) != (0, 0)
+    ]
+    return torch.tensor(places, device=device).reshape(-1, 1 + len(ring))
+
+
+def _around(numerator: int, denominator: int) -> tuple[int, ...]:
+    low = numerator // denominator
+    return (low,) if numerator % denominator == 0 else (low, low + 1)
+
+
+def _beside(place: int, step: int) -> bool:
+    offset = place % step
+    return min(offset, step - offset) <= 1

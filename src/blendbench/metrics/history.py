@@ -1,0 +1,152 @@
+"""What an image went through after it was generated: JPEG coding and resampling, from its pixels alone."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from blendbench.metrics.filtering import power_spectrum
+
+_BLOCK = 8
+# Of 64 grids, one has 0.016 of the votes by chance; natural images give one up to 0.06, patches with seams up
+# to 0.25, JPEG at quality 95 at least 0.7 and at 98 most often 0.4.
+_VOTES = 0.4
+_MIN_VOTES = 50
+# Share of equal neighbours, both ways, from which a block or an image was drawn in flat areas or enlarged pixels.
+_DRAWN = 0.7
+# Expected false alarms an image, in the search for resampling.
+_FALSE_ALARMS = 1e-4
+# A middle part of this side says enough, in a fraction of the time.
+_SIDE = 512
+_MIN_SIDE = 64
+_FREQUENCIES = 4096
+# Content that repeats with a frequency has magnitudes that repeat with its multiples.
+_MULTIPLES = (1, 2, 3, 4)
+_LOWEST_OF_CONTENT = 0.015
+# Grey levels in the mean of all rows or columns: courses of bricks have 1 or more, interpolated dither at most 0.2.
+_AMPLITUDE_OF_CONTENT = 0.3
+# Below, in cycles a pixel, content dominates.
+_LOWEST = 0.08
+# Bands in cycles a pixel; power a pixel that rounding of three channels leaves (0.037) and a little more; and how much
+# greater the power of the middle band is: 90 times at most in photos, 1000 times or more in most doubled images.
+_MIDDLE, _HIGH = (0.15, 0.22), (0.42, 0.5)
+_EMPTY = 0.13
+_FULL = 400.0
+
+
+def was_jpeg(luma: Tensor) -> bool:
+    """Whether (h, w) luma in 0..255 was JPEG-coded: does one of 64 block grids hold more zero DCT coefficients?
+
+    Each cell of 8 x 8 places votes for the grid whose block has most, after ZERO (Nikoukhah et al., IPOL 2021). Flat
+    blocks, and cells with a tie, do not vote. False below 64 pixels a side.
+    """
+    if min(luma.shape) < _MIN_SIDE:
+        return False
+    top, left = (max(0, (size - _SIDE) // 2) // _BLOCK * _BLOCK for size in luma.shape)
+    part = luma[top : top + _SIDE, left : left + _SIDE].cpu()
+    zeros = _zero_coefficients(part)
+    rows, columns = (size // _BLOCK for size in zeros.shape)
+    cells = zeros[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK).transpose(1, 2)
+    cells = cells.reshape(rows * columns, _BLOCK**2)
+    most, place = cells.max(1)
+    votes = (cells == most[:, None]).sum(1) == 1
+    counts = torch.bincount(place[votes & (most > 0)], minlength=_BLOCK**2)
+    total = int(counts.sum())
+    return total >= _MIN_VOTES and int(counts.max()) >= _VOTES * total
+
+
+def _zero_coefficients(luma: Tensor) -> Tensor:
+    """(h, w) -> (h - 7, w - 7): how many DCT coefficients of the block at each place are zero; -1 for flat blocks."""
+    k, x = torch.meshgrid(torch.arange(_BLOCK), torch.arange(_BLOCK), indexing="ij")
+    basis = torch.cos(math.pi * (2 * x + 1) * k / (2 * _BLOCK)) * math.sqrt(2 / _BLOCK)
+    basis[0] /= math.sqrt(2)
+    across = luma.unfold(1, _BLOCK, 1) @ basis.T
+    count = torch.zeros(luma.shape[0] - _BLOCK + 1, luma.shape[1] - _BLOCK + 1, dtype=torch.int32)
+    for column in range(_BLOCK):
+        coefficients = across[..., column].unfold(0, _BLOCK, 1) @ basis.T
+        count += (coefficients.abs() < 0.5).sum(-1, dtype=torch.int32)
+    # All but the mean are zero: such a block is flat whatever the grid.
+    return torch.where((count >= _BLOCK**2 - 1) | _is_drawn(luma), -1, count)
+
+
+def _is_drawn(luma: Tensor) -> Tensor:
+    """(h, w) -> (h - 7, w - 7): whether most neighbours in the block at each place are equal, along both axes."""
+    across, down = (
+        F.avg_pool2d((luma.diff(dim=axis) == 0).float()[None], size, 1)[0] >= _DRAWN
+        for axis, size in ((1, (_BLOCK, _BLOCK - 1)), (0, (_BLOCK - 1, _BLOCK)))
+    )
+    return across & down
+
+
+def is_drawn(luma: Tensor) -> bool:
+    """Whether most neighbours in (h, w) luma are equal along both axes: flat areas without the dither of a decoder."""
+    return all(bool((luma.diff(dim=axis) == 0).float().mean() >= _DRAWN) for axis in (0, 1))
+
+
+def was_resampled(luma: Tensor, patch_grid: int) -> bool:
+    """Whether (h, w) luma in 0..255 was enlarged: interpolation makes the second difference periodic (Gallagher 2005).
+
+    The same frequency must stand out along both axes. Multiples of 1 / patch grid are left out, because the stages of a
+    VAE are periodic there as well; images that were doubled are told by `is_hollow` instead. So are multiples of what
+    repeats in the luma itself, such as courses of bricks. Images that were made smaller leave no trace. False below
+    64 pixels a side.
+    """
+    if min(luma.shape) < _MIN_SIDE:
+        return False
+    if is_hollow(luma):
+        return True
+    ratio = torch.minimum(_periodicity(luma), _periodicity(luma.T))
+    frequency = torch.arange(len(ratio)) / _FREQUENCIES
+    beside = (frequency - (frequency * patch_grid).round() / patch_grid).abs() < 3 / min(luma.shape)
+    threshold = math.log(_FREQUENCIES / 2 / _FALSE_ALARMS) / 2
+    own = _repeats(luma, threshold)
+    return bool((ratio[(frequency > _LOWEST) & ~beside & ~own] > threshold).any())
+
+
+def is_hollow(luma: Tensor) -> bool:
+    """Whether (h, w) luma has detail of middle frequency, but near the highest nothing beyond 8-bit rounding."""
+    height, width = luma.shape
+    window = torch.hann_window(height)[:, None] * torch.hann_window(width)
+    power = power_spectrum((luma.cpu() - luma.cpu().mean())[None] * window)[0] / window.square().sum()
+    frequency = torch.maximum(torch.fft.fftfreq(height).abs()[:, None], torch.fft.rfftfreq(width))
+    middle, high = (power[(frequency >= low) & (frequency < top)].median() for low, top in (_MIDDLE, _HIGH))
+    return bool(high < _EMPTY and middle > _FULL * high)
+
+
+def _periodicity(luma: Tensor) -> Tensor:
+    """(_FREQUENCIES / 2 + 1,) spectrum over its local mean of the mean log second difference along the last axis."""
+    luma = luma.cpu()
+    return _over_local_mean(_spectrum((2 * luma[:, 1:-1] - luma[:, :-2] - luma[:, 2:]).abs().log1p().mean(0)))
+
+
+def _repeats(luma: Tensor, threshold: float) -> Tensor:
+    """(_FREQUENCIES / 2 + 1,) whether a frequency is a multiple of one that stands out in the mean luma of an axis."""
+    spectra = [_spectrum(luma.cpu().mean(axis)) for axis in (0, 1)]
+    strong = torch.stack(
+        [
+            (_over_local_mean(power) > threshold) & (power > (_AMPLITUDE_OF_CONTENT * size / 4) ** 2)
+            for power, size in zip(spectra, reversed(luma.shape), strict=True)
+        ]
+    ).any(0)
+    place = torch.arange(len(strong))
+    strong &= place > _LOWEST_OF_CONTENT * _FREQUENCIES
+    # An image tells frequencies apart only as finely as it is large.
+    reach = _FREQUENCIES // min(luma.shape) // 2
+    found = F.max_pool1d(strong.float()[None], 2 * reach + 1, 1, reach)[0] > 0
+    return torch.stack([found[(place / multiple).round().long()] for multiple in _MULTIPLES]).any(0)
+
+
+def _spectrum(profile: Tensor) -> Tensor:
+    """(m,) -> (_FREQUENCIES / 2 + 1,) power of a profile less its trend; a wave of amplitude a has (a m / 4)^2."""
+    width = 2 * (len(profile) // 20) + 1
+    padded = F.pad(profile[None, None], (width // 2, width // 2), mode="reflect")
+    trend = padded[0, 0].unfold(0, width, 1).median(-1).values
+    flat = (profile - trend) * torch.hann_window(len(profile), periodic=False)
+    return torch.fft.rfft(flat, _FREQUENCIES).abs().square()
+
+
+def _over_local_mean(power: Tensor) -> Tensor:
+    reach = _FREQUENCIES // 32
+    around = F.pad(power[None, None], (reach, reach), mode="reflect")[0, 0].unfold(0, 2 * reach + 1, 1)
+    return power / (around.median(-1).values / math.log(2) + 1e-12)

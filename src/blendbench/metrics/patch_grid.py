@@ -1,0 +1,176 @@
+"""What of an image's fine detail is locked to the generator's patch grid: one reading that all grid metrics share.
+
+Definitions and sources: metrics/grid_energy.md, metrics/grid_amplitude.md, metrics/grid_severity.md.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blendbench.metrics.filtering import blur, high_pass, power_spectrum, whole_plane_sum
+from blendbench.metrics.harmonics import patch_grid_combs, sub_comb
+
+# Grey levels below which contrast is not amplified.
+_CONTRAST = 2.0
+# How many patch grid harmonics may stand above the threshold by chance, in an image of white noise.
+_FALSE_PEAKS = 0.1
+# The part of these that the four fundamentals may have: most patterns are strongest there.
+_FUNDAMENTALS = 0.2
+_MIN_TILES = 8
+# Once a harmonic is found, the others belong to the pattern from this many times their floor.
+_FAINT = 3.0
+# A residual below this RMS in grey levels is rounding of the arithmetic, not something in the image.
+_SILENCE = 0.01
+# Content that repeats with these multiples of the patch grid puts harmonics on it: 32, 48, 80 and 112 pixels, and their
+# parts, such as bricks of 56 x 28.
+_SUB_MULTIPLES = (2, 3, 5, 7)
+# Power on sub-harmonics over that on harmonics where the grid is taken for the generator's own and for content's by
+# halves, and how steeply the one passes into the other. Photos with a mesh of four levels have 0.54 at most, windows,
+# bricks and stripes of other periods 0.83 at least.
+_VETO, _STEEPNESS = 0.55, 8
+# Pixels a degree of visual angle: a desktop monitor of 100 dots an inch at 58 cm.
+_PIXELS_A_DEGREE = 40.0
+# RMS in grey levels at which a patch grid on flat ground is taken as just visible.
+_JUST_VISIBLE = 1.0
+# Exponent of pooling over places.
+_POOLING = 4
+
+
+@dataclass(frozen=True)
+class PatchGridReading:
+    """(n,) each. `odd`, `even`: share of normalised high-frequency power on harmonics with an odd order, and on those
+    with two even orders; `sub`: the same on sub-harmonics; `amplitude`: RMS of the coherent pattern in grey levels;
+    `severity`: its visible part in multiples of the threshold, less what the content explains.
+    """
+
+    odd: Tensor
+    even: Tensor
+    sub: Tensor
+    amplitude: Tensor
+    severity: Tensor
+
+
+def is_too_small(height: int, width: int, p: int) -> bool:
+    """Whether there is no room for the floor around each harmonic."""
+    return min(height, width) // p < _MIN_TILES
+
+
+def read_patch_grid(luma: Tensor, p: int) -> PatchGridReading:
+    """(n, h, w) luma in 0..255 -> the reading at period p; all NaN below eight tiles a side."""
+    rows, columns = (size // p for size in luma.shape[-2:])
+    if is_too_small(luma.shape[-2], luma.shape[-1], p):
+        nothing = torch.full((len(luma),), math.nan, device=luma.device)
+        return PatchGridReading(nothing, nothing, nothing, nothing, nothing)
+    height, width = rows * p, columns * p
+    residual = high_pass(luma[:, :height, :width], p / 4)
+    local = blur(residual.square(), p / 2)
+    # Flat areas count as much as busy ones, and edges do not dominate.
+    weight = (local + _CONTRAST**2).rsqrt()
+    power = power_spectrum(residual * weight)
+    silent = residual.square().mean((-2, -1)).sqrt() < _SILENCE
+    odd, even, pattern, seen = _peaks(power, p, width)
+    scale = weight.sum((-2, -1))
+    amplitude = (pattern / scale**2).sqrt()
+    visible = (seen / scale**2).sqrt()
+    total = whole_plane_sum(power, width)
+    sub = torch.stack([_sub_excess(power, p, width, multiple) for multiple in _SUB_MULTIPLES]).amax(0)
+    severity = visible * _own_share(odd + even, sub) * _visibility(local, amplitude, p) / _JUST_VISIBLE
+    quiet = [torch.where(silent, 0.0, value) for value in (odd / total, even / total, sub / total, amplitude, severity)]
+    return PatchGridReading(*quiet)
+
+
+def _peaks(power: Tensor, p: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(n,) each, over the harmonics that stand above the floor around them and above their neighbours.
+
+    Excess power of the odd ones, of the even ones; squared amplitude of the pattern and of its visible part, both times
+    the squared sum of the weights.
+    """
+    flat = power.flatten(1)
+    sums = torch.zeros(6, len(flat), device=flat.device)
+    for comb in patch_grid_combs(power.shape[-2], width, p, power.device):
+        around = flat[:, comb.places]
+        peak, nearest, ring = around[..., 0], around[..., 1:9].amax(-1), around[..., 9:].sort(-1).values
+        mean = _mean_of_exponential(ring)
+        excess = (peak - torch.maximum(_thresholds(comb.orders, p) * mean, nearest)).clamp_min(0)
+        odd = (comb.orders % 2).amax(-1).to(flat.dtype)
+        gain, sensitivity = _gain(comb.orders, p) ** 2, _sensitivity(comb.orders, p) ** 2
+        certain = torch.where(excess > 0, peak - mean, 0.0) / gain
+        faint = (peak > _FAINT * mean) & (peak > nearest)
+        likely = (torch.where(faint, peak - mean, 0.0) - _chance(_FAINT) * mean) / gain
+        rows = [excess * odd, excess * (1 - odd), certain, certain * sensitivity, likely, likely * sensitivity]
+        sums += torch.stack([row.sum(-1) for row in rows])
+    found = sums[0] + sums[1] > 0
+    pattern, seen = (torch.where(found, torch.maximum(sums[k], sums[k + 2]), 0.0) for k in (2, 3))
+    return sums[0], sums[1], pattern, seen
+
+
+def _thresholds(orders: Tensor, p: int) -> Tensor:
+    """(m,) how many times its floor a harmonic must have. In noise, where a periodogram's bins are exponential,
+    _FALSE_PEAKS of all harmonics have it, a part _FUNDAMENTALS of them the fundamentals."""
+    first = math.log(4 / (_FALSE_PEAKS * _FUNDAMENTALS))
+    others = math.log((p * p - 5) / (_FALSE_PEAKS * (1 - _FUNDAMENTALS)))
+    return torch.where(orders.sum(-1) == 1, first, others)
+
+
+def _chance(threshold: float) -> float:
+    """Mean excess over its own mean, in units of it, that a bin of noise adds by passing `threshold` and 8 neighbours.
+
+    The integral of (x - 1) exp(-x) (1 - exp(-x))^8 from the threshold on, term by term.
+    """
+    terms = [
+        math.comb(8, k) * (-1) ** k * math.exp(-(k + 1) * threshold) * ((threshold - 1) / (k + 1) + 1 / (k + 1) ** 2)
+        for k in range(9)
+    ]
+    return math.fsum(terms)
+
+
+def _mean_of_exponential(ring: Tensor) -> Tensor:
+    """Mean of the exponential distribution whose sorted samples (..., k) have this median."""
+    middle = ring.shape[-1] // 2
+    return (ring[..., middle - 1] + ring[..., middle]) / (2 * math.log(2))
+
+
+def _sub_excess(power: Tensor, p: int, width: int, multiple: int) -> Tensor:
+    """(n,) excess power on the low harmonics of `multiple` * p that period p does not have."""
+    places = sub_comb(power.shape[-2], width, p, multiple, power.device)
+    around = power.flatten(1)[:, places]
+    # Ridges and streaks of natural images run through the ring; a line of periodic content does not.
+    above = (around[..., 0] > around[..., 1:].amax(-1)).any(0)
+    peak, ring = around[:, above, 0], around[:, above, 1:].sort(-1).values
+    threshold = math.log(len(places) / _FALSE_PEAKS)
+    floor = torch.maximum(threshold * _mean_of_exponential(ring), ring[..., -1])
+    # The half plane without its own mirror image: each place stands for two.
+    return 2 * (peak - floor).clamp_min(0).sum(-1)
+
+
+def _own_share(comb: Tensor, sub: Tensor) -> Tensor:
+    """(n,) 1 where the grid's harmonics stand alone, towards 0 where content of a longer period accounts for them.
+
+    Never quite 0: of two patch_grids on the same content the stronger one has the greater share.
+    """
+    return 1 / (1 + ((sub / comb).nan_to_num(0) / _VETO) ** _STEEPNESS)
+
+
+def _gain(orders: Tensor, p: int) -> Tensor:
+    """(m,) what the high-pass of deviation p / 4 leaves of each harmonic's amplitude."""
+    squared = orders.float().div(p).square().sum(-1)
+    return 1 - torch.exp(-2 * math.pi**2 * (p / 4) ** 2 * squared)
+
+
+def _sensitivity(orders: Tensor, p: int) -> Tensor:
+    """(m,) relative contrast sensitivity, at most 1. Source: Mannos & Sakrison 1974."""
+    frequency = orders.float().div(p).square().sum(-1).sqrt() * _PIXELS_A_DEGREE
+    return 2.6 * (0.0192 + 0.114 * frequency) * torch.exp(-((0.114 * frequency) ** 1.1)) / 0.981
+
+
+def _visibility(local: Tensor, amplitude: Tensor, p: int) -> Tensor:
+    """(n,) visibility of a regular pattern against the detail around it, 1 on flat ground.
+
+    The threshold rises with the masker as in the equivalent-noise model, T^2 = T0^2 + (m / p)^2 with m the local RMS
+    without the pattern's own, pooled over 4 x 4 tiles at an efficiency of 1/16; places are pooled as Quick does.
+    """
+    masker = (local - amplitude.square()[:, None, None]).clamp_min_(0)
+    raised = masker.div_((_JUST_VISIBLE * p) ** 2).add_(1)
+    return raised.pow(-_POOLING / 2).mean((-2, -1)).pow(1 / _POOLING)

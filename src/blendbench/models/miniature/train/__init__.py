@@ -1,1 +1,0 @@
-"""Training of the miniature model set: `python -m blendbench.models.miniature.train STAGE --out DIR`."""

@@ -1,0 +1,1 @@
+"""Look-up of strategies, steps and metrics by name, their parameters and their source identity."""

@@ -1,0 +1,188 @@
+"""Experiments: bench/<name>.toml says which strategies run on which suite, with which seeds, sampler and metrics."""
+
+import itertools
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from blendbench.core.config import NAME, read_toml, suggest
+from blendbench.core.errors import UsageError
+from blendbench.core.shipped import shipped
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A strategy with lists of parameter values; `cells` expands them to every combination, in the order written."""
+
+    name: str
+    values: tuple[tuple[str, tuple[Value, ...]], ...]
+
+    def cells(self) -> list[dict[str, Value]]:
+        names = [name for name, _ in self.values]
+        return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*(v for _, v in self.values))]
+
+
+@dataclass(frozen=True)
+class Quick:
+    """What `--quick` keeps: the first `items` items and these seeds."""
+
+    items: int = 4
+    seeds: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A checked experiment file.
+
+    `model_set` is what it runs on if nothing else is asked for; `sampler` overrides its sampler; `items` caps the
+    suite's items; `model_values` holds, for model sets by name, the parameter values that stand there in place of the
+    list's.
+    """
+
+    name: str
+    title: str
+    description: str
+    suite: str
+    seeds: tuple[int, ...]
+    baseline: str
+    strategies: tuple[Grid, ...]
+    controls: bool
+    metrics: tuple[str, ...]
+    sampler: tuple[tuple[str, float], ...]
+    items: int | None
+    quick_part: Quick
+    model_set: str = "miniature"
+    model_values: tuple[tuple[str, tuple[tuple[str, tuple[Value, ...]], ...]], ...] = ()
+
+    def for_models(self, model_set: str) -> "Experiment":
+        """With the values that the file gives for this model set in place of its lists: layers, say, that only it has.
+
+        A parameter with a single value is no sweep, and keeps it. Errors: UsageError if there is no such list.
+        """
+        return self._replaced(f"models.{model_set}.", dict(dict(self.model_values).get(model_set, ())), least=2)
+
+    def quick(self) -> "Experiment":
+        """The quick form, for a first look."""
+        return replace(
+            self, items=min(self.items or self.quick_part.items, self.quick_part.items), seeds=self.quick_part.seeds
+        )
+
+    def with_overrides(
+        self, values: dict[str, tuple[Value, ...]] | None = None, strategies: list[Grid] | None = None
+    ) -> "Experiment":
+        """Replace the strategy list, and a parameter's values wherever a strategy of the list names it.
+
+        Errors: UsageError if a parameter is named by no strategy of the list.
+        """
+        chosen = replace(self, strategies=tuple(strategies)) if strategies else self
+        return chosen._replaced("--set ", values or {}, least=1)
+
+    def _replaced(self, where: str, values: dict[str, tuple[Value, ...]], least: int) -> "Experiment":
+        """With `values` in place of those that a strategy has `least` or more of."""
+        grids = self.strategies
+        for name, chosen in values.items():
+            known = sorted({key for grid in grids for key, old in grid.values if len(old) >= least})
+            if name not in known:
+                several = " with several values" if least > 1 else ""
+                raise UsageError(
+                    f"{where}{name}: no strategy of {self.name} has this parameter{several}{suggest(name, known)}"
+                )
+            grids = tuple(
+                Grid(
+                    grid.name,
+                    tuple((key, chosen if key == name and len(old) >= least else old) for key, old in grid.values),
+                )
+                for grid in grids
+            )
+        return replace(self, strategies=grids)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)  # seeds = [true] is a mistake, not [1]
+
+
+def _different(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed occurs twice")
+    return seeds
+
+
+class _Sampler(_Strict):
+    steps: int | None = Field(default=None, ge=1, le=200)
+    height: int | None = Field(default=None, ge=16)
+    width: int | None = Field(default=None, ge=16)
+    shift: float | None = Field(default=None, gt=0)
+
+
+class _Quick(_Strict):
+    items: int = Field(default=4, ge=1)
+    seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_different)] = [0]
+
+
+class _ExperimentFile(_Strict):
+    name: str = Field(pattern=NAME)
+    title: str
+    description: str = ""
+    suite: str = "miniature"
+    model_set: str = "miniature"
+    seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_different)]
+    baseline: str = "text_only"
+    strategies: list[dict[str, Any]] = Field(min_length=1)
+    controls: bool = True
+    metrics: list[str] = Field(default_factory=list)
+    items: int | None = Field(default=None, ge=1)
+    sampler: _Sampler = _Sampler()
+    quick: _Quick = _Quick()
+    models: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+def list_experiments() -> list[str]:
+    """Names of the shipped experiments."""
+    return sorted(path.stem for path in shipped("bench").glob("*.toml"))
+
+
+def load_experiment(name_or_path: str | Path) -> Experiment:
+    """Load a shipped experiment by name or any by path. Errors: UsageError in one line."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = shipped("bench") / f"{name_or_path}.toml"
+        if not path.is_file():
+            raise UsageError(
+                f"unknown experiment {str(name_or_path)!r}{suggest(str(name_or_path), list_experiments())}"
+            )
+    file = read_toml(path, _ExperimentFile)
+    return Experiment(
+        name=file.name,
+        title=file.title,
+        description=file.description,
+        suite=file.suite,
+        seeds=tuple(file.seeds),
+        baseline=file.baseline,
+        strategies=tuple(_grid(path, row) for row in file.strategies),
+        controls=file.controls,
+        metrics=tuple(file.metrics),
+        sampler=tuple((k, v) for k, v in file.sampler.model_dump().items() if v is not None),
+        items=file.items,
+        quick_part=Quick(file.quick.items, tuple(file.quick.seeds)),
+        model_set=file.model_set,
+        model_values=tuple((name, _values(path, f"models.{name}", row)) for name, row in file.models.items()),
+    )
+
+
+def _grid(path: Path, row: dict[str, Any]) -> Grid:
+    if not isinstance(row.get("name"), str):
+        raise UsageError(f"{path}: strategies: each needs a name, as in {{name = 'lerp', alpha = [0.1, 0.3]}}")
+    values = {key: value for key, value in row.items() if key != "name"}
+    return Grid(row["name"], _values(path, f"strategies.{row['name']}", values))
+
+
+def _values(path: Path, where: str, row: dict[str, Any]) -> tuple[tuple[str, tuple[Value, ...]], ...]:
+    values = {key: value if isinstance(value, list) else [value] for key, value in row.items()}
+    for key, chosen in values.items():
+        if not chosen or not all(isinstance(v, Value) for v in chosen):
+            raise UsageError(f"{path}: {where}.{key}: give a value or a non-empty list of values")
+    return tuple((key, tuple(chosen)) for key, chosen in values.items())

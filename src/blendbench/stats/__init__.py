@@ -1,0 +1,1 @@
+"""Intervals, tests and the one decision that every report words."""

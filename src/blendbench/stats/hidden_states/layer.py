@@ -1,0 +1,153 @@
+"""One kind of token at one layer: every statistic with its interval, and the dimensions that stand out."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blendbench.stats.hidden_states.compare import compare, ordered_outliers, paired_cosine, std_ratio
+from blendbench.stats.hidden_states.covariance import effective_rank, frechet_distance, root
+from blendbench.stats.hidden_states.describe import Values, describe
+from blendbench.stats.hidden_states.jackknife import intervals, mean_interval
+from blendbench.stats.hidden_states.spread import Array, Spread, pool, spread_of
+
+# A minimum or a count is no smooth function of the items, and the jackknife says nothing about it.
+_WITHOUT_INTERVAL = ("std_max", "ratio_min", "ratio_max", "lacking_", "exceeding_")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value, None where there is none, and its 95 % interval over items, if it has one."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+Estimates = dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Rows of one kind of token over items: moments of each item, of all rows, and their covariance (dim, dim)."""
+
+    items: tuple[Spread, ...]
+    pooled: Spread
+    covariance: Array
+
+    @functools.cached_property
+    def root(self) -> Array:
+        """The covariance's square root."""
+        return root(self.covariance)
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One dimension that stands out; against a reference, with the reference's values and the ratio of deviations."""
+
+    dimension: int
+    mean: float
+    std: float
+    share: float
+    reference_mean: float | None = None
+    reference_std: float | None = None
+    reference_share: float | None = None
+    ratio: float | None = None
+
+
+def summarise(items: Sequence[Array]) -> Summary:
+    """Summary of one array of rows (tokens, dim) per item. Errors: ValueError as `spread_of`."""
+    spreads = tuple(spread_of(rows) for rows in items)
+    pooled = pool(spreads)
+    scatter = np.zeros((len(pooled.mean), len(pooled.mean)))
+    for rows in items:
+        centred = rows.astype(np.float64) - pooled.mean
+        scatter += centred.T @ centred
+    return Summary(spreads, pooled, scatter / pooled.count)
+
+
+def own_statistics(summary: Summary) -> Estimates:
+    """What the rows are by themselves: `describe`, the effective rank, and how many rows and items there are."""
+    return {
+        "tokens": Estimate(summary.pooled.count),
+        "items": Estimate(float(len(summary.items))),
+        **_estimates(describe, summary.items),
+        "effective_rank": Estimate(effective_rank(summary.covariance)),
+    }
+
+
+def reference_statistics(summary: Summary, reference: Summary) -> Estimates:
+    """How the rows differ from a reference's: `compare`, and the Fréchet distance.
+
+    frechet_relative is the distance over the reference's total variance. Intervals need the same items on both sides.
+    """
+    found = _estimates(compare, summary.items, reference.items)
+    distance = frechet_distance(summary.pooled.mean, summary.covariance, reference.pooled.mean, reference.root)
+    total = float(np.trace(reference.covariance))
+    found["frechet"] = Estimate(distance)
+    found["frechet_relative"] = Estimate(distance / total if total > 0 else None)
+    return found
+
+
+def word_cosine(rows: Sequence[Array], others: Sequence[Array]) -> Estimate:
+    """Mean over items of the mean cosine of equal words; no value if some item has not equally many rows."""
+    values = [paired_cosine(a, b) for a, b in zip(rows, others, strict=True)]
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return Estimate(None)
+    return _bounded("word_cosine", float(np.mean(known)), mean_interval(known))
+
+
+def largest_dimensions(spread: Spread, count: int) -> list[Dimension]:
+    """The dimensions with the largest second moments, in that order."""
+    order = np.argsort(-spread.second_moment, kind="stable")[:count]
+    shares = _shares(spread)
+    return [Dimension(int(d), float(spread.mean[d]), float(spread.std[d]), float(shares[d])) for d in order]
+
+
+def outlier_dimensions(spread: Spread, reference: Spread, count: int) -> list[Dimension]:
+    """The dimensions whose standard deviations differ by the largest factors, either way."""
+    ratio, shares, others = std_ratio(spread, reference), _shares(spread), _shares(reference)
+    return [
+        Dimension(
+            int(d),
+            float(spread.mean[d]),
+            float(spread.std[d]),
+            float(shares[d]),
+            float(reference.mean[d]),
+            float(reference.std[d]),
+            float(others[d]),
+            float(ratio[d]),
+        )
+        for d in ordered_outliers(ratio)[:count]
+    ]
+
+
+def _shares(spread: Spread) -> Array:
+    second = spread.second_moment
+    total = second.sum()
+    return second / total if total > 0 else second
+
+
+def _estimates(statistic: Callable[..., Values], *groups: Sequence[Spread]) -> Estimates:
+    values = statistic(*(pool(group) for group in groups))
+    found = intervals(statistic, *groups)
+    return {
+        name: _bounded(name, value, None if name.startswith(_WITHOUT_INTERVAL) else found.get(name))
+        for name, value in values.items()
+    }
+
+
+def _bounded(name: str, value: float | None, interval: tuple[float, float] | None) -> Estimate:
+    """The interval cut to what the statistic can be; the jackknife does not know its range."""
+    if interval is None:
+        return Estimate(value)
+    least, most = -np.inf, np.inf
+    if any(part in name for part in ("cosine", "pearson", "spearman")):
+        least, most = -1.0, 1.0
+    elif "share" in name:
+        least, most = 0.0, 1.0
+    elif name.startswith(("std", "ratio")):
+        least = 0.0
+    return Estimate(value, max(least, interval[0]), min(most, interval[1]))

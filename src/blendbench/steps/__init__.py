@@ -1,0 +1,1 @@
+"""Steps of a blend: align, normalize, mask, combine, schedule."""

@@ -1,0 +1,1 @@
+"""Shipped blending strategies, one family a file."""

@@ -1,0 +1,45 @@
+"""One step of each kind, chosen by name: what a recipe fixes is a setting here."""
+
+from typing import Annotated
+
+from blendbench.core.conditioning import Conditioning, Denoising
+from blendbench.core.tokens import Tokens
+from blendbench.registry.parameters import Alpha, Range
+from blendbench.registry.strategies import strategy
+from blendbench.steps.align import Align, align_to
+from blendbench.steps.combine import COMBINERS, Combine
+from blendbench.steps.mask import MASKS, Mask
+from blendbench.steps.normalize import NORMALISERS, Normalise
+from blendbench.steps.schedule import Curve, shares
+
+
+@strategy(
+    "composed",
+    version=1,
+    source="blendbench, the steps of all mixtures",
+    equation="combine(T, align(mask(normalise(V))), alpha curve(s))",
+)
+def composed(
+    text: Tokens,
+    vision: Tokens,
+    denoising: Denoising,
+    *,
+    alpha: Alpha = 0.3,
+    normalise: Normalise = "none",
+    mask: Mask = "none",
+    outlier: Annotated[float, Range(1, 1e6)] = 10.0,
+    align: Align = "area",
+    combine: Combine = "lerp",
+    curve: Curve = "constant",
+    threshold: Annotated[float, Range(0, 1)] = 0.7,
+) -> Conditioning:
+    """Select, normalise, mask, align, combine, schedule, with any registered step in each place, a plug-in's too.
+
+    `outlier` is the ratio of deviations at which `mask` acts, `threshold` the noise level at which `curve=step` ends.
+    """
+    at_calls = [alpha * share for share in shares(curve, denoising, threshold)]
+    if not any(at_calls):
+        return Conditioning((text.hidden,))
+    masked = MASKS[mask](text.hidden, NORMALISERS[normalise](text, vision), outlier)
+    rows, aligned = align_to(text.hidden, masked, align)
+    return Conditioning(tuple(COMBINERS[combine](rows, aligned, share) if share else rows for share in at_calls))

@@ -1,0 +1,108 @@
+"""Outlier dimensions: those whose spread over the vision tokens is far from the text's, in either direction."""
+
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from blendbench.core.tokens import Tokens
+from blendbench.registry.parameters import Alpha, Range
+from blendbench.registry.strategies import strategy
+from blendbench.steps.align import Align, align_to
+from blendbench.steps.mask import clamped, outlier_dimensions, spread_ratio
+from blendbench.steps.normalize import Sink, mix
+from blendbench.strategies.sources import SEED_DOCUMENT
+
+
+@strategy(
+    "outlier_mask_published",
+    version=1,
+    source=f"{SEED_DOCUMENT}, outlier masking as published",
+    equation="(1 - alpha) T + alpha align(mask(V)); mask where std_V / std_C > t, C the prompts of the suite",
+)
+def outlier_mask_published(
+    text: Tokens,
+    vision: Tokens,
+    corpus: tuple[Tokens, ...],
+    *,
+    alpha: Alpha = 0.3,
+    threshold: Annotated[float, Range(1, 1e6)] = 10.0,
+    mode: Literal["none", "zero", "clamp", "scale"] = "zero",
+    align: Align = "area",
+) -> Tensor:
+    """The seed's one-sided test. Dimensions that the image tokens LACK, as 396 and 4, have a small ratio and pass it.
+
+    `zero`: 0; `clamp`: x t std_C / std_V; `scale`: x t / ratio, which is the same expression.
+    """
+    if alpha == 0:
+        return text.hidden
+    ratio = spread_ratio(vision.hidden, torch.cat([tokens.hidden for tokens in corpus]))
+    factor = {"none": torch.ones_like(ratio), "zero": torch.zeros_like(ratio)}.get(mode, threshold / ratio)
+    masked = torch.where(ratio > threshold, vision.hidden * factor, vision.hidden).to(text.hidden.dtype)
+    return mix(*align_to(text.hidden, masked, align), alpha)
+
+
+@strategy(
+    "dimension_ablation",
+    version=1,
+    source=f"{SEED_DOCUMENT}, is one dimension the cause?",
+    equation="(1 - alpha) T + alpha align(V), with one dimension set to 0, or to the text's",
+)
+def dimension_ablation(
+    text: Tokens,
+    vision: Tokens,
+    *,
+    alpha: Alpha = 0.3,
+    rank: Annotated[int, Range(0, 1e5)] = 0,
+    dimension: Annotated[int, Range(-1, 1e5)] = -1,
+    mode: Literal["zero", "text"] = "zero",
+    align: Align = "area",
+) -> Tensor:
+    """Ablate `dimension` (396 in Qwen3-VL-4B), or the one whose spread is the `rank`-th farthest from the text's.
+
+    Errors: ValueError if there is no such dimension.
+    """
+    if alpha == 0:
+        return text.hidden
+    if max(dimension, rank) >= text.hidden.shape[1]:
+        raise ValueError(f"dimension {max(dimension, rank)} of {text.hidden.shape[1]}")
+    farthest = spread_ratio(vision.hidden, text.hidden).log().abs().argsort(descending=True, stable=True)
+    chosen = dimension if dimension >= 0 else int(farthest[rank])
+    rows, aligned = align_to(text.hidden, vision.hidden, align)
+    aligned = aligned.clone()
+    aligned[:, chosen] = 0 if mode == "zero" else rows[:, chosen]
+    return mix(rows, aligned, alpha)
+
+
+@strategy(
+    "outlier_mask",
+    version=1,
+    source=f"{SEED_DOCUMENT}, outlier masking, corrected to a two-sided test",
+    equation="(1 - alpha) T + alpha align(mask(V)); mask where std_V / std_T > t or < 1 / t",
+)
+def outlier_mask(
+    text: Tokens,
+    vision: Tokens,
+    *,
+    alpha: Alpha = 0.3,
+    threshold: Annotated[float, Range(1, 1e6)] = 4.0,
+    mode: Literal["zero", "clamp", "text"] = "zero",
+    align: Align = "area",
+    sink: Sink = "keep",
+) -> Tensor:
+    """Mask the vision's outlier dimensions, then mix.
+
+    `zero` sets them to 0. `clamp` scales each about its mean, so that its ratio is the threshold it passed (see
+    `clamped`). `text` leaves the text's own value there. `sink=drop` takes the ratios
+    without position 0, whose sink else makes dimensions 4 and 396 of Qwen3-4B outliers.
+    """
+    if alpha == 0:
+        return text.hidden
+    measured = vision.hidden[vision.without_sink] if sink == "drop" else vision.hidden
+    against = text.hidden[text.without_sink] if sink == "drop" else text.hidden
+    if mode == "clamp":
+        masked = clamped(vision.hidden, measured, against, threshold)
+        return mix(*align_to(text.hidden, masked, align), alpha)
+    rows, aligned = align_to(text.hidden, vision.hidden, align)
+    flagged = outlier_dimensions(measured, against, threshold)
+    return mix(rows, torch.where(flagged, rows if mode == "text" else 0.0, aligned), alpha)

@@ -1,0 +1,190 @@
+"""`python -m miniature.evaluate --models DIR --out FILE`: how good is the miniature, in numbers.
+
+Everything is measured on scenes with held-out combinations of colour, shape and style, which no stage but the probe has
+seen. Shares come with their count, so that a reader can put an interval on them.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, ZImagePipeline
+from PIL import Image
+from torch import Tensor
+from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
+
+from blendbench.models.miniature import captions, folder, world
+from blendbench.models.miniature.probe import Probe, ProbeReading, load_probe
+from blendbench.models.miniature.tokenizer import QUESTIONS
+from miniature.train.data import draw_images, to_unit
+from miniature.train.vae import psnr, round_trip
+
+Measures = dict[str, dict[str, float]]
+
+
+def share(right: Tensor) -> dict[str, float]:
+    """Share of true values and their number."""
+    return {"value": right.float().mean().item(), "n": right.numel()}
+
+
+def object_table(scenes: world.Scenes) -> Tensor:
+    """(n, colours, shapes) boolean: which objects each scene holds."""
+    table = torch.zeros(len(scenes), len(world.COLOURS), len(world.SHAPES), dtype=torch.bool)
+    for column in range(2):
+        rows = (scenes.shape[:, column] >= 0).nonzero()[:, 0]
+        table[rows, scenes.colour[rows, column], scenes.shape[rows, column]] = True
+    return table
+
+
+def right_attributes(reading: ProbeReading, scenes: world.Scenes) -> dict[str, Tensor]:
+    """For each scene: are all its objects (and no other), its style, its background what the probe reads?"""
+    objects = ((reading.objects.cpu() > 0.5) == object_table(scenes)).flatten(1).all(1)
+    return {
+        "objects": objects,
+        "style": reading.style.argmax(1).cpu() == scenes.style,
+        "background": reading.background.argmax(1).cpu() == scenes.background,
+    }
+
+
+def measure_probe(probe: Probe, images: Tensor, scenes: world.Scenes) -> Measures:
+    """Every attribute that the probe reads, on renderings."""
+    reading = probe.read(images)
+    measures = {name: share(right) for name, right in right_attributes(reading, scenes).items()}
+    present = torch.zeros(len(scenes), len(world.POSITIONS), dtype=torch.bool)
+    sizes: list[Tensor] = []
+    for column in range(2):
+        rows = (scenes.shape[:, column] >= 0).nonzero()[:, 0]
+        present[rows, scenes.position[rows, column]] = True
+        read = reading.sizes.cpu()[rows, scenes.position[rows, column]].argmax(1)
+        sizes.append(read == scenes.size[rows, column])
+    positions = ((reading.presence.cpu() > 0.5) == present).all(1)
+    return measures | {"position": share(positions), "size": share(torch.cat(sizes))}
+
+
+def generate(pipeline: ZImagePipeline, prompts: list[str], steps: int, seed: int, batch: int) -> Tensor:
+    """Draw one image a prompt: (n, 3, 128, 128) uint8 on the CPU."""
+    drawn = []
+    for i in range(0, len(prompts), batch):
+        chunk = list(prompts[i : i + batch])
+        generators = [torch.Generator().manual_seed(seed + i + j) for j in range(len(chunk))]
+        images = pipeline(
+            prompt=chunk,
+            height=world.SIZE,
+            width=world.SIZE,
+            num_inference_steps=steps,
+            guidance_scale=0.0,
+            generator=generators,
+            max_sequence_length=64,
+            output_type="pt",
+        ).images
+        drawn.append((images.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu())
+    return torch.cat(drawn)
+
+
+def measure_generation(
+    pipeline: ZImagePipeline, probe: Probe, n: int, steps: int, batch: int
+) -> tuple[Measures, Tensor]:
+    """Adherence of text-only images to held-out prompts drawn from all phrasings."""
+    scenes = world.sample_scenes(n, seed=901, held_out=True)
+    described = captions.describe(scenes, seed=901)
+    scenes = replace(scenes, style=torch.tensor([d.style for d in described]))
+    images = generate(pipeline, [d.caption for d in described], steps, seed=7, batch=batch)
+    right = right_attributes(probe.read(images), scenes)
+    single = scenes.shape[:, 1] < 0
+    named = {
+        "style": torch.tensor([d.states.style is not None for d in described]),
+        "background": torch.tensor([d.states.background is not None for d in described]),
+    }
+    return {
+        "objects": share(right["objects"]),
+        "single_object": share(right["objects"][single]),
+        "two_objects": share(right["objects"][~single]),
+        "style_named": share(right["style"][named["style"]]),
+        "background_named": share(right["background"][named["background"]]),
+        "flat_where_no_style_is_named": share(right["style"][~named["style"]]),
+    }, images
+
+
+@torch.inference_mode()
+def measure_scorer(models: Path, name: str, images: Tensor, scenes: world.Scenes) -> Measures:
+    """How often the matched caption comes first among 64."""
+    import open_clip
+
+    source = f"local-dir:{models / name}"
+    model, _ = open_clip.create_model_from_pretrained(source)
+    tokens = open_clip.get_tokenizer(source)(captions.canonical(scenes))
+    image = model.eval().encode_image(to_unit(images), normalize=True)
+    text = model.encode_text(tokens, normalize=True)
+    groups = (image.unflatten(0, (-1, 64)) @ text.unflatten(0, (-1, 64)).mT).argmax(-1)
+    return {"first_of_64": share(groups.flatten() == torch.arange(64).repeat(len(groups)))}
+
+
+@torch.inference_mode()
+def measure_vision_language(models: Path, images: Tensor, scenes: world.Scenes, device: str) -> Measures:
+    """Attributes that Qwen3-VL's description of an image gets right, through the real processor and generate()."""
+    model = Qwen3VLForConditionalGeneration.from_pretrained(models / "vision_language", dtype=torch.float32).to(device)
+    processor = AutoProcessor.from_pretrained(models / "vision_language")
+    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTIONS[0]}]}]
+    text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    images = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in images]
+    inputs = processor(text=[text] * len(images), images=images, return_tensors="pt").to(device)
+    written = model.generate(**inputs, max_new_tokens=28, do_sample=False)[:, inputs["input_ids"].shape[1] :]
+    answers = [
+        answer.strip().replace(",", " ,").split()
+        for answer in processor.batch_decode(written, skip_special_tokens=True)
+    ]
+    expected = [caption.replace(",", " ,").split() for caption in captions.canonical(scenes)]
+    words = {
+        "colour": world.COLOURS,
+        "shape": world.SHAPES,
+        "background": world.BACKGROUNDS,
+        "style": world.STYLES,
+        "size": world.SIZES,
+    }
+    pairs = list(zip(answers, expected, strict=True))
+    measures = {
+        name: share(torch.tensor([[w for w in a if w in known] == [w for w in e if w in known] for a, e in pairs]))
+        for name, known in words.items()
+    }
+    return measures | {"whole_caption": share(torch.tensor([a == e for a, e in pairs]))}
+
+
+def main() -> None:
+    """Measure everything that DIR holds and write it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, default=folder.WEIGHTS)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--prompts", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    arguments = parser.parse_args()
+    models, device = arguments.models, arguments.device
+    scenes = world.sample_scenes(512, seed=900, held_out=True)
+    images = draw_images(scenes, "cpu")
+    probe = load_probe(models / "probe")
+    results: dict[str, Measures] = {"probe_rendered": measure_probe(probe, images, scenes)}
+    vae = AutoencoderKL.from_pretrained(models / "pipeline" / "vae")
+    back = torch.cat([round_trip(vae, images[i : i + 64]) for i in range(0, 256, 64)])
+    results["vae"] = {name: share(r) for name, r in right_attributes(probe.read(back), scenes[:256]).items()}
+    results["vae"]["psnr"] = {"value": psnr(back, images[:256]), "n": len(back)}
+    for name in ("clip", "siglip"):
+        results[name] = measure_scorer(models, name, images, scenes)
+    results["vision_language"] = measure_vision_language(models, images[:256], scenes[:256], device)
+    print(json.dumps(results, indent=1), flush=True)
+    pipeline = ZImagePipeline.from_pretrained(models / "pipeline", dtype=torch.float32).to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    started = time.monotonic()
+    results["generation"], drawn = measure_generation(pipeline, probe, arguments.prompts, 9, arguments.batch)
+    results["speed"] = {"images_a_second": {"value": len(drawn) / (time.monotonic() - started), "n": len(drawn)}}
+    print(json.dumps({k: results[k] for k in ("generation", "speed")}, indent=1), flush=True)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+    sheet = drawn[:64].unflatten(0, (8, 8)).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
+    Image.fromarray(sheet.numpy()).save(arguments.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

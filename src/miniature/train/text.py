@@ -1,0 +1,67 @@
+"""Stage `text`: the language model learns the world's language (restating captions, answering questions on them)."""
+
+import random
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from blendbench.models.miniature import architecture, captions, world
+from blendbench.models.miniature.tokenizer import QUESTIONS
+from miniature.train.data import conversation, pad_ids, training_scenes
+from miniature.train.loop import Batch, Recipe, Training
+
+LENGTH = 72
+_NUMBERS = ("one", "two")
+
+
+def answer(question: str, full: str, facts: captions.Attributes) -> str:
+    """The right answer to one of `QUESTIONS` about a scene."""
+    answers = dict(
+        zip(QUESTIONS, (full, str(facts.style), str(facts.background), _NUMBERS[len(facts.objects) - 1]), strict=True)
+    )
+    return answers[question]
+
+
+def exchanges(scenes: world.Scenes, texts: list[str], seed: int) -> list[str]:
+    """One exchange a scene: 60 % restate a caption canonically, 40 % put the full caption and a question."""
+    draw = random.Random(seed)
+    lines = []
+    for caption, full, facts in zip(texts, captions.canonical(scenes), captions.attributes(scenes), strict=True):
+        question = draw.choice(QUESTIONS)
+        if draw.random() < 0.6:
+            lines.append(conversation(caption, full))
+        else:
+            lines.append(conversation(f"{full}. {question}", answer(question, full, facts)))
+    return lines
+
+
+def next_token_loss(logits: Tensor, ids: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean cross-entropy of predicting `ids` (n, t) from `logits` (n, t, vocabulary); weight (n, t)."""
+    losses = cross_entropy(logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
+    return (losses * weight[:, 1:].flatten()).sum() / weight[:, 1:].sum()
+
+
+def train(out: object, recipe: Recipe, device: str, scenes: int, workers: int) -> tuple[nn.Module, float]:
+    """Train the text encoder; returns it with its last loss."""
+    torch.manual_seed(11)
+    model = architecture.text_encoder().to(device)
+    drawn, texts = training_scenes(scenes, seed=11, workers=workers)
+    ids, lengths = pad_ids(exchanges(drawn, texts, seed=11), LENGTH)
+    weight = (torch.arange(LENGTH) < lengths[:, None]).float()
+    ids, weight = ids.to(device), weight.to(device)
+    positions = torch.arange(LENGTH, device=device)[None]
+
+    def loss(batch: Batch) -> Tensor:
+        # Padding stands on the right and attention is causal, so no mask is needed.
+        logits = model(input_ids=batch["ids"], position_ids=positions, use_cache=False).logits
+        return next_token_loss(logits, batch["ids"], batch["weight"])
+
+    def batches(step: int) -> Batch:
+        rows = torch.randint(len(ids), (recipe.batch,), device=device)
+        return {"ids": ids[rows], "weight": weight[rows]}
+
+    training = Training(nn.ModuleDict({"text": model}), recipe, out / "checkpoints" / "text.pt")  # type: ignore[operator]
+    final = training.run(loss, batches)
+    training.use_average()
+    return model, final

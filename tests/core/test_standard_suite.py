@@ -1,0 +1,141 @@
+"""The standard suite: mixed prompts with checkable facts, and images that may be passed on."""
+
+import shutil
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import open_clip
+import pytest
+import skimage.data
+from PIL import Image
+
+from blendbench.cli.planning import plan_on_models
+from blendbench.core.suites import Item, Suite, load_suite
+from blendbench.models.miniature.folder import WEIGHTS
+from blendbench.models.sets import load_model_set
+from blendbench.run.experiments import load_experiment
+
+CLIP_LIMIT = 77
+
+
+@pytest.fixture(scope="module")
+def suite() -> Suite:
+    return load_suite("standard")
+
+
+@pytest.fixture(scope="module")
+def maker(suite: Suite) -> ModuleType:
+    sys.path.insert(0, str(suite.folder))
+    import make_images
+
+    sys.path.remove(str(suite.folder))
+    return make_images
+
+
+def length(item: Item) -> str:
+    """short: 2 to 8 words; long: more tokens than CLIP reads; else medium."""
+    if len(item.prompt.split()) <= 8:
+        return "short"
+    tokens = int((open_clip.tokenize([item.prompt], context_length=400) != 0).sum())
+    return "long" if tokens > CLIP_LIMIT else "medium"
+
+
+def test_categories_lengths_and_relations_are_balanced(suite: Suite) -> None:
+    assert len(suite.items) >= 64
+    per_category = Counter(item.category for item in suite.items)
+    assert len(per_category) >= 10
+    assert set(per_category.values()) == {6}
+    lengths = Counter((item.category, length(item)) for item in suite.items)
+    assert set(lengths.values()) == {2}
+    assert Counter(item.relation for item in suite.items) == {"matched": 36, "unrelated": 36}
+    assert min(len(item.prompt.split()) for item in suite.items) >= 2
+
+
+def test_the_first_items_are_as_mixed_as_the_suite(suite: Suite) -> None:
+    first = suite.items[:12]
+    assert len({item.category for item in first}) == 12
+    assert Counter(map(length, first)) == {"short": 4, "medium": 4, "long": 4}
+
+
+def test_every_prompt_says_something_of_its_own_that_can_be_checked(suite: Suite) -> None:
+    assert len({item.prompt for item in suite.items}) == len(suite.items)
+    for item in suite.items:
+        assert len(item.facts) >= 2
+        assert len(set(item.facts)) == len(item.facts)
+        assert item.prompt == item.prompt.strip()
+        assert "  " not in item.prompt
+
+
+def test_the_unrelated_image_is_another_category_s(suite: Suite) -> None:
+    categories: dict[Path, set[str | None]] = {}
+    for item in suite.items:
+        if item.relation == "matched":
+            categories.setdefault(item.reference, set()).add(item.category)
+    for item in suite.items:
+        assert item.unrelated not in (item.reference, suite.blank, suite.white)
+        if item.relation == "matched":
+            assert item.category not in categories.get(item.unrelated, set())
+
+
+def test_every_image_has_a_free_licence_and_an_origin(suite: Suite) -> None:
+    assert {record.image for record in suite.images} == set((suite.folder / "images").iterdir())
+    for record in suite.images:
+        if record.origin.startswith("scikit-image, skimage.data."):
+            assert record.licence in ("CC0-1.0", "public domain")
+            name = record.origin.removeprefix("scikit-image, skimage.data.").partition(":")[0]
+            told = " ".join(str(getattr(skimage.data, name).__doc__).split())
+            assert ("CC0" if record.licence == "CC0-1.0" else "public domain") in told.replace("Commons CC0", "CC0")
+        else:
+            assert record.licence == "Apache-2.0"
+            assert "make_images.py" in record.origin
+
+
+def test_images_are_small_and_in_colour(suite: Suite) -> None:
+    paths = [record.image for record in suite.images]
+    assert sum(path.stat().st_size for path in paths) <= 3_000_000
+    for path in paths:
+        with Image.open(path) as image:
+            assert image.mode == "RGB"
+            assert max(image.size) <= 512
+
+
+def test_neutrals_show_nothing(suite: Suite) -> None:
+    assert suite.white is not None
+    for path, grey in ((suite.blank, 128), (suite.white, 255)):
+        assert np.unique(np.asarray(Image.open(path))).tolist() == [grey]
+
+
+@pytest.mark.parametrize("name", ["castle", "robin", "tea-sign"])
+def test_drawn_images_are_what_the_script_draws(suite: Suite, maker: ModuleType, name: str) -> None:
+    assert_alike(maker.drawn(name), suite.folder / "images" / f"{name}.jpg")
+
+
+def test_photographs_are_what_scikit_image_has(suite: Suite, maker: ModuleType) -> None:
+    for name in maker.PHOTOS:
+        assert_alike(maker.photo(name), suite.folder / "images" / f"{name}.jpg")
+
+
+def assert_alike(made: Image.Image, kept: Path) -> None:
+    """Equal up to JPEG's losses, which libraries round differently."""
+    with Image.open(kept) as image:
+        assert image.size == made.size
+        difference = np.asarray(image, np.int16) - np.asarray(made, np.int16)
+    assert np.abs(difference).mean() < 6
+
+
+def test_experiments_run_on_it_with_the_real_models(tmp_path: Path) -> None:
+    """The core experiment is written for the miniature; z-image-turbo's file names this suite."""
+    experiment, shipped_set = load_experiment("core"), load_model_set("z-image-turbo")
+    assert (experiment.suite, shipped_set.file.suite) == ("miniature", "standard")
+    folder = tmp_path / "models"
+    shutil.copytree(WEIGHTS, folder)
+    told = (folder / "model_set.toml").read_text().replace('"miniature"', '"other"', 1)
+    (folder / "model_set.toml").write_text('suite = "standard"\n' + told)
+    assert plan_on_models(experiment, str(folder), "cpu", tmp_path)[0].suite.name == "standard"
+    assert plan_on_models(experiment, "miniature", "cpu", tmp_path)[0].suite.name == "miniature"
+    written_for_it = replace(experiment, model_set="other")
+    assert plan_on_models(written_for_it, str(folder), "cpu", tmp_path)[0].suite.name == "miniature"

@@ -1,0 +1,91 @@
+"""blockiness: patch seams of any sign, which no comb of frequencies can see."""
+
+import numpy as np
+import pytest
+import scoring_reference as reference
+import torch
+from scipy import ndimage, stats
+
+from blendbench.metrics import Batch, patterns
+from blendbench.metrics.blockiness import blockiness
+
+
+def score(images: np.ndarray, patch_grid: int = 16) -> np.ndarray:
+    tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+    return blockiness(Batch(tensor, patch_grid=patch_grid)).numpy()
+
+
+@pytest.fixture(scope="module")
+def clean() -> np.ndarray:
+    return patterns.crops(256, at_most=3)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "patch_grid"), [(128, 128, 16), (50, 77, 16), (150, 205, 8), (256, 256, 32)]
+)
+def test_it_equals_the_boundary_by_boundary_reference(height: int, width: int, patch_grid: int) -> None:
+    image = patterns.photos()["coffee.png"][:height, :width]
+    blocked = patterns.inject(image[None], patterns.offsets(height, width, patch_grid), 3)
+    expected = [reference.blockiness(image, patch_grid), reference.blockiness(blocked[0], patch_grid)]
+    np.testing.assert_allclose(score(np.stack([image, blocked[0]]), patch_grid), expected, atol=2e-5)
+
+
+def test_large_steps_at_patch_borders_reach_the_clipping_limit() -> None:
+    cells = np.random.default_rng(0).permutation(np.linspace(0, 255, 64)).reshape(8, 8)
+    image = np.kron(cells, np.ones((16, 16)))[None, :, :, None].repeat(3, -1).astype(np.uint8)
+    # A border beside flat ground reads ln 8 and flat ground 0, except that the trend carries a step to its neighbours.
+    assert np.log(8) - 0.1 <= score(image)[0] <= np.log(8) + 0.6
+
+
+@pytest.mark.parametrize(("amplitude", "at_least"), [(1, 0.90), (2, 0.97), (4, 0.99)])
+def test_offsets_are_told_from_clean_photos(clean: np.ndarray, amplitude: float, at_least: float) -> None:
+    injected = score(patterns.inject(clean, patterns.offsets(256, 256), amplitude))
+    assert patterns.auroc(injected, score(clean)) >= at_least
+
+
+def test_offsets_are_seen_at_the_size_of_the_miniature() -> None:
+    small = patterns.crops(128, at_most=3)
+    injected = score(patterns.inject(small, patterns.offsets(128, 128), 2))
+    assert patterns.auroc(injected, score(small)) >= 0.9
+    assert (injected > score(small)).mean() >= 0.95
+
+
+def test_large_images_show_offsets_of_one_level() -> None:
+    large = patterns.crops(512, at_most=2)
+    injected = score(patterns.inject(large, patterns.offsets(512, 512), 1))
+    assert patterns.auroc(injected, score(large)) >= 0.98
+
+
+def test_seams_are_seen_on_smooth_ground_that_is_steeper_than_they_are() -> None:
+    rng = np.random.default_rng(0)
+    ground = np.stack([ndimage.gaussian_filter(rng.standard_normal((256, 256)), 8) for _ in range(8)])
+    ground = 128 + 35 * ground / ground.std() + rng.normal(0, 0.5, ground.shape)
+    smooth = np.clip(np.rint(ground), 0, 255).astype(np.uint8)[..., None].repeat(3, -1)
+    assert np.abs(np.diff(ground)).mean() > 2
+    injected = score(patterns.inject(smooth, patterns.offsets(256, 256), 1))
+    assert patterns.auroc(injected, score(smooth)) == 1
+
+
+def test_8_pixel_blocks_are_not_taken_for_16_pixel_patches(clean: np.ndarray) -> None:
+    blocks = patterns.inject(clean, patterns.offsets(256, 256, 8), 2)
+    assert abs(patterns.auroc(score(blocks), score(clean)) - 0.5) < 0.2
+
+
+def test_benign_edits_leave_it_nearly_alone(clean: np.ndarray) -> None:
+    unedited = score(clean[::2])
+    for name, edited in patterns.benign(clean[::2]).items():
+        assert abs(patterns.auroc(score(edited), unedited) - 0.5) <= (0.15 if name == "jpeg90" else 0.1), name
+
+
+def test_it_grows_with_the_dose_on_every_image() -> None:
+    images = patterns.crops(256, at_most=1)
+    doses = [0.0, 0.5, 1.0, 2.0, 4.0, 8.0]
+    levels = np.stack([score(patterns.inject(images, patterns.offsets(256, 256), dose)) for dose in doses])
+    rho = np.array([stats.spearmanr(doses, levels[:, i]).statistic for i in range(len(images))])
+    assert np.median(rho) >= 0.99
+    assert np.quantile(rho, 0.05) >= 0.93
+
+
+def test_it_does_not_depend_on_how_the_image_is_turned(clean: np.ndarray) -> None:
+    for turned in (clean.transpose(0, 2, 1, 3), clean[:, ::-1], clean[:, :, ::-1]):
+        np.testing.assert_allclose(score(turned), score(clean), atol=1e-6)

@@ -1,0 +1,118 @@
+"""What an image went through, read from its pixels, and the flags that follow."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from blendbench.metrics import Batch, patterns
+from blendbench.metrics.colourspace import luma
+from blendbench.metrics.drawn import bricks, pixel_art
+from blendbench.metrics.flags import FLAGS, pixel_flags
+from blendbench.metrics.history import was_jpeg, was_resampled
+
+NAMES = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "gravel.png",
+    "ihc.png",
+    "moon.png",
+    "retina.jpg",
+    "hubble_deep_field.jpg",
+)
+
+
+def batch(image: np.ndarray) -> Batch:
+    return Batch(torch.from_numpy(np.array(image)).permute(2, 0, 1)[None])
+
+
+def y(image: np.ndarray) -> torch.Tensor:
+    return luma(batch(image).images)[0]
+
+
+@pytest.fixture(scope="module")
+def clean() -> list[np.ndarray]:
+    """Photos shrunk by 2 and dithered: what coded or interpolated them before is gone."""
+    made = []
+    for name in NAMES:
+        photo = patterns.photos()[name][:512, :512]
+        small = photo.reshape(256, 2, 256, 2, 3).mean((1, 3))
+        made.append(
+            np.clip(np.rint(small + np.random.default_rng(0).normal(0, 1, small.shape)), 0, 255).astype(np.uint8)
+        )
+    return made
+
+
+@pytest.mark.parametrize("quality", [50, 75, 90, 95])
+@pytest.mark.parametrize("crop", [0, 3])
+def test_jpeg_is_seen_at_any_origin_of_its_grid(clean: list[np.ndarray], quality: int, crop: int) -> None:
+    assert all(was_jpeg(y(patterns.jpeg(photo, quality)[crop:, crop:])) for photo in clean)
+
+
+@pytest.mark.parametrize("made", [None, patterns.mesh, patterns.texture, patterns.offsets])
+def test_what_was_never_jpeg_or_enlarged_is_not_flagged(clean: list[np.ndarray], made: object) -> None:
+    images = np.stack(clean)
+    if made is not None:
+        images = patterns.inject(images, made(256, 256), 4)  # type: ignore[operator]
+    assert not any(was_jpeg(y(image)) for image in images)
+    assert sum(was_resampled(y(image), 16) for image in images) <= 1
+
+
+@pytest.mark.parametrize("factor", [1.25, 1.5, 3.0])
+@pytest.mark.parametrize("kernel", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
+def test_enlarging_is_seen(clean: list[np.ndarray], factor: float, kernel: Image.Resampling) -> None:
+    side = round(256 * factor)
+    enlarged = [np.asarray(Image.fromarray(photo).resize((side, side), kernel)) for photo in clean]
+    assert np.mean([was_resampled(y(image), 16) for image in enlarged]) >= 0.85
+
+
+def test_doubling_is_seen_where_there_is_detail() -> None:
+    names = ("astronaut.png", "brick.png", "camera.png", "gravel.png", "ihc.png", "chelsea.png", "coffee.png")
+    doubled = []
+    for name in names:
+        small = Image.fromarray(patterns.photos()[name]).reduce(2)
+        assert not was_resampled(y(np.asarray(small)), 16), name
+        doubled.append(small.resize((small.width * 2, small.height * 2), Image.Resampling.BICUBIC))
+    assert np.mean([was_resampled(y(np.asarray(image)), 16) for image in doubled]) >= 0.7
+
+
+@pytest.mark.parametrize("cell", [4, 8, 16, 32])
+def test_pixel_art_is_not_taken_for_jpeg_but_its_jpeg_is(cell: int) -> None:
+    art = [pixel_art(256, cell, seed) for seed in range(3)]
+    assert not any(was_jpeg(y(image)) for image in art)
+    photo = patterns.photos()["coffee.png"][:256, :256]
+    assert was_jpeg(y(patterns.jpeg(np.concatenate([art[0][:128], photo[:128]]), 75)))
+
+
+def test_walls_are_not_taken_for_enlarged_images() -> None:
+    walls = [bricks(size, width, width // 2, 0) for size in (256, 512) for width in (36, 40, 44, 48, 56, 60)]
+    assert not any(was_resampled(y(image), 16) for image in walls)
+
+
+@pytest.mark.parametrize("size", [1, 7, 63, 64, 65])
+def test_small_images_have_no_history(size: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    assert not was_jpeg(y(noise)) and not was_resampled(y(noise), 16)
+
+
+def test_flat_images_have_no_history() -> None:
+    flat = np.full((256, 256, 3), 90, np.uint8)
+    assert pixel_flags(batch(flat)) == [[]]
+
+
+def test_size_is_compared_with_what_was_generated(clean: list[np.ndarray]) -> None:
+    flags = pixel_flags(batch(clean[0][:, :250]), generated=(256, 256))[0]
+    assert {"size_differs", "not_whole_patches"} <= set(flags) <= set(FLAGS)
+    assert not set(pixel_flags(batch(clean[0]), generated=(256, 256))[0]) & {"size_differs", "not_whole_patches"}
+
+
+def test_content_that_repeats_is_told_from_a_patch_grid(clean: list[np.ndarray]) -> None:
+    y_, x = np.mgrid[:256, :256]
+    windows = (
+        100 + 60.0 * (((x + 5) % 48 < 24) & ((y_ + 9) % 48 < 24)) + np.random.default_rng(0).normal(0, 2, (256, 256))
+    )
+    facade = np.clip(windows, 0, 255).astype(np.uint8)[..., None].repeat(3, -1)
+    assert pixel_flags(batch(facade))[0] == ["periodic_content"]
+    meshed = patterns.inject(np.stack(clean), patterns.mesh(256, 256), 3)
+    assert np.mean(["faint_grid" in pixel_flags(batch(image))[0] for image in meshed]) >= 0.85

@@ -1,0 +1,174 @@
+"""What is left of a plan: nothing is done twice, and nothing is forgotten."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from blendbench.core.suites import load_suite
+from blendbench.core.tokens import Tokens
+from blendbench.models.sets import ModelSet, load_model_set
+from blendbench.registry.strategies import _REGISTRY, all_strategies, strategy
+from blendbench.results.records import CellRecord, RunRecord, ScoreRecord, StageTimeRecord
+from blendbench.results.shards import read_shards
+from blendbench.run.experiments import Grid, load_experiment
+from blendbench.run.loop import run
+from blendbench.run.plan import Plan, make_plan
+from blendbench.run.progress import Reporter
+from blendbench.run.resume import locked, what_is_left
+
+QUIET = Reporter(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def models(untrained: Path) -> ModelSet:
+    return load_model_set(untrained, "cpu", {"steps": 1})
+
+
+def plan_of(models: ModelSet, *grids: Grid, **changes: object) -> Plan:
+    base = replace(load_experiment("smoke"), strategies=grids, items=1, controls=False, metrics=("effect_size",))
+    return make_plan(replace(base, **changes), load_suite("miniature"), models)  # type: ignore[arg-type]
+
+
+def alphas(*values: float) -> Grid:
+    return Grid("lerp", (("alpha", values),))
+
+
+def records(results: Path, kind: type) -> list[object]:
+    return [record for record in read_shards(results).records if isinstance(record, kind)]
+
+
+def test_a_finished_run_loads_no_model(untrained: Path, models: ModelSet, tmp_path: Path) -> None:
+    plan = plan_of(models, alphas(0.5))
+    run(plan, models, tmp_path, QUIET)
+    fresh = load_model_set(untrained, "cpu", {"steps": 1})
+    assert run(plan_of(fresh, alphas(0.5)), fresh, tmp_path, QUIET).run_id is None
+    assert not {"_pipeline", "denoiser", "text", "vision", "clip", "siglip", "probe"} & vars(fresh).keys()
+
+
+def test_a_metric_that_the_model_set_cannot_measure_is_settled(untrained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for part in untrained.iterdir():
+        if part.is_dir():
+            (folder / part.name).symlink_to(part)
+    text = (untrained / "model_set.toml").read_text().replace('probe = "probe"\n', "")
+    (folder / "model_set.toml").write_text(text)
+    models = load_model_set(folder, "cpu", {"steps": 1})
+    plan = plan_of(models, metrics=("attribute_adherence", "effect_size"))
+    done = run(plan, models, tmp_path / "results", QUIET)
+    assert (done.ok, done.scored, done.scores_failed) == (1, 2, 0)
+    statuses = {r.metric: (r.status, r.error) for r in records(tmp_path / "results", ScoreRecord)}  # type: ignore[attr-defined]
+    assert statuses["attribute_adherence"] == ("skipped", "attribute_adherence needs probe")
+    assert what_is_left(plan, models, tmp_path / "results").empty
+
+
+@pytest.fixture
+def shaky_baseline() -> object:
+    """A baseline that fails as long as `broken` is set."""
+    all_strategies()
+    before, state = dict(_REGISTRY), {"broken": True}
+
+    @strategy("shaky", version=1, source="test")
+    def shaky(text: Tokens) -> Tensor:
+        return text.hidden * (float("nan") if state["broken"] else 1.0)
+
+    yield state
+    _REGISTRY.clear()
+    _REGISTRY.update(before)
+
+
+def test_paired_metrics_wait_for_their_baseline(
+    models: ModelSet, tmp_path: Path, shaky_baseline: dict[str, bool]
+) -> None:
+    plan = plan_of(models, alphas(0.5), baseline="shaky", metrics=("effect_size", "blockiness"))
+    first = run(plan, models, tmp_path, QUIET)
+    assert (first.ok, first.failed) == (1, 1)
+    assert {r.metric: r.status for r in records(tmp_path, ScoreRecord)} == {  # type: ignore[attr-defined]
+        "effect_size": "skipped",
+        "blockiness": "ok",
+    }
+    shaky_baseline["broken"] = False
+    second = run(plan, models, tmp_path, QUIET)
+    assert (second.ok, second.failed, second.drawn) == (2, 0, 1)
+    last = {(r.cell_id, r.metric): r.status for r in records(tmp_path, ScoreRecord)}  # type: ignore[attr-defined]
+    assert set(last.values()) == {"ok"}
+    assert len(last) == 4
+    assert what_is_left(plan, models, tmp_path).empty
+
+
+def test_failed_cells_are_tried_again_and_the_rest_is_left_alone(
+    models: ModelSet, tmp_path: Path, shaky_baseline: dict[str, bool]
+) -> None:
+    plan = plan_of(models, Grid("shaky", ()), alphas(0.5))
+    assert run(plan, models, tmp_path, QUIET).failed == 1
+    again = run(plan, models, tmp_path, QUIET)
+    assert (again.drawn, again.failed, again.reused, again.scored) == (0, 1, 2, 0)
+
+
+def test_the_latest_plan_is_on_record_even_if_all_its_cells_are_there(models: ModelSet, tmp_path: Path) -> None:
+    wide, narrow = plan_of(models, alphas(0.2, 0.4)), plan_of(models, alphas(0.2))
+    run(wide, models, tmp_path, QUIET)
+    for plan in (narrow, wide):
+        done = run(plan, models, tmp_path, QUIET)
+        assert (done.drawn, done.scored) == (0, 0)
+        last = records(tmp_path, RunRecord)[-1]
+        assert last.plan == plan.expected()  # type: ignore[attr-defined]
+    assert run(wide, models, tmp_path, QUIET).run_id is None
+
+
+def test_an_image_drawn_in_one_batch_is_the_same_in_any_other(untrained: Path, tmp_path: Path) -> None:
+    grids = (alphas(0.1, 0.2, 0.3), Grid("concatenate", ()), Grid("vision_only", ()))
+    models = load_model_set(untrained, "cpu", {"steps": 2, "batch_size": 4})
+    whole = plan_of(models, *grids, items=2, seeds=(0, 1))
+    run(whole, models, tmp_path / "whole", QUIET)
+    for seed in (1, 0):
+        for item in (2, 1):
+            run(plan_of(models, *grids[::-1], items=item, seeds=(seed,)), models, tmp_path / "parts", QUIET)
+
+    def images(results: Path) -> dict[str, str]:
+        return {r.cell_id: r.image_sha256 for r in records(results, CellRecord)}  # type: ignore[attr-defined]
+
+    assert len(images(tmp_path / "whole")) == 24
+    assert images(tmp_path / "parts") == images(tmp_path / "whole")
+
+
+def test_times_of_all_stages_are_kept_and_give_an_estimate(models: ModelSet, tmp_path: Path) -> None:
+    plan = plan_of(models, alphas(0.5))
+    assert what_is_left(plan, models, tmp_path).estimated_seconds is None
+    done = run(plan, models, tmp_path, QUIET)
+    kept = {r.stage: r.count for r in records(tmp_path, StageTimeRecord)}  # type: ignore[attr-defined]
+    assert kept == {"encode": 2, "blend": 2, "denoise": 2, "save": 2, "measure": 2}
+    assert sum(done.stages.values()) <= done.seconds
+    more = what_is_left(plan_of(models, alphas(0.5, 0.6), items=3), models, tmp_path).estimated_seconds
+    assert more is not None
+    assert more > 0
+
+
+def test_half_written_images_of_a_killed_run_are_swept_away(tmp_path: Path) -> None:
+    left = tmp_path / "images" / "ab" / "abc.partial"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    with locked(tmp_path):
+        assert not left.exists()
+
+
+def test_looking_at_what_is_left_writes_nothing(models: ModelSet, tmp_path: Path) -> None:
+    assert len(what_is_left(plan_of(models), models, tmp_path / "none").cells) == 1
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_changed_margin_is_recorded_without_drawing_or_measuring(
+    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(models, alphas(0.5))
+    run(plan, models, tmp_path, QUIET)
+    assert run(plan, models, tmp_path, QUIET).run_id is None
+    wider = [{**card, "margin": 7.0} for card in plan.metric_cards()]
+    monkeypatch.setattr(Plan, "metric_cards", lambda self: wider)
+    again = run(plan, models, tmp_path, QUIET)
+    assert (again.drawn, again.scored) == (0, 0)
+    last = records(tmp_path, RunRecord)[-1]
+    assert isinstance(last, RunRecord)
+    assert [card["margin"] for card in last.metric_cards] == [7.0]

@@ -1,0 +1,95 @@
+"""The forms of a verdict: markdown tables that hold together, documented JSON, JUnit whose counts are right."""
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from synthetic_results import INCOMPLETE, NO_OP, write_results
+
+from blendbench.cli import VERBS
+from blendbench.reports.gate_formats import FORMS, render
+from blendbench.results.store import Results, open_results
+from blendbench.verdict import gate
+
+CANDIDATES = ("adain_dim", "lerp:alpha=0.1,align=area", NO_OP, INCOMPLETE, "text_only")
+DOCS = Path(__file__).parents[2] / "docs" / "gate.md"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("results")
+    write_results(folder, items=8, images=False)
+    return open_results(folder)
+
+
+def rendered(results: Results, candidate: str, form: str) -> str:
+    return render(gate(results, candidate, "vision_only" if candidate == "text_only" else "text_only"), form)
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES)
+def test_every_form_says_the_verdict_and_both_names(results: Results, candidate: str) -> None:
+    verdict = gate(results, candidate, "vision_only" if candidate == "text_only" else "text_only")
+    for form in FORMS:
+        text = render(verdict, form)
+        assert verdict.verdict in text.lower()
+        assert verdict.candidate in text and verdict.baseline in text
+        assert not re.search(r"\bnan\b", text.lower().replace("has nan in", ""))
+
+
+def test_markdown_tables_have_as_many_cells_in_every_row(results: Results) -> None:
+    lines = rendered(results, "adain_dim", "markdown").splitlines()
+    blocks = "\n".join(line if line.startswith("|") else "" for line in lines).split("\n\n")
+    tables = [block.strip().splitlines() for block in blocks if block.strip()]
+    assert [len(table) for table in tables] == [2 + 8, 2 + 5]
+    for table in tables:
+        assert len({row.replace("\\|", "").count("|") for row in table}) == 1
+    assert sum("**regression**" in line for line in lines) >= 4
+
+
+def test_json_is_documented_and_agrees_with_the_verdict(results: Results) -> None:
+    verdict = gate(results, "adain_dim", "text_only")
+    record = json.loads(render(verdict, "json"))
+    documented = DOCS.read_text()
+    keys = [*record, *record["metrics"][0], *record["worst_items"][0], *record["canary"], *record["provenance"]]
+    assert [key for key in keys if f"`{key}`" not in documented] == []
+    assert (record["exit_code"], record["verdict"]) == (verdict.exit_code, "regression")
+    assert len(record["worst_items"]) == 5
+    by_name = {entry["metric"]: entry for entry in record["metrics"]}
+    assert by_name["grid_energy"]["decision"] == "regression"
+    assert by_name["grid_energy"]["change"] == pytest.approx(0.09, abs=0.005)
+    assert by_name["effect_size"]["worse"] is None and by_name["effect_size"]["decision"] is None
+
+
+@pytest.mark.parametrize(
+    ("candidate", "failures", "errors"), [("adain_dim", 6, 0), (NO_OP, 0, 0), (INCOMPLETE, 0, 1), ("text_only", 0, 0)]
+)
+def test_junit_counts_what_it_holds(results: Results, candidate: str, failures: int, errors: int) -> None:
+    root = ElementTree.fromstring(rendered(results, candidate, "junit"))
+    suite = root.find("testsuite")
+    assert root.tag == "testsuites" and suite is not None
+    assert (suite.get("failures"), suite.get("errors")) == (str(failures), str(errors))
+    assert (len(suite.findall(".//failure")), len(suite.findall(".//error"))) == (failures, errors)
+    assert len(suite.findall("testcase")) == int(suite.get("tests", -1))
+    assert all(case.get("name") and case.get("classname") for case in suite.findall("testcase"))
+
+
+def test_every_exit_code_of_the_documentation_is_one_that_exists(results: Results) -> None:
+    from blendbench.verdict import EXIT_CODES
+
+    rows = [
+        line.split("|")[1:3] for line in DOCS.read_text().splitlines() if line.startswith("| ") and line[2].isdigit()
+    ]
+    told = {verdict.strip(): int(code) for code, verdict in rows}
+    told.pop("(none)")
+    assert told == EXIT_CODES
+
+
+def test_the_example_workflow_can_be_read_and_calls_what_there_is() -> None:
+    yaml = pytest.importorskip("yaml")
+    workflow = yaml.safe_load(re.search(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)[1])  # type: ignore[index]
+    steps = workflow["jobs"]["gate"]["steps"]
+    assert all(("run" in step) != ("uses" in step) for step in steps)
+    called = [line.split() for step in steps for line in step.get("run", "").splitlines() if "blendbench " in line]
+    assert {words[1] for words in called} == {"run", "gate"} <= set(VERBS)
