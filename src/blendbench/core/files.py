@@ -1,0 +1,96 @@
+"""Read regular files within a size limit, and write files atomically."""
+
+import errno
+import os
+import stat
+import uuid
+from pathlib import Path
+
+from blendbench.core.errors import UsageError
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+_FIXES = {
+    errno.ENOENT: "create its folder first",
+    errno.ENOTDIR: "create its folder first",
+    errno.EISDIR: "name a file",
+    errno.EACCES: "check the permissions of the file and its folder",
+    errno.EPERM: "check the permissions of the file and its folder",
+    errno.EROFS: "name a folder that can be written",
+    errno.ENOSPC: "free some disk space",
+    errno.EDQUOT: "free some disk space",
+    errno.ENAMETOOLONG: "use a shorter name",
+}
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """Return a file name that stays on one line of a message."""
+    text = os.fspath(name)
+    return text if text.isprintable() else ascii(text)
+
+
+def require_regular_file(path: Path) -> int:
+    """Return the size of a regular file in bytes, following links.
+
+    Anything else is refused before it is opened: opening a named pipe would wait for its other end.
+    Errors: UsageError.
+    """
+    try:
+        found = path.stat()
+    except ValueError as error:  # a null byte in the name
+        raise UsageError(f"{printable(path)}: not a file name; name a file") from error
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            if path.is_symlink():
+                raise UsageError(f"{printable(path)}: a link to a file that is missing; name a file") from error
+            raise UsageError(f"{printable(path)}: no such file; check the name") from error
+        raise _usage_error(path, "cannot be read", error) from error
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((kind for is_kind, kind in _KINDS if is_kind(found.st_mode)), "something else")
+        raise UsageError(f"{printable(path)}: {kind}, not a regular file; name a file")
+    return found.st_size
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """Read a regular file of at most `limit` bytes. Errors: UsageError."""
+    size = require_regular_file(path)
+    if size <= limit:
+        try:
+            with path.open("rb") as file:
+                data = file.read(limit + 1)  # the file may have grown since its size was read
+        except OSError as error:
+            raise _usage_error(path, "cannot be read", error) from error
+        if len(data) <= limit:
+            return data
+    raise UsageError(f"{printable(path)}: more than {limit:,} bytes; use a smaller file")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file as a whole: readers see its old or new content.
+
+    Threads and processes may write the same path at once; the last one wins. Errors: UsageError.
+    """
+    # Same folder, because a rename across file systems is not atomic. `uuid4` ignores random seeds.
+    partial = path.with_name(f"{uuid.uuid4().hex}.partial")
+    try:
+        try:
+            with partial.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise _usage_error(path, "cannot be written", error) from error
+
+
+def _usage_error(path: Path, problem: str, error: OSError) -> UsageError:
+    reason = error.strerror or type(error).__name__
+    fix = _FIXES.get(error.errno or 0, "check the disk and the folder")
+    return UsageError(f"{printable(path)}: {problem}: {reason}; {fix}")
