@@ -1,1 +1,12 @@
-"""Intervals, tests and the one decision that every report words."""
+"""Paired statistics with items as clusters.
+
+Seeds of one item are not independent, so items are what is averaged to, resampled and counted.
+
+- `clusters`: means of clusters, and resamples of them
+- `intervals`: estimates with confidence intervals, for display
+- `sign_flip`: p-values without sampling, for decisions
+- `decide`: tests of a paired difference, Holm's correction, and the one decision that follows
+- `ranks`: ranks, ties and rank correlation, for display
+
+Resamples come from a generator with a fixed seed. No decision uses one.
+"""
