@@ -2,6 +2,8 @@
 
 import importlib
 import importlib.util
+import json
+import math
 import re
 import shlex
 from collections.abc import Iterator
@@ -217,3 +219,19 @@ def test_the_figures_of_the_readme_are_those_of_the_report() -> None:
         assert row, label
         cells = [cell.split() for cell in row[0].split("|")]
         assert [prompt, style] == [cells[3][0], cells[5][0]], row[0]
+
+
+def test_the_parameter_counts_of_the_miniature_are_those_of_its_weights() -> None:
+    weights = ROOT / "src" / "blendbench" / "models" / "miniature" / "weights"
+    counted = {path.parent.name: parameters(path) for path in weights.rglob("*.safetensors")}
+    rows = re.findall(r"^\| ([\w, -]+) \| .* \| ([\d.]+) M", prose(ROOT / "docs" / "miniature.md"), re.MULTILINE)
+    stated = {part.lower().replace(" ", "_").replace("-", "_"): float(count) for part, count in rows}
+    stated |= dict.fromkeys(("clip", "siglip"), stated.pop("clip,_siglip"))
+    assert stated == {part: round(count / 1e6, 1) for part, count in counted.items()}
+
+
+def parameters(path: Path) -> int:
+    """Count the parameters in the header of a safetensors file."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")

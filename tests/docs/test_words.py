@@ -21,7 +21,6 @@ WORDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 # (path, line) of what may hold such a word: names of strategy parameters, and sentences that networks were trained on.
 EXCEPTIONS: dict[str, list[tuple[str, str]]] = {
     "picture": [(r"", r"neutral_picture")],
-    "lattice": [(r"^docs/gallery.md", r"lattice")],  # the name of a view
 }
 
 
