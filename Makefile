@@ -6,43 +6,61 @@ RESULTS ?= results
 EXPERIMENTS ?= core vl_only_vs_qwen3 vl_layer_by_token outlier_masking normalization cross_normalization style_delta \
 	adain intra_vl timestep_alpha multi_reference alpha_sweep alignment mixtures injection fitted planted_sink
 QUICK ?=
+PYTEST_WORKERS ?= -n auto --maxprocesses 8 --dist loadfile
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint reports bench bench-gpu clean
+.PHONY: help setup setup-dev chromium demo test test-fast lint reports bench bench-gpu clean
 
 help:
 	@echo "make demo     set up, run the core benchmark, print its leaderboard"
-	@echo "make test     set up, run the tests"
+	@echo "make test     set up, run all tests, those in a browser too"
+	@echo "make test-fast  the tests that need no trained model and no browser, in under a minute"
 	@echo "make lint     formatting, lint, types, import layers"
 	@echo "make reports  run all experiments, in about an hour, and write every page (EXPERIMENTS=\"core adain\" QUICK=--quick)"
 	@echo "make bench    speed benchmarks of the miniature, compared with the last ones; writes reports/speed.md"
 	@echo "make bench-gpu  the full-size readings, on a machine with a GPU, in under 9 minutes"
 
-# One stamp for everything that an installation depends on: a second `make` does not call pip.
+# One stamp for what a run needs and one for what work on the project needs: a second `make` does not call pip.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("blendbench needs Python 3.11 or newer, this is %s" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[models]"
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[models,dev]"
 	touch $@
 
 setup: $(VENV)/.installed
 
+setup-dev: $(VENV)/.installed-dev
+
+# The gallery is tested in a real browser. Without one its tests are skipped and say so.
+chromium:
+	@command -v chromedriver >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		(apt-get update -q && apt-get install -y -q --no-install-recommends chromium chromium-driver) >/dev/null; } || \
+		echo "no Chromium, and none could be installed: the browser tests will be skipped" >&2
+
 demo: setup
 	$(BIN)/blendbench run core --results $(RESULTS)
 	$(BIN)/blendbench leaderboard core --results $(RESULTS) --out $(RESULTS)/reports
 
-test: setup
-	$(BIN)/python -m pytest
+# A file's tests stay in one worker, with the fixtures they share.
+test: setup-dev chromium
+	$(BIN)/python -m pytest $(PYTEST_WORKERS)
 
-lint: setup
+test-fast: setup-dev
+	$(BIN)/python -m pytest $(PYTEST_WORKERS) -m "not trained and not browser"
+
+lint: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 # All that is published but reports/speed.md, which `make bench` writes. Finished cells are kept: a second call is quick.
-reports: setup
+reports: setup-dev
 	for experiment in $(EXPERIMENTS); do $(BIN)/blendbench run $$experiment $(QUICK) --results $(RESULTS) || exit; done
 	$(BIN)/blendbench run bench/calibration/calibration.toml --results $(RESULTS)
 	$(BIN)/blendbench embeddings --results $(RESULTS) --out reports
@@ -55,7 +73,7 @@ reports: setup
 	$(BIN)/blendbench publish --check --out reports
 
 # Keeps every run in .benchmarks/, compares with the one before, and writes the CPU's part of the page.
-bench: setup
+bench: setup-dev
 	mkdir -p .benchmarks
 	$(BIN)/python -m pytest bench/speed --benchmark-only --benchmark-autosave --benchmark-compare --benchmark-json=.benchmarks/last.json
 	$(BIN)/python -m blendbench.reports.speed --benchmarks .benchmarks/last.json

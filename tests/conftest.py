@@ -1,17 +1,78 @@
-"""Shared fixtures: a complete model set with random weights, in the shipped one's layout."""
+"""Shared fixtures: model sets, the command line in this process, and the guard of the fast tests."""
 
+import io
 import os
+import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import chdir, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import pytest
+import safetensors
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Two workers share two cores: torch's own threads would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+TRAINED = Path(__file__).parents[1] / "src" / "blendbench" / "models" / "miniature" / "weights"
+_running: list[pytest.Item] = []
+_open_weights = safetensors.safe_open
+
+
+def _guarded_open(filename: str | Path, *args: Any, **options: Any) -> Any:
+    """Open a weights file; fail where an unmarked test reads a trained one."""
+    if _running and _running[-1].get_closest_marker("trained") is None:
+        path = Path(filename).resolve()
+        assert not path.is_relative_to(TRAINED), f"{path.name} is trained: mark this test with pytest.mark.trained"
+    return _open_weights(filename, *args, **options)
+
+
+# Before any library imports it by name: all of them read weights through this one function.
+safetensors.safe_open = _guarded_open  # type: ignore[assignment, misc]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Tell the guard which test runs; the fixtures of modules are set up within it too."""
+    _running.append(item)
+    try:
+        return (yield)
+    finally:
+        _running.pop()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a browser by the fixture that starts it."""
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+
+
+@pytest.fixture(scope="session")
+def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Give a function that runs `blendbench ARGUMENTS` in this process, where the imports are paid for."""
+    from blendbench.cli import main
+
+    def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        words = ["blendbench", *map(str, arguments)]
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr(sys, "argv", words)
+            patch.setenv("COLUMNS", "80")
+            with chdir(cwd) if cwd else nullcontext(), pytest.raises(SystemExit) as stopped:
+                main()
+        code = stopped.value.code
+        texts = (stream.buffer.getvalue().decode() for stream in (out, err))
+        return subprocess.CompletedProcess(words, code if isinstance(code, int) else int(code is not None), *texts)
+
+    return call
 
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model set folder whose weights are random: everything works, the images are noise."""
+    """Write a model set folder with random weights: everything works, the images are noise."""
     from blendbench.models.miniature.untrained import write_untrained
 
     folder = tmp_path_factory.mktemp("models") / "untrained"
@@ -21,7 +82,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def speed_scripts() -> Path:
-    """bench/speed, whose scripts can be imported from here on."""
+    """Make the scripts of bench/speed importable."""
     folder = Path(__file__).parents[1] / "bench" / "speed"
     sys.path.append(str(folder))
     return folder
@@ -29,7 +90,7 @@ def speed_scripts() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_set(speed_scripts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model set in the layout of the full-size one, at tiny sizes with random weights."""
+    """Write a model set in the layout of the full-size one, at tiny sizes with random weights."""
     import full_size
 
     folder = tmp_path_factory.mktemp("models") / "tiny"

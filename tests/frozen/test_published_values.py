@@ -198,7 +198,7 @@ def test_a_change_on_purpose_covers_its_own_rows_alone(today: dict[str, pd.DataF
     assert len(everything) - len(one_label) == 24 * 2
 
 
-@pytest.mark.slow
+@pytest.mark.trained
 def test_a_fresh_run_of_core_has_the_frozen_values(tmp_path: Path) -> None:
     text = (REPO / "bench" / "core.toml").read_text(encoding="utf-8")
     assert text.count("seeds = [0, 1]") == 1

@@ -23,7 +23,7 @@ BY_BENCH = {"speed"}
 
 @pytest.fixture(scope="module")
 def recipe() -> str:
-    command = ["make", "-n", "-o", "setup", "reports"]
+    command = ["make", "-n", "-o", "setup-dev", "reports"]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
 
 
