@@ -1,1 +1,1 @@
-"""Look-up of strategies, steps and metrics by name, their parameters and their source identity."""
+"""Registries, plug-in loading, and the identity of registered code; torch is loaded only where it is used."""

@@ -1,0 +1,213 @@
+"""The folder a plug-in lives in: which modules are its own, and which data files lie beside it."""
+
+import functools
+import hashlib
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from blendbench.core.errors import UsageError
+from blendbench.registry.syntax import Import, Source, facts, parse
+
+SHIPPED = "blendbench"
+PLUGIN_PREFIX = "blendbench_plugin_"
+# A plug-in beside more files than this lies in no folder of its own.
+MOST_FILES = 5000
+_LIBRARIES = tuple(
+    os.path.realpath(path) + os.sep
+    for name, path in sysconfig.get_paths().items()
+    if name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+_ENDS = (".py", ".pyc", ".so", ".pyd")
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a piece of code lives.
+
+    `root`: the folder or file that holds all of it. `imports`: the folders in which its absolute imports are looked up.
+    """
+
+    root: Path
+    imports: tuple[Path, ...]
+    shipped: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of its data files."""
+        return self.root if self.root.is_dir() else self.root.parent
+
+    def owns(self, filename: str) -> bool:
+        """Say whether a source file is part of it, or is a user's own code elsewhere."""
+        if filename.startswith("<"):
+            return False
+        path = _real(filename)
+        return path == self.root or self.root in path.parents or not is_library(path)
+
+    def module_files(self, wanted: Import, importer: Path) -> list[Path]:
+        """Return the own files that an import statement runs, without importing them."""
+        parts = [part for part in wanted.module.split(".") if part]
+        if wanted.level:
+            base: Path | None = importer.parents[wanted.level - 1]
+        elif parts[0] in (SHIPPED, "__future__"):
+            return []
+        else:
+            beside = (folder for folder in self.imports if _is_module(folder / parts[0]))
+            base = next(beside, None) or _user_folder(parts[0])
+        if base is None:
+            return []
+        within = [_module_file(base.joinpath(*parts, name)) for name in wanted.names]
+        # `import a.b` may go on to use a; `from a.b import c` uses what a.b holds, unless c is a module itself.
+        first = len(parts) if wanted.names else 1
+        around = [_module_file(base.joinpath(*parts[:end])) for end in range(first, len(parts) + 1)]
+        found = within if within and None not in within else [*around, *within]
+        return [path for path in found if path is not None]
+
+    def python_files(self) -> list[Path]:
+        """Return all its Python files, for code that cannot be followed."""
+        return [self.root] if self.root.is_file() else [path for path in self.files if path.suffix == ".py"]
+
+    def data_files(self) -> list[Path]:
+        """Return all files that are not Python's, results folders left out."""
+        if self.shipped or self.root.is_file():
+            return []
+        return [path for path in self.files if not path.name.endswith(_ENDS)]
+
+    def named(self, literals: frozenset[str], opens: bool) -> set[Path]:
+        """Return the data files that strings name: whole, or by their end (`*.npz`) if code opens files."""
+        found: set[Path] = set()
+        for text in literals:
+            if _may_be_path(text) and not self.shipped:
+                path = _real(self.folder / text)
+                if path.is_file() and not path.name.endswith(_ENDS):
+                    found.add(path)
+        if opens and self.root.is_dir() and not self.shipped:
+            names = {Path(text).name for text in literals if _may_be_path(text)} - {""}
+            ends = tuple(text.rpartition("*")[2] for text in literals if _is_suffix(text))
+            found |= {path for path in self.data_files() if path.name in names or (ends and path.name.endswith(ends))}
+        return found
+
+    @functools.cached_property
+    def files(self) -> list[Path]:
+        """Return all files in its folder. Errors: UsageError if there are too many to be its own."""
+        found = walk(self.folder)
+        if len(found) > MOST_FILES:
+            raise UsageError(
+                f"{self.folder}: more than {MOST_FILES} files beside the plug-in; give it a folder of its own"
+            )
+        return found
+
+
+def home_of(module_name: str, filename: str) -> Home:
+    """Find the home of code by its module's name and its file."""
+    path = _real(filename)
+    top = module_name.partition(".")[0]
+    if top == SHIPPED:
+        root = _real(sys.modules[SHIPPED].__path__[0])
+        return Home(root, (root.parent,), shipped=True)
+    package = sys.modules.get(top)
+    # The folder of the package that holds the file: a package may have several.
+    folders = tuple(_real(entry) for entry in getattr(package, "__path__", None) or ())
+    for root in folders:
+        if root in path.parents:
+            return Home(root, folders if top.startswith(PLUGIN_PREFIX) else (root.parent,))
+    if is_library(path):
+        return Home(path, (path.parent,))
+    return Home(path.parent, (path.parent,))
+
+
+@functools.cache
+def is_library(path: Path) -> bool:
+    """Say whether a file belongs to Python or to an installed package."""
+    return str(path).startswith(_LIBRARIES) or {"site-packages", "dist-packages"} & set(path.parts) != set()
+
+
+def is_shipped(module: str) -> bool:
+    """Say whether a module is blendbench's own."""
+    return module.partition(".")[0] == SHIPPED
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file; Python files by what they do, so that a comment changes nothing."""
+    stat = path.stat()
+    return _file_sha256(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _file_sha256(path: Path, modified: int, size: int) -> str:
+    if path.suffix == ".py" and (source := _parsed(path)) is not None:
+        return facts(source.tree).sha256
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parsed(path: Path) -> Source | None:
+    try:
+        return parse(importlib.util.decode_source(path.read_bytes()))
+    except (SyntaxError, UnicodeDecodeError):
+        return None
+
+
+def module_source(path: Path) -> Source | None:
+    """Parse a module that may not have been imported."""
+    return _parsed(path)
+
+
+def walk(folder: Path) -> list[Path]:
+    """List files below a folder in a fixed order, without hidden ones, environments, caches and results folders."""
+    found: list[Path] = []
+    for top, folders, files in os.walk(folder):
+        here = Path(top)
+        if here != folder and ({"blendbench.duckdb", "pyvenv.cfg"} & set(files) or "shards" in folders):
+            folders.clear()
+            continue
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in ("__pycache__", "node_modules"))
+        found += [here / name for name in sorted(files) if not name.startswith(".")]
+        if len(found) > MOST_FILES:
+            break
+    return found
+
+
+def _is_module(path: Path) -> bool:
+    return _module_file(path) is not None or path.is_dir()
+
+
+def _module_file(path: Path) -> Path | None:
+    for candidate in (path / "__init__.py", path.with_name(path.name + ".py")):
+        if path.name and candidate.is_file():
+            return _real(candidate)
+    return None
+
+
+@functools.cache
+def _user_folder(top: str) -> Path | None:
+    """Find the folder on sys.path that holds a module of the user's own, one that is not installed."""
+    if not top or top in sys.stdlib_module_names:
+        return None
+    try:
+        spec = importlib.machinery.PathFinder.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    path = _real(spec.origin)
+    if is_library(path):
+        return None
+    return path.parent.parent if path.name == "__init__.py" else path.parent
+
+
+def _may_be_path(text: str) -> bool:
+    return 0 < len(text) < 256 and "\n" not in text and "\0" not in text and text not in (".", "..", "/")
+
+
+def _is_suffix(text: str) -> bool:
+    end = text.rpartition("*")[2]
+    return end.startswith(".") and end[1:].replace(".", "").isalnum()
+
+
+def _real(filename: str | Path) -> Path:
+    return Path(os.path.realpath(filename))

@@ -1,0 +1,115 @@
+"""The identity of registered code: the function and everything that it reaches.
+
+Followed by definition: the file of the function, and blendbench's own modules. Followed as whole modules: the user's
+other modules. Not followed: Python and installed packages, whose versions are recorded with each run. Names of modules
+and folders are no part of the identity.
+"""
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any
+
+from blendbench.core.errors import UsageError
+from blendbench.registry.folder import Home, file_sha256, home_of
+from blendbench.registry.follow import Walk
+
+
+@dataclass(frozen=True)
+class SourceIdentity:
+    """The hash of a piece of code.
+
+    `fallback`: why code could not be followed, so that its whole folder counts; None if it could. `files`: the modules
+    and data files that count with their content.
+    """
+
+    sha256: str
+    fallback: str | None
+    files: tuple[Path, ...]
+
+
+# By function, version, declared files and received types; with the state of the files at that time.
+_KNOWN: dict[tuple[Any, ...], tuple[Any, SourceIdentity, tuple[Any, ...]]] = {}
+
+
+def source_identity(
+    function: Callable[..., Any],
+    version: int,
+    *,
+    declared_files: Iterable[str | Path] = (),
+    receives: tuple[type, ...] = (),
+) -> SourceIdentity:
+    """Hash a function with all that it reaches, its version and files.
+
+    `declared_files` are relative to the folder of the function's file. `receives` are the types of what it is called
+    with: their methods and properties count where the code names them. Call it after the module is loaded, because a
+    helper may stand below the function, and before the function is called, because it may change its own globals.
+
+    Errors: UsageError (a declared file is missing, there is no source, a constant that has no fixed content).
+    """
+    declared = tuple(str(path) for path in declared_files)
+    key = (id(function), version, declared, receives)
+    if key in _KNOWN:
+        _, known, state = _KNOWN[key]
+        if state == _state(known.files):
+            return known
+    identity = _identity(function, version, declared, receives)
+    _KNOWN[key] = (function, identity, _state(identity.files))  # holding the function keeps its id from being reused
+    return identity
+
+
+def _identity(
+    function: Callable[..., Any], version: int, declared: tuple[str, ...], receives: tuple[type, ...]
+) -> SourceIdentity:
+    home, home_file = _home(function)
+    walk = Walk(home, home_file, receives)
+    content = walk.encode_alone(function)
+    files = walk.modules | walk.data | {_declared(home, name) for name in declared}
+    if walk.fallbacks:
+        files |= {*home.python_files(), *home.data_files()}
+    hashes = sorted(file_sha256(path) for path in files)
+    digest = hashlib.sha256("\0".join([str(version), content, *hashes]).encode()).hexdigest()
+    return SourceIdentity(digest, min(walk.fallbacks, default=None), tuple(sorted(files)))
+
+
+def _declared(home: Home, name: str) -> Path:
+    path = Path(os.path.realpath(home.folder / name))
+    if not path.is_file():
+        raise UsageError(f"files={name!r}: no such file in {home.folder}")
+    return path
+
+
+def _home(function: Any) -> tuple[Home, Path]:
+    for candidate in _wrapped(function):
+        code = candidate.__code__
+        home = home_of(candidate.__globals__.get("__name__", ""), code.co_filename)
+        if not code.co_filename.startswith("<") and home.root.exists():
+            return home, Path(os.path.realpath(code.co_filename))
+    raise UsageError(f"{function!r}: its source is not in a file; write it as a function in a Python file")
+
+
+def _wrapped(function: Any) -> Iterable[FunctionType]:
+    """Yield the functions within a callable, the innermost first: a wrapper may be a library's."""
+    if isinstance(function, functools.partial):
+        yield from _wrapped(function.func)
+        yield from (inner for value in function.args for inner in _wrapped(value) if callable(value))
+    elif isinstance(function, MethodType):
+        yield from _wrapped(function.__func__)
+    elif isinstance(function, FunctionType):
+        if inner := getattr(function, "__wrapped__", None):
+            yield from _wrapped(inner)
+        yield function
+    elif hasattr(function, "__wrapped__"):
+        yield from _wrapped(function.__wrapped__)
+    elif not isinstance(function, BuiltinFunctionType):
+        for base in (function if isinstance(function, type) else type(function)).__mro__:
+            yield from (value for value in vars(base).values() if isinstance(value, FunctionType))
+
+
+def _state(files: tuple[Path, ...]) -> tuple[Any, ...]:
+    stats = [path.stat() if path.exists() else None for path in files]
+    return tuple((stat.st_mtime_ns, stat.st_size) if stat else None for stat in stats)

@@ -1,0 +1,205 @@
+"""Parsed source: a digest without comments and docstrings, and the things that a piece of code mentions."""
+
+import ast
+import functools
+import hashlib
+import linecache
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
+_DEFINED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+_DOCUMENTED = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+# Fields that cannot change what code does.
+_IGNORED = {"ctx", "type_comment", "kind", "type_ignores"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module: `from <dots><module> import <names>`, or `import <module>` without names."""
+
+    module: str
+    level: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that a piece of source mentions."""
+
+    sha256: str
+    chains: tuple[tuple[str, ...], ...]  # dotted names, as ("torch", "nn", "functional")
+    attributes: frozenset[str]
+    literals: frozenset[str]
+    imports: tuple[Import, ...]
+    calls: tuple[ast.Call, ...]
+    opened: frozenset[str]  # names bound by `with ... as name`
+
+
+@dataclass(frozen=True)
+class Source:
+    """A parsed file, with its definitions by their qualified name and first line."""
+
+    tree: ast.Module
+    definitions: tuple[tuple[str, int, Definition], ...]
+
+    def functions(self, code: CodeType) -> list[Definition]:
+        """Return the nodes a code object may come from: several only for lambdas of one line."""
+        return [
+            node
+            for qualname, line, node in self.definitions
+            if not isinstance(node, ast.ClassDef) and qualname == code.co_qualname and line == code.co_firstlineno
+        ]
+
+    def classes(self, qualname: str) -> list[Definition]:
+        """Return every class statement of this qualified name."""
+        return [node for name, _, node in self.definitions if isinstance(node, ast.ClassDef) and name == qualname]
+
+
+def read_source(filename: str, module_globals: dict[str, Any] | None = None) -> Source | None:
+    """Parse a file as Python loaded it, or return None if there is no readable source."""
+    lines = linecache.getlines(filename, module_globals)
+    return parse("".join(lines)) if lines else None
+
+
+@functools.lru_cache(maxsize=1024)
+def parse(text: str) -> Source | None:
+    """Parse source text, or return None if this Python cannot."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return None
+    return Source(tree, tuple(_definitions(tree, "")))
+
+
+def _definitions(node: ast.AST, prefix: str) -> Iterator[tuple[str, int, Definition]]:
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, _DEFINED):
+            yield from _definitions(child, prefix)
+            continue
+        name = "<lambda>" if isinstance(child, ast.Lambda) else child.name
+        decorators = [] if isinstance(child, ast.Lambda) else child.decorator_list
+        line = min([child.lineno, *(decorator.lineno for decorator in decorators)])
+        yield prefix + name, line, child
+        inner = f"{prefix}{name}." if isinstance(child, ast.ClassDef) else f"{prefix}{name}.<locals>."
+        yield from _definitions(child, inner)
+
+
+@functools.lru_cache(maxsize=8192)
+def facts(node: ast.AST) -> Facts:
+    """Collect what a node mentions. Annotations of functions count as text only: they compute nothing."""
+    seen = _Seen()
+    seen.visit(node)
+    return Facts(
+        hashlib.sha256("".join(_text(node)).encode()).hexdigest(),
+        tuple(sorted(set(seen.chains))),
+        frozenset(seen.attributes),
+        frozenset(seen.literals),
+        tuple(seen.imports),
+        tuple(seen.calls),
+        frozenset(seen.opened),
+    )
+
+
+class _Seen(ast.NodeVisitor):
+    def __init__(self) -> None:
+        self.chains: list[tuple[str, ...]] = []
+        self.attributes: set[str] = set()
+        self.literals: set[str] = set()
+        self.imports: list[Import] = []
+        self.calls: list[ast.Call] = []
+        self.opened: set[str] = set()
+
+    def visit_Name(self, node: ast.Name) -> None:
+        self.chains.append((node.id,))
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        self.attributes.add(node.attr)
+        if names := dotted(node):
+            self.attributes.update(names[1:])
+            self.chains.append(names)
+        else:
+            self.visit(node.value)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, str):
+            self.literals.add(node.value)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        self.calls.append(node)
+        if dotted(node.func)[-1:] == ("import_module",) and node.args and isinstance(node.args[0], ast.Constant):
+            name = str(node.args[0].value)
+            self.imports.append(Import(name.lstrip("."), len(name) - len(name.lstrip(".")), ()))
+        self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self.imports += [Import(alias.name, 0, ()) for alias in node.names]
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        self.imports.append(Import(node.module or "", node.level, tuple(alias.name for alias in node.names)))
+
+    def visit_withitem(self, node: ast.withitem) -> None:
+        if isinstance(node.optional_vars, ast.Name):
+            self.opened.add(node.optional_vars.id)
+        self.generic_visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        self._visit_all(node.decorator_list)
+        self.visit(node.args)
+        self._visit_all(body(node))
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self.visit_FunctionDef(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        self._visit_all([*node.decorator_list, *node.bases, *node.keywords, *body(node)])
+
+    def visit_Module(self, node: ast.Module) -> None:
+        self._visit_all(body(node))
+
+    def visit_arguments(self, node: ast.arguments) -> None:
+        self._visit_all([default for default in [*node.defaults, *node.kw_defaults] if default is not None])
+
+    def _visit_all(self, nodes: list[Any]) -> None:
+        for node in nodes:
+            self.visit(node)
+
+
+def dotted(node: ast.expr) -> tuple[str, ...]:
+    """Return the names of `a.b.c`, or () if it starts with anything but a name."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return (node.id, *reversed(names)) if isinstance(node, ast.Name) else ()
+
+
+def body(node: ast.AST) -> list[ast.stmt]:
+    """Return the statements of a definition or module without its docstring."""
+    statements: list[ast.stmt] = getattr(node, "body", [])
+    if statements and isinstance(statements[0], ast.Expr) and isinstance(statements[0].value, ast.Constant):
+        return statements[1:] if isinstance(statements[0].value.value, str) else statements
+    return statements
+
+
+def _text(node: Any) -> Iterator[str]:
+    """Write a node so that all versions of Python give the same text: `ast.dump` does not."""
+    if isinstance(node, list):
+        yield "["
+        for item in node:
+            yield from _text(item)
+            yield ","
+        yield "]"
+    elif isinstance(node, ast.AST):
+        yield type(node).__name__ + "("
+        for name, value in ast.iter_fields(node):
+            if name in _IGNORED or value is None or value == []:
+                continue
+            documented = name == "body" and isinstance(node, _DOCUMENTED)
+            yield name + "="
+            yield from _text(body(node) if documented else value)
+        yield ")"
+    else:
+        yield f"{type(node).__name__}:{node!r}"
