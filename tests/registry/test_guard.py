@@ -17,7 +17,6 @@ import torch
 from blendbench.registry.guard import guarded_state, seeded
 from blendbench.registry.plugins import load_plugin_file
 
-
 _ENTERED: list[Any] = []
 
 

@@ -37,7 +37,7 @@ def _load(folder: Path, **files: str) -> ModuleType:
         "from importlib import import_module\ndef one():\n    return import_module('helper').NAME\n",
         "def one():\n    import deep.er.helper as h\n    return h.NAME\n",
         "import deep.er.helper\ndef one():\n    return deep.er.helper.NAME\n",
-        "import sys\nsys.path.append(__file__[:-7] + 'deep/er')\ndef one():\n    import helper\n    return helper.NAME\n",
+        "import sys\nsys.path += [__file__[:-7] + 'deep/er']\ndef one():\n    import helper\n    return helper.NAME\n",
         "import sys\nsys.path.insert(0, __file__[:-7] + 'elsewhere')\nimport far\ndef one():\n    return far.NAME\n",
     ],
 )

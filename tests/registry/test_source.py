@@ -69,21 +69,17 @@ def _sha256(folder: Path, text: str, name: str = "one") -> str:
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.name)
-def test_an_edit_changes_what_reaches_it_and_nothing_else(edit: Edit, tmp_path: Path) -> None:
+def test_an_edit_changes_what_reaches_it_and_a_copy_elsewhere_nothing(edit: Edit, tmp_path: Path) -> None:
+    copy = _identities(tmp_path / "a [copy]", edit.files)
+    shutil.rmtree(tmp_path / "a [copy]")
     before = _identities(tmp_path, edit.files)
+    assert {name: i.sha256 for name, i in before.items()} == {name: i.sha256 for name, i in copy.items()}
     assert edit.old in edit.files[edit.edited]
     after = _identities(tmp_path, {edit.edited: edit.files[edit.edited].replace(edit.old, edit.new, 1)})
     assert before["one"].sha256 != after["one"].sha256
     assert before["other"].sha256 == after["other"].sha256
     assert (before["one"].fallback is not None) == edit.falls_back, before["one"].fallback
     assert before["other"].fallback is None
-
-
-@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.name)
-def test_a_copy_elsewhere_is_the_same(edit: Edit, tmp_path: Path) -> None:
-    first = _identities(tmp_path / "first", edit.files)
-    second = _identities(tmp_path / "a b [c]" / "second", edit.files)
-    assert {name: i.sha256 for name, i in first.items()} == {name: i.sha256 for name, i in second.items()}
 
 
 # Reads the plug-ins below a folder and prints their identities; it runs in other processes and other Pythons.
@@ -107,11 +103,11 @@ def _printed(folder: Path, python: str, hash_seed: str) -> list[str]:
 
 def test_other_processes_hash_seeds_and_pythons_agree(tmp_path: Path) -> None:
     expected = []
-    for number, edit in enumerate(EDITS):
+    for number, edit in enumerate(EDITS[::3]):
         if "torch" not in str(edit.files):
             identities = _identities(tmp_path / f"{number:03d}", edit.files)
             expected.append(f"{number:03d} {identities['one'].sha256}")
-    assert len(expected) > 60
+    assert len(expected) > 30
     assert _printed(tmp_path, sys.executable, "4711") == expected
     for python in _other_pythons():
         assert _printed(tmp_path, python, "1") == expected
@@ -220,6 +216,24 @@ def test_an_object_without_known_content_falls_back(tmp_path: Path) -> None:
     assert identity.files == (tmp_path / "plugin.py",)
 
 
+def test_a_file_that_patches_a_library_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("colorsys.ONE_THIRD", 1 / 3)
+    text = "import colorsys\ncolorsys.ONE_THIRD = 0.3\ndef one(t, v):\n    return colorsys.rgb_to_hls(*v)\n"
+    identity = source_identity(_write(tmp_path, {"plugin.py": text}).one, 1)
+    assert identity.fallback == "plugin.py: it sets colorsys.ONE_THIRD, which other code may read"
+    assert _sha256(tmp_path, text) != _sha256(tmp_path, text.replace("0.3", "0.4"))
+
+
+def test_a_file_in_the_current_folder_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "def one(t, v):\n    return open('there.txt').read()\n"
+    (tmp_path / "there.txt").write_text("1")
+    monkeypatch.chdir(tmp_path)
+    before = source_identity(_write(tmp_path / "plugin", {"plugin.py": text}).one, 1)
+    assert (before.fallback, before.files) == (None, (tmp_path / "there.txt",))
+    (tmp_path / "there.txt").write_text("22")
+    assert _sha256(tmp_path / "plugin", text) != before.sha256
+
+
 def test_results_beside_the_plugin_are_no_data_of_it(tmp_path: Path) -> None:
     text = "def one(t, v):\n    return open(t).read()\n"
     before = _identities(tmp_path, {"plugin.py": text + OTHER, "stats.txt": "1"})
@@ -240,13 +254,16 @@ def test_too_many_files_beside_the_plugin_are_refused(tmp_path: Path, monkeypatc
 def test_received_types_count_by_the_members_that_code_names(tmp_path: Path) -> None:
     kind = (
         "class Rows:\n    @property\n    def half(self):\n        return 0.5\n"
-        "    def third(self):\n        return 0.33\ndef one(text, vision):\n    return text.half\n"
+        "    def third(self):\n        return 0.33\n"
+        "    def __len__(self):\n        return 7\ndef one(text, vision):\n    return text.half\n"
     )
     hashes = []
-    for number, text in enumerate([kind, kind.replace("0.5", "0.6"), kind.replace("0.33", "0.34")]):
+    edited = [kind.replace("0.33", "0.34"), kind.replace("0.5", "0.6"), kind.replace("7", "8")]
+    for number, text in enumerate([kind, *edited]):
         module = _write(tmp_path / str(number), {"plugin.py": text})
         hashes.append(source_identity(module.one, 1, receives=(module.Rows,)).sha256)
-    assert hashes[0] == hashes[2] != hashes[1]
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3
 
 
 def test_a_decorator_of_blendbench_is_no_code_of_the_strategy(tmp_path: Path) -> None:

@@ -82,9 +82,10 @@ class Home:
         found: set[Path] = set()
         for text in literals:
             if _may_be_path(text) and not self.shipped:
-                path = _real(self.folder / text)
-                if path.is_file() and not path.name.endswith(_ENDS):
-                    found.add(path)
+                # Code that opens a relative path reads it from the current folder.
+                places = [self.folder / text, Path(text)] if opens else [self.folder / text]
+                files = [path for path in map(_real, places) if path.is_file()]
+                found |= {path for path in files if not path.name.endswith(_ENDS)}
         if opens and self.root.is_dir() and not self.shipped:
             names = {Path(text).name for text in literals if _may_be_path(text)} - {""}
             ends = tuple(text.rpartition("*")[2] for text in literals if _is_suffix(text))
@@ -92,14 +93,22 @@ class Home:
         return found
 
     @functools.cached_property
+    def _listed(self) -> list[Path]:
+        return walk(self.folder)
+
+    @property
+    def is_its_own(self) -> bool:
+        """Say whether its folder holds few enough files to be its own."""
+        return len(self._listed) <= MOST_FILES
+
+    @property
     def files(self) -> list[Path]:
         """Return all files in its folder. Errors: UsageError if there are too many to be its own."""
-        found = walk(self.folder)
-        if len(found) > MOST_FILES:
+        if not self.is_its_own:
             raise UsageError(
                 f"{self.folder}: more than {MOST_FILES} files beside the plug-in; give it a folder of its own"
             )
-        return found
+        return self._listed
 
 
 def home_of(module_name: str, filename: str) -> Home:
@@ -201,7 +210,7 @@ def _user_folder(top: str) -> Path | None:
 
 
 def _may_be_path(text: str) -> bool:
-    return 0 < len(text) < 256 and "\n" not in text and "\0" not in text and text not in (".", "..", "/")
+    return 0 < len(text) < 256 and text.isprintable() and text not in (".", "..", "/")
 
 
 def _is_suffix(text: str) -> bool:

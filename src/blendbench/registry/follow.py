@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
@@ -15,9 +16,9 @@ from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleTy
 from typing import Any
 
 from blendbench.core.errors import UsageError
-from blendbench.registry.folder import Home, file_sha256, is_shipped, module_source
+from blendbench.registry.folder import PLUGIN_PREFIX, Home, file_sha256, is_shipped, module_source
 from blendbench.registry.openers import dynamic_access, opened_files, reads_environment
-from blendbench.registry.syntax import Definition, Facts, Import, facts, read_source
+from blendbench.registry.syntax import Definition, Facts, Import, dotted, facts, read_source, shell, undecorated
 from blendbench.registry.values import Values
 
 _REGISTRY_LAYER = "blendbench.registry"
@@ -145,7 +146,7 @@ class Walk(Values):
         nodes = source.functions(code) if source else []
         if not nodes:
             self.give_up(f"{function.__qualname__}: its source cannot be found")
-        mentioned = [facts(_undecorated(node, self._registers(node, function.__globals__))) for node in nodes]
+        mentioned = [facts(undecorated(node, self._registers(node, function.__globals__))) for node in nodes]
         parts = [fact.sha256 for fact in mentioned]
         known = set(_names(code))
         names = self._names_of(function)
@@ -179,9 +180,9 @@ class Walk(Values):
         parts = [self.sequence(kind.__bases__), self.encode(type(kind))]
         generated = dataclasses.is_dataclass(kind) or hasattr(kind, "_fields")
         for node in nodes:
-            shell = _shell(node)  # methods are followed as the class holds them
+            outer = shell(node)  # methods are followed as the class holds them
             parts.append(facts(node).sha256)
-            parts += self._reached(facts(shell), names, None, Path(filename), is_shipped(kind.__module__))
+            parts += self._reached(facts(outer), names, None, Path(filename), is_shipped(kind.__module__))
         for name, value in sorted(vars(kind).items()):
             with self.at(name):
                 if (text := self._member(kind, name, value, generated)) is not None:
@@ -196,12 +197,18 @@ class Walk(Values):
             return self.encode(fields)
         if isinstance(value, _CODE):
             # What a library adds to a class differs between its versions.
-            added = isinstance(value, FunctionType) and name.startswith("_") and not self._holds_own(value)
+            inner = getattr(value, "__func__", value)
+            added = isinstance(inner, FunctionType) and name.startswith("_") and not self._holds_own(inner)
             return None if added else self.encode(value)
         if issubclass(kind, enum.Enum):
             members = [(key, member._value_) for key, member in kind.__members__.items()]
             return self.encode(members) if name == "_member_map_" else None
-        machinery = (name.startswith("__") and name != "__slots__") or name.startswith("_abc_")
+        # The fields of a named tuple read its items.
+        machinery = (
+            name in getattr(kind, "_fields", ())
+            or (name.startswith("__") and name != "__slots__")
+            or name.startswith("_abc_")
+        )
         return None if machinery else self.encode(value)
 
     def _registers(self, node: Definition, names: Mapping[str, Any]) -> tuple[bool, ...]:
@@ -282,11 +289,9 @@ class Walk(Values):
             return
         self.modules.add(path)
         source = module_source(path)
-        if source is None:
-            return
-        fact = facts(source.tree)
+        fact = facts(source.tree if source else ast.Module([], []))
         self._attributes |= fact.attributes
-        loaded = next((m for m in list(sys.modules.values()) if getattr(m, "__file__", None) == str(path)), None)
+        loaded = _module_at(path)
         names = vars(loaded) if loaded else {}
         if (reason := dynamic_access(fact, names, self._is_library)) is not None:
             self.give_up(f"{path.name}: {reason}")
@@ -305,7 +310,7 @@ class Walk(Values):
         found = self.home.named(frozenset([value]), opens=False)
         self.data |= found
         self._paths += len(found)
-        return f"str:{value!r}"
+        return f"str:{re.sub(PLUGIN_PREFIX + '[0-9a-f]{12}', '', value)!r}"  # a module's name depends on its folder
 
     def path(self, value: PurePath) -> str:
         """Encode a path by what it holds: places are no part of an identity."""
@@ -330,14 +335,26 @@ class Walk(Values):
             self.data |= set(self.home.data_files())
             self.give_up(f"{self._place()}: it opens a file that it does not name literally")
 
+    def check_patches(self) -> None:
+        """Give up on a file that replaces parts of a library: anything may call them."""
+        module = _module_at(self.home_file)
+        source = read_source(str(self.home_file), vars(module)) if module and not self.home.shipped else None
+        for statement in source.tree.body if source else []:
+            for target in getattr(statement, "targets", [getattr(statement, "target", None)]):
+                chain = dotted(target) if isinstance(target, ast.Attribute) else ()
+                root = vars(module).get(chain[0]) if chain else None
+                if isinstance(root, ModuleType) and self._is_library(root):
+                    self.give_up(f"{self.home_file.name}: it sets {'.'.join(chain)}, which other code may read")
+
     def _received_members(self) -> str:
-        """Encode the members of received objects that the code names."""
+        """Encode the members of received objects that the code names, and their operators."""
         parts = []
-        for name in sorted(self._attributes - self._received):
-            for kind in self.receives:
-                holder = next((base for base in kind.__mro__ if name in vars(base)), None)
-                member = vars(holder)[name] if holder is not None else None
-                if holder is not None and self._is_own(holder) and isinstance(member, _CODE):
+        for kind in self.receives:
+            owners = [base for base in kind.__mro__ if self._is_own(base)]
+            operators = {name for base in owners for name in vars(base) if name.startswith("__")}
+            for name in sorted((self._attributes | operators) - self._received):
+                member = next((vars(base)[name] for base in owners if name in vars(base)), None)
+                if isinstance(member, _CODE) and not _is_generated(member):
                     parts.append(f"{kind.__name__}.{name}={self.encode(member)}")
         self._received |= self._attributes
         return ";".join(parts)
@@ -360,6 +377,13 @@ def _module_name(value: Any) -> str:
     return str(getattr(value, "__module__", None) or "")
 
 
+def _module_at(path: Path) -> ModuleType | None:
+    """Find the loaded module of a file."""
+    place = str(path)
+    modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
+    return next((module for module in modules if vars(module).get("__file__") == place), None)
+
+
 def _tail(module: ModuleType) -> str:
     return module.__name__.rpartition(".")[2]
 
@@ -374,21 +398,3 @@ def _is_filled(cell: Any) -> bool:
 def _is_generated(value: Any) -> bool:
     function = inspect.unwrap(getattr(value, "__func__", value))
     return isinstance(function, FunctionType) and function.__code__.co_filename.startswith("<")
-
-
-@functools.lru_cache(maxsize=4096)
-def _undecorated(node: Definition, dropped: tuple[bool, ...]) -> Definition:
-    if isinstance(node, ast.Lambda) or not any(dropped):
-        return node
-    values = dict(ast.iter_fields(node))
-    values["decorator_list"] = [d for d, drop in zip(node.decorator_list, dropped, strict=True) if not drop]
-    return ast.copy_location(type(node)(**values), node)
-
-
-@functools.lru_cache(maxsize=4096)
-def _shell(node: Definition) -> ast.AST:
-    """Return a class statement without its methods' bodies."""
-    assert isinstance(node, ast.ClassDef)
-    values = dict(ast.iter_fields(node))
-    values["body"] = [s for s in node.body if not isinstance(s, ast.FunctionDef | ast.AsyncFunctionDef)]
-    return ast.copy_location(ast.ClassDef(**values), node)

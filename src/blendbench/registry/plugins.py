@@ -252,14 +252,13 @@ def _forget(package: str) -> None:
 def _state(package: str, folder: Path) -> str:
     """Hash all loaded modules of a plug-in, and the data files that they name."""
     home = Home(folder, (folder,))
-    files = set()
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and _is_within(name, package):
-            files.add(Path(file))
-            source = module_source(Path(file)) if Path(file).is_file() else None
-            if source is not None:
-                files |= home.named(facts(source.tree).literals, opens=False)
+    files: set[Path] = set()
+    loaded = [module for name, module in list(sys.modules.items()) if _is_within(name, package)]
+    for path in [Path(str(module.__file__)) for module in loaded if getattr(module, "__file__", None)]:
+        files.add(path)
+        source = module_source(path) if path.is_file() else None
+        if source is not None:
+            files |= home.named(facts(source.tree).literals, opens=home.is_its_own)
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.read_bytes() if path.is_file() else b"missing")

@@ -68,6 +68,7 @@ def _identity(
     home, home_file = _home(function)
     walk = Walk(home, home_file, receives)
     content = walk.encode_alone(function)
+    walk.check_patches()
     files = walk.modules | walk.data | {_declared(home, name) for name in declared}
     if walk.fallbacks:
         files |= {*home.python_files(), *home.data_files()}

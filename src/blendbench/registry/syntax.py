@@ -167,6 +167,25 @@ class _Seen(ast.NodeVisitor):
             self.visit(node)
 
 
+@functools.lru_cache(maxsize=4096)
+def undecorated(node: Definition, dropped: tuple[bool, ...]) -> Definition:
+    """Return a definition without some of its decorators."""
+    if isinstance(node, ast.Lambda) or not any(dropped):
+        return node
+    values = dict(ast.iter_fields(node))
+    values["decorator_list"] = [d for d, drop in zip(node.decorator_list, dropped, strict=True) if not drop]
+    return ast.copy_location(type(node)(**values), node)
+
+
+@functools.lru_cache(maxsize=4096)
+def shell(node: Definition) -> ast.AST:
+    """Return a class statement without its methods' bodies."""
+    assert isinstance(node, ast.ClassDef)
+    values = dict(ast.iter_fields(node))
+    values["body"] = [s for s in node.body if not isinstance(s, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return ast.copy_location(ast.ClassDef(**values), node)
+
+
 def dotted(node: ast.expr) -> tuple[str, ...]:
     """Return the names of `a.b.c`, or () if it starts with anything but a name."""
     names: list[str] = []

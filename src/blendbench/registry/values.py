@@ -175,8 +175,13 @@ class Values:
             return self.give_up(f"{self._place()}: the content of a {kind.__module__}.{kind.__qualname__} is unknown")
         if isinstance(reduced, str):
             return f"{text}name:{reduced}"
-        parts = [self.sequence(part) for part in reduced[3:5] if part is not None]
-        return f"{text}reduced:{self.sequence(reduced[:3])}{parts}"
+        try:
+            parts = [self.sequence(part) for part in reduced[3:5] if part is not None]
+            return f"{text}reduced:{self.sequence(reduced[:3])}{parts}"
+        except UsageError as error:
+            if self.is_followed(kind):
+                raise
+            return self.give_up(str(error).split(";")[0])  # a library's own lock is not the user's to remove
 
     def _place(self) -> str:
         return " -> ".join(self.trail[-3:]) or "the registered object"
