@@ -36,7 +36,7 @@ class Walk(Values):
         self.receives = receives
         self.modules: set[Path] = set()
         self.data: set[Path] = set()
-        self._numbers: dict[int, int] = {}
+        self._numbers: dict[int, tuple[int, Any]] = {}  # by id, which holding the value keeps from being reused
         self._waiting: list[Any] = []
         self._attributes: set[str] = set()
         self._received: set[str] = set()
@@ -67,9 +67,9 @@ class Walk(Values):
         if not self._is_own(value):
             return self._library(value)
         if id(value) not in self._numbers:
-            self._numbers[id(value)] = len(self._numbers)
+            self._numbers[id(value)] = (len(self._numbers), value)
             self._waiting.append(value)
-        return f"#{self._numbers[id(value)]}"
+        return f"#{self._numbers[id(value)][0]}"
 
     def is_followed(self, kind: type) -> bool:
         """Say whether a class is the user's or blendbench's, not a library's."""
