@@ -104,7 +104,7 @@ def _printed(folder: Path, python: str, hash_seed: str) -> list[str]:
 def test_other_processes_hash_seeds_and_pythons_agree(tmp_path: Path) -> None:
     expected = []
     for number, edit in enumerate(EDITS[::3]):
-        if "torch" not in str(edit.files):
+        if not re.search("torch|scipy", str(edit.files)):  # another Python may have numpy alone
             identities = _identities(tmp_path / f"{number:03d}", edit.files)
             expected.append(f"{number:03d} {identities['one'].sha256}")
     assert len(expected) > 30
