@@ -53,7 +53,7 @@ class Registry(Generic[T]):
         """Look a value up. Errors: UsageError with a suggestion."""
         found = self.all()
         if name not in found:
-            from blendbench.suites import suggest
+            from blendbench.core.config import suggest
 
             raise UsageError(f"unknown {self.kind} {name!r}{suggest(name, list(found))}")
         return found[name]
