@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from blendbench.core.config import NAME, read_toml, suggest
 from blendbench.core.errors import UsageError
+from blendbench.core.files import printable
 from blendbench.core.hashing import sha256_json
 from blendbench.core.images import ImageError, image_identity, load_image
 from blendbench.core.shipped import shipped
@@ -262,5 +263,6 @@ def _loaded(path: Path, where: str) -> Path:
     try:
         load_image(path)
     except ImageError as error:
-        raise UsageError(f"{where}: {error}") from None
+        # The path stands in `where` already.
+        raise UsageError(f"{where}: {str(error).removeprefix(f'{printable(path)}: ')}") from None
     return path
