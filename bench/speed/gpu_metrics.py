@@ -19,7 +19,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from blendbench.metrics import Batch, all_cards, all_metrics, measure
+from blendbench.metrics import Batch, all_metrics, measure
 from blendbench.models import scorers
 from blendbench.models.half_stored import store_half
 from blendbench.models.scorers import Encoder
@@ -46,7 +46,6 @@ WAYS: dict[str, tuple[torch.dtype | None, bool, bool]] = {
     "float16 autocast": (torch.float16, True, False),
 }
 SHIPPED = "as shipped"
-_NO_PIXELS = {"references", "reference_palette", "reference_bands"}
 
 
 def readings(device: str, tiny: bool = False, repeats: int = 20) -> dict[str, Any]:
@@ -96,15 +95,7 @@ def varied_images(n: int, size: int, seed: int = 0) -> Tensor:
 def pixel_metrics() -> list[str]:
     """Every metric that reads nothing but an image and its baseline."""
     networks = {"clip", "siglip", "probe", "prompts", "expects", "reference_expects"}
-    return [name for name, one in all_metrics().items() if not _roots(one.needs) & (networks | _NO_PIXELS)]
-
-
-def _roots(needs: tuple[str, ...]) -> set[str]:
-    roots = set()
-    for need in needs:
-        source = getattr(Batch, need, None)
-        roots |= {need} | (_roots(source.requires) if hasattr(source, "requires") else set())
-    return roots
+    return [name for name, one in all_metrics().items() if not any(map(one.reads, networks | {"references"}))]
 
 
 def metric_differences(made: Tensor, moved: Tensor, device: str) -> dict[str, dict[str, float]]:
@@ -176,9 +167,9 @@ def _words(context: int, known: int) -> Callable[[list[str]], Tensor]:
 
 def timings(many: Tensor, others: Tensor, encoders: dict[str, Encoder], repeats: int) -> dict[str, Any]:
     """Milliseconds an image, median of `repeats` after a warm-up."""
-    cards = all_cards()
+    known = all_metrics()
     drift = pixel_metrics()
-    artifacts = [name for name in drift if cards[name].kind in ("artifact", "diagnostic")]
+    artifacts = [name for name in drift if known[name].info.role in ("artifact", "diagnostic")]
 
     def cost(work: Callable[[], Any], count: int = repeats) -> float:
         return round(median_seconds(work, many.device, count) * 1000 / len(many), 4)

@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from blendbench.metrics import Batch, all_cards, measure
+from blendbench.metrics import Batch, all_metrics, measure
 
-sys.path.append(str(Path(__file__).parents[2] / "tests" / "scoring"))
+sys.path.append(str(Path(__file__).parents[2] / "tests" / "metrics"))
 import scoring_reference as reference
 
 PIXELS = {"luma", "patch_grid_reading", "images", "baselines", "oklab", "palette", "bands"}
 PIXELS |= {f"baseline_{name}" for name in ("oklab", "palette", "bands")}
 # Every artifact, drift, effect and diagnostic metric that reads nothing but an image and its baseline.
-PIXEL_METRICS = [name for name, card in all_cards().items() if set(card.needs) <= PIXELS]
+PIXEL_METRICS = [name for name, known in all_metrics().items() if set(known.needs) <= PIXELS]
 # Strategies that share one text_only image, as on the core benchmark.
 SHARED = 8
 MIN_IMAGES_A_SECOND = 6
@@ -120,7 +120,7 @@ def test_gpu_with_clip_and_siglip_of_real_size(benchmark: BenchmarkFixture) -> N
 
     encoders = [encoder("ViT-L-14"), encoder("ViT-SO400M-16-SigLIP2-384")]
     made = images(17, 1024).cuda()
-    artifacts = [name for name in PIXEL_METRICS if all_cards()[name].kind in ("artifact", "diagnostic")]
+    artifacts = [name for name in PIXEL_METRICS if all_metrics()[name].info.role in ("artifact", "diagnostic")]
 
     def all_of_it() -> None:
         measure(Batch(made[:16], baselines=made[1:]), artifacts)

@@ -5,7 +5,7 @@ import pytest
 
 from blendbench.metrics import calibration, patterns
 from blendbench.metrics.calibration import AMPLITUDES
-from blendbench.metrics.drawn import periodic_images
+from blendbench.metrics.synthetic import periodic_images
 
 
 def test_a_response_has_the_limit_the_areas_and_the_ranks_of_its_values() -> None:

@@ -7,9 +7,9 @@ from PIL import Image
 
 from blendbench.metrics import Batch, patterns
 from blendbench.metrics.colourspace import luma
-from blendbench.metrics.drawn import bricks, pixel_art
 from blendbench.metrics.flags import FLAGS, pixel_flags
 from blendbench.metrics.history import was_jpeg, was_resampled
+from blendbench.metrics.synthetic import bricks, pixel_art
 
 NAMES = (
     "astronaut.png",

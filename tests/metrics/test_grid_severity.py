@@ -6,8 +6,8 @@ import torch
 from scipy import ndimage
 
 from blendbench.metrics import Batch, patterns
-from blendbench.metrics.drawn import stripes, windows
 from blendbench.metrics.patch_grid import PatchGridReading
+from blendbench.metrics.synthetic import stripes, windows
 
 
 def read(images: np.ndarray, patch_grid: int = 16) -> PatchGridReading:

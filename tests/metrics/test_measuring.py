@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 
 from blendbench.core.errors import UsageError
 from blendbench.core.suites import Attributes
-from blendbench.metrics import Batch, Score, all_metrics, measure
-from blendbench.metrics.registry import REGISTRY, Metric
+from blendbench.metrics import Batch, Score, all_metrics, inputs, measure
+from blendbench.metrics.registry import METRICS, Metric
+from blendbench.registry.registry import Entry
 
 PIXEL_METRICS = [
     "grid_energy",
@@ -86,7 +88,7 @@ def part(batch: Batch, rows: list[int]) -> Batch:
             return value[rows]
         return [value[i] for i in rows] if isinstance(value, list) else value
 
-    values = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+    values = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch) if f.init}
     return Batch(**{name: take(value) for name, value in values.items()})
 
 
@@ -191,18 +193,39 @@ def test_an_embedding_that_is_not_finite_is_a_failure_and_not_unscorable() -> No
 
 @pytest.mark.parametrize(("value", "status"), [(math.nan, "unscorable"), (math.inf, "failed"), (7.0, "failed")])
 def test_values_that_are_no_values(monkeypatch: pytest.MonkeyPatch, value: float, status: str) -> None:
-    known = all_metrics()["grid_energy"]
-    odd = Metric(known.name, known.version, known.card, lambda batch: torch.full((len(batch),), value))
-    monkeypatch.setitem(REGISTRY, "grid_energy", odd)
+    replace_function(monkeypatch, lambda batch: torch.full((len(batch),), value))
     score = measure(full_batch(n=1), ["grid_energy"])["grid_energy"][0]
     assert (score.value, score.status) == (None, status)
     assert score.error
 
 
-def test_a_function_that_returns_another_number_of_values_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda batch: torch.zeros(3), "shape (3,) for 2 images"),
+        (lambda batch: torch.tensor(1.0), "shape () for 2 images"),
+        (lambda batch: torch.zeros(len(batch), 1), "shape (2, 1) for 2 images"),
+        (lambda batch: torch.ones(len(batch), dtype=torch.complex64), "complex64"),
+        (lambda batch: torch.ones(len(batch), dtype=torch.bool), "torch.bool"),
+        (lambda batch: np.array(["a", "b"]), "<U1"),
+        (lambda batch: [0.5, 0.5], "gave list, not a tensor of real numbers"),
+        (lambda batch: None, "gave NoneType"),
+    ],
+)
+def test_what_is_not_one_number_an_image_fails(
+    monkeypatch: pytest.MonkeyPatch, made: Callable[[Batch], object], said: str
+) -> None:
+    calls: list[int] = []
+    replace_function(monkeypatch, lambda batch: (calls.append(len(batch)), made(batch))[1])
+    scores = measure(full_batch(n=2), ["grid_energy"])["grid_energy"]
+    assert {score.status for score in scores} == {"failed"} and said in str(scores[0].error)
+    assert calls == [2], "such a function is not called again for each image"
+
+
+def replace_function(monkeypatch: pytest.MonkeyPatch, function: Callable[[Batch], object]) -> None:
     known = all_metrics()["grid_energy"]
-    monkeypatch.setitem(REGISTRY, "grid_energy", dataclasses.replace(known, function=lambda _: torch.zeros(3)))
-    assert measure(full_batch(n=2), ["grid_energy"])["grid_energy"][0].status == "failed"
+    odd = Metric(known.info, known.card, function, known.origin)  # type: ignore[arg-type]
+    monkeypatch.setitem(METRICS._entries, "grid_energy", Entry(odd, known.origin))
 
 
 def test_an_unknown_metric_names_its_neighbour() -> None:
@@ -264,11 +287,12 @@ def test_large_images_are_scored_alone_and_equal_baselines_are_read_once(monkeyp
     names = list(all_metrics())
     together = measure(shared, names)
     read: list[int] = []
-    whole = Batch.baseline_palette.func
-    monkeypatch.setattr(Batch.baseline_palette, "func", lambda self: (read.append(1), whole(self))[1])
+    whole = inputs.read_palette
+    monkeypatch.setattr(inputs, "read_palette", lambda oklab: (read.append(1), whole(oklab))[1])
     monkeypatch.setattr("blendbench.metrics.measuring._LARGE", 100)
     alone = measure(dataclasses.replace(shared), names)
     for name in names:
         expected = [score.value for score in together[name]]
         np.testing.assert_allclose([score.value for score in alone[name]], expected, atol=1e-6, rtol=1e-6)
-    assert len(read) == 2
+    # Four images, two baselines of which three are equal in a row, two references likewise.
+    assert len(read) == 4 + 2 + 4

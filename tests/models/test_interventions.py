@@ -136,7 +136,7 @@ def test_img2img_at_full_strength_ignores_the_image(models, captions, latents) -
     assert not np.array_equal(*apart)
 
 
-def test_planted_activations_are_in_the_text_and_not_in_the_image_nor_in_what_is_drawn() -> None:
+def test_planted_activations_are_in_the_text_and_not_in_the_image_nor_in_what_is_drawing() -> None:
     """The shipped variant for outlier experiments: as in Qwen3-4B, one token carries nearly all of two dimensions."""
     plain, planted = (
         load_model_set("miniature", "cpu", {"steps": 1}),

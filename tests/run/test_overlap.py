@@ -102,7 +102,7 @@ def test_the_outcome_is_that_of_one_stage_after_the_other(
     assert (other.ok, other.images, other.scored) == (one.ok, one.images, one.scored) == (15, 15, 30)
 
 
-def test_what_comes_next_is_encoded_and_what_is_drawn_is_scored_while_batches_are_drawn(
+def test_what_comes_next_is_encoded_and_what_is_drawing_is_scored_while_batches_are_drawn(
     models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overlapping(monkeypatch)
@@ -188,7 +188,7 @@ def test_an_encoder_that_breaks_stops_the_run(
         go(models, tmp_path)
 
 
-def test_an_encoder_that_cannot_be_loaded_fails_its_cells_before_anything_is_drawn(
+def test_an_encoder_that_cannot_be_loaded_fails_its_cells_before_anything_is_drawing(
     models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overlapping(monkeypatch)

@@ -71,7 +71,7 @@ def test_equal_conditionings_share_one_image(models: ModelSet, tmp_path: Path) -
     assert set(scores.values()) == {0.0}
 
 
-def test_a_vanished_image_is_drawn_again(models: ModelSet, tmp_path: Path) -> None:
+def test_a_vanished_image_is_drawing_again(models: ModelSet, tmp_path: Path) -> None:
     plan = plan_of(models)
     run(plan, models, tmp_path, Reporter(quiet=True))
     before = outcomes(tmp_path)

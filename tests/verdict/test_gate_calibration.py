@@ -146,11 +146,10 @@ def test_arms_are_dealt_disjoint_seeds_and_keep_their_items() -> None:
 
 
 def _metrics() -> list:  # type: ignore[type-arg]
-    from blendbench.metrics.cards import all_cards
-    from blendbench.verdict import Metric
+    from blendbench.metrics import all_metrics
+    from blendbench.reports.gate_pool import _described
 
-    keys = ("name", "version", "title", "kind", "direction", "unit", "margin", "decimals")
-    return [Metric(*(getattr(card, key) for key in keys)) for card in all_cards().values()]
+    return [_described(metric.info) for metric in all_metrics().values()]
 
 
 def test_looking_twice_keeps_the_risk_and_saves_half_of_what_is_clear(pool: Pool) -> None:

@@ -63,10 +63,10 @@ def _strategies() -> list[dict[str, Any]]:
 
 
 def _metrics() -> list[dict[str, Any]]:
-    from blendbench.metrics.cards import all_cards
+    from blendbench.metrics import all_metrics
 
-    shown = ("name", "version", "kind", "direction", "unit", "title")
-    return [{key: getattr(card, key) for key in shown} for card in all_cards().values()]
+    shown = ("name", "version", "role", "direction", "unit", "title")
+    return [{key: getattr(metric.info, key) for key in shown} for metric in all_metrics().values()]
 
 
 def _experiments() -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""`blendbench measure`: score any images from anywhere."""
+"""`blendbench measure`: score image files from anywhere."""
 
 import json
 import sys
@@ -11,11 +11,14 @@ import typer
 from blendbench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from blendbench.metrics.files import Opened
+    from torch import Tensor
+
+    from blendbench.core.images import LoadedImage
+    from blendbench.metrics import Batch
     from blendbench.models.sets import ModelSet
 
 _INCOMPLETE = 5
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+_SHOWN = 5
 
 
 def measure(
@@ -29,21 +32,28 @@ def measure(
     models: Annotated[
         str | None, typer.Option(help="model set with the judging networks: a shipped name or a folder")
     ] = None,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(help="Python file that registers metrics; may be repeated", show_default=False)
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="print one JSON array instead of one object a line")] = False,
 ) -> int:
     """Score images with every metric whose inputs are given; no results folder is needed.
 
-    Exit code 5 if some image could not be read or scored.
+    Files of a folder that are not images are named on stderr. Exit code 5 if an image could not be read or scored.
     """
-    for path in [path for path in (reference, baseline) if path is not None]:
-        if not path.is_file():
-            raise UsageError(f"{path}: {'a folder; name an image file' if path.is_dir() else 'no such image'}")
+    for file in plugin or ():
+        from blendbench.registry.plugins import load_plugin_file
+
+        load_plugin_file(file)
+    for option, path in (("--reference", reference), ("--baseline", baseline)):
+        if path is not None and path.is_dir():
+            raise UsageError(f"{option} {path}: a folder; name an image file")
     files = [file for path in images for file in _files(path)]
     judges = _judges(models)
     period = patch_grid or (judges.patch_grid if judges else 16)
     if prompt is not None and judges is None:
         print("blendbench: --prompt is judged by the networks of a model set; add --models", file=sys.stderr)
-    given = _Inputs(period, prompt, _opened(reference, "--reference"), _opened(baseline, "--baseline"), judges)
+    given = _Inputs(period, prompt, _loaded(reference, "--reference"), _loaded(baseline, "--baseline"), judges)
     records = []
     for path in files:
         records.append(_record(path, given))
@@ -56,33 +66,66 @@ def measure(
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What is known about all the images."""
+    """Hold what is known about all the images."""
 
     patch_grid: int
     prompt: str | None
-    reference: "Opened | None"
-    baseline: "Opened | None"
+    reference: "LoadedImage | None"
+    baseline: "LoadedImage | None"
     judges: "ModelSet | None"
 
     @property
     def generated(self) -> tuple[int, int] | None:
-        """(height, width) that the generator made: the baseline's, or the model set's own."""
+        """Return (height, width) as generated: the baseline's, or the model set's own."""
         if self.baseline is not None:
-            height, width = self.baseline.pixels.shape[-2:]
+            height, width = self.baseline.pixels.shape[:2]
             return height, width
         return (self.judges.file.sampler.height, self.judges.file.sampler.width) if self.judges else None
 
+    def batch(self, image: "LoadedImage") -> "Batch":
+        """Return a batch of one image."""
+        from blendbench.metrics import Batch
+
+        return Batch(
+            self._tensor(image)[None],
+            baselines=None if self.baseline is None else self._tensor(self.baseline)[None],
+            references=None if self.reference is None else [self._tensor(self.reference)],
+            prompts=None if self.prompt is None else [self.prompt],
+            patch_grid=self.patch_grid,
+            scorers=self.judges,
+        )
+
+    def _tensor(self, image: "LoadedImage") -> "Tensor":
+        from blendbench.core.lazy import torch
+
+        return torch.from_numpy(image.pixels).permute(2, 0, 1).to(self.judges.device if self.judges else "cpu")
+
 
 def _files(path: Path) -> list[Path]:
-    """A file itself, or the files directly in a folder whose name is an image's, by name."""
-    if path.is_file():
-        return [path]
+    """Return a file itself, or the files directly in a folder that bear an image's suffix, by name.
+
+    Among them what only looks like a file, as a dangling link: it gets a record that says so.
+    """
+    from blendbench.core.files import printable
+    from blendbench.core.images import image_files, image_suffixes
+
     if not path.is_dir():
-        raise UsageError(f"{path}: no such image")
-    files = [file for file in sorted(path.iterdir()) if file.is_file() and file.suffix.lower() in _SUFFIXES]
-    if not files:
-        raise UsageError(f"{path}: no images in this folder ({', '.join(_SUFFIXES)})")
-    return files
+        return [path]
+    found = image_files(path)
+    entries = {name: path / name for name in found.left_out}
+    broken = [
+        entry
+        for name, entry in entries.items()
+        if entry.suffix.lower() in image_suffixes() and not name.startswith(".") and not entry.is_dir()
+    ]
+    others = [f"{name}/" if entry.is_dir() else name for name, entry in entries.items() if entry not in broken]
+    if not found.images and not broken:
+        raise UsageError(f"{path}: no images in this folder ({', '.join(image_suffixes())})")
+    if others:
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        names = ", ".join(map(printable, others[:_SHOWN]))
+        print(f"blendbench: {path}: left out {len(others)} that are not images: {names}{more}", file=sys.stderr)
+    return sorted([*found.images, *broken])
 
 
 def _judges(models: str | None) -> "ModelSet | None":
@@ -93,40 +136,32 @@ def _judges(models: str | None) -> "ModelSet | None":
     return load_model_set(models)
 
 
-def _opened(path: Path | None, option: str) -> "Opened | None":
+def _loaded(path: Path | None, option: str) -> "LoadedImage | None":
     if path is None:
         return None
-    from blendbench.metrics.files import ImageError, open_image
+    from blendbench.core.images import ImageError, load_image
 
     try:
-        return open_image(path)
+        return load_image(path)
     except ImageError as error:
-        raise UsageError(f"{option} {path}: {error}") from error
+        raise UsageError(f"{option} {error}") from error
 
 
 def _record(path: Path, given: _Inputs) -> dict[str, Any]:
-    from blendbench.metrics.files import ImageError, open_image
+    from blendbench.core.images import ImageError, load_image
 
     try:
-        opened = open_image(path)
+        image = load_image(path)
     except ImageError as error:
         return {"path": str(path), "values": {}, "flags": [], "status": "unreadable", "error": str(error)}
-    from blendbench.metrics import Batch, all_metrics
+    from blendbench.metrics import all_metrics
     from blendbench.metrics import measure as score
     from blendbench.metrics.flags import pixel_flags
 
-    device = given.judges.device if given.judges else "cpu"
-    batch = Batch(
-        opened.pixels[None].to(device),
-        baselines=None if given.baseline is None else given.baseline.pixels[None].to(device),
-        references=None if given.reference is None else [given.reference.pixels.to(device)],
-        prompts=None if given.prompt is None else [given.prompt],
-        patch_grid=given.patch_grid,
-        scorers=given.judges,
-    )
+    batch = given.batch(image)
     scores = {name: rows[0] for name, rows in score(batch, list(all_metrics())).items() if rows[0].status != "skipped"}
     cut = any(scores[name].value for name in ("clip_cut_tokens", "siglip_cut_tokens") if name in scores)
-    flags = [*opened.flags, *pixel_flags(batch, given.generated)[0], *(["prompt_cut"] if cut else [])]
+    flags = [*image.flags, *pixel_flags(batch, given.generated)[0], *(["prompt_cut"] if cut else [])]
     failed = {name: found.error for name, found in scores.items() if found.status == "failed"}
     record: dict[str, Any] = {"path": str(path), "values": {name: found.value for name, found in scores.items()}}
     record |= {"flags": flags, "status": "failed" if failed else "ok"}

@@ -1,33 +1,46 @@
-"""Metrics: batch functions from images to one value each, and the cards that say what the values mean.
+"""Metrics: functions from a batch of images to one value each.
 
-Names are imported on first use, because reading the cards (`all_cards`) needs no torch.
+What a plug-in needs is imported from here. Names are imported at their first use.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from blendbench.core.metric_info import MetricInfo
     from blendbench.metrics.batch import Batch
-    from blendbench.metrics.cards import Card, all_cards
     from blendbench.metrics.measuring import Score, all_metrics, get_metric, measure
     from blendbench.metrics.registry import Metric, metric
+    from blendbench.metrics.shared import SharedInput, shared_input
 
 _HOMES = {
-    "Batch": "batch",
-    "Card": "cards",
-    "Metric": "registry",
-    "Score": "measuring",
-    "all_cards": "cards",
-    "all_metrics": "measuring",
-    "get_metric": "measuring",
-    "measure": "measuring",
-    "metric": "registry",
+    "Batch": "metrics.batch",
+    "Metric": "metrics.registry",
+    "MetricInfo": "core.metric_info",
+    "Score": "metrics.measuring",
+    "SharedInput": "metrics.shared",
+    "all_metrics": "metrics.measuring",
+    "get_metric": "metrics.measuring",
+    "measure": "metrics.measuring",
+    "metric": "metrics.registry",
+    "shared_input": "metrics.shared",
 }
 
-__all__ = ["Batch", "Card", "Metric", "Score", "all_cards", "all_metrics", "get_metric", "measure", "metric"]
+__all__ = [
+    "Batch",
+    "Metric",
+    "MetricInfo",
+    "Score",
+    "SharedInput",
+    "all_metrics",
+    "get_metric",
+    "measure",
+    "metric",
+    "shared_input",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"blendbench.{_HOMES[name]}"), name)

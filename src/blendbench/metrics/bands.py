@@ -1,12 +1,16 @@
 """Power of images in bands of frequency, batched."""
 
+from __future__ import annotations
+
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from blendbench.core.lazy import torch
 from blendbench.metrics.filtering import power_spectrum
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Cycles a pixel; below, an image of 128 pixels has too few frequencies.
 _LOWEST, _HIGHEST = 0.02, 0.5
@@ -17,7 +21,10 @@ _ROUNDING = 1 / 12
 
 
 def read_bands(luma: Tensor) -> Tensor:
-    """(n, h, w) luma -> (n, 18) float64: log of the power a pixel in bands of frequency; NaN below 64 pixels a side."""
+    """Return (n, 18) log power a pixel in bands of frequency of (n, h, w) luma.
+
+    float64; NaN below 64 pixels a side.
+    """
     n, height, width = luma.shape
     if min(height, width) < _MIN_SIDE:
         return torch.full((n, _BANDS), math.nan, device=luma.device, dtype=torch.float64)
@@ -34,7 +41,7 @@ def read_bands(luma: Tensor) -> Tensor:
 
 
 def slope(bands: Tensor) -> Tensor:
-    """(n, 18) log power -> (n,) least-squares slope over the log of frequency."""
+    """Return (n,) least-squares slopes of (n, 18) log power over log frequency."""
     x = torch.linspace(math.log(_LOWEST), math.log(_HIGHEST), 2 * _BANDS + 1, device=bands.device, dtype=bands.dtype)[
         1::2
     ]
@@ -44,7 +51,10 @@ def slope(bands: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _bands(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Band of each place of the half plane, _BANDS for none, and how many places of the whole plane each band has."""
+    """Return the band of each place of the half plane, and the sizes of the bands.
+
+    _BANDS stands for no band; sizes count places of the whole plane.
+    """
     v, u = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
     octaves = (v[:, None].square() + u.square()).sqrt().clamp_min(1e-9).div(_LOWEST).log()
     band = (octaves / math.log(_HIGHEST / _LOWEST) * _BANDS).floor().long()

@@ -1,12 +1,18 @@
 """Blockiness: steps in brightness at patch borders, whatever their sign."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from blendbench.metrics.batch import Batch
+from blendbench.core.lazy import torch
+from blendbench.metrics.inputs import luma
 from blendbench.metrics.registry import metric
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from blendbench.metrics.batch import Batch
 
 # Steps on either side that tell the trend, and steps on either side that a border is compared with.
 _REACH = 4
@@ -17,21 +23,24 @@ _MIN_PATCH_GRID = 8
 
 @metric("blockiness", needs=("luma",))
 def blockiness(batch: Batch) -> Tensor:
-    """(n,) excess of log-normalised steps at patch borders; NaN below three tiles a side. See metrics/blockiness.md.
+    """Return (n,) excesses of log-normalised steps at patch borders.
 
-    Source: the neighbour-normalised step of Muijs & Kirenko 2005, freed of the trend, averaged along the border at
-    three lengths, with a half-period control.
+    NaN below three tiles a side. Definition: metrics/blockiness.md. Source: the neighbour-normalised step of Muijs &
+    Kirenko 2005, freed of the trend, averaged along the border at three lengths, with a half-period control.
     """
-    luma, patch_grid = batch.luma, batch.patch_grid
-    if min(luma.shape[-2:]) < _MIN_TILES * patch_grid or patch_grid < _MIN_PATCH_GRID:
-        return torch.full((len(batch),), math.nan, device=luma.device)
-    return (_excess(luma, patch_grid, -1) + _excess(luma, patch_grid, -2)) / 2
+    y, patch_grid = luma(batch), batch.patch_grid
+    if min(y.shape[-2:]) < _MIN_TILES * patch_grid or patch_grid < _MIN_PATCH_GRID:
+        return torch.full((len(batch),), math.nan, device=y.device)
+    return (_excess(y, patch_grid, -1) + _excess(y, patch_grid, -2)) / 2
 
 
-def _excess(luma: Tensor, patch_grid: int, axis: int) -> Tensor:
-    """Border steps of (n, h, w) along `axis`: mean at patch borders minus the greater of half-period and median."""
+def _excess(y: Tensor, patch_grid: int, axis: int) -> Tensor:
+    """Return the mean step of (n, h, w) at patch borders along `axis`.
+
+    Less the greater of that at half a period and the median of the other phases.
+    """
     reach = min(_REACH, patch_grid // 4)
-    ratio, field, length = torch.zeros(()), luma, 1
+    ratio, field, length = torch.zeros(()), y, 1
     for longer in (1, patch_grid // 4, patch_grid):
         field, length = _along(field, longer // length, -3 - axis), longer
         ratio = ratio + _ratio(field, reach, 1 / math.sqrt(length), axis) / 3
@@ -43,7 +52,7 @@ def _excess(luma: Tensor, patch_grid: int, axis: int) -> Tensor:
 
 
 def _along(field: Tensor, count: int, axis: int) -> Tensor:
-    """(n, h, w): mean of each `count` neighbours along an axis."""
+    """Average each `count` neighbours of (n, h, w) along an axis."""
     if count == 1:
         return field
     whole = field.shape[axis] // count * count
@@ -52,10 +61,10 @@ def _along(field: Tensor, count: int, axis: int) -> Tensor:
 
 
 def _ratio(field: Tensor, reach: int, floor: float, axis: int) -> Tensor:
-    """(n, h, w) -> (n, m) mean over the other axis of ln((E + floor) / (mean E beside + floor)), clipped.
+    """Return (n, m) means over the other axis of the clipped log ratio of steps.
 
-    E is the magnitude of a step along `axis` less the trend: the mean of the `reach` steps on either side, which
-    telescopes. m is the size less 1 + 4 `reach`.
+    The ratio is (E + floor) / (mean of E beside + floor). E is the magnitude of a step along `axis` less the trend: the
+    mean of the `reach` steps on either side, which telescopes. m is the size less 1 + 4 `reach`.
     """
     size, span = field.shape[axis], 2 * reach + 1
     step = field.narrow(axis, reach + 1, size - span) - field.narrow(axis, reach, size - span)
@@ -68,7 +77,7 @@ def _ratio(field: Tensor, reach: int, floor: float, axis: int) -> Tensor:
 
 
 def _windows(field: Tensor, span: int, axis: int) -> Tensor:
-    """Sums of each `span` neighbours along an axis; an odd number."""
+    """Sum each `span` neighbours along an axis; an odd number."""
     total, length = field, 1
     while 2 * length < span:
         size = total.shape[axis] - length

@@ -1,4 +1,4 @@
-"""Calibration: what the metrics read of known patterns at known amplitudes, of clean images and of harmless edits."""
+"""Calibration: metrics on known patterns, clean images and harmless edits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,9 @@ from scipy import ndimage, stats
 
 from blendbench.metrics import patterns
 from blendbench.metrics.batch import Batch
-from blendbench.metrics.cards import card_of
-from blendbench.metrics.drawn import periodic_images
 from blendbench.metrics.flags import pixel_flags
-from blendbench.metrics.measuring import measure
+from blendbench.metrics.measuring import get_metric, measure
+from blendbench.metrics.synthetic import periodic_images
 
 AMPLITUDES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 DETECTORS = ("grid_energy", "grid_odd", "grid_even", "grid_severity", "grid_amplitude", "blockiness")
@@ -40,10 +39,11 @@ PATCH_GRIDS = {name: PATTERNS[name] for name in ("mesh", "tiled texture", "sinus
 
 @dataclass(frozen=True)
 class Response:
-    """One metric on one pattern of one size. By amplitude: `auroc` against the clean crops, `rises` the share of crops
+    """Hold the response of one metric to one pattern of one size.
 
-    in which the value rises, `median` the value. `rho_median`, `rho_low` (5th percentile): Spearman's rank correlation
-    of dose and value on each crop; `limit`: the smallest amplitude of those tried that is detected, None if none is.
+    By amplitude: `auroc` against the clean crops, `rises` the fraction of crops in which the value rises, `median` the
+    value. `rho_median`, `rho_low` (5th percentile): Spearman's rank correlation of amplitude and value on each crop.
+    `limit`: the smallest amplitude of those tried that is detected, None if none is.
     """
 
     metric: str
@@ -60,7 +60,10 @@ class Response:
 
 
 def values_of(images: np.ndarray, names: Sequence[str], baselines: np.ndarray | None = None) -> Values:
-    """uint8 (n, h, w, 3) -> (n,) values by metric. Errors: ValueError if an image has no value."""
+    """Measure uint8 (n, h, w, 3) images; return (n,) values by metric.
+
+    Errors: ValueError if an image has no value.
+    """
     found: dict[str, list[float]] = {name: [] for name in names}
     for start in range(0, len(images), _IMAGES_AT_ONCE):
         part = slice(start, start + _IMAGES_AT_ONCE)
@@ -74,7 +77,10 @@ def values_of(images: np.ndarray, names: Sequence[str], baselines: np.ndarray | 
 
 
 def responses(clean: np.ndarray, fields: dict[str, Field] | None = None) -> list[Response]:
-    """Every detector on every pattern, injected into uint8 (n, size, size, 3) clean images."""
+    """Measure the response of every detector to every pattern.
+
+    `clean`: uint8 (n, size, size, 3) images that the patterns are injected into.
+    """
     size = clean.shape[1]
     before = values_of(clean, DETECTORS)
     made = []
@@ -108,13 +114,14 @@ def _response(metric: str, pattern: str, size: int, before: np.ndarray, after: l
 
 
 def amplitude_recovery(clean: np.ndarray) -> dict[str, dict[float, tuple[float, float]]]:
-    """By pattern and injected amplitude: median of grid_amplitude over the stored RMS, and the share within 15 %.
+    """Compare grid_amplitude with the RMS that was stored.
 
-    The stored RMS is what is left of the pattern after rounding to 8 bits and clipping.
+    By pattern and injected amplitude: the median ratio, and the fraction of images within 15 %. The stored RMS is what
+    is left of the pattern after rounding to 8 bits and clipping.
     """
     size, table = clean.shape[1], {}
-    for pattern, draw in PATCH_GRIDS.items():
-        field, row = draw(size, size), {}
+    for pattern, make in PATCH_GRIDS.items():
+        field, row = make(size, size), {}
         for dose in (1.0, 2.0, 4.0, 8.0):
             made = patterns.inject(clean, field, dose)
             # By least squares on the difference that was stored: rounding and clipping change the amplitude.
@@ -126,7 +133,10 @@ def amplitude_recovery(clean: np.ndarray) -> dict[str, dict[float, tuple[float, 
 
 
 def period_selectivity(clean: np.ndarray, amplitude: float = 2.0) -> dict[int, dict[str, float]]:
-    """Median grid_energy, median grid_severity and AUROC of grid_energy, by period of a tiled texture."""
+    """Measure a tiled texture of several periods.
+
+    By period: median grid_energy, median grid_severity and AUROC of grid_energy.
+    """
     size, names = clean.shape[1], ("grid_energy", "grid_severity")
     before = values_of(clean, names)
     table = {}
@@ -138,14 +148,20 @@ def period_selectivity(clean: np.ndarray, amplitude: float = 2.0) -> dict[int, d
 
 
 def benign_auroc(clean: np.ndarray) -> dict[str, dict[str, float]]:
-    """AUROC of harmless edits against the clean crops, by edit and detector; 0.5 is best."""
+    """Return AUROC of harmless edits against the clean crops; 0.5 is best.
+
+    By edit and detector.
+    """
     before = values_of(clean, DETECTORS)
     after = {edit: values_of(made, DETECTORS) for edit, made in patterns.benign(clean).items()}
     return {edit: {name: patterns.auroc(row[name], before[name]) for name in DETECTORS} for edit, row in after.items()}
 
 
 def false_alarms(sets: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """By set of clean uint8 (n, h, w, 3) images: how many, and the share with each flag that follows from pixels."""
+    """Return the fraction of clean images with each flag that follows from pixels.
+
+    By set of uint8 (n, h, w, 3) images; `images` is how many.
+    """
     table = {}
     for name, images in sets.items():
         flags = [found for i in range(len(images)) for found in pixel_flags(Batch(_tensor(images[i : i + 1])))]
@@ -155,14 +171,17 @@ def false_alarms(sets: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
 
 
 def clean_sets(size: int = 256) -> dict[str, np.ndarray]:
-    """Clean images to count false alarms on: photos and content that repeats, of two sizes."""
+    """Return clean images to count false alarms on.
+
+    Photos and content that repeats, of two sizes.
+    """
     sides = (size, 2 * size)
     photos = {f"photos, {side}": patterns.crops(side, 4) for side in sides}
     return photos | {f"{kind}, {side}": made for side in sides for kind, made in periodic_images(side).items()}
 
 
 def clean_quantiles(clean: np.ndarray) -> dict[str, tuple[float, ...]]:
-    """By detector: 5 %, median, 95 % and the greatest value of clean crops."""
+    """Return 5 %, median, 95 % and greatest value of clean crops, by detector."""
     return {
         name: (*(float(q) for q in np.quantile(row, (0.05, 0.5, 0.95))), float(row.max()))
         for name, row in values_of(clean, DETECTORS).items()
@@ -170,20 +189,26 @@ def clean_quantiles(clean: np.ndarray) -> dict[str, tuple[float, ...]]:
 
 
 def drift_responses(clean: np.ndarray) -> dict[str, dict[str, float]]:
-    """By edit and drift metric, the median over images; the first row is for scale, one photo against another."""
+    """Return the median of each drift metric by edit.
+
+    The first row is for scale: one photo against another.
+    """
     table = {"another photo": np.roll(clean, 1, 0)} | drift_edits(clean)
     rows = {edit: values_of(made, DRIFTS, clean) for edit, made in table.items()}
     return {edit: {name: float(np.median(row[name])) for name in DRIFTS} for edit, row in rows.items()}
 
 
-def rising_shares(clean: np.ndarray) -> dict[str, dict[str, float]]:
-    """By edit, the share of images in which texture_change and color_bleeding are above 0."""
+def rising_fractions(clean: np.ndarray) -> dict[str, dict[str, float]]:
+    """Return the fraction of images with a value above 0, by edit.
+
+    Of texture_change and color_bleeding.
+    """
     rows = {edit: values_of(made, DRIFTS[-2:], clean) for edit, made in drift_edits(clean).items()}
     return {edit: {name: float((row[name] > 0).mean()) for name in row} for edit, row in rows.items()}
 
 
 def drift_edits(clean: np.ndarray) -> dict[str, np.ndarray]:
-    """Edits of colour, tone and texture of uint8 (n, h, w, 3)."""
+    """Edit colour, tone and texture of uint8 (n, h, w, 3)."""
     values = clean.astype(np.float64)
     grey = values @ np.array([0.299, 0.587, 0.114])
     colour = values - grey[..., None]
@@ -205,8 +230,8 @@ def drift_edits(clean: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def thresholds() -> dict[str, float]:
-    """The shipped thresholds, by metric."""
-    found = {name: card_of(name).threshold for name in DETECTORS}
+    """Return the shipped thresholds, by metric."""
+    found = {name: get_metric(name).info.threshold for name in DETECTORS}
     return {name: value for name, value in found.items() if value is not None}
 
 

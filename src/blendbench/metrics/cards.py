@@ -1,47 +1,51 @@
-"""Metric cards: `metrics/<name>.md`, TOML between two `+++` lines, then the account of the metric for people."""
+"""Metric cards: TOML between two `+++` lines, then a description for people."""
 
 import math
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
+from blendbench.core.metric_info import ROLES, Direction, MetricInfo, Role
 from blendbench.core.shipped import shipped
 
 FENCE = "+++"
+_LONGEST_MESSAGE = 300
 
 
 class Card(BaseModel):
-    """The front matter of a metric card, and the text below it.
+    """Hold the front matter of a metric card and the text below it.
 
-    `range` are the least and greatest possible values (`inf` is allowed), `margin` the change that matters in practice,
-    `decimals` how many digits are worth printing, `unscorable` the images that the metric is not defined for,
-    `threshold` the value from which an image alone counts as positive, `experimental` that no validation backs it yet.
+    The fields of MetricInfo, and: `needs` the inputs that the function reads, `unscorable` the images that the metric
+    is not defined for, `weights_licence` the licence of the judging network's weights, `experimental` whether no
+    validation backs the metric yet. `paired` follows from `needs` and need not be stated.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    title: str
-    version: int = Field(ge=1)
-    kind: Literal["artifact", "drift", "adherence", "reference", "effect", "diagnostic"]
-    direction: Literal["lower", "higher", "none"]
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)
+    title: str = Field(pattern=r"\S")
+    version: int = Field(ge=1, lt=2**31)
+    role: Role
+    direction: Direction
     unit: str
     range: tuple[float, float] = Field(strict=False)
-    needs: tuple[str, ...] = Field(strict=False)
-    margin: float = Field(ge=0)
+    needs: tuple[str, ...] = Field(strict=False, min_length=1)
+    margin: float = Field(ge=0, allow_inf_nan=False)
     decimals: int = Field(ge=0, le=9)
-    weights_licence: str
-    unscorable: str
-    threshold: float | None = None
+    weights_licence: str = "none"
+    unscorable: str = "the metric is not defined for this image"
+    threshold: float | None = Field(default=None, allow_inf_nan=False)
     experimental: bool = False
+    paired: bool | None = None
     text: str = Field(repr=False)
 
     @model_validator(mode="after")
-    def _range_is_ordered(self) -> "Card":
+    def _is_consistent(self) -> "Card":
         low, high = self.range
         if math.isnan(low) or math.isnan(high) or low >= high:
             raise ValueError(f"range: {list(self.range)} is not [least, greatest]")
@@ -49,46 +53,80 @@ class Card(BaseModel):
             raise ValueError(f"name: {self.name!r} says nothing; name what is measured")
         return self
 
+    def info(self, paired: bool) -> MetricInfo:
+        """Return what the database stores of the metric."""
+        return MetricInfo(
+            name=self.name,
+            version=self.version,
+            title=self.title,
+            role=self.role,
+            direction=self.direction,
+            unit=self.unit,
+            range=self.range,
+            margin=self.margin,
+            decimals=self.decimals,
+            paired=paired,
+            threshold=self.threshold,
+        )
+
+
+def make_card(where: str, fields: dict[str, Any]) -> Card:
+    """Check the fields of a card. Errors: UsageError in one line that begins with `where`."""
+    try:
+        return Card(**fields)
+    except ValidationError as error:
+        # A misspelt key first, then the field that is missing because of it.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        field = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = f"unknown key{suggest(field, list(Card.model_fields))}"
+        elif field == "role" and first["type"] != "missing":
+            message = f"{str(first['input'])[:50]!r} is not one of {', '.join(ROLES)}"
+        raise UsageError(f"{where}: {_one_line(f'{field}: {message}' if field else message)}") from error
+
 
 def read_card(path: Path) -> Card:
-    """Read and check one card. Errors: UsageError that names the file and the field."""
+    """Read and check one card. Errors: UsageError naming the file and the field."""
     if not path.is_file():
         raise UsageError(f"{path}: no such metric card; write one with TOML front matter between two {FENCE} lines")
-    head, fence, rest = path.read_text(encoding="utf-8").partition(f"{FENCE}\n")
-    front, end, text = rest.partition(f"\n{FENCE}\n")
-    if head or not fence or not end:
-        raise UsageError(f"{path}: the card must begin with TOML front matter between two {FENCE} lines")
     try:
-        card = Card(**tomllib.loads(front), text=text.strip())
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: front matter is not TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path}: {field + ': ' if field else ''}{first['msg']}") from error
+        head, fence, rest = path.read_text(encoding="utf-8-sig").partition(f"{FENCE}\n")
+        front, end, text = rest.partition(f"\n{FENCE}\n")
+        if head or not fence or not end:
+            raise UsageError(f"{path}: the card must begin with TOML front matter between two {FENCE} lines")
+        fields = tomllib.loads(front)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 text: {_one_line(str(error))}; save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        # Besides its own error, tomllib raises these for numbers of thousands of digits and for deep nesting.
+        raise UsageError(f"{path}: front matter is not TOML: {_one_line(str(error))}") from error
+    card = make_card(str(path), fields | {"text": text.strip()})
     if card.name != path.stem:
         raise UsageError(f"{path}: name = {card.name!r} differs from the file name; a card is called <name>.md")
     return card
 
 
+def _one_line(message: str) -> str:
+    text = " ".join(message.split())
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
+
+
 @cache
 def card_of(name: str) -> Card:
-    """The shipped card of one metric."""
+    """Read the shipped card of one metric."""
     return read_card(shipped("metrics") / f"{name}.md")
 
 
-def all_cards() -> dict[str, Card]:
-    """Every shipped card by metric name, sorted by name; needs no torch."""
-    return {path.stem: card_of(path.stem) for path in sorted(shipped("metrics").glob("*.md"))}
-
-
 def range_of(name: str) -> tuple[float, float]:
-    """The least and greatest possible value of a metric; without bounds if it has no shipped card."""
-    card = all_cards().get(name)
-    return (-math.inf, math.inf) if card is None else card.range
+    """Return the range of a shipped metric, or (-inf, inf) for any other."""
+    path = shipped("metrics") / f"{name}.md"
+    return card_of(name).range if path.is_file() else (-math.inf, math.inf)
 
 
 def changes_of(name: str) -> tuple[float, float]:
-    """The least and greatest possible difference between two values of a metric."""
+    """Return the least and greatest difference between two values of a metric."""
     low, high = range_of(name)
     return low - high, high - low

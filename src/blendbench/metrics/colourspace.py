@@ -1,7 +1,13 @@
 """Luma and OKLab of 8-bit sRGB images, batched."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blendbench.core.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Björn Ottosson 2020, "A perceptual color space for image processing": linear sRGB -> LMS, cube root, LMS' -> Lab.
 _TO_LMS = (
@@ -19,13 +25,16 @@ _AT_ONCE = 1 << 15
 
 
 def luma(images: Tensor) -> Tensor:
-    """uint8 (n, 3, h, w) -> float32 (n, h, w) in 0..255, ITU-R BT.601 weights (luma of the encoded values)."""
+    """Return float32 (n, h, w) luma in 0..255 of uint8 (n, 3, h, w) images.
+
+    ITU-R BT.601 weights on the encoded values.
+    """
     r, g, b = (channel.float() for channel in images.unbind(1))
     return r.mul_(0.299).add_(g, alpha=0.587).add_(b, alpha=0.114)
 
 
 def oklab(images: Tensor) -> Tensor:
-    """uint8 sRGB (n, 3, h, w) -> float32 (n, 3, h, w): L in 0..1, a, b."""
+    """Return float32 (n, 3, h, w) OKLab, L in 0..1, of uint8 sRGB images."""
     n, _, height, width = images.shape
     table, to_lms, to_lab = (
         _linear_of_byte(images.device),
@@ -43,7 +52,10 @@ def oklab(images: Tensor) -> Tensor:
 
 
 def _linear_of_byte(device: torch.device) -> Tensor:
-    """(256,) linear light of each sRGB byte (IEC 61966-2-1); a table, because a power a pixel is ten times slower."""
+    """Return (256,) linear light of each sRGB byte (IEC 61966-2-1).
+
+    A table, because a power a pixel is ten times slower.
+    """
     encoded = torch.arange(256, dtype=torch.float64) / 255
     linear = torch.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
     return linear.float().to(device)

@@ -1,15 +1,22 @@
-"""Gaussian low-pass and power spectra, batched."""
+"""Gaussian low-pass and power spectra of batches."""
+
+from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from blendbench.core.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BLOCK = 32
 
 
 def blur(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (n, h, w), cut at 4 sigma, mirrored at the borders without repeating the edge pixel.
+    """Blur (n, h, w) with a Gaussian.
+
+    Cut at 4 sigma; mirrored at the borders without repeating the edge pixel.
 
     Errors: RuntimeError if a side is not longer than 4 sigma.
     """
@@ -29,7 +36,10 @@ def blur(image: Tensor, sigma: float) -> Tensor:
 
 
 def _windows(image: Tensor, axis: int, radius: int) -> Tensor:
-    """Mirrored at both ends of `axis` and cut into overlapping windows of _BLOCK + 2 radius, which come last."""
+    """Mirror at both ends of `axis` and cut into overlapping windows.
+
+    The windows, of _BLOCK + 2 radius, come last.
+    """
     size = image.shape[axis]
     if size <= radius:
         raise RuntimeError(f"a side of {size} pixels is too short for a blur that reaches {radius}")
@@ -42,17 +52,17 @@ def _windows(image: Tensor, axis: int, radius: int) -> Tensor:
 
 
 def high_pass(image: Tensor, sigma: float) -> Tensor:
-    """(n, h, w) minus its Gaussian blur."""
+    """Subtract the Gaussian blur of (n, h, w)."""
     return image - blur(image, sigma)
 
 
 def power_spectrum(field: Tensor) -> Tensor:
-    """(n, h, w) -> (n, h, w // 2 + 1) squared magnitudes of the half-plane DFT."""
+    """Return (n, h, w // 2 + 1) squared magnitudes of the DFT of (n, h, w)."""
     squares = torch.view_as_real(torch.fft.rfft2(field)).square_()
     return squares[..., 0] + squares[..., 1]
 
 
 def whole_plane_sum(power: Tensor, width: int) -> Tensor:
-    """(n, h, width // 2 + 1) half-plane power -> (n,) its sum over the whole plane."""
+    """Sum (n, h, width // 2 + 1) half-plane power over the whole plane."""
     # The columns between zero and Nyquist stand for two of the whole plane.
     return power.sum((-2, -1)) + power[..., 1 : (width + 1) // 2].sum((-2, -1))

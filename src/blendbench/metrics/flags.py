@@ -1,9 +1,10 @@
-"""Flags: what a reader must know before believing an image's values."""
+"""Flags: what to know before trusting the values of an image."""
 
 from blendbench.metrics.batch import Batch
 from blendbench.metrics.blockiness import blockiness
-from blendbench.metrics.cards import card_of
-from blendbench.metrics.history import is_drawn, was_jpeg, was_resampled
+from blendbench.metrics.history import is_drawing, was_jpeg, was_resampled
+from blendbench.metrics.inputs import luma, patch_grid_reading
+from blendbench.metrics.measuring import get_metric
 
 # Power on sub-harmonics over that on the patch grid from which the content accounts for the patch grid.
 _PERIODIC = 0.8
@@ -13,21 +14,26 @@ FLAGS = {
     "jpeg_history": "the pixels went through JPEG before they were saved",
     "resampled": "the pixels were enlarged, or blurred as if they were: the generator's patch grid is lost",
     "size_differs": "the size is not the generated one: the image was cropped or resized",
-    "not_whole_patches": "a side is no multiple of the patch grid: no generator with this patch grid makes this size",
+    "not_whole_patches": "a side is not a multiple of the patch grid: no generator with this grid makes this size",
     "periodic_content": "the content repeats with a multiple of the patch grid: it accounts for what is found there",
     "faint_grid": "grid_energy is above its threshold: there is a pattern on the patch grid, visible or not",
     "visible_grid": "grid_energy and grid_severity are above their thresholds: the pattern can be seen",
     "seams": "blockiness is above its threshold: steps at the patch borders, whether a pattern repeats or not",
-    "16_bit": "16 bits a channel; the upper 8 are scored",
+    "16_bit": "16 bits a channel; scored at 8",
     "transparent": "transparent; scored on white",
     "first_frame": "several frames; the first is scored",
-    "turned": "the file asks viewers to turn it; scored as it is stored, where the patch grid is",
-    "prompt_cut": "the prompt is longer than the judge reads",
+    "turned": "turned upright as the file asks viewers to; the origin of the patch grid may be another corner",
+    "icc": "converted from the colour profile of the file to sRGB",
+    "icc_ignored": "the colour profile of the file cannot be used; scored as sRGB",
+    "prompt_cut": "the prompt is longer than the judging network reads",
 }
 
 
 def pixel_flags(batch: Batch, generated: tuple[int, int] | None = None) -> list[list[str]]:
-    """Flags of each image that follow from its pixels. `generated`: (height, width) as generated, if known."""
+    """Return the flags of each image that follow from its pixels.
+
+    `generated`: (height, width) as generated, if known.
+    """
     height, width = batch.images.shape[-2:]
     size = []
     if generated is not None and (height, width) != generated:
@@ -39,23 +45,23 @@ def pixel_flags(batch: Batch, generated: tuple[int, int] | None = None) -> list[
 
 
 def _own_flags(batch: Batch, i: int, steps: float) -> list[str]:
-    reading = batch.patch_grid_reading
+    reading, y = patch_grid_reading(batch), luma(batch)[i]
     energy, sub, severity = (value[i].item() for value in (reading.odd + reading.even, reading.sub, reading.severity))
     found = energy >= _threshold("grid_energy")
     periodic = found and sub > _PERIODIC * energy
     flags = {
-        "jpeg_history": was_jpeg(batch.luma[i]),
-        "resampled": not periodic and was_resampled(batch.luma[i], batch.patch_grid),
+        "jpeg_history": was_jpeg(y),
+        "resampled": not periodic and was_resampled(y, batch.patch_grid),
         "periodic_content": periodic,
         "faint_grid": found and not periodic,
         "visible_grid": found and severity >= _threshold("grid_severity"),
         # Pixel art on the patch grid has the same steps, but no decoder makes neighbours exactly alike.
-        "seams": steps >= _threshold("blockiness") and not is_drawn(batch.luma[i]),
+        "seams": steps >= _threshold("blockiness") and not is_drawing(y),
     }
     return [name for name, holds in flags.items() if holds]
 
 
 def _threshold(name: str) -> float:
-    threshold = card_of(name).threshold
+    threshold = get_metric(name).info.threshold
     assert threshold is not None, f"metrics/{name}.md has no threshold"
     return threshold

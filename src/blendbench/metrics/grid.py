@@ -1,39 +1,58 @@
 """The grid metrics: how much of an image is locked to the generator's patch grid, and how visible that is."""
 
-from torch import Tensor
+from __future__ import annotations
 
-from blendbench.metrics.batch import Batch
+from typing import TYPE_CHECKING
+
+from blendbench.metrics.inputs import patch_grid_reading
 from blendbench.metrics.registry import metric
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from blendbench.metrics.batch import Batch
 
 
 @metric("grid_energy", needs=("patch_grid_reading",))
 def grid_energy(batch: Batch) -> Tensor:
-    """(n,) share of normalised high-frequency power on the patch grid's harmonics; NaN below eight tiles a side.
+    """Return (n,) fractions of normalised high-frequency power on the patch grid.
 
-    Definition and source: metrics/grid_energy.md.
+    NaN below eight tiles a side. Definition and source: metrics/grid_energy.md.
     """
-    return batch.patch_grid_reading.odd + batch.patch_grid_reading.even
+    return patch_grid_reading(batch).odd + patch_grid_reading(batch).even
 
 
 @metric("grid_odd", needs=("patch_grid_reading",))
 def grid_odd(batch: Batch) -> Tensor:
-    """(n,) the part of grid_energy on harmonics with an odd order: only a pattern of the full period has them."""
-    return batch.patch_grid_reading.odd
+    """Return (n,) the part of grid_energy on harmonics with an odd order.
+
+    Only a pattern of the full period has them.
+    """
+    return patch_grid_reading(batch).odd
 
 
 @metric("grid_even", needs=("patch_grid_reading",))
 def grid_even(batch: Batch) -> Tensor:
-    """(n,) the part of grid_energy on even harmonics: patterns of half the period, of its parts, and of JPEG."""
-    return batch.patch_grid_reading.even
+    """Return (n,) the part of grid_energy on even harmonics.
+
+    Patterns of half the period and of its parts have them, and JPEG.
+    """
+    return patch_grid_reading(batch).even
 
 
 @metric("grid_amplitude", needs=("patch_grid_reading",))
 def grid_amplitude(batch: Batch) -> Tensor:
-    """(n,) RMS of the patch grid pattern in grey levels, corrected for the high-pass. See metrics/grid_amplitude.md."""
-    return batch.patch_grid_reading.amplitude
+    """Return (n,) RMS of the pattern on the patch grid in grey levels.
+
+    Corrected for the high-pass. Definition: metrics/grid_amplitude.md.
+    """
+    return patch_grid_reading(batch).amplitude
 
 
 @metric("grid_severity", needs=("patch_grid_reading",))
 def grid_severity(batch: Batch) -> Tensor:
-    """(n,) visible RMS of the patch grid pattern over the threshold of visibility. See metrics/grid_severity.md."""
-    return batch.patch_grid_reading.severity
+    """Return (n,) visible RMS of the pattern over the threshold of visibility.
+
+    Definition: metrics/grid_severity.md.
+    """
+    return patch_grid_reading(batch).severity

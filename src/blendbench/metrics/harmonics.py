@@ -1,10 +1,15 @@
 """Where the harmonics of a patch grid lie in a half-plane power spectrum, with the places around each of them."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from blendbench.core.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Sub-harmonics are looked for up to this frequency in cycles a patch grid period: a quarter of all for 16 pixels.
 SUB_REACH = 4
@@ -12,9 +17,10 @@ SUB_REACH = 4
 
 @dataclass(frozen=True)
 class Comb:
-    """m frequencies of one kind: `places` (m, 9 + k) flat half-plane indices of a bin, its 8 neighbours and its ring;
+    """Hold m frequencies of one kind.
 
-    `orders` (m, 2) the harmonic along v and u, in cycles a patch grid period, the least in magnitude.
+    `places`: (m, 9 + k) flat half-plane indices of a bin, its 8 neighbours and its ring. `orders`: (m, 2) the harmonic
+    along v and u in cycles a patch grid period, the least in magnitude.
     """
 
     places: Tensor
@@ -34,7 +40,9 @@ def _place(v: int, u: int, height: int, width: int) -> int:
 
 @lru_cache(maxsize=32)
 def patch_grid_combs(height: int, width: int, p: int, device: torch.device) -> tuple[Comb, ...]:
-    """The p * p - 1 harmonics of period p: those on each axis and those off them. height, width: multiples of p.
+    """Return the p * p - 1 harmonics of period p: those on each axis, and the rest.
+
+    `height` and `width` are multiples of p.
 
     Off the axes the ring is the 7x7 around a bin without its 3x3. Natural images have a ridge of power along each
     axis, so a bin on an axis is compared with 2..7 places along that axis alone, stopping short of the next bin.
@@ -61,9 +69,10 @@ def patch_grid_combs(height: int, width: int, p: int, device: torch.device) -> t
 
 @lru_cache(maxsize=32)
 def sub_comb(height: int, width: int, p: int, multiple: int, device: torch.device) -> Tensor:
-    """(m, 1 + 16) places of the low harmonics of period `multiple` * p that are none of period p, and a ring of each.
+    """Return (m, 1 + 16) places of the low harmonics of period `multiple` * p.
 
-    Where such a frequency falls between bins, the bins on either side stand for it.
+    Without those of period p itself; each with a ring around it. Where such a frequency falls between bins, the bins on
+    either side stand for it.
     """
     reach = SUB_REACH * multiple
     bins = set()

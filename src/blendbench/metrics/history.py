@@ -1,20 +1,23 @@
-"""What an image went through after it was generated: JPEG coding and resampling, from its pixels alone."""
+"""Traces of JPEG coding and resampling in the pixels of an image."""
+
+from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
+from blendbench.core.lazy import torch
 from blendbench.metrics.filtering import power_spectrum
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BLOCK = 8
 # Of 64 grids, one has 0.016 of the votes by chance; natural images give one up to 0.06, patches with seams up
 # to 0.25, JPEG at quality 95 at least 0.7 and at 98 most often 0.4.
 _VOTES = 0.4
 _MIN_VOTES = 50
-# Share of equal neighbours, both ways, from which a block or an image was drawn in flat areas or enlarged pixels.
-_DRAWN = 0.7
+# Fraction of equal neighbours, both ways, from which a block or an image has flat areas or enlarged pixels.
+_FLAT = 0.7
 # Expected false alarms an image, in the search for resampling.
 _FALSE_ALARMS = 1e-4
 # A middle part of this side says enough, in a fraction of the time.
@@ -36,10 +39,11 @@ _FULL = 400.0
 
 
 def was_jpeg(luma: Tensor) -> bool:
-    """Whether (h, w) luma in 0..255 was JPEG-coded: does one of 64 block grids hold more zero DCT coefficients?
+    """Say whether (h, w) luma in 0..255 was JPEG-coded.
 
-    Each cell of 8 x 8 places votes for the grid whose block has most, after ZERO (Nikoukhah et al., IPOL 2021). Flat
-    blocks, and cells with a tie, do not vote. False below 64 pixels a side.
+    If so, one of 64 block grids holds more zero DCT coefficients than the others. Each cell of 8 x 8 places votes for
+    the grid whose block has most, after ZERO (Nikoukhah et al., IPOL 2021). Flat blocks, and cells with a tie, do not
+    vote. False below 64 pixels a side.
     """
     if min(luma.shape) < _MIN_SIDE:
         return False
@@ -57,7 +61,10 @@ def was_jpeg(luma: Tensor) -> bool:
 
 
 def _zero_coefficients(luma: Tensor) -> Tensor:
-    """(h, w) -> (h - 7, w - 7): how many DCT coefficients of the block at each place are zero; -1 for flat blocks."""
+    """Count the zero DCT coefficients of the block at each place of (h, w).
+
+    Returns (h - 7, w - 7); -1 for flat blocks.
+    """
     k, x = torch.meshgrid(torch.arange(_BLOCK), torch.arange(_BLOCK), indexing="ij")
     basis = torch.cos(math.pi * (2 * x + 1) * k / (2 * _BLOCK)) * math.sqrt(2 / _BLOCK)
     basis[0] /= math.sqrt(2)
@@ -67,30 +74,36 @@ def _zero_coefficients(luma: Tensor) -> Tensor:
         coefficients = across[..., column].unfold(0, _BLOCK, 1) @ basis.T
         count += (coefficients.abs() < 0.5).sum(-1, dtype=torch.int32)
     # All but the mean are zero: such a block is flat whatever the grid.
-    return torch.where((count >= _BLOCK**2 - 1) | _is_drawn(luma), -1, count)
+    return torch.where((count >= _BLOCK**2 - 1) | _are_flat(luma), -1, count)
 
 
-def _is_drawn(luma: Tensor) -> Tensor:
-    """(h, w) -> (h - 7, w - 7): whether most neighbours in the block at each place are equal, along both axes."""
+def _are_flat(luma: Tensor) -> Tensor:
+    """Say of the block at each place whether most neighbours are equal.
+
+    (h, w) -> (h - 7, w - 7); along both axes.
+    """
     across, down = (
-        F.avg_pool2d((luma.diff(dim=axis) == 0).float()[None], size, 1)[0] >= _DRAWN
+        torch.nn.functional.avg_pool2d((luma.diff(dim=axis) == 0).float()[None], size, 1)[0] >= _FLAT
         for axis, size in ((1, (_BLOCK, _BLOCK - 1)), (0, (_BLOCK - 1, _BLOCK)))
     )
     return across & down
 
 
-def is_drawn(luma: Tensor) -> bool:
-    """Whether most neighbours in (h, w) luma are equal along both axes: flat areas without the dither of a decoder."""
-    return all(bool((luma.diff(dim=axis) == 0).float().mean() >= _DRAWN) for axis in (0, 1))
+def is_drawing(luma: Tensor) -> bool:
+    """Say whether most neighbours in (h, w) luma are equal along both axes.
+
+    Then there are flat areas without the dither of a decoder, as in drawings.
+    """
+    return all(bool((luma.diff(dim=axis) == 0).float().mean() >= _FLAT) for axis in (0, 1))
 
 
 def was_resampled(luma: Tensor, patch_grid: int) -> bool:
-    """Whether (h, w) luma in 0..255 was enlarged: interpolation makes the second difference periodic (Gallagher 2005).
+    """Say whether (h, w) luma in 0..255 was enlarged.
 
-    The same frequency must stand out along both axes. Multiples of 1 / patch grid are left out, because the stages of a
-    VAE are periodic there as well; images that were doubled are told by `is_hollow` instead. So are multiples of what
-    repeats in the luma itself, such as courses of bricks. Images that were made smaller leave no trace. False below
-    64 pixels a side.
+    Interpolation makes the second difference periodic (Gallagher 2005). The same frequency must stand out along both
+    axes. Multiples of 1 / patch grid are left out, because the stages of a VAE are periodic there as well; images that
+    were doubled are found by `is_hollow` instead. So are multiples of what repeats in the luma itself, such as courses
+    of bricks. Images that were made smaller leave no trace. False below 64 pixels a side.
     """
     if min(luma.shape) < _MIN_SIDE:
         return False
@@ -105,7 +118,10 @@ def was_resampled(luma: Tensor, patch_grid: int) -> bool:
 
 
 def is_hollow(luma: Tensor) -> bool:
-    """Whether (h, w) luma has detail of middle frequency, but near the highest nothing beyond 8-bit rounding."""
+    """Say whether (h, w) luma has detail of middle frequencies alone.
+
+    Near the highest it then has nothing beyond 8-bit rounding.
+    """
     height, width = luma.shape
     window = torch.hann_window(height)[:, None] * torch.hann_window(width)
     power = power_spectrum((luma.cpu() - luma.cpu().mean())[None] * window)[0] / window.square().sum()
@@ -115,13 +131,19 @@ def is_hollow(luma: Tensor) -> bool:
 
 
 def _periodicity(luma: Tensor) -> Tensor:
-    """(_FREQUENCIES / 2 + 1,) spectrum over its local mean of the mean log second difference along the last axis."""
+    """Return the spectrum of the mean log second difference along the last axis.
+
+    (_FREQUENCIES / 2 + 1,), over its local mean.
+    """
     luma = luma.cpu()
     return _over_local_mean(_spectrum((2 * luma[:, 1:-1] - luma[:, :-2] - luma[:, 2:]).abs().log1p().mean(0)))
 
 
 def _repeats(luma: Tensor, threshold: float) -> Tensor:
-    """(_FREQUENCIES / 2 + 1,) whether a frequency is a multiple of one that stands out in the mean luma of an axis."""
+    """Mark multiples of frequencies that stand out in the mean luma of an axis.
+
+    Returns (_FREQUENCIES / 2 + 1,).
+    """
     spectra = [_spectrum(luma.cpu().mean(axis)) for axis in (0, 1)]
     strong = torch.stack(
         [
@@ -133,14 +155,17 @@ def _repeats(luma: Tensor, threshold: float) -> Tensor:
     strong &= place > _LOWEST_OF_CONTENT * _FREQUENCIES
     # An image tells frequencies apart only as finely as it is large.
     reach = _FREQUENCIES // min(luma.shape) // 2
-    found = F.max_pool1d(strong.float()[None], 2 * reach + 1, 1, reach)[0] > 0
+    found = torch.nn.functional.max_pool1d(strong.float()[None], 2 * reach + 1, 1, reach)[0] > 0
     return torch.stack([found[(place / multiple).round().long()] for multiple in _MULTIPLES]).any(0)
 
 
 def _spectrum(profile: Tensor) -> Tensor:
-    """(m,) -> (_FREQUENCIES / 2 + 1,) power of a profile less its trend; a wave of amplitude a has (a m / 4)^2."""
+    """Return the power spectrum of an (m,) profile less its trend.
+
+    (_FREQUENCIES / 2 + 1,); a wave of amplitude a has (a m / 4)^2.
+    """
     width = 2 * (len(profile) // 20) + 1
-    padded = F.pad(profile[None, None], (width // 2, width // 2), mode="reflect")
+    padded = torch.nn.functional.pad(profile[None, None], (width // 2, width // 2), mode="reflect")
     trend = padded[0, 0].unfold(0, width, 1).median(-1).values
     flat = (profile - trend) * torch.hann_window(len(profile), periodic=False)
     return torch.fft.rfft(flat, _FREQUENCIES).abs().square()
@@ -148,5 +173,7 @@ def _spectrum(profile: Tensor) -> Tensor:
 
 def _over_local_mean(power: Tensor) -> Tensor:
     reach = _FREQUENCIES // 32
-    around = F.pad(power[None, None], (reach, reach), mode="reflect")[0, 0].unfold(0, 2 * reach + 1, 1)
+    around = torch.nn.functional.pad(power[None, None], (reach, reach), mode="reflect")[0, 0].unfold(
+        0, 2 * reach + 1, 1
+    )
     return power / (around.median(-1).values / math.log(2) + 1e-12)

@@ -1,20 +1,25 @@
 """Score a batch with several metrics: one outcome an image and metric, and never a 0 for a failure."""
 
-import difflib
+from __future__ import annotations
+
+import contextlib
 import math
+import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from importlib import import_module
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
-import torch
+import numpy as np
 
-from blendbench.core.errors import UsageError
-from blendbench.metrics.batch import Batch
-from blendbench.metrics.registry import REGISTRY, Metric
+from blendbench.core.lazy import torch
+from blendbench.metrics.registry import METRICS, Metric
+from blendbench.registry.guard import guarded_state
+from blendbench.registry.registry import SHIPPED
 
-_MODULES = ("grid", "blockiness", "colour", "texture", "bleeding", "adherence", "reference", "style", "effect")
-# Cosines and shares may leave their range by rounding alone.
+if TYPE_CHECKING:
+    from blendbench.metrics.batch import Batch
+
+# Cosines and fractions may leave their range by rounding alone.
 _ROUNDING = 1e-5
 # Pixels an image from which a batch is slower than its images alone.
 _LARGE = 1 << 17
@@ -22,27 +27,30 @@ _LARGE = 1 << 17
 
 @dataclass(frozen=True)
 class Score:
-    """One metric of one image: a finite value exactly when the status is ok, otherwise the reason in `error`."""
+    """Hold one metric of one image: a finite value if and only if the status is ok, else the reason in `error`.
+
+    `baseline_image_sha256`: the baseline's image that a paired metric was computed against; '' for other metrics, for
+    what was skipped, and where the batch has no hashes.
+    """
 
     value: float | None
     status: Literal["ok", "failed", "skipped", "unscorable"]
     error: str | None = None
+    baseline_image_sha256: str = ""
+
+
+class WrongResultError(ValueError):
+    """Report a function that does not return one real number an image."""
 
 
 def all_metrics() -> dict[str, Metric]:
-    """Every metric by name, in the order in which they are shown."""
-    for module in _MODULES:
-        import_module(f"blendbench.metrics.{module}")
-    return dict(REGISTRY)
+    """Return every metric by name: the shipped ones, those of installed packages and of loaded plug-in files."""
+    return METRICS.all()
 
 
 def get_metric(name: str) -> Metric:
-    """One metric. Errors: UsageError with the nearest name."""
-    metrics = all_metrics()
-    if name not in metrics:
-        near = difflib.get_close_matches(name, metrics, n=1, cutoff=0.0)
-        raise UsageError(f"unknown metric {name!r}; did you mean {near[0]!r}? Known: {', '.join(metrics)}")
-    return metrics[name]
+    """Return one metric. Errors: UsageError with the nearest name."""
+    return METRICS.get(name)
 
 
 def measure(batch: Batch, names: Sequence[str]) -> dict[str, list[Score]]:
@@ -54,11 +62,21 @@ def measure(batch: Batch, names: Sequence[str]) -> dict[str, list[Score]]:
     """
     metrics = [get_metric(name) for name in names]
     scored = [{metric.name: _scores(metric, part) for metric in metrics} for part in _parts(batch)]
-    return {metric.name: [score for part in scored for score in part[metric.name]] for metric in metrics}
+    found = {metric.name: [score for part in scored for score in part[metric.name]] for metric in metrics}
+    baselines = batch.baseline_image_sha256s
+    if baselines is not None:
+        for metric in metrics:
+            if metric.info.paired:
+                found[metric.name] = [_against(s, b) for s, b in zip(found[metric.name], baselines, strict=True)]
+    return found
+
+
+def _against(score: Score, baseline: str) -> Score:
+    return score if score.status == "skipped" else replace(score, baseline_image_sha256=baseline)
 
 
 def _parts(batch: Batch) -> Iterator[Batch]:
-    """On the CPU large images one by one, whose inputs fit the cache; each takes over what the last one shares."""
+    """Yield large images one by one on the CPU, so that their inputs fit the cache; each takes over what it shares."""
     large = math.prod(batch.images.shape[-2:]) > _LARGE
     if len(batch) == 1 or not large or batch.images.device.type != "cpu":
         yield batch
@@ -77,20 +95,44 @@ def _scores(metric: Metric, batch: Batch) -> list[Score]:
     if gap is not None:
         return [Score(None, "skipped", f"{metric.name} needs {gap}")] * len(batch)
     try:
-        with torch.inference_mode():
-            values = metric.function(batch)
-        if values.shape != (len(batch),):
-            raise ValueError(f"gave {tuple(values.shape)} values for {len(batch)} images")
-    except Exception as error:
+        values = _values(metric, batch)
+    except (Exception, SystemExit) as error:
         # A third-party network may raise anything; the error is recorded with the score of the image that caused it.
-        if len(batch) > 1:
+        if len(batch) > 1 and not isinstance(error, WrongResultError):
             return [score for i in range(len(batch)) for score in _scores(metric, batch.single(i))]
-        return [Score(None, "failed", f"{type(error).__name__}: {error}")]
-    return [_score(metric, value) for value in values.double().tolist()]
+        return [Score(None, "failed", _reason(metric, error))] * len(batch)
+    return [_score(metric, value) for value in values]
+
+
+def _reason(metric: Metric, error: BaseException) -> str:
+    """Say in one line what went wrong, and where if that is in a plug-in."""
+    message = " ".join(str(error).split())
+    if isinstance(error, WrongResultError):
+        return message
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [f"{name}:{line}" for name, line in frames if name in metric.origins]
+    return f"{type(error).__name__}: {message}{f' ({own[-1]})' if own else ''}"
+
+
+def _values(metric: Metric, batch: Batch) -> list[float]:
+    third_party = metric.origins != {SHIPPED}
+    with torch.inference_mode(), guarded_state() if third_party else contextlib.nullcontext():
+        values = metric.function(batch.declaring(metric.needs, metric.origin))
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
+        values = torch.from_numpy(values.astype(np.float64))
+    if not isinstance(values, torch.Tensor):
+        kind = getattr(values, "dtype", type(values).__name__)
+        raise WrongResultError(f"{metric.name} gave {kind}, not a tensor of real numbers")
+    if values.is_complex() or values.dtype == torch.bool:
+        raise WrongResultError(f"{metric.name} gave {values.dtype}, not real numbers")
+    if values.shape != (len(batch),):
+        raise WrongResultError(f"{metric.name} gave values of shape {tuple(values.shape)} for {len(batch)} images")
+    numbers: list[float] = values.double().tolist()
+    return numbers
 
 
 def _score(metric: Metric, value: float) -> Score:
-    low, high = metric.card.range
+    low, high = metric.info.range
     if math.isnan(value):
         return Score(None, "unscorable", metric.card.unscorable)
     if math.isinf(value) or not low - _ROUNDING <= value <= high + _ROUNDING:

@@ -1,10 +1,15 @@
 """Colour distributions of images, and Wasserstein-1 distances between them."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from blendbench.core.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _DIRECTIONS = 16
 _BINS = 2048
@@ -17,10 +22,10 @@ _CELLS_AT_ONCE = 1 << 24
 
 @dataclass(frozen=True)
 class Palette:
-    """How the colours of n images are distributed, wherever they are.
+    """Hold the distributions of the colours of n images, wherever they are.
 
-    `chroma` (n, 16, 2048) float64: share of pixels up to each bin of OKLab (a, b) projected on each of 16 directions;
-    `tone` (n, 2048) the same of OKLab L.
+    `chroma`: (n, 16, 2048) float64, the fraction of pixels up to each bin of OKLab (a, b) projected on each of 16
+    directions. `tone`: (n, 2048), the same of OKLab L.
     """
 
     chroma: Tensor
@@ -28,7 +33,7 @@ class Palette:
 
 
 def read_palette(oklab: Tensor) -> Palette:
-    """(n, 3, h, w) OKLab -> Palette."""
+    """Read the palette of (n, 3, h, w) OKLab."""
     at_once = max(1, _CELLS_AT_ONCE // _CELLS**2)
     chroma = [_chroma(part[:, 1].flatten(1), part[:, 2].flatten(1)) for part in oklab.split(at_once)]
     # Rounding may leave white a little above 1.
@@ -39,17 +44,23 @@ def read_palette(oklab: Tensor) -> Palette:
 
 
 def chroma_distance(one: Palette, other: Palette) -> Tensor:
-    """(n,) sliced Wasserstein-1 distance of (a, b) in OKLab units. Source: Rabin, Peyre, Delon & Bernot 2011."""
+    """Return (n,) sliced Wasserstein-1 distances of (a, b) in OKLab units.
+
+    Source: Rabin, Peyre, Delon & Bernot 2011.
+    """
     return (one.chroma - other.chroma).abs().sum(-1).mean(-1) * (2 * _REACH / _BINS)
 
 
 def tone_distance(one: Palette, other: Palette) -> Tensor:
-    """(n,) Wasserstein-1 distance of OKLab L, in 0..1."""
+    """Return (n,) Wasserstein-1 distances of OKLab L, in 0..1."""
     return (one.tone - other.tone).abs().sum(-1) / (_BINS - 1)
 
 
 def _chroma(a: Tensor, b: Tensor) -> Tensor:
-    """(n, m) each -> (n, directions, bins). Cells are counted first where they are fewer than the pixels."""
+    """Project (n, m) a and b on directions; return (n, directions, bins).
+
+    Cells are counted first where they are fewer than the pixels.
+    """
     n, m = a.shape
     scale = _CELLS / (2 * _REACH)
     # Grey lies in the middle of a cell: on an edge, rounding would move all grey pixels from one cell to the next.

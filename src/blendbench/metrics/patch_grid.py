@@ -1,16 +1,20 @@
-"""What of an image's fine detail is locked to the generator's patch grid: one reading that all grid metrics share.
+"""Fine detail that is locked to the generator's patch grid: one reading for all grid metrics.
 
 Definitions and sources: metrics/grid_energy.md, metrics/grid_amplitude.md, metrics/grid_severity.md.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from blendbench.core.lazy import torch
 from blendbench.metrics.filtering import blur, high_pass, power_spectrum, whole_plane_sum
 from blendbench.metrics.harmonics import patch_grid_combs, sub_comb
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Grey levels below which contrast is not amplified.
 _CONTRAST = 2.0
@@ -40,9 +44,11 @@ _POOLING = 4
 
 @dataclass(frozen=True)
 class PatchGridReading:
-    """(n,) each. `odd`, `even`: share of normalised high-frequency power on harmonics with an odd order, and on those
-    with two even orders; `sub`: the same on sub-harmonics; `amplitude`: RMS of the coherent pattern in grey levels;
-    `severity`: its visible part in multiples of the threshold, less what the content explains.
+    """Hold what is locked to the patch grid, (n,) each.
+
+    `odd`, `even`: fraction of normalised high-frequency power on harmonics with an odd order, and on those with two
+    even orders. `sub`: the same on sub-harmonics. `amplitude`: RMS of the coherent pattern in grey levels. `severity`:
+    its visible part in multiples of the threshold, less what the content explains.
     """
 
     odd: Tensor
@@ -53,12 +59,12 @@ class PatchGridReading:
 
 
 def is_too_small(height: int, width: int, p: int) -> bool:
-    """Whether there is no room for the floor around each harmonic."""
+    """Say whether there is no room for the floor around each harmonic."""
     return min(height, width) // p < _MIN_TILES
 
 
 def read_patch_grid(luma: Tensor, p: int) -> PatchGridReading:
-    """(n, h, w) luma in 0..255 -> the reading at period p; all NaN below eight tiles a side."""
+    """Read (n, h, w) luma in 0..255 at period p; all NaN below eight tiles a side."""
     rows, columns = (size // p for size in luma.shape[-2:])
     if is_too_small(luma.shape[-2], luma.shape[-1], p):
         nothing = torch.full((len(luma),), math.nan, device=luma.device)
@@ -76,13 +82,13 @@ def read_patch_grid(luma: Tensor, p: int) -> PatchGridReading:
     visible = (seen / scale**2).sqrt()
     total = whole_plane_sum(power, width)
     sub = torch.stack([_sub_excess(power, p, width, multiple) for multiple in _SUB_MULTIPLES]).amax(0)
-    severity = visible * _own_share(odd + even, sub) * _visibility(local, amplitude, p) / _JUST_VISIBLE
+    severity = visible * _own_fraction(odd + even, sub) * _visibility(local, amplitude, p) / _JUST_VISIBLE
     quiet = [torch.where(silent, 0.0, value) for value in (odd / total, even / total, sub / total, amplitude, severity)]
     return PatchGridReading(*quiet)
 
 
 def _peaks(power: Tensor, p: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(n,) each, over the harmonics that stand above the floor around them and above their neighbours.
+    """Sum over the harmonics above their floor and their neighbours, (n,) each.
 
     Excess power of the odd ones, of the even ones; squared amplitude of the pattern and of its visible part, both times
     the squared sum of the weights.
@@ -107,17 +113,21 @@ def _peaks(power: Tensor, p: int, width: int) -> tuple[Tensor, Tensor, Tensor, T
 
 
 def _thresholds(orders: Tensor, p: int) -> Tensor:
-    """(m,) how many times its floor a harmonic must have. In noise, where a periodogram's bins are exponential,
-    _FALSE_PEAKS of all harmonics have it, a part _FUNDAMENTALS of them the fundamentals."""
+    """Return (m,) how many times its floor each harmonic must have.
+
+    In noise, where the bins of a periodogram are exponential, _FALSE_PEAKS of all harmonics have it, and a part
+    _FUNDAMENTALS of these are fundamentals.
+    """
     first = math.log(4 / (_FALSE_PEAKS * _FUNDAMENTALS))
     others = math.log((p * p - 5) / (_FALSE_PEAKS * (1 - _FUNDAMENTALS)))
     return torch.where(orders.sum(-1) == 1, first, others)
 
 
 def _chance(threshold: float) -> float:
-    """Mean excess over its own mean, in units of it, that a bin of noise adds by passing `threshold` and 8 neighbours.
+    """Return the mean excess that a bin of noise adds by chance.
 
-    The integral of (x - 1) exp(-x) (1 - exp(-x))^8 from the threshold on, term by term.
+    Over its own mean and in units of it, where it passes `threshold` and its 8 neighbours. The integral of (x - 1)
+    exp(-x) (1 - exp(-x))^8 from the threshold on, term by term.
     """
     terms = [
         math.comb(8, k) * (-1) ** k * math.exp(-(k + 1) * threshold) * ((threshold - 1) / (k + 1) + 1 / (k + 1) ** 2)
@@ -127,13 +137,16 @@ def _chance(threshold: float) -> float:
 
 
 def _mean_of_exponential(ring: Tensor) -> Tensor:
-    """Mean of the exponential distribution whose sorted samples (..., k) have this median."""
+    """Return the mean of the exponential distribution with this median.
+
+    `ring`: (..., k) sorted samples.
+    """
     middle = ring.shape[-1] // 2
     return (ring[..., middle - 1] + ring[..., middle]) / (2 * math.log(2))
 
 
 def _sub_excess(power: Tensor, p: int, width: int, multiple: int) -> Tensor:
-    """(n,) excess power on the low harmonics of `multiple` * p that period p does not have."""
+    """Return (n,) excess power on the low harmonics of `multiple` * p alone."""
     places = sub_comb(power.shape[-2], width, p, multiple, power.device)
     around = power.flatten(1)[:, places]
     # Ridges and streaks of natural images run through the ring; a line of periodic content does not.
@@ -145,29 +158,34 @@ def _sub_excess(power: Tensor, p: int, width: int, multiple: int) -> Tensor:
     return 2 * (peak - floor).clamp_min(0).sum(-1)
 
 
-def _own_share(comb: Tensor, sub: Tensor) -> Tensor:
-    """(n,) 1 where the grid's harmonics stand alone, towards 0 where content of a longer period accounts for them.
+def _own_fraction(comb: Tensor, sub: Tensor) -> Tensor:
+    """Return (n,) how far the generator, not the content, accounts for the pattern.
 
-    Never quite 0: of two patch_grids on the same content the stronger one has the greater share.
+    1 where the harmonics stand alone, towards 0 where content of a longer period accounts for them. Never quite 0: of
+    two patterns on the same content the stronger one has the greater value.
     """
     return 1 / (1 + ((sub / comb).nan_to_num(0) / _VETO) ** _STEEPNESS)
 
 
 def _gain(orders: Tensor, p: int) -> Tensor:
-    """(m,) what the high-pass of deviation p / 4 leaves of each harmonic's amplitude."""
+    """Return (m,) what the high-pass leaves of each harmonic's amplitude."""
     squared = orders.float().div(p).square().sum(-1)
     return 1 - torch.exp(-2 * math.pi**2 * (p / 4) ** 2 * squared)
 
 
 def _sensitivity(orders: Tensor, p: int) -> Tensor:
-    """(m,) relative contrast sensitivity, at most 1. Source: Mannos & Sakrison 1974."""
+    """Return (m,) relative contrast sensitivities, at most 1.
+
+    Source: Mannos & Sakrison 1974.
+    """
     frequency = orders.float().div(p).square().sum(-1).sqrt() * _PIXELS_A_DEGREE
     return 2.6 * (0.0192 + 0.114 * frequency) * torch.exp(-((0.114 * frequency) ** 1.1)) / 0.981
 
 
 def _visibility(local: Tensor, amplitude: Tensor, p: int) -> Tensor:
-    """(n,) visibility of a regular pattern against the detail around it, 1 on flat ground.
+    """Return (n,) visibilities of a regular pattern in the detail around it.
 
+    1 on flat ground.
     The threshold rises with the masker as in the equivalent-noise model, T^2 = T0^2 + (m / p)^2 with m the local RMS
     without the pattern's own, pooled over 4 x 4 tiles at an efficiency of 1/16; places are pooled as Quick does.
     """

@@ -1,4 +1,4 @@
-"""Images to calibrate the detectors on: photos out of installed packages, injected patterns, and benign edits.
+"""Images to calibrate the detectors on: photos, injected patterns and benign edits.
 
 A pattern is a (h, w) float field of unit RMS; `inject` adds it at an amplitude in grey levels and rounds to 8 bits.
 """
@@ -57,7 +57,10 @@ def _package_folder(name: str, package: str) -> Path:
 
 @cache
 def photos() -> dict[str, np.ndarray]:
-    """uint8 (h, w, 3) photos that scikit-image and scikit-learn install. Errors: UsageError without those packages."""
+    """Return the uint8 (h, w, 3) photos that scikit-image and scikit-learn install.
+
+    Errors: UsageError without those packages.
+    """
     folders = {
         _package_folder("skimage", "scikit-image") / "data": SKIMAGE,
         _package_folder("sklearn", "scikit-learn") / "datasets/images": SKLEARN,
@@ -70,7 +73,10 @@ def photos() -> dict[str, np.ndarray]:
 
 
 def crops(size: int, at_most: int = 2, offset: int = 0) -> np.ndarray:
-    """uint8 (n, size, size, 3): up to `at_most` crops of each photo that is large enough, spread over it."""
+    """Cut up to `at_most` crops of each photo that is large enough.
+
+    uint8 (n, size, size, 3), spread over the photo.
+    """
     cut = []
     for image in photos().values():
         height, width = image.shape[0] - size, image.shape[1] - size
@@ -85,7 +91,7 @@ def crops(size: int, at_most: int = 2, offset: int = 0) -> np.ndarray:
 
 
 def colourful(size: int) -> np.ndarray:
-    """uint8 (n, size, size, 3): the middle of each photo that is in colour."""
+    """Cut the middle of each photo that is in colour, uint8 (n, size, size, 3)."""
     middles = [((p.shape[0] - size) // 2, (p.shape[1] - size) // 2, p) for p in (photos()[name] for name in COLOURFUL)]
     return np.stack([photo[y : y + size, x : x + size] for y, x, photo in middles])
 
@@ -96,38 +102,38 @@ def _unit(field: np.ndarray) -> np.ndarray:
 
 
 def tiled(height: int, width: int, period: int, tile: np.ndarray) -> np.ndarray:
-    """A (period, period) tile repeated over the image, unit RMS."""
+    """Repeat a (period, period) tile over the image, unit RMS."""
     repeats = (-(-height // period), -(-width // period))
     return _unit(np.tile(tile, repeats)[:height, :width])
 
 
 def mesh(height: int, width: int, period: int = 16, phase: int = 0) -> np.ndarray:
-    """One-pixel lines along the patch grid."""
+    """Make one-pixel lines along the patch grid."""
     tile = np.zeros((period, period))
     tile[phase % period, :] = tile[:, phase % period] = 1
     return tiled(height, width, period, tile)
 
 
 def texture(height: int, width: int, period: int = 16, seed: int = 0) -> np.ndarray:
-    """The same random tile everywhere."""
+    """Make the same random tile everywhere."""
     return tiled(height, width, period, np.random.default_rng(seed).standard_normal((period, period)))
 
 
 def sinus(height: int, width: int, period: int = 16, phase: float = 0.0) -> np.ndarray:
-    """One harmonic along each axis."""
+    """Make one harmonic along each axis."""
     y, x = np.mgrid[:height, :width] * (2 * np.pi / period) + phase
     return _unit(np.sin(y) + np.sin(x))
 
 
 def offsets(height: int, width: int, period: int = 16, seed: int = 0) -> np.ndarray:
-    """An independent brightness offset for each patch."""
+    """Make an independent brightness offset for each patch."""
     rows, columns = -(-height // period), -(-width // period)
     cells = np.random.default_rng(seed).standard_normal((rows, columns))
     return _unit(np.kron(cells, np.ones((period, period)))[:height, :width])
 
 
 def checkerboard(height: int, width: int) -> np.ndarray:
-    """Alternating pixels."""
+    """Make alternating pixels."""
     return tiled(height, width, 2, np.array([[1.0, -1.0], [-1.0, 1.0]]))
 
 
@@ -138,14 +144,14 @@ def inject(images: np.ndarray, pattern: np.ndarray, amplitude: float) -> np.ndar
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """One image through JPEG."""
+    """Code and decode one image as JPEG."""
     file = BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality)
     return np.asarray(Image.open(file))
 
 
 def benign(images: np.ndarray) -> dict[str, np.ndarray]:
-    """Edits that put nothing on the 16-pixel patch grid."""
+    """Make edits that put nothing on the 16-pixel patch grid."""
     values = images.astype(np.float64)
     noise = np.random.default_rng(1).normal(0, 6, values.shape)
     blurred = ndimage.gaussian_filter(values, (0, 1, 1, 0))
@@ -161,6 +167,6 @@ def benign(images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Probability that a positive scores above a negative, ties one half."""
+    """Return the probability that a positive is above a negative, ties one half."""
     above = (positive[:, None] > negative[None]).mean()
     return float(above + 0.5 * (positive[:, None] == negative[None]).mean())

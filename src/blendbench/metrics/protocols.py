@@ -1,13 +1,20 @@
-"""What the metrics ask of the networks that read images; the model sets provide them."""
+"""The judging networks as metrics use them; model sets provide them."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
 
 
 class Encoder(Protocol):
-    """An image-text encoder such as CLIP or SigLIP; its own logit is `logit_scale` x cosine + `logit_bias`."""
+    """Embed images and texts, as CLIP and SigLIP do.
+
+    Its own logit is `logit_scale` x cosine + `logit_bias`.
+    """
 
     weights_sha256: str
     context_length: int
@@ -15,17 +22,23 @@ class Encoder(Protocol):
     logit_bias: float
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """uint8 (n, 3, h, w) -> float32 (n, d) rows of unit norm."""
+        """Embed uint8 (n, 3, h, w) images as float32 (n, d) rows of unit norm."""
 
     def encode_texts(self, texts: list[str]) -> Tensor:
-        """n texts -> float32 (n, d) rows of unit norm."""
+        """Embed n texts as float32 (n, d) rows of unit norm."""
 
     def token_counts(self, texts: list[str]) -> list[int]:
-        """Tokens of each text with its start and end, before it is cut to `context_length`."""
+        """Count the tokens of each text before it is cut to `context_length`.
+
+        With its start and end tokens.
+        """
 
 
 class Reading(Protocol):
-    """Probabilities read off n images: `objects` (n, colours, shapes), `style` (n, styles), `background` (n, ...)."""
+    """Hold probabilities read off n images.
+
+    `objects`: (n, colours, shapes); `style`: (n, styles); `background`: (n, backgrounds).
+    """
 
     objects: Tensor
     style: Tensor
@@ -37,23 +50,23 @@ class Reading(Protocol):
 
 
 class Probe(Protocol):
-    """An attribute probe: ground truth read off images of the world that it was trained on."""
+    """Read attributes off images of the world that it was trained on."""
 
     def __call__(self, images: Tensor) -> Reading:
-        """uint8 (n, 3, h, w) -> a Reading."""
+        """Read uint8 (n, 3, h, w) images."""
 
 
 class Scorers(Protocol):
-    """The networks of a model set that judge images; one that the set does not have is None."""
+    """Offer the networks of a model set that judge images; None for a missing one."""
 
     @property
     def clip(self) -> Encoder | None:
-        """Judges images against texts by CLIP."""
+        """Return CLIP."""
 
     @property
     def siglip(self) -> Encoder | None:
-        """Judges images against texts by SigLIP."""
+        """Return SigLIP."""
 
     @property
     def probe(self) -> Probe | None:
-        """Reads an image's attributes."""
+        """Return the attribute probe."""

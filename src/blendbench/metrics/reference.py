@@ -1,32 +1,43 @@
 """Transfer from the reference image."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from blendbench.core.lazy import torch
 from blendbench.metrics.adherence import position
-from blendbench.metrics.batch import Batch
+from blendbench.metrics.inputs import reading, siglip_baselines, siglip_images, siglip_references
 from blendbench.metrics.registry import metric
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from blendbench.core.suites import Attributes
+    from blendbench.metrics.batch import Batch
 
 
 @metric("reference_style", needs=("reading", "reference_expects"))
 def reference_style(batch: Batch) -> Tensor:
-    """(n,) probability that the image has the reference's style; NaN where that style is unknown."""
-    assert batch.reference_expects is not None
-    style = batch.reading.style.cpu()
+    """Return (n,) probabilities that an image has its reference's style.
+
+    NaN where that style is unknown.
+    """
+    expects: list[Attributes | None] = batch["reference_expects"]
+    read = reading(batch)
+    style = read.style.cpu()
     columns = [
-        None if known is None or known.style is None else position(batch.reading.styles, known.style)
-        for known in batch.reference_expects
+        None if known is None or known.style is None else position(read.styles, known.style) for known in expects
     ]
     return torch.stack([torch.tensor(torch.nan) if k is None else style[i, k] for i, k in enumerate(columns)])
 
 
 @metric("reference_similarity", needs=("siglip_images", "siglip_references"))
 def reference_similarity(batch: Batch) -> Tensor:
-    """(n,) cosine of SigLIP's embeddings of the image and of its reference, raw."""
-    return (batch.siglip_images * batch.siglip_references).sum(-1)
+    """Return (n,) raw cosines of SigLIP's embeddings of each image and its reference."""
+    return (siglip_images(batch) * siglip_references(batch)).sum(-1)
 
 
 @metric("content_override", needs=("siglip_images", "siglip_baselines", "siglip_references"))
 def content_override(batch: Batch) -> Tensor:
-    """(n,) reference_similarity less that of the baseline: what the reference brought in beyond the prompt."""
-    return ((batch.siglip_images - batch.siglip_baselines) * batch.siglip_references).sum(-1)
+    """Return (n,) reference_similarity of each image less that of its baseline."""
+    return ((siglip_images(batch) - siglip_baselines(batch)) * siglip_references(batch)).sum(-1)

@@ -121,7 +121,7 @@ def _one_line(what: str, folder: Path | None, error: BaseException) -> str:
 
 
 def _is_machinery(filename: str) -> bool:
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[1])
     return filename.startswith(("<frozen", here)) or filename in (importlib.__file__, importlib.metadata.__file__)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from blendbench.core.errors import UsageError
 from blendbench.core.suites import Item, load_suite
-from blendbench.metrics.cards import Card
+from blendbench.core.metric_info import MetricInfo
 from blendbench.results.store import Results
 from blendbench.statistics import Array
 from blendbench.verdict.decide import is_gated
@@ -57,9 +57,9 @@ def measure_pool(results: Results, folder: Path, experiment: str, models: "Model
 
     items, images, source = _images(results, folder, experiment)
     variants = [_VARIANTS[name](images, models.patch_grid) for name in VARIANTS]
-    described = {name: _described(metric.card) for name, metric in all_metrics().items()}
+    described = {name: _described(metric.info) for name, metric in all_metrics().items()}
     gated = [name for name, metric in described.items() if is_gated(metric)]
-    pairing = _comparing(gated, images, items, models)
+    pairing = [name for name in gated if all_metrics()[name].info.paired]
     alone = [name for name in gated if name not in pairing]
     measured = [
         _measure(alone, variant, images, items, models, (None,))
@@ -71,8 +71,9 @@ def measure_pool(results: Results, folder: Path, experiment: str, models: "Model
     return Pool(tuple(described[name] for name in kept), tuple(item.id for item in items), kept, source)
 
 
-def _described(card: Card) -> Metric:
-    return Metric(card.name, card.version, card.title, card.kind, card.direction, card.unit, card.margin, card.decimals)
+def _described(info: MetricInfo) -> Metric:
+    kind = "adherence" if info.role == "prompt" else "reference" if info.role == "gain" else info.role
+    return Metric(info.name, info.version, info.title, kind, info.direction, info.unit, info.margin, info.decimals)
 
 
 def _images(results: Results, folder: Path, experiment: str) -> tuple[list[Item], np.ndarray, dict[str, str]]:
@@ -148,14 +149,6 @@ _VARIANTS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "cast": _saturated,
     "swapped": _swapped,
 }
-
-
-def _comparing(names: list[str], clean: np.ndarray, items: list[Item], models: "ModelSet") -> list[str]:
-    """The metrics that need the images of a baseline."""
-    from blendbench.metrics import get_metric
-
-    batch = _batch(clean[:1, :1], clean, items, models, [(0, 0)], None)
-    return [name for name in names if any(batch.missing(need) == "baselines" for need in get_metric(name).needs)]
 
 
 def _measure(

@@ -1,4 +1,4 @@
-"""The page of the metrics' calibration: what each detects, from which amplitude on, and how often in vain."""
+"""The page on the calibration of the metrics: detection limits and false alarms."""
 
 import dataclasses
 import json
@@ -11,19 +11,19 @@ from blendbench.metrics.calibration import AMPLITUDES, DRIFTS, Response
 from blendbench.metrics.flags import FLAGS
 from blendbench.reports.formats import markdown_table
 from blendbench.reports.metrics_floor import SeedFloor, floor_section
-from blendbench.reports.metrics_plots import draw_responses
+from blendbench.reports.metrics_plots import plot_responses
 from blendbench.reports.metrics_targets import targets_section
 
 _SIZES = {128: 4, 256: 4, 512: 2}
-RECOVERY = "grid_amplitude over the RMS that was stored, photos of 256 pixels: median / share of crops within 15 %."
-# Crops of the photos that no constant of a metric was chosen on: how many of each at most, and how far from the others.
+RECOVERY = "grid_amplitude over the RMS that was stored, photos of 256 pixels: median / fraction of crops within 15 %."
+# Crops that no constant of a metric was chosen on: how many of each photo at most, how far from the other crops.
 _OTHERS = (5, 101)
 _SHOWN = ("grid_energy", "grid_severity", "blockiness")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """All figures of one calibration; see blendbench.metrics.calibration for each."""
+    """Hold all figures of one calibration; see blendbench.metrics.calibration."""
 
     responses: list[Response]
     others: list[Response]
@@ -39,7 +39,10 @@ class Calibration:
 
 
 def calibrate() -> Calibration:
-    """Measure everything, in about 2.5 minutes of one core. Errors: UsageError without scikit-image or scikit-learn."""
+    """Measure everything, in about 2.5 minutes of one core.
+
+    Errors: UsageError without scikit-image or scikit-learn.
+    """
     clean = patterns.crops(256, 4)
     colourful = patterns.colourful(256)
     return Calibration(
@@ -51,7 +54,7 @@ def calibrate() -> Calibration:
         benign=calibration.benign_auroc(clean),
         false_alarms=calibration.false_alarms(calibration.clean_sets()),
         drift=calibration.drift_responses(colourful),
-        rising=calibration.rising_shares(colourful),
+        rising=calibration.rising_fractions(colourful),
         thresholds=calibration.thresholds(),
     )
 
@@ -60,7 +63,7 @@ def write_calibration(found: Calibration, out: Path) -> Path:
     """Write metrics.md, metrics.json and metrics/*.png below `out`."""
     images = out / "metrics"
     images.mkdir(parents=True, exist_ok=True)
-    draw_responses(found.responses, images / "responses.png")
+    plot_responses(found.responses, images / "responses.png")
     (out / "metrics.json").write_text(json.dumps(_jsonable(found), indent=1, sort_keys=True) + "\n")
     page = out / "metrics.md"
     page.write_text("\n".join(_page(found)).rstrip() + "\n")
@@ -70,7 +73,7 @@ def write_calibration(found: Calibration, out: Path) -> Path:
 def _jsonable(found: Calibration) -> dict[str, Any]:
     fields = dataclasses.asdict(found)
     fields["recovery"] = {
-        pattern: {str(dose): {"ratio": ratio, "within_15_percent": share} for dose, (ratio, share) in row.items()}
+        pattern: {str(dose): {"ratio": ratio, "within_15_percent": near} for dose, (ratio, near) in row.items()}
         for pattern, row in found.recovery.items()
     }
     return fields
@@ -81,7 +84,7 @@ def _page(found: Calibration) -> list[str]:
         "# Calibration of the metrics",
         "",
         "Written by `blendbench calibrate`. Patterns of known RMS in grey levels are added to clean crops of the",
-        "photos that scikit-image and scikit-learn install; nothing is downloaded. PatchGrid: 16 pixels. Definitions:",
+        "photos that scikit-image and scikit-learn install; nothing is downloaded. Patch grid: 16 pixels. Definitions:",
         "the cards in `metrics/`, whose measured parts are written by the same command.",
         "",
         *targets_section(found),
@@ -129,7 +132,8 @@ def _responses(responses: list[Response]) -> list[str]:
     lines = [
         "## Dose-response",
         "",
-        "AUROC against the clean crops / share of crops in which the value rises, by amplitude; then Spearman's rank",
+        "AUROC against the clean crops / fraction of crops in which the value rises, by amplitude; "
+        "then Spearman's rank",
         "correlation of dose and value on each crop, median / 5th percentile.",
         "",
     ]
@@ -139,7 +143,10 @@ def _responses(responses: list[Response]) -> list[str]:
 
 
 def response_table(responses: list[Response], metric: str) -> list[str]:
-    """One metric's dose-response: AUROC / share that rises by amplitude, and the rank correlation."""
+    """Tabulate the dose-response of one metric.
+
+    AUROC / fraction that rises by amplitude, and the rank correlation.
+    """
     rows = [
         (
             f"{row.size} px ({row.images})",
@@ -158,7 +165,7 @@ def _recovery(recovery: dict[str, dict[float, tuple[float, float]]]) -> list[str
 
 
 def recovery_table(recovery: dict[str, dict[float, tuple[float, float]]]) -> list[str]:
-    """Median ratio / share within 15 %, by pattern and amplitude."""
+    """Tabulate median ratio / fraction within 15 %, by pattern and amplitude."""
     doses = list(next(iter(recovery.values())))
     rows = [
         (pattern, *(f"{row[dose][0]:.2f} / {row[dose][1]:.2f}" for dose in doses)) for pattern, row in recovery.items()
@@ -199,11 +206,12 @@ def _false_alarms(found: Calibration) -> list[str]:
         (f"{name} ({row['images']:.0f})", *(f"{100 * row[flag]:.0f} %" for flag in flags))
         for name, row in found.false_alarms.items()
     ]
-    told = ", ".join(f"{name} {value:g}" for name, value in found.thresholds.items())
+    shown = ", ".join(f"{name} {value:g}" for name, value in found.thresholds.items())
     return [
         "## False alarms",
         "",
-        f"Share of clean images with each flag, at the shipped thresholds ({told}). Many of the photos are known to",
+        f"Fraction of clean images with each flag, at the shipped thresholds ({shown}). "
+        "Many of the photos are known to",
         "come from JPEG files, so that `jpeg_history` is no false alarm there; pixel art is enlarged by its nature.",
         "",
         *markdown_table(("images", *flags), rows, tuple(range(1, len(flags) + 1))),
@@ -213,7 +221,7 @@ def _false_alarms(found: Calibration) -> list[str]:
 
 def _drift(found: Calibration) -> list[str]:
     rows = [(edit, *(f"{row[name]:+.4f}" for name in DRIFTS)) for edit, row in found.drift.items()]
-    shares = [(edit, *(f"{100 * value:.0f} %" for value in row.values())) for edit, row in found.rising.items()]
+    rising = [(edit, *(f"{100 * value:.0f} %" for value in row.values())) for edit, row in found.rising.items()]
     return [
         "## Drift",
         "",
@@ -221,9 +229,9 @@ def _drift(found: Calibration) -> list[str]:
         "",
         *markdown_table(("edit", *DRIFTS), rows, tuple(range(1, len(DRIFTS) + 1))),
         "",
-        "Share of the photos in which the value is above 0. color_bleeding answers noise and blur as well,",
+        "Fraction of the photos in which the value is above 0. color_bleeding answers noise and blur as well,",
         "which is why it is experimental.",
         "",
-        *markdown_table(("edit", *DRIFTS[-2:]), shares, (1, 2)),
+        *markdown_table(("edit", *DRIFTS[-2:]), rising, (1, 2)),
         "",
     ]

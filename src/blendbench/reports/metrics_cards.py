@@ -1,4 +1,4 @@
-"""The measured part of the metric cards, which `blendbench calibrate` writes between two marks."""
+"""The measured part of metric cards, written by `blendbench calibrate` between two marks."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ _FULL = "All figures: `reports/metrics.md`."
 
 
 def write_cards(found: Calibration, folder: Path) -> list[Path]:
-    """Replace what stands between the marks of every card that was measured; the rest of a card stays as it is.
+    """Replace what stands between the marks of every card that was measured.
 
-    The front matter, which a run's records and the plan's comparison hold, is never touched. Returns the cards.
-    Errors: UsageError, before anything is written, if a card or its marks are missing.
+    The rest of a card, its front matter above all, stays as it is. Returns the cards. Errors: UsageError, before
+    anything is written, if a card or its marks are missing.
     """
     parts = {name: _parts(folder / f"{name}.md") for name in (*DETECTORS, *DRIFTS)}
     written = []
@@ -27,7 +27,7 @@ def write_cards(found: Calibration, folder: Path) -> list[Path]:
 
 
 def _parts(path: Path) -> tuple[str, str]:
-    """A card before and after the marks."""
+    """Split a card into what is before and after the marks."""
     if not path.is_file():
         raise UsageError(f"{path}: no such metric card; give the folder of the cards with --cards")
     before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
@@ -38,7 +38,7 @@ def _parts(path: Path) -> tuple[str, str]:
 
 
 def measured(found: Calibration, name: str) -> list[str]:
-    """Lines of one card."""
+    """Return the measured lines of one card."""
     lines = _detector(found, name) if name in DETECTORS else _drift(found, name)
     return [*lines, "", _FULL]
 
@@ -47,7 +47,8 @@ def _detector(found: Calibration, name: str) -> list[str]:
     responses = [row for row in found.responses if row.metric == name]
     lines = [
         "Patterns of the given RMS in grey levels, added to clean crops of the photos that scikit-image and",
-        "scikit-learn install: AUROC against the clean crops / share of crops in which the value rises, by amplitude;",
+        "scikit-learn install: AUROC against the clean crops / fraction of crops in which the value rises, "
+        "by amplitude;",
         "Spearman's rank correlation of dose and value on each crop, median / 5th percentile.",
         "",
         *response_table(found.responses, name),
@@ -59,12 +60,12 @@ def _detector(found: Calibration, name: str) -> list[str]:
         + ".",
     ]
     if name in next(iter(found.periods.values())):
-        told = ", ".join(f"{period}: {row[name]:.2g}" for period, row in found.periods.items())
-        lines += [f"- A tiled texture of 2 levels, median by period: {told}."]
+        medians = ", ".join(f"{period}: {row[name]:.2g}" for period, row in found.periods.items())
+        lines += [f"- A tiled texture of 2 levels, median by period: {medians}."]
     if name in found.thresholds:
         flag = {"grid_energy": "faint_grid", "grid_severity": "visible_grid", "blockiness": "seams"}[name]
-        told = ", ".join(f"{kind} {100 * row[flag]:.0f} %" for kind, row in found.false_alarms.items())
-        lines += [f"- Clean images flagged `{flag}`: {told}."]
+        rates = ", ".join(f"{kind} {100 * row[flag]:.0f} %" for kind, row in found.false_alarms.items())
+        lines += [f"- Clean images flagged `{flag}`: {rates}."]
     if name == "grid_amplitude":
         lines += ["", RECOVERY, "", *recovery_table(found.recovery)]
     return lines
@@ -75,12 +76,12 @@ def _limits(responses: list[Response]) -> str:
     for row in responses:
         if row.limit is not None:
             by_size.setdefault(row.size, []).append(f"{row.pattern} {row.limit:g}")
-    return "; ".join(f"{size} px: {', '.join(told)}" for size, told in by_size.items()) or "nothing tried"
+    return "; ".join(f"{size} px: {', '.join(limits)}" for size, limits in by_size.items()) or "nothing tried"
 
 
 def _clean(found: Calibration, name: str) -> str:
     rows = {size: " / ".join(f"{value:.2g}" for value in row[name]) for size, row in found.clean.items()}
-    return "; ".join(f"{size} px {told}" for size, told in rows.items())
+    return "; ".join(f"{size} px {values}" for size, values in rows.items())
 
 
 def _drift(found: Calibration, name: str) -> list[str]:

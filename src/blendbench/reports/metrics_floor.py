@@ -1,4 +1,4 @@
-"""How far text_only drifts from seed to seed: below this floor, drift says nothing about a strategy."""
+"""The drift of text_only from seed to seed: the floor below which drift says nothing."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,7 +23,10 @@ _MODELS = "SELECT model_set FROM runs WHERE experiment = ? ORDER BY started_at D
 
 @dataclass(frozen=True)
 class SeedFloor:
-    """Magnitude of each drift metric, (median, 95 %), over `pairs` images of one item and two seeds."""
+    """Hold (median, 95 %) of each drift metric over `pairs` images.
+
+    Each pair is of one item and two seeds.
+    """
 
     experiment: str
     models: str
@@ -51,7 +54,7 @@ def seed_floor(results: Path, experiment: str) -> SeedFloor:
 
 
 def floor_section(floor: SeedFloor) -> list[str]:
-    """Lines of the page."""
+    """Return the lines of the page."""
     rows = [(name, f"{median:.4f}", f"{high:.4f}") for name, (median, high) in floor.values.items()]
     return [
         "## Drift between seeds",

@@ -1,4 +1,4 @@
-"""Plots of the calibration, and of what each strategy's images have in common on the patch grid."""
+"""Plots of the calibration, and of patterns that the images of a strategy share."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +12,15 @@ from blendbench.reports.curves import COLOURS, LINES, MARKERS
 if TYPE_CHECKING:
     from blendbench.metrics.calibration import Response
 
-_PANELS = (("grid_energy", "grid energy (share)"), ("grid_severity", "grid severity"), ("blockiness", "blockiness"))
+_PANELS = (("grid_energy", "grid energy (fraction)"), ("grid_severity", "grid severity"), ("blockiness", "blockiness"))
 _COLUMNS = 6
 
 
-def draw_responses(responses: "list[Response]", path: Path, size: int = 256) -> None:
-    """Median value over amplitude, one panel a metric, one line a pattern, for crops of one size."""
+def plot_responses(responses: "list[Response]", path: Path, size: int = 256) -> None:
+    """Plot the median value over amplitude, for crops of one size.
+
+    One panel a metric, one line a pattern.
+    """
     figure = Figure(figsize=(12, 4), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(_PANELS))
@@ -39,7 +42,10 @@ def draw_responses(responses: "list[Response]", path: Path, size: int = 256) -> 
 
 
 def draw_patch_grids(found: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
-    """By label: the tile (p, p) in grey levels and the spectrum (h, w) of the mean residual, side by side."""
+    """Plot tile and spectrum of the mean residual side by side, by label.
+
+    Tiles: (p, p) in grey levels; spectra: (h, w).
+    """
     rows = -(-len(found) // (_COLUMNS // 2))
     figure = Figure(figsize=(2.1 * _COLUMNS, 2.5 * rows), layout="constrained")
     FigureCanvasAgg(figure)
@@ -49,7 +55,7 @@ def draw_patch_grids(found: dict[str, tuple[np.ndarray, np.ndarray]], path: Path
     reach = max(float(np.abs(tile).max()) for tile, _ in found.values())
     for k, (label, (tile, spectrum)) in enumerate(found.items()):
         panels[2 * k].imshow(tile, cmap="RdBu_r", vmin=-reach, vmax=reach, interpolation="nearest")
-        told = f"{label}\n{np.sqrt((tile**2).mean()):.2f} grey levels RMS"
-        panels[2 * k].set_title(told, loc="left", fontsize=11)
+        title = f"{label}\n{np.sqrt((tile**2).mean()):.2f} grey levels RMS"
+        panels[2 * k].set_title(title, loc="left", fontsize=11)
         panels[2 * k + 1].imshow(np.log(spectrum + 1e-9), cmap="gray", interpolation="nearest")
     figure.savefig(path, dpi=100, metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""What the detectors were to reach, beside what they reach: the first table of the calibration's page."""
+"""The targets of the detectors beside what was measured: the first table of the page."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -27,8 +27,8 @@ _ALARMS = ("faint_grid", "visible_grid", "seams")
 
 
 def targets_section(found: "Calibration") -> list[str]:
-    """Lines of the page: every target, what was measured and whether it holds."""
-    rows = [(told, target, measured, "yes" if holds else "**no**") for told, target, measured, holds in _rows(found)]
+    """Return the lines of the page: each target, what was measured, whether it holds."""
+    rows = [(what, target, measured, "yes" if holds else "**no**") for what, target, measured, holds in _rows(found)]
     return [
         "## Targets",
         "",
@@ -57,9 +57,9 @@ def _rows(found: "Calibration") -> Iterable[tuple[str, str, str, bool]]:
     yield f"grid_energy, harmless edits: AUROC off 0.5, worst ({edit})", f"≤ {_BENIGN:g}", f"{off:.3f}", off <= _BENIGN
     total = sum(row["images"] for row in found.false_alarms.values())
     for flag in _ALARMS:
-        share = sum(row[flag] * row["images"] for row in found.false_alarms.values()) / total
-        told = f"clean images flagged `{flag}`, of {total:.0f}"
-        yield told, f"≤ {100 * _FALSE_ALARMS:g} %", f"{100 * share:.1f} %", share <= _FALSE_ALARMS
+        flagged = sum(row[flag] * row["images"] for row in found.false_alarms.values()) / total
+        what = f"clean images flagged `{flag}`, of {total:.0f}"
+        yield what, f"≤ {100 * _FALSE_ALARMS:g} %", f"{100 * flagged:.1f} %", flagged <= _FALSE_ALARMS
     ratios = [ratio for row in found.recovery.values() for dose, (ratio, _) in row.items() if dose >= 2]
     worst = max(ratios, key=lambda ratio: abs(ratio - 1))
     yield (
@@ -71,9 +71,9 @@ def _rows(found: "Calibration") -> Iterable[tuple[str, str, str, bool]]:
 
 
 def _ranks(what: str, rows: "list[Response]") -> Iterable[tuple[str, str, str, bool]]:
-    """Spearman's correlations: the pattern with the least median and the one with the least tail."""
+    """Yield the worst median and the worst tail of Spearman's correlations."""
     middle, low = min(rows, key=lambda row: row.rho_median), min(rows, key=lambda row: row.rho_low)
     rho, tail = middle.rho_median, low.rho_low
-    told = f"{what}, {middle.size} px: Spearman"
-    yield f"{told}, median, worst ({middle.pattern})", f"≥ {_RHO:g}", f"{rho:.3f}", rho >= _RHO
-    yield f"{told}, 5th percentile, worst ({low.pattern})", f"≥ {_RHO_LOW:g}", f"{tail:.3f}", tail >= _RHO_LOW
+    row = f"{what}, {middle.size} px: Spearman"
+    yield f"{row}, median, worst ({middle.pattern})", f"≥ {_RHO:g}", f"{rho:.3f}", rho >= _RHO
+    yield f"{row}, 5th percentile, worst ({low.pattern})", f"≥ {_RHO_LOW:g}", f"{tail:.3f}", tail >= _RHO_LOW

@@ -7,14 +7,16 @@ from typing import Any
 from blendbench.core.errors import UsageError
 from blendbench.core.hashing import sha256_json
 from blendbench.core.suites import Item, Suite
-from blendbench.metrics import all_cards, get_metric
+from blendbench.metrics import all_metrics, get_metric
 from blendbench.models.sets import ModelSet
 from blendbench.registry.strategies import Configuration, get_strategy
 from blendbench.run.experiments import Experiment
 
 CONTROLS = ("blank_reference", "unrelated_reference", "noise_reference", "self_alignment", "canary")
 CELL_SCHEMA = 1
-CARD_FIELDS = ("name", "title", "version", "kind", "direction", "unit", "margin", "decimals")
+CARD_FIELDS = ("name", "title", "version", "direction", "unit", "margin", "decimals")
+# What the database calls the roles of metrics; the others have the same name there.
+_KINDS = {"prompt": "adherence", "gain": "reference"}
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,11 @@ class Plan:
 
     def metric_cards(self) -> list[dict[str, Any]]:
         """What is stored of each metric's card: a margin or a unit that changed is a change of the plan too."""
-        cards = [all_cards()[name] for name in self.metrics]
-        return [{key: getattr(card, key) for key in CARD_FIELDS} for card in cards]
+        known = [all_metrics()[name].info for name in self.metrics]
+        return [
+            {key: getattr(info, key) for key in CARD_FIELDS} | {"kind": _KINDS.get(info.role, info.role)}
+            for info in known
+        ]
 
     def baseline_of(self, cell: Cell) -> Cell:
         """The baseline's cell of the same item and seed."""
@@ -93,7 +98,7 @@ def configurations(experiment: Experiment) -> tuple[Configuration, tuple[Configu
 
 def metric_versions(experiment: Experiment) -> dict[str, int]:
     """An experiment's metrics (all if it names none) with their versions. Errors: UsageError for an unknown one."""
-    return {name: get_metric(name).version for name in experiment.metrics or all_cards()}
+    return {name: get_metric(name).version for name in experiment.metrics or all_metrics()}
 
 
 def _check_layers(chosen: tuple[Configuration, ...], models: ModelSet) -> None:

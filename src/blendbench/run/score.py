@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from blendbench.metrics import Batch, Metric, Score, all_metrics, measure
+from blendbench.metrics import Batch, Score, all_metrics, measure
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import ScoreRecord
 from blendbench.run.image_cache import Recent, image_path
@@ -15,7 +15,6 @@ from blendbench.run.plan import Cell, Plan
 
 # Images at once. On a GPU always so many, so that rounding is always the same, in a GiB at 1024 pixels.
 _BATCH = {"cpu": 32, "cuda": 8}
-_SCORERS = ("clip", "siglip", "probe")
 
 
 @dataclass
@@ -108,17 +107,10 @@ def _records(
     metrics = all_metrics()
     records = []
     for name, found in scores.items():
-        weights = _weights(metrics[name], models)
+        weights = metrics[name].weights_sha256(models) or None
         records += [
             ScoreRecord(cell.cell_id, name, metrics[name].version, score.value, score.status, score.error, weights)
             for cell, score in zip(cells, found, strict=False)  # behind the cells are those that fill the batch
             if name in missing[cell.cell_id]
         ]
     return records
-
-
-def _weights(metric: Metric, models: ModelSet) -> str | None:
-    """Hash of the judging network's weights that a metric reads, if it reads one."""
-    roots = {root for need in metric.needs for root in getattr(getattr(Batch, need, None), "requires", (need,))}
-    scorer = next((getattr(models, name) for name in _SCORERS if name in roots), None)
-    return getattr(scorer, "weights_sha256", None)

@@ -23,7 +23,10 @@ _NOISE = 1.5
 
 
 def periodic_images(size: int) -> dict[str, np.ndarray]:
-    """uint8 (n, size, size, 3) by kind of content; periods other than 16 pixels and its divisors."""
+    """Return uint8 (n, size, size, 3) by kind of content.
+
+    Periods other than 16 pixels and its divisors.
+    """
     return {
         "windows": np.stack([windows(size, p, s) for p in (20, 24, 30, 32, 40, 48, 60) for s in range(3)]),
         "bricks": np.stack([bricks(size, w, w // 2, s) for w in (40, 44, 48, 56, 60, 64) for s in range(3)]),
@@ -34,7 +37,7 @@ def periodic_images(size: int) -> dict[str, np.ndarray]:
 
 
 def windows(size: int, period: int, seed: int) -> np.ndarray:
-    """A facade of bright windows, half a period wide."""
+    """Make a facade of bright windows, half a period wide."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] + rng.integers(0, period, 2)[:, None, None]
     lit = (x % period < period // 2) & (y % period < period // 2)
@@ -42,7 +45,10 @@ def windows(size: int, period: int, seed: int) -> np.ndarray:
 
 
 def bricks(size: int, width: int, height: int, seed: int) -> np.ndarray:
-    """A wall: courses shifted by half a brick, every brick in its own shade, light mortar."""
+    """Make a wall of bricks.
+
+    Courses shifted by half a brick, every brick in its own shade, light mortar.
+    """
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] + rng.integers(0, width, 2)[:, None, None]
     course = y // height
@@ -53,14 +59,14 @@ def bricks(size: int, width: int, height: int, seed: int) -> np.ndarray:
 
 
 def stripes(size: int, period: int, seed: int) -> np.ndarray:
-    """Upright or level stripes of equal width."""
+    """Make upright or level stripes of equal width."""
     rng = np.random.default_rng(seed)
     along = np.mgrid[:size, :size][seed % 2] + rng.integers(0, period)
     return _grey(rng.uniform(90, 130) + rng.uniform(30, 80) * (along % period < period // 2), rng)
 
 
 def text_page(size: int, line: int, seed: int) -> np.ndarray:
-    """Dark words on a light page, one line every `line` pixels."""
+    """Write dark words on a light page, one line every `line` pixels."""
     rng = np.random.default_rng(seed)
     page = Image.new("RGB", (size, size), (244, 241, 234))
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(line * 0.7)
@@ -70,7 +76,7 @@ def text_page(size: int, line: int, seed: int) -> np.ndarray:
 
 
 def pixel_art(size: int, cell: int, seed: int) -> np.ndarray:
-    """A few colours in square cells that start in the corner."""
+    """Fill square cells that start in the corner with a few colours."""
     rng = np.random.default_rng(seed)
     colours = rng.integers(20, 236, (6, 3))
     cells = colours[rng.integers(0, 6, (-(-size // cell),) * 2)]

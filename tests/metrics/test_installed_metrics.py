@@ -1,0 +1,53 @@
+"""Metrics of an installed package are found by their entry point, with the card that the package ships."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "plugin_package"
+CODE = """
+import torch
+from blendbench.core.errors import UsageError
+from blendbench.metrics import Batch, all_metrics, measure
+try:
+    known = all_metrics()["example_sharpness"]
+    batch = Batch(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    print(known.origin, known.card.text, len(known.source_sha256), measure(batch, [known.name])[known.name][0].value)
+except UsageError as error:
+    print(error)
+"""
+
+
+def install(folder: Path) -> None:
+    """Write what pip would: metadata with the entry points, and nothing from the network."""
+    project = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]
+    info = folder / "blendbench_example-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 1.0\n")
+    groups = {f"[{group}]\n{name} = {at}\n" for group, one in project["entry-points"].items() for name, at in one.items()}
+    (info / "entry_points.txt").write_text("".join(sorted(groups)))
+
+
+def output(*path: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, path), os.environ.get("PYTHONPATH", "")])}
+    run = [sys.executable, "-c", CODE]
+    return subprocess.run(run, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_an_installed_metric_is_registered_with_the_card_beside_it(tmp_path: Path) -> None:
+    install(tmp_path)
+    text = "The mean difference of neighbouring pixels along a row."
+    assert output(tmp_path, PACKAGE / "src") == f"blendbench_example {text} 64 0.0"
+
+
+def test_a_package_that_cannot_be_loaded_is_named_in_one_line(tmp_path: Path) -> None:
+    install(tmp_path)
+    broken = tmp_path / "blendbench_example"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("")
+    (broken / "metrics.py").write_text("from blendbench.metrics import metric\n\nmetric('x', needs=('lum',))(print)\n")
+    said = output(tmp_path)
+    start = f"installed package blendbench-example, entry point example: {broken / 'metrics.py'}:3: metric 'x' needs"
+    assert said.startswith(start) and "did you mean 'luma'?" in said and "\n" not in said
