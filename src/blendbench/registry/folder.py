@@ -147,7 +147,7 @@ def file_sha256(path: Path) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def _file_sha256(path: Path, modified: int, size: int) -> str:
+def _file_sha256(path: Path, _modified: int, _size: int) -> str:
     if path.suffix == ".py" and (source := _parsed(path)) is not None:
         return facts(source.tree).sha256
     with path.open("rb") as file:

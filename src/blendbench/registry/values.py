@@ -62,7 +62,7 @@ class Values:
         """Encode a path."""
         return f"path:{value.as_posix()!r}"
 
-    def is_opaque(self, value: Any) -> bool:
+    def is_opaque(self, value: Any) -> bool:  # noqa: ARG002
         """Say whether a value is known by its kind alone."""
         return False
 
