@@ -47,7 +47,7 @@ def test_a_suite_is_read(suite: Path) -> None:
     ("old", "new", "told"),
     [
         ("prompt =", "promt =", "did you mean 'prompt'"),
-        ('"a.png"', '"gone.png"', "'gone.png' is missing"),
+        ('"a.png"', '"gone.png"', "image 'gone.png': no such file"),
         ('relation = "unrelated"', 'relation = "other"', "items.0.relation"),
         ('id = "one"', 'id = "../one"', "items.0.id"),
         ("version = 1", "version = ", "not valid TOML"),
@@ -56,7 +56,7 @@ def test_a_suite_is_read(suite: Path) -> None:
         ('name = "tiny"', 'name = "../tiny"', "name"),
         ('"a.png"', '"../a.png"', "must lie inside"),
         ('"a.png"', '"/a.png"', "must lie inside"),
-        ('"a.png"', '"."', "is missing"),
+        ('"a.png"', '"."', "image '.': a folder"),
         ('objects = [["red", "circle"]]', 'objects = [["red"]]', "items.0.expect.objects"),
         ('background = "white"', 'backgroud = "white"', "did you mean 'background'"),
     ],
@@ -81,7 +81,7 @@ def test_an_empty_suite_and_a_repeated_id_are_refused(suite: Path) -> None:
 
 def test_an_undecodable_image_is_refused(suite: Path) -> None:
     (suite / "a.png").write_bytes(b"not an image")
-    with pytest.raises(UsageError, match="not a readable image"):
+    with pytest.raises(UsageError, match="not an image that can be read"):
         load_suite(suite)
 
 
@@ -91,7 +91,7 @@ def test_a_truncated_photo_is_refused(suite: Path) -> None:
     (suite / "suite.toml").write_text(SUITE.replace("a.png", "a.jpg"))
     assert load_suite(suite).items[0].reference == photo
     photo.write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
-    with pytest.raises(UsageError, match=r"reference: image 'a\.jpg' is not a readable image"):
+    with pytest.raises(UsageError, match=r"reference: image 'a\.jpg': a damaged image"):
         load_suite(suite)
 
 
@@ -135,7 +135,7 @@ def test_a_private_trial_replaces_what_is_given_and_drops_what_no_longer_holds(t
     assert trial(suite, "a red boat", photo).sha256 == other.sha256
     assert trial(suite, None, photo).items[0].expect == suite.items[0].expect
     photo.write_bytes(b"no image")
-    for prompt, image, told in [(" ", None, "empty"), ("a", photo, "readable"), ("a", tmp_path / "gone", "missing")]:
+    for prompt, image, told in [(" ", None, "empty"), ("a", photo, "not an image"), ("a", tmp_path / "gone", "no such file")]:
         with pytest.raises(UsageError, match=told):
             trial(suite, prompt, image)
 

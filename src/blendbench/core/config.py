@@ -8,34 +8,50 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from blendbench.core.errors import UsageError
+from blendbench.core.files import printable, read_file
 
+BYTE_LIMIT = 8 * 1024 * 1024
 NAME = r"^[a-z0-9][a-z0-9_-]*$"  # of suites, items and experiments: they become names of files
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_toml(path: Path, model: type[Model]) -> Model:
-    """Read and check a TOML file. Errors: UsageError naming the file, the field and the mend."""
+    """Read and check a TOML file of at most 8 MiB. Errors: UsageError naming the file, the field and the fix."""
     try:
-        return model.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid TOML: {error}") from None
+        # Editors on Windows put a byte-order mark in front.
+        content = tomllib.loads(read_file(path, BYTE_LIMIT).decode("utf-8-sig"))
+    except RecursionError:
+        raise UsageError(f"{printable(path)}: nested too deeply; write it flatter") from None
+    except ValueError as error:  # bad TOML, bad UTF-8, or an integer of thousands of digits
+        raise UsageError(f"{printable(path)}: not valid TOML: {one_line(error)}") from None
+    return checked(content, model, printable(path))
+
+
+def checked(content: object, model: type[Model], where: str) -> Model:
+    """Check a mapping against a model. Errors: UsageError that begins with `where`."""
+    try:
+        return model.model_validate(content)
     except ValidationError as error:
-        # A misspelt key is told before the field that is missing because of it.
+        # A misspelt key explains the field that is missing because of it.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        field = ".".join(str(part) for part in first["loc"])
+        field = one_line(".".join(str(part) for part in first["loc"]), 100)
         message = first["msg"]
         if first["type"] == "extra_forbidden":
             message = f"unknown key{suggest(str(first['loc'][-1]), _known_keys(model))}"
-        raise UsageError(f"{path}: {field}: {message}") from None
+        raise UsageError(one_line(f"{where}: {field}: {message}")) from None
+
+
+def one_line(text: object, longest: int = 500) -> str:
+    """Return a text as one printable line that is not longer than a reader wants."""
+    line = " ".join(str(text).split())
+    line = line if line.isprintable() else ascii(line)[1:-1]
+    return line if len(line) <= longest else f"{line[: longest - 4]} ..."
 
 
 def suggest(name: str, known: list[str]) -> str:
-    """A did-you-mean for an unknown name, or the list of known ones if it is short."""
+    """Return a did-you-mean for an unknown name, or the list of known ones if it is short."""
+    name = one_line(name, 100)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]!r}?"

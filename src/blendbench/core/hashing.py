@@ -22,17 +22,8 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256_files(paths: list[Path], root: Path) -> str:
-    """Hex sha256 over names (relative to `root`, posix) and contents of `paths`, independent of their order."""
-    contents = {}
-    for path in paths:
-        with path.open("rb") as file:
-            contents[path] = hashlib.file_digest(file, "sha256").hexdigest()
-    return sha256_contents(contents, root)
-
-
 def sha256_contents(contents: Mapping[Path, str], root: Path) -> str:
-    """The same from the hashes of the contents, by path."""
+    """Hash names (relative to `root`, posix) and contents of files, independent of their order; hex sha256."""
     digest = hashlib.sha256()
     for path in sorted(contents):
         digest.update(f"{path.relative_to(root).as_posix()}\0{contents[path]}\n".encode())

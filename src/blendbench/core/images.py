@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,11 @@ from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from blendbench.core import image_formats
 from blendbench.core.errors import UsageError
 from blendbench.core.files import printable, read_file
+from blendbench.core.hashing import sha256_bytes, sha256_json
 
 PIXEL_LIMIT = 8192 * 8192
 BYTE_LIMIT = 2**30
+LOADER_VERSION = 1  # raise it when some file is loaded as other pixels than before
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -97,6 +99,25 @@ def image_suffixes() -> tuple[str, ...]:
     Image.init()
     known = Image.registered_extensions().items()
     return tuple(sorted(suffix for suffix, name in known if name in (*image_formats.FORMATS, "MPO")))
+
+
+def image_identity(path: Path) -> str:
+    """Hash an image file by content, hex sha256; its name and place are no part of it. Errors: ImageError."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise ImageError(f"{printable(path)}: cannot be read: {error.strerror}; name an image file") from error
+    # Items share images, and a plan asks for each of them thousands of times.
+    return _identity(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _identity(path: Path, _size: int, _modified: int) -> str:
+    try:
+        data = read_file(path, BYTE_LIMIT)
+    except UsageError as error:
+        raise ImageError(str(error)) from error
+    return sha256_json([LOADER_VERSION, sha256_bytes(data)])
 
 
 def image_files(folder: Path) -> ImageFolder:

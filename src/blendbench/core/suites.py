@@ -1,16 +1,17 @@
 """Suites: frozen, versioned sets of prompts and reference images, read from prompts/<suite>/suite.toml."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from blendbench.core.config import NAME, read_toml, suggest
 from blendbench.core.errors import UsageError
-from blendbench.core.hashing import sha256_bytes, sha256_files, sha256_json
+from blendbench.core.files import printable
+from blendbench.core.hashing import sha256_json
+from blendbench.core.images import ImageError, image_identity, load_image
 from blendbench.core.shipped import shipped
 
 
@@ -63,7 +64,7 @@ class FitPair:
 
 @dataclass(frozen=True)
 class Suite:
-    """A frozen set of items; `sha256` covers suite.toml and every image that it names.
+    """A frozen set of items; `sha256` covers its prompts, its facts and its images by content.
 
     `blank` and `white` show nothing; `pairs` are for strategies that fit, and none of them is an item's; `images`
     holds the licence of each image where `licence` does not hold for all.
@@ -181,7 +182,7 @@ def load_suite(name_or_folder: str | Path) -> Suite:
         Provenance(image(record.file, "images: file"), record.licence, record.origin) for record in file.images
     )
     _check_recorded(source, provenance, files - {source})
-    return Suite(
+    suite = Suite(
         name=file.name,
         version=file.version,
         title=file.title,
@@ -190,10 +191,11 @@ def load_suite(name_or_folder: str | Path) -> Suite:
         blank=blank,
         white=white,
         pairs=pairs,
-        sha256=sha256_files(list(files), folder),
+        sha256="",
         folder=folder,
         images=provenance,
     )
+    return replace(suite, sha256=_content_sha256(suite))
 
 
 def trial(suite: Suite, prompt: str | None, image: Path | None) -> Suite:
@@ -204,7 +206,7 @@ def trial(suite: Suite, prompt: str | None, image: Path | None) -> Suite:
     first = suite.items[0]
     if prompt is not None and not prompt.strip():
         raise UsageError("--prompt: the prompt is empty")
-    path = first.reference if image is None else _opened(image.absolute(), f"--image {image}")
+    path = first.reference if image is None else _loaded(image.absolute(), f"--image {image}")
     item = replace(
         first,
         id="trial",
@@ -216,8 +218,22 @@ def trial(suite: Suite, prompt: str | None, image: Path | None) -> Suite:
         facts=first.facts if prompt is None else (),
         reference_expect=first.reference_expect if image is None else None,
     )
-    sha256 = sha256_json([suite.sha256, item.prompt, sha256_bytes(path.read_bytes())])
-    return replace(suite, name=f"{suite.name}-trial", items=(item,), sha256=sha256)
+    one = replace(suite, name=f"{suite.name}-trial", items=(item,))
+    return replace(one, sha256=_content_sha256(one))
+
+
+def _content_sha256(suite: Suite) -> str:
+    """Hash what a suite asks for: prompts and images by content. File names, titles and licences are no part of it."""
+
+    def by_content(value: Any) -> Any:
+        return image_identity(value) if isinstance(value, Path) else value
+
+    items = [{key: by_content(value) for key, value in vars(item).items()} for item in suite.items]
+    pairs = [{key: by_content(value) for key, value in vars(pair).items()} for pair in suite.pairs]
+    for item in items:
+        for key in ("expect", "reference_expect"):
+            item[key] = None if item[key] is None else asdict(item[key])
+    return sha256_json([items, pairs, by_content(suite.blank), by_content(suite.white)])
 
 
 def _check_recorded(source: Path, provenance: tuple[Provenance, ...], used: set[Path]) -> None:
@@ -238,16 +254,15 @@ def _image(folder: Path, checked: set[Path], name: str, field: str) -> Path:
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UsageError(f"{folder / 'suite.toml'}: {field}: image {name!r} must lie inside the suite's folder")
     if path not in checked:
-        checked.add(_opened(path, f"{folder / 'suite.toml'}: {field}: image {name!r}"))
+        checked.add(_loaded(path, f"{folder / 'suite.toml'}: {field}: image {name!r}"))
     return path
 
 
-def _opened(path: Path, where: str) -> Path:
-    if not path.is_file():
-        raise UsageError(f"{where} is missing")
+def _loaded(path: Path, where: str) -> Path:
+    """Check that a file can be loaded as an image. Errors: UsageError that begins with `where`."""
     try:
-        with Image.open(path) as image:
-            image.load()  # verify() reads no pixel of a JPEG
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UsageError(f"{where} is not a readable image: {error}") from None
+        load_image(path)
+    except ImageError as error:
+        # The path stands in `where` already.
+        raise UsageError(f"{where}: {str(error).removeprefix(f'{printable(path)}: ')}") from None
     return path
