@@ -1,5 +1,6 @@
 """Shared fixtures: model sets, the command line in this process, and the guard of the fast tests."""
 
+import gc
 import io
 import os
 import subprocess
@@ -48,6 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "chromium" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
+
+
+def pytest_collection_finish() -> None:
+    """Take what the imports made out of the garbage collector's sight: libraries collect often, and torch is large."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
