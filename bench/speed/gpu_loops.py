@@ -89,8 +89,8 @@ def engine(options: argparse.Namespace) -> dict[str, Any]:
     done = run(plan, models, options.work / f"engine_{side}", quiet)
     found["run"] = asdict(done)
     found["residency"] = models.residency.name
-    found["encodes_ahead"] = models.at_once("text", "vision", "draw")
-    found["scores_meanwhile"] = models.at_once("draw", "score")
+    found["encodes_ahead"] = models.at_once("text", "vision", "generate")
+    found["scores_meanwhile"] = models.at_once("generate", "score")
     found["seconds_a_cell"] = done.seconds / done.expected
     seconds = {name: span.total() for name, span in spans.items()}
     found["busy"] = {name: spent / done.seconds for name, spent in seconds.items()}

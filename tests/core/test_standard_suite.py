@@ -15,9 +15,9 @@ from PIL import Image
 
 from blendbench.cli.planning import plan_on_models
 from blendbench.core.suites import Item, Suite, load_suite
-from blendbench.models.miniature.folder import WEIGHTS
 from blendbench.models.sets import load_model_set
 from blendbench.run.experiments import load_experiment
+from miniature.folder import WEIGHTS
 
 CLIP_LIMIT = 77
 

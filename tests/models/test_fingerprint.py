@@ -74,7 +74,9 @@ def test_a_dry_run_reads_no_large_file_and_says_so(untrained: Path, small_is_lar
     provisional = models.sha256
     assert models.provisional
     assert not [path for path in small_is_large if path.suffix == ".safetensors"]
-    exact = load_model_set(untrained, "cpu").sha256
+    whole = load_model_set(untrained, "cpu")
+    exact = whole.sha256
+    assert whole.scorer_sha256("clip") is not None
     assert exact != provisional
     known = load_model_set(untrained, "cpu", hash_weights=False)
     assert (known.sha256, known.provisional) == (exact, False)
