@@ -135,7 +135,7 @@ def test_experiments_run_on_it_with_the_real_models(tmp_path: Path) -> None:
     shutil.copytree(WEIGHTS, folder)
     told = (folder / "model_set.toml").read_text().replace('"miniature"', '"other"', 1)
     (folder / "model_set.toml").write_text('suite = "standard"\n' + told)
-    assert plan_on_models(experiment, str(folder), "cpu", tmp_path)[0].suite.name == "standard"
-    assert plan_on_models(experiment, "miniature", "cpu", tmp_path)[0].suite.name == "miniature"
+    assert plan_on_models(experiment, str(folder), "cpu")[0].suite.name == "standard"
+    assert plan_on_models(experiment, "miniature", "cpu")[0].suite.name == "miniature"
     written_for_it = replace(experiment, model_set="other")
-    assert plan_on_models(written_for_it, str(folder), "cpu", tmp_path)[0].suite.name == "miniature"
+    assert plan_on_models(written_for_it, str(folder), "cpu")[0].suite.name == "miniature"

@@ -48,7 +48,6 @@ def plan_on_models(
     experiment: Experiment,
     models: str,
     device: str,
-    results: Path,
     prompt: str | None = None,
     image: Path | None = None,
     memory_budget: float | None = None,

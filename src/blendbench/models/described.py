@@ -51,7 +51,7 @@ class DescribedSet:
 
     @functools.cached_property
     def device(self) -> str:
-        """cuda if there is one and nothing else was asked for. Errors: UsageError if cuda was asked for in vain."""
+        """The device that networks run on. Errors: UsageError if cuda was asked for and there is none."""
         return choose_device(self.requested_device)
 
     @property

@@ -45,7 +45,7 @@ def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
     fresh = [path for path in chosen if path not in found]
     size = sum(path.stat().st_size for path in fresh)
     if size > _REPORTED:
-        print(f"reading {size / 1e9:.1f} GB of weights once, to know them by their sha256", file=sys.stderr)
+        _note(f"reading {size / 1e9:.1f} GB of weights once, to identify them by their sha256")
     with ThreadPoolExecutor(8) as pool:
         found |= dict(zip(fresh, pool.map(_read, fresh), strict=True))
     if large := {_key(path): found[path] for path in fresh if path.stat().st_size >= LARGE}:
@@ -92,4 +92,8 @@ def _keep(fresh: dict[str, str]) -> None:
         partial.write_text(json.dumps(_known() | fresh), encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        print(f"{path}: {error.strerror}; the weights will be read again next time", file=sys.stderr)
+        _note(f"{path}: {error.strerror}; the weights will be read again next time")
+
+
+def _note(line: str) -> None:
+    sys.stderr.write(f"{line}\n")

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
+from blendbench.core.images import load_image
 from blendbench.core.tokens import Kind, Tokens
 from blendbench.models.loading import load_complete, quiet_loading
 from blendbench.models.tokens import Plant, planted, template_length
@@ -48,9 +49,11 @@ class VisionEncoder:
 
     @torch.inference_mode()
     def encode(self, image: Path, prompt: str, layers: tuple[int, ...]) -> dict[int, Tokens]:
-        """Encode a turn in one forward pass and return its hidden states (tokens, dim) at each of `layers`."""
-        with Image.open(image) as opened:
-            pixels = opened.convert("RGB")
+        """Encode a turn in one forward pass and return its hidden states (tokens, dim) at each of `layers`.
+
+        Errors: ImageError (a file that is no usable image).
+        """
+        pixels = Image.fromarray(load_image(image).pixels)
         inputs = self.processor(text=[self._turn(prompt)], images=[pixels], return_tensors="pt")
         kinds = self._kinds(inputs["input_ids"][0].tolist(), prompt)
         merge = self.model.config.vision_config.spatial_merge_size

@@ -48,8 +48,11 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Job:
-    """One image to draw, and the cells that share it. `start` is the image to start from, below strength 1;
-    `buckets` the padded length of its caption in units of the transformer's padding."""
+    """One image to generate, and the cells that share it.
+
+    `start` is the image to start from, below strength 1; `buckets` the padded length of the caption in units of the
+    transformer's padding.
+    """
 
     conditioning: Conditioning
     sha256: str

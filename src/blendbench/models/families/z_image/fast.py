@@ -107,7 +107,7 @@ class RealRotaryAttention:
         self,
         attn: Attention,
         hidden_states: Tensor,
-        encoder_hidden_states: None = None,
+        encoder_hidden_states: None = None,  # noqa: ARG002 - the processor's interface
         attention_mask: Tensor | None = None,
         freqs_cis: Tensor | None = None,
     ) -> Tensor:
