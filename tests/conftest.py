@@ -77,10 +77,24 @@ def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
     return call
 
 
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """Undo, at the end of a test, what it registered."""
+    from blendbench.registry.registry import Registry
+
+    for registry in Registry.every:
+        registry.names()  # loads what is shipped or installed
+    before = [(registry, registry.entries()) for registry in Registry.every]
+    yield
+    for registry, entries in before:
+        registry._entries.clear()
+        registry._entries.update(entries)
+
+
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a model set folder with random weights: everything works, the images are noise."""
-    from miniature.untrained import write_untrained
+    from blendbench.models.miniature.untrained import write_untrained
 
     folder = tmp_path_factory.mktemp("models") / "untrained"
     write_untrained(folder)

@@ -10,9 +10,7 @@ from PIL import Image
 
 from blendbench.cli import check as check_verb
 from blendbench.cli import main
-from blendbench.registry import strategies as registry
 from blendbench.results.store import open_results
-from blendbench.steps.align import ALIGNMENTS
 from blendbench.verdict import EXIT_CODES
 from blendbench.verdict.decide import items_for_a_regression
 
@@ -38,14 +36,13 @@ quick = {items = 1}
 
 @pytest.fixture
 def check(
-    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    experiment: Path, registries: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """`blendbench check` with a small experiment in place of core: exit code, output, errors."""
     load = check_verb.load_experiment
     monkeypatch.setattr(check_verb, "load_experiment", lambda name: load(experiment))
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        registry._REGISTRY.pop("idea", None)
         monkeypatch.setattr(sys, "argv", ["blendbench", "check", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
             main()
@@ -53,8 +50,6 @@ def check(
         return int(end.value.code or 0), told.out, told.err
 
     yield call
-    registry._REGISTRY.pop("idea", None)
-    ALIGNMENTS.pop("last", None)
 
 
 @pytest.fixture(scope="module")

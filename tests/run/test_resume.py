@@ -9,7 +9,7 @@ from torch import Tensor
 from blendbench.core.suites import load_suite
 from blendbench.core.tokens import Tokens
 from blendbench.models.sets import ModelSet, load_model_set
-from blendbench.registry.strategies import _REGISTRY, all_strategies, strategy
+from blendbench.registry.strategies import strategy
 from blendbench.results.records import CellRecord, RunRecord, ScoreRecord, StageTimeRecord
 from blendbench.results.shards import read_shards
 from blendbench.run.experiments import Grid, load_experiment
@@ -65,18 +65,15 @@ def test_a_metric_that_the_model_set_cannot_measure_is_settled(untrained: Path, 
 
 
 @pytest.fixture
-def shaky_baseline() -> object:
+def shaky_baseline(registries: None) -> object:
     """A baseline that fails as long as `broken` is set."""
-    all_strategies()
-    before, state = dict(_REGISTRY), {"broken": True}
+    state = {"broken": True}
 
     @strategy("shaky", version=1, source="test")
     def shaky(text: Tokens) -> Tensor:
         return text.hidden * (float("nan") if state["broken"] else 1.0)
 
     yield state
-    _REGISTRY.clear()
-    _REGISTRY.update(before)
 
 
 def test_paired_metrics_wait_for_their_baseline(

@@ -18,8 +18,9 @@ from torch import Tensor
 from blendbench.core.errors import UsageError
 from blendbench.core.suites import load_suite
 from blendbench.core.tokens import Kind, Tokens
+from blendbench.models import tokens as model_tokens
 from blendbench.models.sets import ModelSet, load_model_set
-from blendbench.registry.strategies import _REGISTRY, all_strategies, strategy
+from blendbench.registry.strategies import strategy
 from blendbench.results.records import CellRecord, ScoreRecord
 from blendbench.results.shards import read_shards
 from blendbench.run.encode import Embeddings
@@ -89,10 +90,7 @@ def test_two_experiments_share_their_cells(models: ModelSet, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def broken_strategies() -> object:
-    all_strategies()
-    before = dict(_REGISTRY)
-
+def broken_strategies(registries: None) -> object:
     @strategy("not_a_number", version=1, source="test")
     def not_a_number(text: Tokens) -> Tensor:
         return text.hidden * float("nan")
@@ -106,8 +104,6 @@ def broken_strategies() -> object:
         return text.hidden[:1].expand(5000, -1)
 
     yield
-    _REGISTRY.clear()
-    _REGISTRY.update(before)
 
 
 @pytest.mark.usefixtures("broken_strategies")
@@ -178,13 +174,14 @@ def test_image_tokens_do_not_depend_on_the_prompt_and_text_keeps_its_length(mode
     item = load_suite("miniature").items[0]
     one = models.vision.encode(item.reference, "a red circle", (-2, -1))
     two = models.vision.encode(item.reference, "something else entirely, a star", (-2,))
-    image = one[-2].kinds == Kind.IMAGE
+    image = one[-2].kinds == model_tokens.IMAGE
     assert int(image.sum()) == 16
     assert one[-2].grid == (4, 4)
-    torch.testing.assert_close(one[-2].hidden[image], two[-2].hidden[two[-2].kinds == Kind.IMAGE])
+    torch.testing.assert_close(one[-2].hidden[image], two[-2].hidden[two[-2].kinds == model_tokens.IMAGE])
     text = models.text.encode("a red circle")
-    rest = one[-2].kinds[(one[-2].kinds < Kind.MARKER)]
+    rest = one[-2].kinds[(one[-2].kinds < model_tokens.MARKER)]
     assert rest.tolist() == text.kinds.tolist()
+    assert [int(k) for k in Kind] == [model_tokens.TEMPLATE, model_tokens.TEXT, model_tokens.MARKER, model_tokens.IMAGE]
 
 
 def test_embeddings_are_computed_once(models: ModelSet, tmp_path: Path) -> None:

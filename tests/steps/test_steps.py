@@ -1,5 +1,6 @@
 """Steps of every kind can be registered, and their code counts as that of the strategies that take them."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,55 +9,14 @@ import torch
 from blendbench.core.conditioning import Denoising
 from blendbench.core.errors import UsageError
 from blendbench.core.tokens import Kind, Tokens
-from blendbench.registry.parameters import Steps
-from blendbench.registry.strategies import Sources, load_plugin, parse_configuration
+from blendbench.registry.registry import Registry
+from blendbench.registry.steps import Steps
+from blendbench.registry.strategies import Sources, load_everything, parse_configuration
 from blendbench.steps.align import ALIGNMENTS, alignment
+from blendbench.steps.schedule import weights
 
-STEP = '''\
-from blendbench.steps.align import alignment
-
-
-@alignment("last")
-def last(text, vision):
-    """The last vision tokens."""
-    return text, vision[-len(text):]
-'''
-
-
-def test_a_registered_alignment_serves_every_strategy_that_aligns(tmp_path: Path) -> None:
-    path = tmp_path / "step.py"
-    path.write_text(STEP)
-    assert load_plugin(path) == []
-    try:
-        bound = parse_configuration("lerp:alpha=1,align=last")
-        text, rows = Tokens(torch.ones(2, 3), torch.ones(2)), torch.arange(12.0).view(4, 3)
-        blended = bound.blend(Sources(text, Tokens(rows, torch.full((4,), int(Kind.IMAGE))))).rows
-        assert torch.equal(blended, rows[2:])
-        with pytest.raises(ValueError, match="registered twice"):
-            alignment("last")(lambda text, vision: (text, vision))
-        broken = tmp_path / "broken_step.py"
-        broken.write_text(STEP.replace("last", "other") + "\n1/0")
-        with pytest.raises(UsageError, match="ZeroDivisionError"):
-            load_plugin(broken)
-        assert "other" not in ALIGNMENTS
-    finally:
-        ALIGNMENTS.pop("last", None)
-
-
-def test_the_code_of_a_step_is_part_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {how: parse_configuration(f"lerp:align={how}").key()["steps"] for how in ("area", "kmeans")}
-    monkeypatch.setitem(ALIGNMENTS, "kmeans", lambda text, vision: (text, vision[:1].expand(len(text), -1)))
-    after = {how: parse_configuration(f"lerp:align={how}").key()["steps"] for how in ("area", "kmeans")}
-    assert before["area"] == after["area"]
-    assert before["kmeans"] != after["kmeans"]
-
-
-STEPS_OF_EVERY_KIND = """\
-from blendbench.steps.align import alignment
-from blendbench.steps.combine import combiner
-from blendbench.steps.normalize import normaliser
-from blendbench.steps.schedule import Moment, curve
-from blendbench.steps.mask import mask
+STEPS = """\
+from blendbench.blending import Moment, alignment, combiner, curve, mask, normaliser
 
 
 @normaliser("negated")
@@ -87,25 +47,72 @@ def last_call(at: Moment):
 """
 
 
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        ("constant", [1, 1, 1, 1]),
+        ("linear_decay", [1, 2 / 3, 1 / 3, 0]),
+        ("linear_growth", [0, 1 / 3, 2 / 3, 1]),
+        ("cosine", [1, 0.75, 0.25, 0]),
+        ("exponential", [1, math.exp(-0.75), math.exp(-1.5), math.exp(-2.25)]),
+        ("step", [1, 1, 1, 0]),
+    ],
+)
+def test_schedules(curve: str, expected: list[float]) -> None:
+    assert weights(curve, Denoising((1.0, 0.9, 0.75, 0.5), 6), 0.7) == pytest.approx(expected)
+
+
+@pytest.mark.usefixtures("registries")
 def test_a_step_of_any_kind_can_be_registered_and_composed(tmp_path: Path) -> None:
     path = tmp_path / "steps.py"
-    path.write_text(STEPS_OF_EVERY_KIND)
-    before = [dict(steps) for steps in Steps.every]
-    try:
-        assert load_plugin(path) == []
-        chosen = "normalise=negated,mask=even_zero,align=first_only,combine=add,curve=last_call"
-        text, rows = Tokens(torch.ones(2, 4), torch.ones(2)), torch.arange(12.0).view(3, 4)
-        given = Sources(
-            text, Tokens(rows, torch.full((3,), int(Kind.IMAGE))), denoising=Denoising((1.0, 0.7, 0.4), blocks=2)
-        )
-        steps = parse_configuration(f"composed:alpha=0.5,{chosen}").blend(given).steps
-        assert [step.tolist() for step in steps] == [[[1] * 4] * 2] * 2 + [[[1, 0.5, 1, -0.5]] * 2]
-        with pytest.raises(UsageError, match="composed: curve = 'lost' is not one of constant"):
-            parse_configuration("composed:curve=lost")
-        for steps_of_a_kind in Steps.every:
-            with pytest.raises(ValueError, match=f"{steps_of_a_kind.kind} 'a,b': a name has lower-case"):
-                steps_of_a_kind.register("a,b")(lambda *given: given)
-    finally:
-        for steps_of_a_kind, kept in zip(Steps.every, before, strict=True):
-            steps_of_a_kind.clear()
-            steps_of_a_kind.update(kept)
+    path.write_text(STEPS)
+    assert load_everything(path) == {
+        "alignment": ["first_only"],
+        "combiner": ["add"],
+        "curve": ["last_call"],
+        "mask": ["even_zero"],
+        "normaliser": ["negated"],
+    }
+    chosen = "normalise=negated,mask=even_zero,align=first_only,combine=add,curve=last_call"
+    text, rows = Tokens(torch.ones(2, 4), torch.ones(2)), torch.arange(12.0).view(3, 4)
+    image = Tokens(rows, torch.full((3,), int(Kind.IMAGE)))
+    given = Sources(text, image, denoising=Denoising((1.0, 0.7, 0.4), blocks=2))
+    steps = parse_configuration(f"composed:alpha=0.5,{chosen}").blend(given).steps
+    assert [step.tolist() for step in steps] == [[[1] * 4] * 2] * 2 + [[[1, 0.5, 1, -0.5]] * 2]
+    # Every strategy that aligns can take it too.
+    blended = parse_configuration("lerp:alpha=1,align=first_only").blend(given).rows
+    assert torch.equal(blended, rows[:1].expand(2, -1))
+    with pytest.raises(UsageError, match=r"alignment 'first_only' is registered twice: in .*steps\.py and in"):
+        alignment("first_only")(lambda text, vision: (text, vision))
+
+
+@pytest.mark.usefixtures("registries")
+def test_nothing_of_a_file_that_fails_stays(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(STEPS + "\n1/0")
+    with pytest.raises(UsageError, match=r"broken\.py:\d+: ZeroDivisionError"):
+        load_everything(path)
+    assert "first_only" not in ALIGNMENTS
+
+
+@pytest.mark.usefixtures("registries")
+def test_the_code_of_a_step_is_part_of_the_identity(tmp_path: Path) -> None:
+    path = tmp_path / "steps.py"
+    path.write_text(STEPS)
+    load_everything(path)
+    before = {how: parse_configuration(f"lerp:align={how}").key() for how in ("area", "first_only")}
+    path.write_text(STEPS.replace("vision[:1]", "vision[-1:]"))
+    load_everything(path)
+    after = {how: parse_configuration(f"lerp:align={how}").key() for how in ("area", "first_only")}
+    assert before["area"] == after["area"]
+    assert before["first_only"] != after["first_only"]
+
+
+def test_names_and_choices_are_checked() -> None:
+    with pytest.raises(UsageError, match="composed: curve = 'lost' is not one of constant"):
+        parse_configuration("composed:curve=lost")
+    kinds = [registry for registry in Registry.every if isinstance(registry, Steps)]
+    assert len(kinds) == 5
+    for steps in kinds:
+        with pytest.raises(UsageError, match=f"{steps.kind} 'a,b': a name"):
+            steps.register("a,b")(lambda *given: given)

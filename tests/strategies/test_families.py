@@ -1,17 +1,17 @@
 """Known answers of the families of strategies: mixtures, statistics, fits, references."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from known_tokens import DIM, blend, image, rows, sources, words
+from known_tokens import DIM, PAIRS, blend, image, rms_normalised, rows, sources, words
 from sklearn.linear_model import Ridge
 
 from blendbench.core.tokens import Kind, Pair, Tokens
 from blendbench.registry.strategies import Sources
-from blendbench.steps.align import align_to, attention
+from blendbench.steps.combine import norm_matched, spherical
+from blendbench.steps.normalize import mix
 from blendbench.strategies.covariance import matrix_power, shrunk_covariance
 from blendbench.strategies.fits import fit_rows, ridge_map, trained_map
 from blendbench.strategies.style_vectors import generalised_mean, low_rank_mean
@@ -22,57 +22,29 @@ def given() -> Sources:
     return sources()
 
 
-# alignments
-
-
-def test_attention_alignment_takes_the_row_that_points_the_same_way() -> None:
-    vision = torch.eye(4, DIM) * 5
-    _, aligned = align_to(torch.eye(4, DIM)[[2, 0]] * 100, vision, "attention")
-    assert torch.allclose(aligned, vision[[2, 0]], atol=2e-3)
-    assert torch.allclose(attention(rows(3, 0), rows(8, 1)).sum(1), torch.ones(3))
-
-
-def test_kmeans_alignment_finds_separate_clusters_in_the_image_s_order() -> None:
-    centres = torch.eye(3, DIM) * 100
-    vision = torch.cat([centre + 0.01 * rows(6, seed) for seed, centre in enumerate(centres)])
-    _, aligned = align_to(rows(3, 9), vision, "kmeans")
-    assert torch.allclose(aligned, torch.stack([part.mean(0) for part in vision.split(6)]), atol=1e-4)
-    short = align_to(rows(8, 9), vision[:5], "kmeans")[1]
-    assert torch.equal(short, align_to(rows(8, 9), vision[:5], "area")[1])
-
-
 # mixtures
 
 
-def test_slerp_goes_along_the_arc_at_constant_speed(given: Sources) -> None:
-    text, vision = torch.eye(1, DIM).repeat(2, 1), torch.eye(DIM)[[1, 1]] * 3
-    half = blend("slerp", Sources(words(text), image(vision)), alpha=0.5)
-    assert torch.allclose(half.norm(dim=1), torch.full((2,), 2.0))
-    assert torch.allclose(half[:, 0], half[:, 1])
-    third = blend("slerp", Sources(words(text), image(vision)), alpha=1 / 3)
-    assert torch.allclose(torch.atan2(third[:, 1], third[:, 0]), torch.full((2,), math.pi / 6))
-    assert torch.allclose(blend("slerp", given, alpha=1), given.vision.hidden, atol=1e-5)
-
-
-def test_slerp_of_parallel_and_opposite_tokens_is_straight() -> None:
-    one = rows(3, 0)
-    assert torch.allclose(blend("slerp", Sources(words(one), image(2 * one)), alpha=0.5), 1.5 * one, atol=1e-4)
-    assert blend("slerp", Sources(words(one), image(-one)), alpha=0.5).isfinite().all()
+@pytest.mark.parametrize("alpha", [0.3, 1])
+def test_lerp_slerp_and_norm_lerp_combine_what_is_aligned(given: Sources, alpha: float) -> None:
+    text, vision = given.text.hidden, rows(7, 2)
+    for name, combine in (("lerp", mix), ("slerp", spherical), ("norm_lerp", norm_matched)):
+        assert torch.equal(blend(name, given, alpha=alpha), combine(text, vision, alpha))
 
 
 def test_token_alpha_leaves_the_template_alone(given: Sources) -> None:
     result = blend("token_alpha", given, alpha=1)
     assert torch.equal(result[0], given.text.hidden[0])
-    assert torch.equal(result[1:], given.vision.hidden[1:])
+    assert torch.equal(result[1:], rows(7, 2)[1:])
     swapped = blend("token_alpha", given, alpha=0, template_alpha=1)
-    assert torch.equal(swapped[0], given.vision.hidden[0])
+    assert torch.equal(swapped[0], rows(7, 2)[0])
     assert torch.equal(swapped[1:], given.text.hidden[1:])
 
 
 @pytest.mark.parametrize(("curve", "middle"), [("linear", 0.5), ("ease_in", 0.25), ("ease_out", 0.75)])
 def test_graduated_alpha_goes_from_start_to_end(given: Sources, curve: str, middle: float) -> None:
     result = blend("graduated_alpha", given, start=0, end=1, curve=curve)
-    text, vision = given.text.hidden, given.vision.hidden
+    text, vision = given.text.hidden, rows(7, 2)
     assert torch.equal(result[0], text[0])
     assert torch.allclose(result[-1], vision[-1])
     assert torch.allclose(result[3], (1 - middle) * text[3] + middle * vision[3], atol=1e-6)
@@ -94,7 +66,7 @@ def test_attention_alpha_protects_the_token_that_the_others_point_at() -> None:
 def test_dimension_lerp_touches_its_range_only(given: Sources) -> None:
     result = blend("dimension_lerp", given, alpha=1)
     assert torch.equal(result[:, :8], given.text.hidden[:, :8])
-    assert torch.equal(result[:, 8:], given.vision.hidden[:, 8:])
+    assert torch.equal(result[:, 8:], rows(7, 2)[:, 8:])
 
 
 @pytest.mark.parametrize("factor", [100.0, 0.01])
@@ -120,10 +92,6 @@ def test_length_control_repeats_the_last_token(given: Sources) -> None:
 
 
 # normalisation
-
-
-def rms_normalised(x: torch.Tensor) -> torch.Tensor:
-    return x / x.square().mean(1, keepdim=True).sqrt()
 
 
 def test_behind_a_token_normalisation_every_target_is_the_same_at_alpha_one_but_not_in_a_mixture(
@@ -180,7 +148,7 @@ def test_the_published_mask_cannot_see_a_dimension_that_the_image_lacks() -> Non
 
 def test_adain_of_a_sequence_is_nearly_nothing_behind_a_token_normalisation(given: Sources) -> None:
     result = blend("adain_sequence", given, alpha=1)
-    vision = given.vision.hidden
+    vision = rows(7, 2)
     assert result.mean().item() == pytest.approx(vision.mean().item(), abs=1e-5)
     assert result.std(correction=0).item() == pytest.approx(vision.std(correction=0).item(), rel=1e-4)
     kept = torch.cosine_similarity(result, given.text.hidden)
@@ -188,7 +156,7 @@ def test_adain_of_a_sequence_is_nearly_nothing_behind_a_token_normalisation(give
 
 
 def test_adain_cut_reads_the_first_corner_only(given: Sources) -> None:
-    tall = image(torch.cat((given.vision.hidden, rows(90, 7) * 100)))
+    tall = image(torch.cat((rows(7, 2), rows(90, 7) * 100)))
     cut = blend("adain_dim_cut", replace(given, vision=tall), alpha=1)
     assert torch.allclose(cut, blend("adain_dim", given, alpha=1), atol=1e-5)
     assert not torch.allclose(cut, blend("adain_dim", replace(given, vision=tall), alpha=1), atol=1)
@@ -221,10 +189,10 @@ def test_matrix_powers_multiply_back() -> None:
 
 
 def test_gram_matching_comes_nearer_to_the_image_s_gram_matrix_the_larger_alpha(given: Sources) -> None:
-    goal = given.vision.hidden.T @ given.vision.hidden / 7
+    goal = rows(7, 2).T @ rows(7, 2) / 7
 
     def distance(x: torch.Tensor) -> float:
-        return (x.T @ x / len(x) - goal).norm().item()
+        return float((x.T @ x / len(x) - goal).norm())
 
     reached = [distance(blend("gram_match", given, alpha=a)) for a in (0.05, 0.3, 0.9)]
     assert distance(given.text.hidden) > reached[0] > reached[1] > reached[2]
@@ -266,7 +234,7 @@ def test_a_raw_interpolated_style_delta_is_the_seed_document_s(given: Sources) -
 
 
 def test_style_vectors_fall_back_to_the_mean(given: Sources) -> None:
-    vision = given.vision.hidden
+    vision = rows(7, 2)
     assert torch.allclose(generalised_mean(vision, 1), vision.mean(0), atol=1e-6)
     assert torch.allclose(low_rank_mean(vision, DIM), vision.mean(0), atol=1e-5)
     assert torch.allclose(blend("mean_style", given, alpha=2), given.text.hidden + 2 * vision.mean(0))
@@ -291,11 +259,11 @@ def test_the_rank_one_mean_keeps_the_strongest_direction_only() -> None:
 
 
 def test_the_ridge_map_is_scikit_learn_s(given: Sources) -> None:
-    x, y = (side.numpy() for side in fit_rows(given.pairs))
+    x, y = (side.numpy() for side in fit_rows(PAIRS))
     penalty = 0.1
     relative = penalty * np.square(x - x.mean(0)).sum(0).mean()
     oracle = Ridge(alpha=relative).fit(x, y)
-    mean_x, mean_y, weights = ridge_map(given.pairs, penalty)
+    mean_x, mean_y, weights = ridge_map(PAIRS, penalty)
     assert np.allclose(weights.numpy(), oracle.coef_.T, atol=1e-8)
     assert np.allclose((mean_y - mean_x @ weights).numpy(), oracle.intercept_, atol=1e-8)
 
@@ -345,16 +313,16 @@ def test_weights_of_several_images_end_at_single_ones(given: Sources) -> None:
 
 def test_style_composition_has_the_places_of_one_and_the_statistics_of_the_other(given: Sources) -> None:
     result = blend("style_composition", given, alpha=1)
-    assert torch.allclose(result.mean(0), given.vision.hidden.mean(0), atol=1e-5)
-    assert torch.corrcoef(torch.stack((result[:, 0], given.other.hidden[:, 0])))[0, 1] > 0.999
+    assert torch.allclose(result.mean(0), rows(7, 2).mean(0), atol=1e-5)
+    assert torch.corrcoef(torch.stack((result[:, 0], rows(7, 4)[:, 0])))[0, 1] > 0.999
 
 
 def test_intra_vl_and_dual_extraction_mix_the_two_kinds_of_one_model(given: Sources) -> None:
-    image, written = rows(7, 21), rows(7, 22)
+    shown, written = rows(7, 21), rows(7, 22)
     kinds = torch.tensor([int(Kind.IMAGE)] * 7 + [int(Kind.TEXT)] * 7)
-    turn = replace(given, vision=Tokens(torch.cat((image, written)), kinds), wordless=image(image))
+    turn = replace(given, vision=Tokens(torch.cat((shown, written)), kinds), wordless=image(shown))
     assert torch.equal(blend("intra_vl", turn, ratio=0), written)
-    assert torch.equal(blend("intra_vl", turn, ratio=1), image)
+    assert torch.equal(blend("intra_vl", turn, ratio=1), shown)
     halves = replace(turn, vision=words(written))
     assert torch.equal(blend("dual_extraction", halves, alpha=0.3), blend("intra_vl", turn, ratio=0.3))
     with pytest.raises(ValueError, match="no token of kind"):

@@ -1,4 +1,4 @@
-"""`blendbench list`: what there is."""
+"""`blendbench list`: strategies, metrics, experiments, suites or models."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 Kind = Literal["strategies", "metrics", "experiments", "suites", "models"]
-# What every strategy that reads images has: for people it is said once, not fifty times.
+# Settings of every strategy that reads images: printed once for people, not fifty times.
 _READING = ("reference", "layer", "text_layer", "tokens")
 
 
@@ -29,7 +29,7 @@ def list_(
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*map(str, row.values()))
-    # Into a file or a log, rows are better long than folded.
+    # Rows in a file or a log are better long than folded.
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     if note:
@@ -37,9 +37,9 @@ def list_(
 
 
 def _for_people(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
-    """Strategies with their own settings and defaults in one cell, and a line about those that most of them share."""
+    """Print each strategy's own settings in one cell, and the settings that most of them share in a line below."""
     found = Counter((p["name"], p["default"]) for row in rows for p in row["parameters"] if p["name"] in _READING)
-    # Of each name the commonest default; the last one written wins.
+    # The commonest default of each name: the last one written wins.
     shared = {name: default for (name, default), _ in reversed(found.most_common())}
     shown = [
         {
@@ -57,9 +57,29 @@ def _for_people(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
 
 
 def _strategies() -> list[dict[str, Any]]:
-    from blendbench.cli.strategy_index import strategy_rows
+    from blendbench.registry.strategies import all_strategies
 
-    return strategy_rows()
+    return [
+        {
+            "name": s.name,
+            "version": s.version,
+            "control": s.control,
+            "dose": s.dose,
+            "parameters": [
+                {
+                    "name": p.name,
+                    "type": p.type.__name__,
+                    "default": p.default,
+                    "range": [p.range.low, p.range.high] if p.range else None,
+                    "choices": list(p.options) or None,
+                }
+                for p in s.parameters.values()
+            ],
+            "equation": s.equation,
+            "source": s.source,
+        }
+        for s in all_strategies().values()
+    ]
 
 
 def _metrics() -> list[dict[str, Any]]:

@@ -13,19 +13,21 @@ def validate(
         list[Path], typer.Argument(help="experiment .toml files, suite or model set folders, plug-in .py files")
     ],
 ) -> None:
-    """Check files; the first mistake is told in one line, with exit code 2. Name plug-ins before what uses them."""
+    """Check files; the first mistake is printed in one line, with exit code 2. Name plug-ins before what uses them."""
     for path in files:
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder")
-        print(f"{path}: {_told(path)}")
+        print(f"{path}: {_described(path)}")
 
 
-def _told(path: Path) -> str:
+def _described(path: Path) -> str:
+    """Check one file and describe it in a few words. Errors: UsageError."""
     folder = path if path.is_dir() else path.parent
     if path.suffix == ".py":
-        from blendbench.registry.strategies import load_plugin
+        from blendbench.registry.strategies import load_everything
 
-        return f"registers {', '.join(load_plugin(path))}"
+        found = load_everything(path)
+        return "registers " + "; ".join(f"{kind} {', '.join(names)}" for kind, names in found.items())
     if path.name == "model_set.toml" or (path.is_dir() and (path / "model_set.toml").is_file()):
         from blendbench.models.sets import load_model_set
 

@@ -4,8 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from blendbench.core.lazy import Tensor, torch
 
 
 class BlendError(ValueError):
@@ -14,8 +13,11 @@ class BlendError(ValueError):
 
 @dataclass(frozen=True)
 class Denoising:
-    """What a strategy may know of the sampling: the noise level in (0, 1] before each transformer call, from high to
-    low, and the number of blocks of the transformer's main stream."""
+    """Hold what a strategy may know of the sampling.
+
+    `sigmas`: the noise level in (0, 1] before each transformer call, from high to low. `blocks`: the number of blocks
+    in the transformer's main stream.
+    """
 
     sigmas: tuple[float, ...]
     blocks: int
@@ -23,7 +25,7 @@ class Denoising:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the transformer reads.
+    """Hold what the transformer reads.
 
     `steps`: arrays (tokens, dim) of one shape, one for each transformer call, or a single one for all of them.
     `injected`: an array of that shape, which the main stream's `blocks` (from 0) read in place of `steps`; all other
@@ -38,12 +40,14 @@ class Conditioning:
 
     @property
     def rows(self) -> Tensor:
-        """What the first transformer call reads."""
+        """Return what the first transformer call reads."""
         return self.steps[0]
 
     def checked(self, name: str, dim: int, denoising: Denoising | None) -> "Conditioning":
-        """The same in float32 on the CPU, and in its plainest form: equal steps are one, an injection of what is there
-        anyway is none. So conditionings that do the same are equal.
+        """Check the parts and return them in one canonical form.
+
+        Float32 on the CPU, in memory of its own; equal steps become one, and an injection that changes nothing is
+        dropped, so that conditionings that do the same are equal.
 
         Errors: BlendError (no steps, a wrong shape, a value that is not real and finite, a schedule of another length
         than the sampling).
@@ -64,15 +68,16 @@ class Conditioning:
         if injected is not None and torch.equal(injected, steps[0]):
             injected = None
         if injected is not None:
-            self._check_injection(name, injected, len(steps), denoising)
+            self._check_injection(name, injected, steps, denoising)
         if len(steps) > 1 and self.strength < 1:
             raise BlendError(f"{name}: a schedule and a starting image cannot be combined")
-        return Conditioning(
-            steps, injected, tuple(sorted(set(self.blocks))) if injected is not None else (), self.strength
-        )
+        blocks = tuple(sorted({int(block) for block in self.blocks})) if injected is not None else ()
+        return Conditioning(steps, injected, blocks, float(self.strength))
 
-    def _check_injection(self, name: str, injected: Tensor, steps: int, denoising: Denoising | None) -> None:
-        if injected.shape != self.rows.shape or steps > 1:
+    def _check_injection(
+        self, name: str, injected: Tensor, steps: tuple[Tensor, ...], denoising: Denoising | None
+    ) -> None:
+        if injected.shape != steps[0].shape or len(steps) > 1:
             raise BlendError(f"{name}: an injection needs one array of the shape of the rows, and no schedule")
         if denoising and not set(self.blocks) <= set(range(denoising.blocks)):
             raise BlendError(
@@ -80,7 +85,7 @@ class Conditioning:
             )
 
     def sha256(self, start: str = "") -> str:
-        """Hex sha256 of all that acts; `start` identifies the starting image, and counts below strength 1 only."""
+        """Hash all that acts; `start` identifies the starting image, and counts below strength 1 only."""
         digest = hashlib.sha256(f"{tuple(self.rows.shape)}".encode())
         for part in self._parts():
             digest.update(part)
@@ -98,11 +103,12 @@ class Conditioning:
 
 def _checked(name: str, rows: object, dim: int) -> Tensor:
     if not isinstance(rows, Tensor) or rows.ndim != 2 or rows.shape[1] != dim or len(rows) == 0:
-        shape = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
-        raise BlendError(f"{name} must return (tokens, {dim}), not {shape}")
-    if rows.is_complex():
+        found = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
+        raise BlendError(f"{name} must return a tensor (tokens, {dim}), not {found}")
+    if not rows.is_floating_point():
         raise BlendError(f"{name} must return real numbers, not {rows.dtype}")
-    conditioning = rows.detach().to("cpu", torch.float32).contiguous()
+    # A copy: the strategy may keep what it returned and write into it later.
+    conditioning = rows.detach().to("cpu", torch.float32, copy=True).contiguous()
     wrong = int((~torch.isfinite(conditioning)).sum())
     if wrong:
         raise BlendError(f"{name} gave {wrong} values that are not finite")

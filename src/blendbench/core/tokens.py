@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
-import torch
-from torch import Tensor
+from blendbench.core.lazy import Tensor, torch
 
 TokenMode = Literal["full", "text", "image", "image_no_markers"]
 
@@ -21,25 +20,29 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Tokens:
-    """Hidden states (tokens, dim) float32, kinds (tokens,) int64 of `Kind`, grid: rows and columns of image tokens."""
+    """Hold the hidden states of one sequence.
+
+    `hidden`: (tokens, dim) float32. `kinds`: (tokens,) int64 of `Kind`. `grid`: rows and columns of the image tokens.
+    """
 
     hidden: Tensor
     kinds: Tensor
     grid: tuple[int, int] | None = None
 
     def __len__(self) -> int:
+        """Return the number of tokens."""
         return len(self.hidden)
 
     def copy(self) -> "Tokens":
-        """The same tokens in memory of their own."""
+        """Copy the tokens into memory of their own."""
         return Tokens(self.hidden.clone(), self.kinds.clone(), self.grid)
 
     @property
     def without_sink(self) -> slice:
-        """The rows that are not position 0 of a chat template: that token carries the attention sink.
+        """Return the rows that are not position 0 of a chat template, which carries the attention sink.
 
-        In Qwen3-4B two dimensions of it hold 97.7 % of all second moments at layer -2, so statistics are another thing
-        with it and without. All rows, if the first is no template row or there is no other.
+        In Qwen3-4B two dimensions of that token hold 97.7 % of all second moments at layer -2, so statistics with it
+        and without it differ. All rows, if the first is no template row or if there is no other.
         """
         sink = len(self) > 1 and int(self.kinds[0]) == int(Kind.TEMPLATE)
         return slice(1 if sink else 0, None)
@@ -47,8 +50,11 @@ class Tokens:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A caption and an image of what it says, for fits: its text tokens, the image's tokens, and those of the same
-    content in a plain style. Compared by identity, so that a fit can be kept."""
+    """Hold a caption and an image that shows what it says, to fit a map on.
+
+    `text`: the caption's tokens. `vision`: the image's. `plain`: those of the same content in a plain style. Compared
+    by identity, so that a fit can be cached.
+    """
 
     text: Tokens
     vision: Tokens
@@ -64,9 +70,9 @@ _KINDS: dict[TokenMode, tuple[Kind, ...]] = {
 
 
 def select(tokens: Tokens, mode: TokenMode) -> Tokens:
-    """Keep the rows of some kinds, in their order; `text` keeps the template's rows, as the seed's extractor does.
+    """Keep the rows of some kinds, in their order.
 
-    Errors: ValueError if nothing is left.
+    `text` keeps the template's rows, as the seed document's extractor does. Errors: ValueError if nothing is left.
     """
     keep = torch.isin(tokens.kinds, torch.tensor([int(kind) for kind in _KINDS[mode]]))
     if not bool(keep.any()):
@@ -76,13 +82,13 @@ def select(tokens: Tokens, mode: TokenMode) -> Tokens:
 
 
 def content(tokens: Tokens) -> Tokens:
-    """The prompt's own tokens without the chat template."""
+    """Return the prompt's own tokens without the chat template."""
     keep = tokens.kinds == int(Kind.TEXT)
     return Tokens(tokens.hidden[keep], tokens.kinds[keep])
 
 
 def gaussian_like(tokens: Tokens, seed: int) -> Tokens:
-    """Gaussian rows with the norms of `tokens`, row by row: the size of vision without its content."""
+    """Sample Gaussian rows with the norms of `tokens`: the size of vision without its content."""
     noise = torch.randn(tokens.hidden.shape, generator=torch.Generator().manual_seed(seed))
     scale = tokens.hidden.norm(dim=1, keepdim=True) / noise.norm(dim=1, keepdim=True)
     return Tokens(noise * scale, tokens.kinds, tokens.grid)

@@ -16,6 +16,7 @@ class Encoder(Protocol):
     Its own logit is `logit_scale` x cosine + `logit_bias`.
     """
 
+    weights_sha256: str
     context_length: int
     logit_scale: float
     logit_bias: float
@@ -69,6 +70,3 @@ class Scorers(Protocol):
     @property
     def probe(self) -> Probe | None:
         """Return the attribute probe."""
-
-    def scorer_sha256(self, name: str) -> str | None:
-        """Return the identity of "clip", "siglip" or "probe"; None for a missing one."""

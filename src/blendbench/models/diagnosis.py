@@ -23,22 +23,21 @@ class Finding:
 
 
 def diagnose(models: ModelSet) -> Iterator[Finding]:
-    """Report everything that a run on this model set needs, found or missing: all of it, not the first alone."""
+    """Everything that a run on this model set needs, found or missing: all of it, not the first alone."""
     places: dict[str, Place] = {}
-    downloads, complete = 0, True
+    downloads, lost = 0, False
     for name in COMPONENTS:
         try:
             place = models.find(name)
         except UsageError as error:
             yield Finding(str(error), fatal=True)
-            complete = False
+            lost = True
             continue
         if place is None:
             yield Finding(f"{name}: none in this set; metrics that need it are skipped")
             continue
         places[name] = place
         missing = _missing(place)
-        complete = complete and not missing
         if place.local or not missing:
             yield Finding(f"{place.component}: {place}: {'complete' if not missing else f'{len(missing)} problems'}")
             yield from (Finding(f"{place.component}: {line}", fatal=True) for line in missing)
@@ -47,54 +46,40 @@ def diagnose(models: ModelSet) -> Iterator[Finding]:
             downloads += size
             yield finding
     folders = {name: folder for name, place in places.items() if (folder := place.known())}
-    mismatches = requirements.mismatches(folders, models.file)
-    yield from (Finding(line, fatal=True) for line in mismatches)
+    for line in requirements.mismatches(folders, models.file.text.layer):
+        yield Finding(line, fatal=True)
     yield _disk(downloads)
-    if not complete or mismatches:
-        yield Finding("sampling and memory: known when the model set is complete")
-        return
-    yield from (Finding(line, fatal=True) for line in models.problems())
-    yield from _settings(models)
-    yield _memory(models)
-
-
-def _settings(models: ModelSet) -> Iterator[Finding]:
-    """Report what is sampled and scored with."""
-    levels = ", ".join(f"{sigma:.4g}" for sigma in models.sigmas)
-    yield Finding(f"sampling: {len(models.sigmas) - 1} function evaluations (NFE), noise levels {levels}")
-    if "clip" in models.places:
-        try:
-            activation = models.activation("clip")
-        except UsageError:
-            return  # among the problems
-        yield Finding(f"clip: activation function {activation}")
+    if not lost and not any(_missing(place) for place in places.values()):
+        yield from (Finding(line, fatal=True) for line in models.odd_sizes())
+        yield _memory(models)
+    else:
+        yield Finding("memory: known when the weights are here")
 
 
 def _missing(place: Place) -> list[str]:
     folder = place.known()
     if folder is None:
         return [f"{place} is not in the hub's cache"]
-    layout = requirements.layout(place.component, folder)
-    return [*(f"{folder} has no {file}" for file in layout.absent(folder)), *layout.absent_weights(folder)]
+    absent = [f"{folder} has no {file}" for file in requirements.absent(place.component, folder)]
+    return [*absent, *requirements.absent_weights(place.component, folder)]
 
 
 def _downloadable(place: Place) -> tuple[Finding, int]:
-    """Report whether an incomplete repository can be downloaded, and how many bytes are left."""
-    subject = f"{place.component}: {place}"
+    """Whether a repository that is not complete here can be had, and how many bytes are left to download."""
+    told = f"{place.component}: {place}"
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-        return Finding(f"{subject}: not complete in the hub's cache, and HF_HUB_OFFLINE is set", fatal=True), 0
+        return Finding(f"{told}: not complete in the hub's cache, and HF_HUB_OFFLINE is set", fatal=True), 0
     try:
         size = place.to_download()
     except Exception as error:
-        # The hub's client, its transport and proxies raise anything.
+        # The hub's client, its transport and the proxy between raise what they like.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        line = f"{subject}: not complete in the hub's cache, and the hub cannot be reached: {reason}"
-        return Finding(line, fatal=True), 0
-    return Finding(f"{subject}: {size / 1e9:.1f} GB are downloaded at the first run"), size
+        return Finding(f"{told}: not complete in the hub's cache, and the hub cannot be asked: {reason}", fatal=True), 0
+    return Finding(f"{told}: {size / 1e9:.1f} GB are downloaded at the first run"), size
 
 
 def _disk(needed: int) -> Finding:
-    """Report the room for `needed` bytes of downloads; without any, the room for results."""
+    """Room for `needed` bytes of downloads; else what is free for results."""
     if not needed:
         return Finding(f"disk: {shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB are free here for results")
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -108,7 +93,7 @@ def _disk(needed: int) -> Finding:
 
 
 def _memory(models: ModelSet) -> Finding:
-    """Report the plan that a run would take here, and whether one image at a time fits."""
+    """The plan that a run would take here, and whether one image at a time fits."""
     if models.device == "cpu":
         budget = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     else:

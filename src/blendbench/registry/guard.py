@@ -115,7 +115,10 @@ def _guard_torch(stack: contextlib.ExitStack) -> None:
             torch.set_default_device(None if device.type == "cpu" else device)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        found = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
+        if found != (deterministic, warn_only):
+            # Only then: the call imports torch's compiler, which takes seconds.
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         if _flushes_denormal(torch) != denormal:
             torch.set_flush_denormal(denormal)
         for kind, enabled in autocast.items():

@@ -51,12 +51,16 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """Look a value up. Errors: UsageError with a suggestion."""
-        found = self.all()
-        if name not in found:
-            from blendbench.core.config import suggest
+        self._load()
+        if name not in self._entries:
+            from blendbench.core.config import suggest  # pydantic takes a while to import
 
-            raise UsageError(f"unknown {self.kind} {name!r}{suggest(name, list(found))}")
-        return found[name]
+            raise UsageError(f"unknown {self.kind} {name!r}{suggest(name, self.names())}")
+        return self._entries[name].value
+
+    def entries(self) -> dict[str, Entry[T]]:
+        """Return what is registered so far, without loading anything."""
+        return dict(self._entries)
 
     def origin(self, name: str) -> str:
         """Return the file or package that registered a name. Errors: UsageError with a suggestion."""
@@ -110,7 +114,7 @@ def transaction(replacing: frozenset[str] = frozenset()) -> Iterator[None]:
 
     `replacing`: origins whose earlier registrations the code within makes anew.
     """
-    before = [(registry, dict(registry._entries)) for registry in Registry.every]
+    before = [(registry, registry.entries()) for registry in Registry.every]
     try:
         for registry, entries in before:
             for name, entry in entries.items():
@@ -118,7 +122,9 @@ def transaction(replacing: frozenset[str] = frozenset()) -> Iterator[None]:
                     del registry._entries[name]
         yield
     except BaseException:
-        for registry, entries in before:
+        kept = {id(registry): entries for registry, entries in before}
+        for registry in Registry.every:  # with those that the code within has imported
+            entries = kept.get(id(registry), {})
             # Shipped values that were loaded meanwhile stay: their modules are not imported a second time.
             shipped = {name: entry for name, entry in registry._entries.items() if entry.origin == SHIPPED}
             registry._entries.clear()

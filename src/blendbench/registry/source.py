@@ -65,13 +65,13 @@ def source_identity(
 def _identity(
     function: Callable[..., Any], version: int, declared: tuple[str, ...], receives: tuple[type, ...]
 ) -> SourceIdentity:
-    home, home_file = _home(function)
-    walk = Walk(home, home_file, receives)
+    place, home_file = home(function)
+    walk = Walk(place, home_file, receives)
     content = walk.encode_alone(function)
     walk.check_patches()
-    files = walk.modules | walk.data | {_declared(home, name) for name in declared}
+    files = walk.modules | walk.data | {_declared(place, name) for name in declared}
     if walk.fallbacks:
-        files |= {*home.python_files(), *home.data_files()}
+        files |= {*place.python_files(), *place.data_files()}
     hashes = sorted(file_sha256(path) for path in files)
     digest = hashlib.sha256("\0".join([str(version), content, *hashes]).encode()).hexdigest()
     return SourceIdentity(digest, min(walk.fallbacks, default=None), tuple(sorted(files)))
@@ -84,12 +84,13 @@ def _declared(home: Home, name: str) -> Path:
     return path
 
 
-def _home(function: Any) -> tuple[Home, Path]:
+def home(function: Any) -> tuple[Home, Path]:
+    """Find the home and the file of the user's code in a function. Errors: UsageError if it is in no file."""
     for candidate in _wrapped(function):
         code = candidate.__code__
-        home = home_of(candidate.__globals__.get("__name__", ""), code.co_filename)
-        if not code.co_filename.startswith("<") and home.root.exists():
-            return home, Path(os.path.realpath(code.co_filename))
+        place = home_of(candidate.__globals__.get("__name__", ""), code.co_filename)
+        if not code.co_filename.startswith("<") and place.root.exists():
+            return place, Path(os.path.realpath(code.co_filename))
     raise UsageError(f"{function!r}: its source is not in a file; write it as a function in a Python file")
 
 

@@ -1,43 +1,39 @@
-"""The strategy registry: decorator, configurations with bound parameters, plug-ins."""
+"""Strategies: registration, look-up, bound parameters, and the one place where their code is called."""
 
-import contextlib
 import functools
-import importlib.metadata
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from torch import Tensor
-
 from blendbench.core.conditioning import BlendError, Conditioning, Denoising
 from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
+from blendbench.core.lazy import Tensor
 from blendbench.core.tokens import Pair, TokenMode, Tokens
-from blendbench.registry.identity import code_sha256
+from blendbench.registry.guard import guarded_state, seeded
 from blendbench.registry.parameters import (
     LayerParameter,
     Parameter,
-    Steps,
     Value,
-    check_name,
     layer_weights,
+    plain_function,
     read_parameters,
+    shown,
 )
+from blendbench.registry.plugins import load_plugin_file, origin_of
+from blendbench.registry.registry import SHIPPED, Registry
+from blendbench.registry.source import SourceIdentity, home, source_identity
 
 Reference = Literal["item", "blank", "unrelated", "noise", "self"]
 Neutral = Literal["blank", "white", "mean"]
-ENTRY_POINTS = "blendbench.strategies"
-_REGISTRY: dict[str, "Strategy"] = {}
 Blend = TypeVar("Blend", bound=Callable[..., Tensor | Conditioning])
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What the engine hands over for one cell; a strategy asks for it by the names of its positional parameters.
+    """Hold what is known for one cell; a strategy asks for it by the names of its positional parameters.
 
     `text`: the prompt's tokens as the pipeline computes them. `vision`: the reference's tokens, selected by layer,
     token kind and reference. `neutral`: those of an image that shows nothing. `other`: those of the item's second
@@ -58,37 +54,74 @@ class Sources:
 INPUTS = tuple(field.name for field in fields(Sources))
 # A strategy that reads any of these also gets the settings that say where they come from.
 READS_IMAGES = frozenset({"vision", "neutral", "other", "wordless", "pairs"})
+SELECT = ("reference", "layer", "text_layer", "tokens", "neutral_picture")
+_RECEIVES = (Tokens, Pair, Denoising)
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """A registered blending function and everything that identifies it.
+    """Hold a registered blending function and all that is known about it.
 
-    `parameters` holds its own settings and the select settings of its inputs. `companion` names a control that a run
-    needs beside it, at the same values of the parameters that they share.
+    `own`: its own settings. `select`: those that say where its inputs come from. `doses`: the settings that say how
+    much of the image there is; where all are 0 the result is the text. `companion`: a control that a run needs beside
+    it, at the same values of the parameters that they share. `origin`: the file or package that registered it.
+    `files`: data files that it reads.
     """
 
     name: str
     version: int
     source: str
     equation: str
-    doc: str
     function: Callable[..., Tensor | Conditioning] = field(repr=False)
     inputs: tuple[str, ...]
-    parameters: dict[str, Parameter]
-    control: bool
+    own: dict[str, Parameter]
+    select: dict[str, Parameter]
+    doses: tuple[str, ...] = ()
+    control: bool = False
     companion: str | None = None
+    origin: str = SHIPPED
+    files: tuple[str, ...] = ()
 
     @functools.cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """Return all its parameters, in the order of labels."""
+        return self.own | self.select
+
+    @property
+    def doc(self) -> str:
+        """Return the function's docstring."""
+        return inspect.getdoc(plain_function(self.function)) or ""
+
+    @property
+    def dose(self) -> str | None:
+        """Return the name of the parameter that a dose grid varies."""
+        return self.doses[0] if self.doses else None
+
+    @functools.cached_property
+    def _identity(self) -> SourceIdentity:
+        return source_identity(self.function, self.version, declared_files=self.files, receives=_RECEIVES)
+
+    @property
     def source_sha256(self) -> str:
-        """Hex sha256 of the version and the code, helpers included (see `identity.code_sha256`)."""
-        return code_sha256(self.function, self.version)
+        """Return the hash of the version and of all code and data that the function reaches."""
+        return self._identity.sha256
+
+    @property
+    def identity_note(self) -> str | None:
+        """Return why the code could not be followed, so that its whole folder counts; None if it could."""
+        return self._identity.fallback
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        """Return the folder of the user's own code; the package's for shipped strategies."""
+        return home(self.function)[0].folder
 
     def bind(self, **values: Any) -> "Configuration":
         """Fill in and check parameters. Errors: UsageError (unknown name, wrong type, outside the range)."""
         for name in values:
             if name not in self.parameters:
-                raise UsageError(f"{self.name}: unknown parameter {name!r}{suggest(name, list(self.parameters))}")
+                known = list(self.parameters)
+                raise UsageError(f"{self.name}: unknown parameter {shown(name)}{suggest(name[:60], known)}")
         params = {name: p.check(self.name, values.get(name, p.default)) for name, p in self.parameters.items()}
         return Configuration(self, params)
 
@@ -102,189 +135,228 @@ class Configuration:
 
     @property
     def label(self) -> str:
-        """The name, alpha (of all but controls), and what differs from the defaults; `parse_configuration` reads it."""
-        shown = [
+        """Return the name, alpha (of all but controls), and what differs from the defaults.
+
+        `parse_configuration` reads it back.
+        """
+        texts = [
             f"{name}={_text(value)}"
             for name, value in self.params.items()
             if (name == "alpha" and not self.strategy.control) or value != self.strategy.parameters[name].default
         ]
-        return f"{self.strategy.name}:{','.join(shown)}" if shown else self.strategy.name
+        return f"{self.strategy.name}:{','.join(texts)}" if texts else self.strategy.name
 
     def key(self) -> dict[str, Any]:
-        """Everything of the configuration that may change a pixel."""
-        s = self.strategy
-        key = {"name": s.name, "version": s.version, "source_sha256": s.source_sha256, "params": dict(self.params)}
-        return key | {"steps": steps} if (steps := self._steps()) else key
+        """Return everything of the configuration that may change a pixel."""
+        key = {"name": self.strategy.name, "source_sha256": self.strategy.source_sha256, "params": dict(self.params)}
+        return key | {"steps": dict(self._steps)} if self._steps else key
 
+    @functools.cached_property
     def _steps(self) -> dict[str, str]:
-        """Hashes of the code of the registered steps that it names, by parameter."""
+        """Hashes of the registered steps that it names, by parameter."""
         named = {name: p.steps for name, p in self.strategy.parameters.items() if p.steps is not None}
-        return {name: code_sha256(steps[str(self.params[name])], 1) for name, steps in named.items()}
+        return {
+            name: source_identity(steps.get(str(self.params[name])), 1, receives=_RECEIVES).sha256
+            for name, steps in named.items()
+        }
 
     @property
     def layers(self) -> set[int]:
-        """Every hidden state of the vision-language model that it reads."""
+        """Return every hidden state of the vision-language model that it reads."""
         settings = [self.params[name] for name in ("layer", "text_layer") if self.params.get(name, "same") != "same"]
         return {layer for setting in settings for layer in layer_weights(setting)}
 
+    @property
+    def starts_from_reference(self) -> bool:
+        """Say whether denoising may start from the item's reference image."""
+        return "strength" in self.strategy.parameters
+
     def companion(self) -> "Configuration | None":
-        """The control that belongs to this configuration."""
+        """Return the control that belongs to this configuration."""
         if self.strategy.companion is None:
             return None
         other = get_strategy(self.strategy.companion)
         return other.bind(**{name: value for name, value in self.params.items() if name in other.parameters})
 
-    def blend(self, sources: Sources) -> Conditioning:
-        """The conditioning, float32 on the CPU. Errors: BlendError (missing input, wrong shape, not finite).
+    def blend(self, sources: Sources, seed: int = 0) -> Conditioning:
+        """Call the strategy and check what it gives: float32 on the CPU, in memory of its own.
 
-        Tokens are handed over as copies, because the sources are shared by all cells of an item, and a strategy may
-        write in place. Only `pairs`, whole images by the dozen, are shared: a fit is kept for them by their identity.
+        torch, numpy and random are seeded with `seed`, and all global state is restored after.
+
+        Errors: BlendError (missing input, wrong type or shape, not finite, the end of the program); whatever else the
+        strategy raises.
         """
         name = self.strategy.name
-        given = [getattr(sources, source) for source in self.strategy.inputs]
-        missing = [source for source, value in zip(self.strategy.inputs, given, strict=True) if value is None]
-        if missing:
+        given = self._given(sources)
+        own = {key: value for key, value in self.params.items() if key in self.strategy.own}
+        with guarded_state(), seeded(seed):
+            try:
+                made = sources.text.hidden if self._is_text else self.strategy.function(*given, **own)
+                conditioning = made if isinstance(made, Conditioning) else Conditioning((made,))
+                checked = Conditioning.checked(conditioning, name, sources.text.hidden.shape[1], sources.denoising)
+            except (Exception, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # SystemExit above all: a strategy cannot end the run
+                told = BlendError(f"{name} tried to end the program: {type(error).__name__}")
+                raise told.with_traceback(error.__traceback__) from error
+        if checked.strength < 1 and not self.starts_from_reference:
+            raise BlendError(f"{name}: only a strategy with a parameter `strength` may start from the reference image")
+        return checked
+
+    @property
+    def _is_text(self) -> bool:
+        # With a starting image the text at dose 0 is no plain text.
+        doses = self.strategy.doses
+        return bool(doses) and not self.starts_from_reference and all(self.params[dose] == 0 for dose in doses)
+
+    def _given(self, sources: Sources) -> list[Any]:
+        """Copy the inputs: the sources are shared by all cells of an item, and a strategy may write in place."""
+        name, inputs = self.strategy.name, self.strategy.inputs
+        given = {source: getattr(sources, source) for source in inputs}
+        if missing := [source for source, value in given.items() if value is None]:
             raise BlendError(f"{name} needs {', '.join(missing)}")
-        for source, value in zip(self.strategy.inputs, given, strict=True):
+        for source, value in given.items():
             if isinstance(value, Tokens) and not bool(value.hidden.isfinite().all()):
                 raise BlendError(f"{name}: its {source} tokens hold values that are not finite")
-        own = {key: value for key, value in self.params.items() if key not in _SELECT}
-        try:
-            with contextlib.redirect_stdout(sys.stderr):  # a strategy may print; stdout is the program's
-                result = self.strategy.function(*map(_own_copy, given), **own)
-        except SystemExit as error:
-            raise BlendError(f"{name} tried to end the program") from error
-        conditioning = result if isinstance(result, Conditioning) else Conditioning((result,))
-        return conditioning.checked(name, sources.text.hidden.shape[1], sources.denoising)
-
-
-_SELECT = ("reference", "layer", "text_layer", "tokens", "neutral_picture")
+        # Shipped fits are cached by the identity of the pairs, and do not write into them.
+        shared = given.get("pairs") if self.strategy.origin == SHIPPED else None
+        return [value if value is shared else _copy(value) for value in given.values()]
 
 
 def strategy(
     name: str,
     *,
-    version: int,
+    version: int = 1,
     source: str,
     equation: str = "",
+    dose: str | tuple[str, ...] = (),
     control: bool = False,
     reference: Reference = "item",
     layer: int | str = -2,
     tokens: TokenMode = "image_no_markers",
     companion: str | None = None,
+    files: tuple[str, ...] = (),
 ) -> Callable[[Blend], Blend]:
     """Register a blending function.
 
+    The names of its positional parameters declare what it reads (see `Sources`), its keyword-only parameters are its
+    settings. `dose` names the setting, or settings, that say how much of the image there is: where they are 0 the
+    result is the text, and the function is not called. `files` are data files beside the function that it reads.
+
     A function that reads images also gets the settings `layer` (a hidden state, or a mixture as `0.7*-2+0.3*-5`),
     `text_layer` (the same for text rows beside image rows), `tokens` and, with a `vision` input, `reference`; with a
-    `neutral` input, `neutral_picture`. Their defaults are given here. Errors: TypeError at registration (an unknown
-    input, a parameter without default or with one outside its range), ValueError for a name that is malformed or taken.
+    `neutral` input, `neutral_picture`. Their defaults are given here.
+
+    Errors: UsageError (an unknown input, a parameter without default or with one outside its range, a name that is
+    malformed or taken, code that is not in a file).
     """
 
     def register(function: Blend) -> Blend:
-        check_name("strategy", name)
-        inspect.getsource(function)  # without source a strategy has no identity: OSError here, not in a run
-        inputs, parameters = read_parameters(function)
-        reserved = sorted(set(parameters) & set(_SELECT))
-        if reserved:
-            raise TypeError(f"strategy {name}: {reserved[0]!r} is a select setting; give its default to @strategy")
-        unknown = [name for name in inputs if name not in INPUTS]
-        if unknown or "text" not in inputs:
-            raise TypeError(f"strategy {name}: inputs must be among {INPUTS} and contain text, not {inputs}")
-        if "vision" in inputs:
-            parameters["reference"] = Parameter("reference", str, reference, None, get_args(Reference))
-        if READS_IMAGES & set(inputs):
-            parameters |= {
-                "layer": LayerParameter("layer", int, layer),
-                "text_layer": LayerParameter("text_layer", int, "same", None, ("same",)),
-                "tokens": Parameter("tokens", str, tokens, None, get_args(TokenMode)),
-            }
-        if "neutral" in inputs:
-            parameters["neutral_picture"] = Parameter("neutral_picture", str, "blank", None, get_args(Neutral))
-        if name in _REGISTRY:
-            raise ValueError(f"strategy {name!r} is registered twice; names must be unique")
-        doc = inspect.getdoc(function) or ""
-        _REGISTRY[name] = Strategy(
-            name, version, source, equation, doc, function, inputs, parameters, control, companion
+        inputs, own = read_parameters(name, function)
+        add_strategy(
+            Strategy(
+                name=name,
+                version=version,
+                source=source,
+                equation=equation,
+                function=function,
+                inputs=inputs,
+                own=own,
+                select=select_parameters(inputs, reference, layer, tokens),
+                doses=(dose,) if isinstance(dose, str) else dose,
+                control=control,
+                companion=companion,
+                origin=origin_of(function),
+                files=files,
+            )
         )
         return function
 
     return register
 
 
+def add_strategy(made: Strategy) -> None:
+    """Register a strategy that is described in full. Errors: UsageError."""
+    if "text" not in made.inputs or set(made.inputs) - set(INPUTS):
+        raise UsageError(f"strategy {made.name}: inputs must be among {INPUTS} and contain text, not {made.inputs}")
+    if reserved := sorted(set(made.own) & set(SELECT)):
+        raise UsageError(f"strategy {made.name}: {reserved[0]!r} is a select setting; give its default to @strategy")
+    if unknown := [dose for dose in made.doses if dose not in made.own]:
+        raise UsageError(f"strategy {made.name}: dose={unknown[0]!r} is not among its settings {tuple(made.own)}")
+    home(made.function)  # without source a strategy has no identity: an error here, not in a run
+    STRATEGIES.add(made.name, made, origin=made.origin)
+
+
+def select_parameters(
+    inputs: tuple[str, ...],
+    reference: Reference = "item",
+    layer: int | str = -2,
+    tokens: TokenMode = "image_no_markers",
+) -> dict[str, Parameter]:
+    """Return the settings that say where a strategy's inputs come from."""
+    found: list[Parameter] = []
+    if "vision" in inputs:
+        found.append(Parameter("reference", str, reference, None, get_args(Reference)))
+    if READS_IMAGES & set(inputs):
+        found.append(LayerParameter("layer", int, layer))
+        found.append(LayerParameter("text_layer", int, "same", None, ("same",)))
+        found.append(Parameter("tokens", str, tokens, None, get_args(TokenMode)))
+    if "neutral" in inputs:
+        found.append(Parameter("neutral_picture", str, "blank", None, get_args(Neutral)))
+    return {parameter.name: parameter for parameter in found}
+
+
+STRATEGIES: Registry[Strategy] = Registry("strategy", modules=("blendbench.strategies",), group="blendbench.strategies")
+
+
 def get_strategy(name: str) -> Strategy:
-    """A strategy by name. Errors: UsageError with a suggestion."""
-    found = all_strategies()
-    if name not in found:
-        raise UsageError(f"unknown strategy {name!r}{suggest(name, list(found))}")
-    return found[name]
+    """Look a strategy up. Errors: UsageError with a suggestion."""
+    return STRATEGIES.get(name)
 
 
 def all_strategies() -> dict[str, Strategy]:
-    """Every strategy by name: the shipped ones, those of installed packages, those of loaded files."""
-    from blendbench.strategies import (  # noqa: F401  importing a family registers it
-        adain,
-        composed,
-        controls,
-        covariance,
-        delta,
-        fits,
-        interpolation,
-        linear,
-        normalisation,
-        outliers,
-        references,
-        sampling,
-        style_vectors,
-    )
-
-    _load_installed()
-    return dict(sorted(_REGISTRY.items()))  # not in the order in which modules happened to be imported
-
-
-@functools.cache
-def _load_installed() -> None:
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        package = entry.dist.name if entry.dist else entry.module
-        with _registering(f"installed package {package}, entry point {entry.name}"):
-            entry.load()
-
-
-@contextlib.contextmanager
-def _registering(what: str) -> Iterator[None]:
-    """Run third-party code that registers; if it fails, nothing of it stays. Errors: UsageError in one line."""
-    registries: tuple[dict[str, Any], ...] = (_REGISTRY, *Steps.every)
-    before = [(registry, dict(registry)) for registry in registries]
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    except (Exception, SystemExit) as error:
-        for registry, kept in before:
-            registry.clear()
-            registry.update(kept)
-        message = " ".join(str(error).split())
-        raise UsageError(f"{what}: {type(error).__name__}: {message}") from error
+    """Return every strategy by name: shipped ones, those of installed packages, those of loaded files."""
+    return STRATEGIES.all()
 
 
 def load_plugin(path: Path) -> list[str]:
-    """Import a Python file and return the strategies it registered, of which there are none if it registers steps.
+    """Import a Python file; return the strategies it registers, none if it registers steps or metrics alone.
 
-    Errors: UsageError (no file, an error, nothing registered).
+    Errors: UsageError (no file, an error in it, nothing registered).
     """
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
-    before, steps = set(all_strategies()), sum(map(len, Steps.every))
-    spec = importlib.util.spec_from_file_location(f"blendbench_plugin_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look their module up there
-    with _registering(str(path)):
-        spec.loader.exec_module(module)
-    added = sorted(set(_REGISTRY) - before)
-    if not added and sum(map(len, Steps.every)) == steps:
-        raise UsageError(f"{path}: registers no strategy; decorate a function with @blendbench.blending.strategy")
-    return added
+    return load_everything(path).get("strategy", [])
+
+
+def load_everything(path: Path) -> dict[str, list[str]]:
+    """Import a Python file; return the names that it registers by their kind. Errors as `load_plugin`."""
+    all_strategies()
+    before = _registered()
+    module = load_plugin_file(path)
+    added = {key for key, value in _registered().items() if before.get(key) is not value}
+    # The same file given twice: it is not run again.
+    names = _ADDED.setdefault(id(module), added)
+    if not names:
+        raise UsageError(
+            f"{path}: registers no strategy, step or metric; decorate a function with blendbench.blending.strategy"
+            " or blendbench.metrics.metric"
+        )
+    found: dict[str, list[str]] = {}
+    for kind, name in sorted(names):
+        found.setdefault(kind, []).append(name)
+    return found
+
+
+# What each plug-in registered, by the id of its module, which plugins.py keeps.
+_ADDED: dict[int, set[tuple[str, str]]] = {}
+
+
+def _registered() -> dict[tuple[str, str], object]:
+    return {
+        (registry.kind, name): entry.value
+        for registry in Registry.every
+        for name, entry in registry.entries().items()
+        if entry.origin != SHIPPED
+    }
 
 
 def parse_configuration(text: str) -> Configuration:
@@ -293,19 +365,19 @@ def parse_configuration(text: str) -> Configuration:
     return get_strategy(name).bind(**dict(_assignments(text, rest)))
 
 
-def _own_copy(given: Any) -> Any:
+def _copy(given: Any) -> Any:
     if isinstance(given, Tokens):
         return given.copy()
-    if isinstance(given, tuple):
-        return tuple(part.copy() if isinstance(part, Tokens) else part for part in given)
-    return given
+    if isinstance(given, Pair):
+        return Pair(given.text.copy(), given.vision.copy(), given.plain.copy())
+    return tuple(map(_copy, given)) if isinstance(given, tuple) else given
 
 
 def _assignments(text: str, rest: str) -> Iterator[tuple[str, str]]:
     for part in filter(None, rest.split(",")):
         key, equals, value = part.partition("=")
         if not equals:
-            raise UsageError(f"{text}: {part!r} is not parameter=value")
+            raise UsageError(f"{shown(text)}: {shown(part)} is not parameter=value")
         yield key.strip(), value.strip()
 
 

@@ -1,15 +1,14 @@
-"""Combination: text and aligned vision tokens, row by row, at a share."""
+"""Combination: text and aligned vision tokens, row by row, at a weight."""
 
 from collections.abc import Callable
 from typing import Annotated
 
-import torch
-from torch import Tensor
-
-from blendbench.registry.parameters import Steps
+from blendbench.core.lazy import Tensor, torch
+from blendbench.registry.steps import Steps
 from blendbench.steps.normalize import EPSILON, mix
 
-COMBINERS: Steps[Callable[[Tensor, Tensor, float], Tensor]] = Steps("combiner")
+Combiner = Callable[[Tensor, Tensor, float], Tensor]
+COMBINERS: Steps[Combiner] = Steps("combiner")
 Combine = Annotated[str, COMBINERS]
 combiner = COMBINERS.register
 
@@ -18,14 +17,14 @@ combiner("lerp")(mix)
 
 @combiner("norm_lerp")
 def norm_matched(text: Tensor, vision: Tensor, alpha: float) -> Tensor:
-    """`mix` after every vision row (m, dim) got the norm of its text row."""
+    """Mix after every vision row (m, dim) got the norm of its text row."""
     scale = text.norm(dim=1, keepdim=True) / vision.norm(dim=1, keepdim=True).clamp_min(EPSILON)
     return mix(text, vision * scale, alpha)
 
 
 @combiner("slerp")
 def spherical(text: Tensor, vision: Tensor, alpha: float) -> Tensor:
-    """Along the arc between each two rows' directions (m, dim), and linear in their norms; straight if none is."""
+    """Go along the arc between two rows' directions (m, dim), linearly in their norms; straight if there is no arc."""
     a, b = text.double(), vision.double()
     norm_a, norm_b = a.norm(dim=1, keepdim=True).clamp_min(EPSILON), b.norm(dim=1, keepdim=True).clamp_min(EPSILON)
     angle = ((a / norm_a) * (b / norm_b)).sum(1, keepdim=True).clamp(-1, 1).acos()

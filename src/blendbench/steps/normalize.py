@@ -3,11 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
-import torch
-from torch import Tensor
-
+from blendbench.core.lazy import Tensor, torch
 from blendbench.core.tokens import Tokens
-from blendbench.registry.parameters import Steps
+from blendbench.registry.steps import Steps
 
 NORMALISERS: Steps[Callable[[Tokens, Tokens], Tensor]] = Steps("normaliser")
 Normalise = Annotated[str, NORMALISERS]
@@ -17,7 +15,7 @@ EPSILON = 1e-6
 
 
 def mean_std(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Mean and population standard deviation along `axis`, kept as a dimension; the latter at least 1e-6.
+    """Return mean and population standard deviation along `axis`, kept as a dimension; the latter at least 1e-6.
 
     Computed and returned in float64: at the 13504 that attention sinks reach, rounding of the mean in float32 would
     pass for a spread in a dimension that has none.
@@ -27,7 +25,7 @@ def mean_std(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 
 def match(x: Tensor, reference: Tensor, axis: int) -> Tensor:
-    """`x` with the mean and standard deviation of `reference` along `axis` (0: per dimension, 1: per token).
+    """Give `x` the mean and standard deviation of `reference` along `axis` (0: per dimension, 1: per token).
 
     (x - mean_x) / std_x std_r + mean_r, in the dtype of `x`; what has no spread in `x` becomes mean_r.
     """
@@ -37,7 +35,7 @@ def match(x: Tensor, reference: Tensor, axis: int) -> Tensor:
 
 
 def match_dimensions(x: Tokens, reference: Tokens, sink: Sink) -> Tensor:
-    """The rows of `x` with the per-dimension statistics of `reference`.
+    """Give the rows of `x` the per-dimension statistics of `reference`.
 
     `sink=keep`: over all rows. `sink=drop`: position 0 of a chat template is left out of the statistics of either
     side, and stays as it is in the result; see `Tokens.without_sink`.
@@ -50,18 +48,18 @@ def match_dimensions(x: Tokens, reference: Tokens, sink: Sink) -> Tensor:
 
 
 def scale_to(x: Tensor, target: float) -> Tensor:
-    """`x` times the one factor that gives it the population standard deviation `target`; as it is if it has none."""
+    """Scale `x` by one factor to the population standard deviation `target`; leave it if it has none."""
     spread = float(x.double().std(correction=0))
     return x * (target / spread) if spread > EPSILON else x
 
 
 def without_sinks(corpus: Sequence[Tokens]) -> Tensor:
-    """All rows of several prompts but their attention sinks, (tokens, dim)."""
+    """Join all rows of several prompts but their attention sinks, (tokens, dim)."""
     return torch.cat([tokens.hidden[tokens.without_sink] for tokens in corpus])
 
 
 def mix(text: Tensor, other: Tensor, alpha: float) -> Tensor:
-    """(1 - alpha) text + alpha other, exactly `text` at 0 and exactly `other` at 1."""
+    """Return (1 - alpha) text + alpha other, exactly `text` at 0 and exactly `other` at 1."""
     if alpha == 0:
         return text
     return other if alpha == 1 else (1 - alpha) * text + alpha * other
@@ -69,29 +67,29 @@ def mix(text: Tensor, other: Tensor, alpha: float) -> Tensor:
 
 @normaliser("none")
 def as_it_is(text: Tokens, vision: Tokens) -> Tensor:
-    """The vision rows (n, dim) themselves."""
+    """Keep the vision rows (n, dim)."""
     return vision.hidden
 
 
 @normaliser("global")
 def text_scaled(text: Tokens, vision: Tokens) -> Tensor:
-    """One factor, to the standard deviation of the text's rows."""
+    """Scale by one factor, to the standard deviation of the text's rows."""
     return scale_to(vision.hidden, float(text.hidden.double().std(correction=0)))
 
 
 @normaliser("per_dim")
 def per_dimension(text: Tokens, vision: Tokens) -> Tensor:
-    """The text's mean and deviation in every dimension."""
+    """Take the text's mean and deviation in every dimension."""
     return match_dimensions(vision, text, "keep")
 
 
 @normaliser("per_dim_no_sink")
 def per_dimension_without_sink(text: Tokens, vision: Tokens) -> Tensor:
-    """The same with statistics that leave position 0 out."""
+    """Take the text's mean and deviation in every dimension, from statistics that leave position 0 out."""
     return match_dimensions(vision, text, "drop")
 
 
 @normaliser("hybrid")
 def half_and_half(text: Tokens, vision: Tokens) -> Tensor:
-    """The mean of `global` and `per_dim`."""
+    """Average `global` and `per_dim`."""
     return mix(text_scaled(text, vision), per_dimension(text, vision), 0.5)

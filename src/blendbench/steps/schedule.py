@@ -1,4 +1,4 @@
-"""Schedules: the share of the full alpha at each transformer call."""
+"""Schedules: the fraction of the full alpha at each transformer call."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from blendbench.core.conditioning import Denoising
-from blendbench.registry.parameters import Steps
+from blendbench.registry.steps import Steps
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Moment:
 
     @property
     def passed(self) -> float:
-        """From 0 at the first call to 1 at the last."""
+        """Return the time from 0 at the first call to 1 at the last."""
         return self.step / max(self.calls - 1, 1)
 
 
@@ -29,43 +29,44 @@ Curve = Annotated[str, CURVES]
 curve = CURVES.register
 
 
-def shares(name: str, denoising: Denoising, threshold: float) -> list[float]:
-    """What a registered curve gives for each transformer call."""
+def weights(name: str, denoising: Denoising, threshold: float) -> list[float]:
+    """Return the fraction that a registered schedule gives for each transformer call."""
     calls = len(denoising.sigmas)
-    return [CURVES[name](Moment(s, calls, sigma, threshold)) for s, sigma in enumerate(denoising.sigmas)]
+    schedule = CURVES.get(name)
+    return [schedule(Moment(s, calls, sigma, threshold)) for s, sigma in enumerate(denoising.sigmas)]
 
 
 @curve("constant")
 def constant(at: Moment) -> float:
-    """1"""
+    """Return 1."""
     return 1.0
 
 
 @curve("linear_decay")
 def linear_decay(at: Moment) -> float:
-    """1 - s / (n - 1)"""
+    """Return 1 - s / (n - 1)."""
     return 1 - at.passed
 
 
 @curve("linear_growth")
 def linear_growth(at: Moment) -> float:
-    """s / (n - 1)"""
+    """Return s / (n - 1)."""
     return at.passed
 
 
 @curve("cosine")
 def cosine(at: Moment) -> float:
-    """(1 + cos(pi s / (n - 1))) / 2"""
+    """Return (1 + cos(pi s / (n - 1))) / 2."""
     return (1 + math.cos(math.pi * at.passed)) / 2
 
 
 @curve("exponential")
 def exponential(at: Moment) -> float:
-    """e^(-s / (n / 3))"""
+    """Return e^(-s / (n / 3))."""
     return math.exp(-3 * at.step / at.calls)
 
 
 @curve("step")
 def step(at: Moment) -> float:
-    """1 while the noise level is at or above the threshold, then 0"""
+    """Return 1 while the noise level is at or above the threshold, then 0."""
     return 1.0 if at.sigma >= at.threshold else 0.0

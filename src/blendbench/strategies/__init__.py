@@ -1,1 +1,33 @@
-"""Shipped blending strategies, one family a file."""
+"""Shipped blending strategies, one family a file; importing this package registers them."""
+
+from blendbench.strategies import (
+    adain,
+    composed,
+    controls,
+    covariance,
+    delta,
+    fits,
+    interpolation,
+    linear,
+    normalisation,
+    outliers,
+    references,
+    sampling,
+    style_vectors,
+)
+
+__all__ = [
+    "adain",
+    "composed",
+    "controls",
+    "covariance",
+    "delta",
+    "fits",
+    "interpolation",
+    "linear",
+    "normalisation",
+    "outliers",
+    "references",
+    "sampling",
+    "style_vectors",
+]

@@ -10,14 +10,14 @@ from blendbench.steps.align import Align, align_to
 from blendbench.steps.combine import COMBINERS, Combine
 from blendbench.steps.mask import MASKS, Mask
 from blendbench.steps.normalize import NORMALISERS, Normalise
-from blendbench.steps.schedule import Curve, shares
+from blendbench.steps.schedule import Curve, weights
 
 
 @strategy(
     "composed",
-    version=1,
     source="blendbench, the steps of all mixtures",
     equation="combine(T, align(mask(normalise(V))), alpha curve(s))",
+    dose="alpha",
 )
 def composed(
     text: Tokens,
@@ -37,9 +37,10 @@ def composed(
 
     `outlier` is the ratio of deviations at which `mask` acts, `threshold` the noise level at which `curve=step` ends.
     """
-    at_calls = [alpha * share for share in shares(curve, denoising, threshold)]
+    at_calls = [alpha * weight for weight in weights(curve, denoising, threshold)]
     if not any(at_calls):
-        return Conditioning((text.hidden,))
-    masked = MASKS[mask](text.hidden, NORMALISERS[normalise](text, vision), outlier)
+        return Conditioning((text.hidden,))  # the whole text, whatever the alignment would have cut off
+    masked = MASKS.get(mask)(text.hidden, NORMALISERS.get(normalise)(text, vision), outlier)
     rows, aligned = align_to(text.hidden, masked, align)
-    return Conditioning(tuple(COMBINERS[combine](rows, aligned, share) if share else rows for share in at_calls))
+    joined = COMBINERS.get(combine)
+    return Conditioning(tuple(joined(rows, aligned, weight) if weight else rows for weight in at_calls))

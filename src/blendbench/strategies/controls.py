@@ -5,68 +5,38 @@ Four of them are `lerp` at its default alpha with something else in place of the
 worst, they say nothing.
 """
 
-import torch
-from torch import Tensor
-
+from blendbench.core.lazy import Tensor, torch
 from blendbench.core.tokens import Tokens
 from blendbench.registry.parameters import Alpha
-from blendbench.registry.strategies import strategy
-from blendbench.strategies.linear import lerp
+from blendbench.registry.strategies import Reference, strategy
+from blendbench.steps.align import area_averaged
+from blendbench.strategies.base import aligned_mix
 
 SOURCE = "blendbench, control"
 CANARY_ROWS = 128
-
-
-@strategy(
-    "blank_reference",
-    version=1,
-    source=SOURCE,
-    equation="lerp with the suite's blank image",
-    control=True,
-    reference="blank",
+# Doubles of `lerp` by name: the reference that each reads, and what that is.
+_DOUBLES: tuple[tuple[str, Reference, str], ...] = (
+    ("blank_reference", "blank", "the suite's blank image"),
+    ("unrelated_reference", "unrelated", "another item's image"),
+    ("noise_reference", "noise", "Gaussian rows of the vision tokens' norms"),
+    ("self_alignment", "self", "the text's own tokens"),
 )
-def blank_reference(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3) -> Tensor:
-    """An image that shows nothing: the effect of having image tokens at all."""
-    return lerp(text, vision, alpha=alpha)
 
 
-@strategy(
-    "unrelated_reference",
-    version=1,
-    source=SOURCE,
-    equation="lerp with another item's image",
-    control=True,
-    reference="unrelated",
-)
-def unrelated_reference(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3) -> Tensor:
-    """Another image: what follows from an image, but not from this one."""
-    return lerp(text, vision, alpha=alpha)
+def _lerp(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3) -> Tensor:
+    """Mix as `lerp` does, with something else in place of the reference.
+
+    A blank image shows the effect of having image tokens at all; another item's image what follows from an image, but
+    not from this one; noise what any disturbance of that size does; the text's own words the harm of misplacing
+    tokens, with no vision at all.
+    """
+    return aligned_mix(text.hidden, vision.hidden, alpha, area_averaged)
 
 
-@strategy(
-    "noise_reference",
-    version=1,
-    source=SOURCE,
-    equation="lerp with Gaussian rows of the vision tokens' norms",
-    control=True,
-    reference="noise",
-)
-def noise_reference(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3) -> Tensor:
-    """Noise of the same size: what any disturbance of that size does."""
-    return lerp(text, vision, alpha=alpha)
-
-
-@strategy(
-    "self_alignment",
-    version=1,
-    source=SOURCE,
-    equation="lerp with the text's own tokens",
-    control=True,
-    reference="self",
-)
-def self_alignment(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3) -> Tensor:
-    """The text's own words through the same alignment: the harm of misplacing tokens, with no vision at all."""
-    return lerp(text, vision, alpha=alpha)
+for _name, _reference, _what in _DOUBLES:
+    strategy(_name, source=SOURCE, equation=f"lerp with {_what}", dose="alpha", control=True, reference=_reference)(
+        _lerp
+    )
 
 
 @strategy(
@@ -77,10 +47,12 @@ def self_alignment(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3) -> Tenso
     control=True,
 )
 def canary(text: Tokens, vision: Tokens) -> Tensor:
-    """Known-bad: the prompt is gone, the vision tokens' channels sit where no trained weight expects them, and there
-    are far more of them than a caption has. That brings grids over the image, as researchers see them."""
-    draw = torch.Generator().manual_seed(0)
+    """Break the conditioning in a known way: no prompt, and channels where no trained weight expects them.
+
+    There are far more rows than a caption has, which brings grids over the image, as researchers see them.
+    """
+    generator = torch.Generator().manual_seed(0)
     rows = vision.hidden.repeat(-(-CANARY_ROWS // len(vision)), 1)[:CANARY_ROWS]
-    shuffled = torch.stack([row[torch.randperm(len(row), generator=draw)] for row in rows])
+    shuffled = torch.stack([row[torch.randperm(len(row), generator=generator)] for row in rows])
     signs = torch.where(torch.arange(CANARY_ROWS) % 2 == 0, 1.0, -1.0)
     return shuffled * signs[:, None]

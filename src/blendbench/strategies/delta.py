@@ -2,8 +2,7 @@
 
 from typing import Annotated, Literal
 
-from torch import Tensor
-
+from blendbench.core.lazy import Tensor
 from blendbench.core.tokens import Tokens
 from blendbench.registry.parameters import Range
 from blendbench.registry.strategies import strategy
@@ -13,12 +12,13 @@ from blendbench.strategies.sources import SEED_DOCUMENT
 
 Gain = Annotated[float, Range(0, 4)]
 Scale = Literal["raw", "text"]
+SOURCE = f"{SEED_DOCUMENT}, style delta"
 
 
 def with_differences(
     text: Tokens, neutral: Tokens, align: Align, scale: Scale, *weighted: tuple[Tokens, float]
 ) -> Tensor:
-    """T + the sum of w s align(V - V_neutral) over all (V, w); an image of weight 0 is left out.
+    """Return T + the sum of w s align(V - V_neutral) over all (V, w); an image of weight 0 is left out.
 
     `scale=raw`: s = 1. `scale=text`: s brings each difference to the root mean square of the text. A blank of another
     size is first aligned to the image's tokens in the same way, so that places are compared with places.
@@ -37,7 +37,7 @@ def _rms(rows: Tensor) -> float:
     return float(rows.square().mean().sqrt())
 
 
-@strategy("style_delta", version=1, source=f"{SEED_DOCUMENT}, style delta", equation="T + alpha s align(V - V_neutral)")
+@strategy("style_delta", source=SOURCE, equation="T + alpha s align(V - V_neutral)", dose="alpha")
 def style_delta(
     text: Tokens, vision: Tokens, neutral: Tokens, *, alpha: Gain = 0.3, align: Align = "area", scale: Scale = "raw"
 ) -> Tensor:
@@ -51,9 +51,9 @@ def style_delta(
 
 @strategy(
     "delta_negative",
-    version=1,
-    source=f"{SEED_DOCUMENT}, style delta, negative direction",
+    source=f"{SOURCE}, negative direction",
     equation="T + alpha s align(V_A - V_neutral) - beta s align(V_B - V_neutral)",
+    dose=("alpha", "beta"),
 )
 def delta_negative(
     text: Tokens,
@@ -66,15 +66,15 @@ def delta_negative(
     align: Align = "area",
     scale: Scale = "raw",
 ) -> Tensor:
-    """Towards the first image, away from the second."""
+    """Go towards the first image and away from the second."""
     return with_differences(text, neutral, align, scale, (vision, alpha), (other, -beta))
 
 
 @strategy(
     "delta_mixed",
-    version=1,
-    source=f"{SEED_DOCUMENT}, style delta, mixed references",
+    source=f"{SOURCE}, mixed references",
     equation="T + alpha s align(V_A - V_neutral) + beta s align(V_B - V_neutral)",
+    dose=("alpha", "beta"),
 )
 def delta_mixed(
     text: Tokens,
@@ -87,5 +87,8 @@ def delta_mixed(
     align: Align = "area",
     scale: Scale = "raw",
 ) -> Tensor:
-    """Two differences at once; the seed proposed 0.2 and 0.15 of differences at the size of the text."""
+    """Add two differences at once.
+
+    The seed document proposed 0.2 and 0.15 of differences at the size of the text.
+    """
     return with_differences(text, neutral, align, scale, (vision, alpha), (other, beta))

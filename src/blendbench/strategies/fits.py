@@ -5,34 +5,38 @@ to the words of its caption, and these words' text tokens.
 """
 
 import functools
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
-from torch import Tensor, nn
-
+from blendbench.core.lazy import Tensor, torch
 from blendbench.core.tokens import Pair, Tokens, content
-from blendbench.registry.parameters import Alpha, Range
+from blendbench.registry.parameters import Range
 from blendbench.registry.strategies import strategy
-from blendbench.steps.align import Align, align_to, attention
-from blendbench.steps.normalize import EPSILON, mean_std, mix
+from blendbench.steps.align import area_averaged, attention
+from blendbench.steps.normalize import EPSILON, mean_std
+from blendbench.strategies.base import vision_transform
 from blendbench.strategies.sources import SEED_DOCUMENT
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Pairs = tuple[Pair, ...]
 
 
 def fit_rows(pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """Inputs (n, dim) and targets (n, dim), float64, of a map from vision to text tokens."""
-    sides = [
-        align_to(words, pair.vision.hidden, "area")[::-1] for pair in pairs for words in [content(pair.text).hidden]
-    ]
-    return torch.cat([x for x, _ in sides]).double(), torch.cat([y for _, y in sides]).double()
+    """Return inputs (n, dim) and targets (n, dim), float64, of a map from vision to text tokens."""
+    targets, inputs = zip(
+        *(area_averaged(content(pair.text).hidden, pair.vision.hidden) for pair in pairs), strict=True
+    )
+    return torch.cat(inputs).double(), torch.cat(targets).double()
 
 
 @functools.lru_cache(maxsize=8)
 def ridge_map(pairs: Pairs, penalty: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Means (dim,) of both sides and the matrix W (dim, dim) that minimises |Y - X W|^2 + penalty trace(X'X)/dim |W|^2.
+    """Return the means (dim,) of both sides and the matrix W (dim, dim) of a ridge regression.
 
-    Source: Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634; the penalty is relative to the mean eigenvalue.
+    W minimises |Y - X W|^2 + penalty trace(X'X)/dim |W|^2: the penalty is relative to the mean eigenvalue.
+
+    Source: Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634.
     """
     x, y = fit_rows(pairs)
     mean_x, mean_y = x.mean(0), y.mean(0)
@@ -45,12 +49,13 @@ def ridge_map(pairs: Pairs, penalty: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @functools.lru_cache(maxsize=8)
-def trained_map(pairs: Pairs, hidden: int, steps: int) -> nn.Sequential:
-    """A two-layer perceptron from standardised vision to standardised text tokens, by Adam on the whole set.
+def trained_map(pairs: Pairs, hidden: int, steps: int) -> "nn.Sequential":
+    """Train a two-layer perceptron from standardised vision to standardised text tokens, by Adam on the whole set.
 
     Both sides are standardised per dimension, because a plain squared error on raw Qwen3 states is decided by two
     dimensions. Seeded: the same pairs give the same map.
     """
+    nn = torch.nn
     x, y = ((side - mean) / std for side in fit_rows(pairs) for mean, std in [mean_std(side, 0)])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -65,61 +70,43 @@ def trained_map(pairs: Pairs, hidden: int, steps: int) -> nn.Sequential:
     return network.eval()
 
 
-@strategy(
+@vision_transform(
     "ridge_projection",
-    version=1,
-    source="ridge regression, Hoerl & Kennard 1970; question 4 of " + SEED_DOCUMENT,
-    equation="(1 - alpha) T + alpha align(mean_Y + (V - mean_X) W)",
+    "mean_Y + (V - mean_X) W",
+    "ridge regression, Hoerl & Kennard 1970; question 4 of " + SEED_DOCUMENT,
 )
 def ridge_projection(
-    text: Tokens,
-    vision: Tokens,
-    pairs: Pairs,
-    *,
-    alpha: Alpha = 0.3,
-    penalty: Annotated[float, Range(1e-9, 1e6)] = 1.0,
-    align: Align = "area",
+    text: Tokens, vision: Tokens, pairs: Pairs, *, penalty: Annotated[float, Range(1e-9, 1e6)] = 1.0
 ) -> Tensor:
-    """One linear layer in closed form, from vision tokens to the words of their captions."""
-    if alpha == 0:
-        return text.hidden
+    """Map vision tokens to the words of their captions by one linear layer in closed form."""
     mean_x, mean_y, weights = ridge_map(pairs, penalty)
-    projected = (mean_y + (vision.hidden.double() - mean_x) @ weights).to(text.hidden.dtype)
-    return mix(*align_to(text.hidden, projected, align), alpha)
+    return (mean_y + (vision.hidden.double() - mean_x) @ weights).to(text.hidden.dtype)
 
 
-@strategy(
-    "mlp_projection",
-    version=1,
-    source=f"{SEED_DOCUMENT}, projector, two layers",
-    equation="(1 - alpha) T + alpha align(mean_Y + std_Y MLP((V - mean_X) / std_X))",
+@vision_transform(
+    "mlp_projection", "mean_Y + std_Y MLP((V - mean_X) / std_X)", f"{SEED_DOCUMENT}, projector, two layers"
 )
 def mlp_projection(
     text: Tokens,
     vision: Tokens,
     pairs: Pairs,
     *,
-    alpha: Alpha = 0.3,
     hidden: Annotated[int, Range(1, 8192)] = 256,
     steps: Annotated[int, Range(1, 10000)] = 150,
-    align: Align = "area",
 ) -> Tensor:
-    """A small network trained on the same pairs: what a bend in the map adds to `ridge_projection`."""
-    if alpha == 0:
-        return text.hidden
+    """Train a small network on the same pairs: what a bend in the map adds to `ridge_projection`."""
     inputs, targets = fit_rows(pairs)
     (mean_x, std_x), (mean_y, std_y) = mean_std(inputs, 0), mean_std(targets, 0)
     with torch.no_grad():
-        mapped = trained_map(pairs, hidden, steps)(((vision.hidden.double() - mean_x) / std_x).float())
-    projected = (mapped.double() * std_y + mean_y).to(text.hidden.dtype)
-    return mix(*align_to(text.hidden, projected, align), alpha)
+        mapped: Tensor = trained_map(pairs, hidden, steps)(((vision.hidden.double() - mean_x) / std_x).float())
+    return (mapped.double() * std_y + mean_y).to(text.hidden.dtype)
 
 
 @strategy(
     "activation_steering",
-    version=1,
     source="Rimsky et al. 2023, arXiv:2312.06681, contrastive pairs",
     equation="T + alpha rms(T) d / rms(d); d = weighted mean of mean(V_styled) - mean(V_plain)",
+    dose="alpha",
 )
 def activation_steering(
     text: Tokens, vision: Tokens, pairs: Pairs, *, alpha: Annotated[float, Range(0, 4)] = 0.3
@@ -128,8 +115,6 @@ def activation_steering(
 
     Each pair counts by how well its difference points where the reference differs from the plain images.
     """
-    if alpha == 0:
-        return text.hidden
     plain = torch.stack([pair.plain.hidden.mean(0) for pair in pairs])
     differences = torch.stack([pair.vision.hidden.mean(0) for pair in pairs]) - plain
     towards = (vision.hidden.mean(0) - plain.mean(0))[None]

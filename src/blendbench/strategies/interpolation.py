@@ -1,57 +1,53 @@
-"""Mixtures whose share differs: along the sphere, by token, by dimension."""
+"""Mixtures whose weight differs: along the sphere, by token, by dimension."""
 
 import math
 from typing import Annotated, Literal
 
-import torch
-from torch import Tensor
-
+from blendbench.core.lazy import Tensor, torch
 from blendbench.core.tokens import Kind, Tokens
 from blendbench.registry.parameters import Alpha, Range
 from blendbench.registry.strategies import strategy
 from blendbench.steps.align import Align, align_to, attention
 from blendbench.steps.combine import spherical
 from blendbench.steps.mask import spread_ratio
+from blendbench.strategies.base import vision_transform
 from blendbench.strategies.linear import text_length
 from blendbench.strategies.sources import SEED_DOCUMENT
 
-Share = Annotated[float, Range(0, 1)]
+BY_TOKEN = "(1 - alpha_i) T_i + alpha_i align(V)_i"
 
 
 def mix_by_row(text: Tensor, other: Tensor, alphas: Tensor) -> Tensor:
-    """(1 - alpha_i) text_i + alpha_i other_i for each row i; a row whose alpha is 0 stays as it is."""
-    share = alphas.to(text.dtype)[:, None]
-    return torch.where(share == 0, text, (1 - share) * text + share * other)
+    """Return (1 - alpha_i) text_i + alpha_i other_i for each row i; a row whose alpha is 0 stays as it is."""
+    weight = alphas.to(text.dtype)[:, None]
+    return torch.where(weight == 0, text, (1 - weight) * text + weight * other)
 
 
-@strategy(
+@vision_transform(
     "slerp",
-    version=1,
-    source="Shoemake 1985, doi:10.1145/325165.325242, each token by itself",
+    "V",
+    "Shoemake 1985, doi:10.1145/325165.325242, each token by itself",
+    combine=spherical,
     equation="((1-alpha)|T| + alpha|V|) (sin((1-alpha) w) T/|T| + sin(alpha w) V/|V|) / sin w, cos w = T.V / |T||V|",
 )
-def slerp(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Align = "area") -> Tensor:
-    """Spherical interpolation of each token's direction, and linear of its norm.
+def slerp(vision: Tokens) -> Tensor:
+    """Interpolate each token's direction along the sphere, and its norm linearly.
 
     Opposite and parallel tokens have no arc: they are mixed linearly.
     """
-    if alpha == 0:
-        return text.hidden
-    return spherical(*align_to(text.hidden, vision.hidden, align), alpha)
+    return vision.hidden
 
 
 @strategy(
     "token_alpha",
-    version=1,
     source=f"{SEED_DOCUMENT}, per_token",
-    equation="(1 - alpha_i) T_i + alpha_i align(V)_i; alpha_i = alpha for words, template_alpha for the chat template",
+    equation=f"{BY_TOKEN}; alpha_i = alpha for words, template_alpha for the chat template",
+    dose=("alpha", "template_alpha"),
 )
 def token_alpha(
-    text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, template_alpha: Share = 0.0, align: Align = "area"
+    text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, template_alpha: Alpha = 0.0, align: Align = "area"
 ) -> Tensor:
-    """One share for the prompt's own tokens, another for the chat template's, among which is the attention sink."""
-    if alpha == template_alpha == 0:
-        return text.hidden
+    """Take one weight for the prompt's own tokens, another for the template's, among which is the attention sink."""
     rows, aligned = align_to(text.hidden, vision.hidden, align)
     template = text.kinds[: len(rows)] == int(Kind.TEMPLATE)
     return mix_by_row(rows, aligned, torch.where(template, template_alpha, alpha))
@@ -59,22 +55,20 @@ def token_alpha(
 
 @strategy(
     "graduated_alpha",
-    version=1,
     source=f"{SEED_DOCUMENT}, graduated",
-    equation="(1 - alpha_i) T_i + alpha_i align(V)_i; alpha_i from start to end along the prompt",
+    equation=f"{BY_TOKEN}; alpha_i from start to end along the prompt",
+    dose=("end", "start"),
 )
 def graduated_alpha(
     text: Tokens,
     vision: Tokens,
     *,
-    start: Share = 0.0,
-    end: Share = 0.5,
+    start: Alpha = 0.0,
+    end: Alpha = 0.5,
     curve: Literal["linear", "ease_in", "ease_out"] = "linear",
     align: Align = "area",
 ) -> Tensor:
-    """A share that grows (or falls) along the prompt: t, t^2 or 1 - (1 - t)^2 with t from 0 to 1."""
-    if start == end == 0:
-        return text.hidden
+    """Let the weight grow (or fall) along the prompt: t, t^2 or 1 - (1 - t)^2 with t from 0 to 1."""
     rows, aligned = align_to(text.hidden, vision.hidden, align)
     t = torch.linspace(0, 1, len(rows))
     eased = {"linear": t, "ease_in": t.square(), "ease_out": 1 - (1 - t).square()}[curve]
@@ -83,19 +77,18 @@ def graduated_alpha(
 
 @strategy(
     "attention_alpha",
-    version=1,
     source=f"{SEED_DOCUMENT}, attention_weighted, with weights that are computed",
     equation="alpha_i = alpha (1 - protection w_i); w = attention that token i gets from the prompt, scaled to 0..1",
+    dose="alpha",
 )
 def attention_alpha(
-    text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, protection: Share = 0.8, align: Align = "area"
+    text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, protection: Alpha = 0.8, align: Align = "area"
 ) -> Tensor:
-    """Tokens that the others of the prompt attend to take less of the image.
+    """Let tokens that the others of the prompt attend to take less of the image.
 
-    The seed's code never computed weights; here w_i is the mean over the other tokens of softmax(cosine / 0.1).
+    The seed document's code never computed weights; here w_i is the mean over the other tokens of
+    softmax(cosine / 0.1).
     """
-    if alpha == 0:
-        return text.hidden
     rows, aligned = align_to(text.hidden, vision.hidden, align)
     weights = attention(rows, rows)
     received = (weights.sum(0) - weights.diagonal()) / max(len(rows) - 1, 1)
@@ -106,16 +99,14 @@ def attention_alpha(
 
 @strategy(
     "dimension_lerp",
-    version=1,
     source=f"{SEED_DOCUMENT}, style_only dimensions",
     equation="lerp in the dimensions low D .. high D, T in all others",
+    dose="alpha",
 )
 def dimension_lerp(
-    text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, low: Share = 2 / 3, high: Share = 1.0, align: Align = "area"
+    text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, low: Alpha = 2 / 3, high: Alpha = 1.0, align: Align = "area"
 ) -> Tensor:
-    """Blend a range of dimensions only; the seed took the last third for style, without a reason given."""
-    if alpha == 0:
-        return text.hidden
+    """Blend a range of dimensions only; the seed document takes the last third for style, without a reason."""
     rows, aligned = align_to(text.hidden, vision.hidden, align)
     dim = rows.shape[1]
     result = rows.clone()
@@ -126,9 +117,9 @@ def dimension_lerp(
 
 @strategy(
     "surgical_lerp",
-    version=1,
     source=f"{SEED_DOCUMENT}, surgical dimensions, chosen by their ratio",
     equation="T in the count dimensions of the largest |log(std_V / std_T)|, lerp in all others",
+    dose="alpha",
 )
 def surgical_lerp(
     text: Tokens,
@@ -140,10 +131,8 @@ def surgical_lerp(
 ) -> Tensor:
     """Keep the text in the dimensions where the two sides differ most.
 
-    The seed's list of 20 dimensions was written by hand and lacks 4 and 396; here the tokens at hand choose them.
+    The seed document's list of 20 dimensions was written by hand and lacks 4 and 396; here the tokens choose them.
     """
-    if alpha == 0:
-        return text.hidden
     rows, aligned = align_to(text.hidden, vision.hidden, align)
     unlike = spread_ratio(vision.hidden, text.hidden).log().abs()
     kept = torch.zeros_like(unlike, dtype=torch.bool)
@@ -153,11 +142,10 @@ def surgical_lerp(
 
 @strategy(
     "length_control",
-    version=1,
     source="blendbench, control of the token count",
     equation="[T; the last token of T, extra times]",
     control=True,
 )
 def length_control(text: Tokens, *, extra: Annotated[int, Range(0, 1024)] = 32) -> Tensor:
-    """The text alone at another length: the caption's padded length moves the image's rotary positions."""
+    """Give the text alone another length: the caption's padded length moves the image's rotary positions."""
     return text_length(text, len(text) + extra)

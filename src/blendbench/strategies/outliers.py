@@ -2,51 +2,47 @@
 
 from typing import Annotated, Literal
 
-import torch
-from torch import Tensor
-
+from blendbench.core.lazy import Tensor, torch
 from blendbench.core.tokens import Tokens
 from blendbench.registry.parameters import Alpha, Range
 from blendbench.registry.strategies import strategy
 from blendbench.steps.align import Align, align_to
 from blendbench.steps.mask import clamped, outlier_dimensions, spread_ratio
 from blendbench.steps.normalize import Sink, mix
+from blendbench.strategies.base import vision_transform
 from blendbench.strategies.sources import SEED_DOCUMENT
 
+Threshold = Annotated[float, Range(1, 1e6)]
 
-@strategy(
+
+@vision_transform(
     "outlier_mask_published",
-    version=1,
-    source=f"{SEED_DOCUMENT}, outlier masking as published",
-    equation="(1 - alpha) T + alpha align(mask(V)); mask where std_V / std_C > t, C the prompts of the suite",
+    "mask(V)",
+    f"{SEED_DOCUMENT}, outlier masking as published",
+    note="; mask where std_V / std_C > t, C the prompts of the suite",
 )
 def outlier_mask_published(
     text: Tokens,
     vision: Tokens,
     corpus: tuple[Tokens, ...],
     *,
-    alpha: Alpha = 0.3,
-    threshold: Annotated[float, Range(1, 1e6)] = 10.0,
+    threshold: Threshold = 10.0,
     mode: Literal["none", "zero", "clamp", "scale"] = "zero",
-    align: Align = "area",
 ) -> Tensor:
-    """The seed's one-sided test. Dimensions that the image tokens LACK, as 396 and 4, have a small ratio and pass it.
+    """Test one side: dimensions that the image tokens lack, as 396 and 4, have a small ratio and pass.
 
     `zero`: 0; `clamp`: x t std_C / std_V; `scale`: x t / ratio, which is the same expression.
     """
-    if alpha == 0:
-        return text.hidden
     ratio = spread_ratio(vision.hidden, torch.cat([tokens.hidden for tokens in corpus]))
     factor = {"none": torch.ones_like(ratio), "zero": torch.zeros_like(ratio)}.get(mode, threshold / ratio)
-    masked = torch.where(ratio > threshold, vision.hidden * factor, vision.hidden).to(text.hidden.dtype)
-    return mix(*align_to(text.hidden, masked, align), alpha)
+    return torch.where(ratio > threshold, vision.hidden * factor, vision.hidden).to(text.hidden.dtype)
 
 
 @strategy(
     "dimension_ablation",
-    version=1,
     source=f"{SEED_DOCUMENT}, is one dimension the cause?",
     equation="(1 - alpha) T + alpha align(V), with one dimension set to 0, or to the text's",
+    dose="alpha",
 )
 def dimension_ablation(
     text: Tokens,
@@ -62,8 +58,6 @@ def dimension_ablation(
 
     Errors: ValueError if there is no such dimension.
     """
-    if alpha == 0:
-        return text.hidden
     if max(dimension, rank) >= text.hidden.shape[1]:
         raise ValueError(f"dimension {max(dimension, rank)} of {text.hidden.shape[1]}")
     farthest = spread_ratio(vision.hidden, text.hidden).log().abs().argsort(descending=True, stable=True)
@@ -76,16 +70,16 @@ def dimension_ablation(
 
 @strategy(
     "outlier_mask",
-    version=1,
     source=f"{SEED_DOCUMENT}, outlier masking, corrected to a two-sided test",
     equation="(1 - alpha) T + alpha align(mask(V)); mask where std_V / std_T > t or < 1 / t",
+    dose="alpha",
 )
 def outlier_mask(
     text: Tokens,
     vision: Tokens,
     *,
     alpha: Alpha = 0.3,
-    threshold: Annotated[float, Range(1, 1e6)] = 4.0,
+    threshold: Threshold = 4.0,
     mode: Literal["zero", "clamp", "text"] = "zero",
     align: Align = "area",
     sink: Sink = "keep",
@@ -93,11 +87,9 @@ def outlier_mask(
     """Mask the vision's outlier dimensions, then mix.
 
     `zero` sets them to 0. `clamp` scales each about its mean, so that its ratio is the threshold it passed (see
-    `clamped`). `text` leaves the text's own value there. `sink=drop` takes the ratios
-    without position 0, whose sink else makes dimensions 4 and 396 of Qwen3-4B outliers.
+    `clamped`). `text` leaves the text's own value there. `sink=drop` takes the ratios without position 0, whose sink
+    else makes dimensions 4 and 396 of Qwen3-4B outliers.
     """
-    if alpha == 0:
-        return text.hidden
     measured = vision.hidden[vision.without_sink] if sink == "drop" else vision.hidden
     against = text.hidden[text.without_sink] if sink == "drop" else text.hidden
     if mode == "clamp":

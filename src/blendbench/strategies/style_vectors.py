@@ -2,9 +2,7 @@
 
 from typing import Annotated
 
-import torch
-from torch import Tensor
-
+from blendbench.core.lazy import Tensor, torch
 from blendbench.core.tokens import Tokens
 from blendbench.registry.parameters import Range
 from blendbench.registry.strategies import strategy
@@ -14,43 +12,48 @@ Gain = Annotated[float, Range(0, 4)]
 
 
 def generalised_mean(rows: Tensor, power: float) -> Tensor:
-    """(dim,) generalised mean over rows (n, dim) with the sign kept: s |s|^(1/p), s = mean of sign(x) |x|^p.
+    """Return the (dim,) generalised mean over rows (n, dim), sign kept: s |s|^(1/p), s = mean of sign(x) |x|^p.
 
     Source: Radenovic, Tolias, Chum 2018, arXiv:1711.02512, whose GeM takes absolute values and so loses the sign.
     """
     powered = (rows.double().sign() * rows.double().abs().pow(power)).mean(0)
-    return (powered.sign() * powered.abs().pow(1 / power)).to(rows.dtype)
+    root: Tensor = powered.sign() * powered.abs().pow(1 / power)
+    return root.to(rows.dtype)
 
 
 def low_rank_mean(rows: Tensor, rank: int) -> Tensor:
-    """(dim,) mean of the best approximation of rank `rank` of rows (n, dim)."""
+    """Return the (dim,) mean of the best approximation of rank `rank` of rows (n, dim)."""
     u, s, v = torch.linalg.svd(rows.double(), full_matrices=False)
-    return ((u[:, :rank] * s[:rank]) @ v[:rank]).mean(0).to(rows.dtype)
+    mean: Tensor = ((u[:, :rank] * s[:rank]) @ v[:rank]).mean(0)
+    return mean.to(rows.dtype)
 
 
-@strategy("mean_style", version=1, source=f"{SEED_DOCUMENT}, mean style vector", equation="T + alpha mean(V)")
+@strategy("mean_style", source=f"{SEED_DOCUMENT}, mean style vector", equation="T + alpha mean(V)", dose="alpha")
 def mean_style(text: Tokens, vision: Tokens, *, alpha: Gain = 0.3) -> Tensor:
     """Add the mean vision token to every text token."""
-    return text.hidden if alpha == 0 else text.hidden + alpha * vision.hidden.mean(0)
+    return text.hidden + alpha * vision.hidden.mean(0)
 
 
-@strategy("gem_style", version=1, source="Radenovic 2018, arXiv:1711.02512, signed", equation="T + alpha GeM_p(V)")
+@strategy("gem_style", source="Radenovic 2018, arXiv:1711.02512, signed", equation="T + alpha GeM_p(V)", dose="alpha")
 def gem_style(
     text: Tokens, vision: Tokens, *, alpha: Gain = 0.3, power: Annotated[float, Range(1, 10)] = 3.0
 ) -> Tensor:
     """Add a generalised mean, in which the strongest tokens count most; power 1 is `mean_style`."""
-    return text.hidden if alpha == 0 else text.hidden + alpha * generalised_mean(vision.hidden, power)
+    return text.hidden + alpha * generalised_mean(vision.hidden, power)
 
 
 @strategy(
-    "svd_style", version=1, source=f"{SEED_DOCUMENT}, SVD style vector", equation="T + alpha mean(V_k), V_k of rank k"
+    "svd_style",
+    source=f"{SEED_DOCUMENT}, SVD style vector",
+    equation="T + alpha mean(V_k), V_k of rank k",
+    dose="alpha",
 )
 def svd_style(text: Tokens, vision: Tokens, *, alpha: Gain = 0.3, rank: Annotated[int, Range(1, 4096)] = 10) -> Tensor:
     """Add the mean of the vision tokens' low-rank part. At full rank it is `mean_style`."""
-    return text.hidden if alpha == 0 else text.hidden + alpha * low_rank_mean(vision.hidden, rank)
+    return text.hidden + alpha * low_rank_mean(vision.hidden, rank)
 
 
-@strategy("style_token", version=1, source="mean pooling as one token", equation="[T; mean(V)]")
+@strategy("style_token", source="mean pooling as one token", equation="[T; mean(V)]")
 def style_token(text: Tokens, vision: Tokens) -> Tensor:
-    """One token more: the mean of the image, beside an untouched prompt."""
+    """Add one token: the mean of the image, beside an untouched prompt."""
     return torch.cat((text.hidden, vision.hidden.mean(0, keepdim=True)))

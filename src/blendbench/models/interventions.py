@@ -1,0 +1,103 @@
+"""Interventions in the sampling: an image to start from, and captions that only some of the blocks read.
+
+The main stream is [image tokens, caption tokens]. At the entrance of each run of chosen blocks the caption rows are
+moved by the difference of the two refined captions, and at its exit they are moved back. With all blocks chosen the
+image is that of the injected caption, with none that of the other; both are held in tests.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Injection:
+    """rows: [(tokens, dim)], one an image, of the same shapes as the captions; blocks: indices of the main stream."""
+
+    rows: list[Tensor]
+    blocks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where img2img starts: images uint8 (n, height, width, 3), and the share of the sampling in (0, 1) to go.
+
+    As in diffusers' ZImageImg2ImgPipeline: all but the first int(steps x (1 - strength)) steps, from the image noised
+    to the level of the first that is left; but with the mean of the encoder's distribution, not a draw from it.
+    """
+
+    images: np.ndarray
+    strength: float
+
+
+@contextmanager
+def _hooked(*handles: Any) -> Iterator[None]:
+    with ExitStack() as stack:
+        for handle in handles:
+            stack.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def injected(transformer: Any, caption: Tensor, blocks: tuple[int, ...]) -> Iterator[None]:
+    """Within, `blocks` of the transformer see `caption` (n, padded tokens, width), a refined one, in place of its own.
+
+    Source: the main stream as diffusers' ZImageTransformer2DModel builds it, [image, caption].
+    """
+    length, chosen = caption.shape[1], set(blocks)
+    difference: list[Tensor] = []
+
+    def keep(_module: Any, _inputs: Any, refined: Tensor) -> None:
+        difference[:] = [caption - refined]
+
+    def move(sign: int) -> Callable[[Tensor], Tensor]:
+        def moved(stream: Tensor) -> Tensor:
+            return torch.cat((stream[:, :-length], stream[:, -length:] + sign * difference[0]), dim=1)
+
+        return moved
+
+    def enter(_module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (move(1)(inputs[0]), *inputs[1:])
+
+    def leave(_module: Any, _inputs: Any, stream: Tensor) -> Tensor:
+        return move(-1)(stream)
+
+    handles = [transformer.context_refiner[-1].register_forward_hook(keep)]
+    for block in chosen:
+        if block - 1 not in chosen:
+            handles.append(transformer.layers[block].register_forward_pre_hook(enter))
+        if block + 1 not in chosen:
+            handles.append(transformer.layers[block].register_forward_hook(leave))
+    with _hooked(*handles):
+        yield
+
+
+class _RefinedError(Exception):
+    """Carries a refined caption out of a forward pass that needs to go no further."""
+
+    def __init__(self, caption: Tensor) -> None:
+        super().__init__()
+        self.caption = caption
+
+
+def refined(transformer: Any, rows: list[Tensor], latents: Tensor) -> Tensor:
+    """The captions as the main stream gets them, (n, padded tokens, width): it does not depend on the noise level.
+
+    `latents` (n, channels, height, width) only give the shapes of a call; all captions must have one padded length.
+    """
+
+    def stop(_module: Any, _inputs: Any, caption: Tensor) -> None:
+        raise _RefinedError(caption)
+
+    with _hooked(transformer.context_refiner[-1].register_forward_hook(stop)):
+        try:
+            images = list(latents.to(transformer.dtype).unsqueeze(2).unbind(0))
+            transformer(images, torch.zeros(len(images), device=latents.device), rows)
+        except _RefinedError as reached:
+            return reached.caption
+    raise ValueError("the transformer has no context refiner")

@@ -1,0 +1,84 @@
+"""The model set folder of the miniature: the layouts that diffusers, transformers and open_clip load by themselves."""
+
+import json
+from pathlib import Path
+
+from diffusers import ZImagePipeline
+from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
+
+from blendbench.models.miniature import architecture, recognition
+from blendbench.models.miniature.tokenizer import CHAT_TEMPLATE, tokenizer
+from blendbench.models.miniature.world import SIZE
+
+WEIGHTS = Path(__file__).parent / "weights"
+MODEL_SET = f"""\
+name = "miniature"
+version = 1
+title = "Miniature: the real classes, trained on a procedural world"
+licence = "Apache-2.0"
+dtype = "float32"
+pipeline = "pipeline"
+vision_language = "vision_language"
+clip = "clip"
+siglip = "siglip"
+probe = "probe"
+
+[sampler]
+height = {SIZE}
+width = {SIZE}
+steps = 9
+guidance = 0.0
+
+[text]
+layer = -2
+max_sequence_length = 64
+"""
+
+
+def write_scaffold(folder: Path) -> None:
+    """Write everything of the model set but the weights and their configurations."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model_set.toml").write_text(MODEL_SET)
+    pipeline = folder / "pipeline"
+    tokenizer().save_pretrained(pipeline / "tokenizer")
+    architecture.scheduler().save_pretrained(pipeline / "scheduler")
+    index = {
+        "_class_name": ZImagePipeline.__name__,
+        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+        "text_encoder": ["transformers", "Qwen3ForCausalLM"],
+        "tokenizer": ["transformers", "Qwen2Tokenizer"],
+        "transformer": ["diffusers", "ZImageTransformer2DModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (pipeline / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    image_processor = Qwen2VLImageProcessor(
+        patch_size=16,
+        temporal_patch_size=2,
+        merge_size=2,
+        min_pixels=SIZE**2,
+        max_pixels=SIZE**2,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
+    processor = Qwen3VLProcessor(
+        image_processor=image_processor,
+        tokenizer=tokenizer(),
+        video_processor=Qwen3VLVideoProcessor(patch_size=16, temporal_patch_size=2, merge_size=2),
+        chat_template=CHAT_TEMPLATE,
+    )
+    processor.save_pretrained(folder / "vision_language")
+    recognition.write_scaffold(folder)
+
+
+def save_component(folder: Path, name: str, module: object) -> None:
+    """Save a trained network in half precision where the model set expects it. Errors: non-finite weights."""
+    places = {
+        "text_encoder": "pipeline/text_encoder",
+        "transformer": "pipeline/transformer",
+        "vae": "pipeline/vae",
+        "vision_language": "vision_language",
+    }
+    architecture.half_precision(module).save_pretrained(folder / places[name])  # type: ignore[attr-defined]
+
+
+__all__ = ["WEIGHTS", "PreTrainedTokenizerFast", "save_component", "write_scaffold"]

@@ -1,0 +1,31 @@
+"""`python -m blendbench.models.miniature.untrained --out DIR`: the model set's folder with random weights.
+
+For tests and development of whatever needs the layout but not the images.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from blendbench.models.miniature import architecture, folder, probe, recognition
+
+
+def write_untrained(out: Path, seed: int = 0) -> None:
+    """Write a complete model set folder with seeded random weights."""
+    torch.manual_seed(seed)
+    folder.write_scaffold(out)
+    text = architecture.text_encoder()
+    folder.save_component(out, "vision_language", architecture.vision_language_from(text))
+    folder.save_component(out, "text_encoder", text)
+    folder.save_component(out, "vae", architecture.vae())
+    folder.save_component(out, "transformer", architecture.transformer())
+    for name in ("clip", "siglip"):
+        recognition.save_weights(out, name, recognition.network(name))
+    probe.save_probe(out / "probe", probe.Probe())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    write_untrained(parser.parse_args().out)

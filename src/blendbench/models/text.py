@@ -1,0 +1,56 @@
+"""The text encoder as the pipeline uses it: the official prompt, one hidden layer, padding removed."""
+
+from typing import Any
+
+import torch
+
+from blendbench.models.tokens import Encoded, Plant, planted, template_length, text_kinds
+
+
+class TextEncoder:
+    """Qwen3 hidden states of prompts in Z-Image's chat format (user turn, generation prompt, no think block)."""
+
+    def __init__(
+        self, encoder: Any, tokenizer: Any, layer: int, max_sequence_length: int, plant: Plant | None = None
+    ) -> None:
+        # A language model's head would only make logits that nobody reads.
+        self.encoder, self.tokenizer = getattr(encoder, "model", encoder), tokenizer
+        self.layer, self.max_sequence_length, self.plant = layer, max_sequence_length, plant
+
+    def _chat(self, prompt: str) -> str:
+        text: str = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=True
+        )
+        return text
+
+    def _ids(self, prompt: str) -> list[int]:
+        ids: list[int] = self.tokenizer(self._chat(prompt)).input_ids
+        return ids
+
+    def encode(self, prompt: str) -> Encoded:
+        """One prompt at the model set's layer: (tokens, dim). Errors: ValueError as `encode_layers`."""
+        return self.encode_layers(prompt, (self.layer,))[self.layer]
+
+    @torch.inference_mode()
+    def encode_layers(self, prompt: str, layers: tuple[int, ...]) -> dict[int, Encoded]:
+        """One prompt at each of `layers`, from one forward pass: padded to the longest length, as the pipeline pads.
+
+        No token sees the padding, but products of other shapes would round otherwise than the pipeline's.
+
+        Errors: ValueError if it is longer than the model set allows, or if the encoder lacks a layer.
+        """
+        ids = self._ids(prompt)
+        if len(ids) > self.max_sequence_length:
+            raise ValueError(f"the prompt has {len(ids)} tokens, the model set allows {self.max_sequence_length}")
+        before, after = template_length(ids, self._ids(""))
+        padded = self.tokenizer(
+            [self._chat(prompt)], padding="max_length", max_length=self.max_sequence_length, return_tensors="pt"
+        ).to(self.encoder.device)
+        mask = padded.attention_mask.bool()
+        states = self.encoder(
+            input_ids=padded.input_ids, attention_mask=mask, output_hidden_states=True, use_cache=False
+        ).hidden_states
+        if lacking := [layer for layer in layers if not -len(states) <= layer < len(states)]:
+            raise ValueError(f"the text encoder has {len(states)} hidden states, and none at layer {lacking[0]}")
+        kinds = text_kinds(len(ids), before, after)
+        return {layer: Encoded(planted(states[layer][0][mask[0]].float().cpu(), self.plant), kinds) for layer in layers}
