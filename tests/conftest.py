@@ -94,7 +94,7 @@ def registries() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a model set folder with random weights: everything works, the images are noise."""
-    from blendbench.models.miniature.untrained import write_untrained
+    from miniature.untrained import write_untrained
 
     folder = tmp_path_factory.mktemp("models") / "untrained"
     write_untrained(folder)

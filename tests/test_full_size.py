@@ -82,7 +82,7 @@ def test_engine_and_plain_loop_draw_the_same_images(speed_scripts: Path, tiny_se
     import plain_loop
 
     experiment = replace(load_experiment(speed_scripts / "speed.toml"), items=1, suite="standard")
-    plan, models = plan_on_models(experiment, str(tiny_set), "cpu", tmp_path)
+    plan, models = plan_on_models(experiment, str(tiny_set), "cpu")
     done = run(plan, models, tmp_path / "engine", Reporter(quiet=True))
     assert (done.ok, done.images, done.scores_failed) == (6, 6, 0)
     plain = plain_loop.run_plain(plan, plain_loop.load(models), tmp_path / "plain")
@@ -98,9 +98,7 @@ def test_engine_and_plain_loop_draw_the_same_images(speed_scripts: Path, tiny_se
 def test_the_plain_loop_stops_when_its_time_is_over(speed_scripts: Path, tiny_set: Path, tmp_path: Path) -> None:
     import plain_loop
 
-    plan, models = plan_on_models(
-        replace(load_experiment(speed_scripts / "speed.toml"), items=1), str(tiny_set), "cpu", tmp_path
-    )
+    plan, models = plan_on_models(replace(load_experiment(speed_scripts / "speed.toml"), items=1), str(tiny_set), "cpu")
     loaded = plain_loop.load(models)
     assert plain_loop.run_plain(plan, loaded, tmp_path / "two", cells=2)["cells"] == 2
     assert plain_loop.run_plain(plan, loaded, tmp_path / "none", budget=1e-9)["cells"] == 1

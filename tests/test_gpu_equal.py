@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from blendbench.models.denoiser import Denoiser
+from blendbench.models.families.z_image.denoiser import ZImageDenoiser
 
 
 @pytest.fixture
@@ -27,13 +27,13 @@ def test_the_staged_path_equals_the_pipeline_and_a_shift_of_one_rounding_shows(
     assert min(found["tokens"]) <= 32 < max(found["tokens"])
     assert set(found["peak_gib"]) == {"text", "load", "denoise_one", "decode_one", "denoise_batch"}
 
-    denoise = Denoiser.denoise
+    denoise = ZImageDenoiser.denoise
 
-    def shifted(self: Denoiser, *given: Any) -> torch.Tensor:
+    def shifted(self: ZImageDenoiser, *given: Any) -> torch.Tensor:
         drawn = denoise(self, *given)
         return drawn + torch.finfo(torch.float32).eps * drawn.abs().max()
 
-    monkeypatch.setattr(Denoiser, "denoise", shifted)
+    monkeypatch.setattr(ZImageDenoiser, "denoise", shifted)
     found = script.compare(tiny_set, "cpu", {"steps": 2})
     assert not found["latents_single"]["equal"]
     assert found["latents_single"]["largest_in_roundings"] == pytest.approx(1, abs=0.6)

@@ -55,14 +55,14 @@ def test_images_do_not_depend_on_their_neighbours_and_it_would_show(
     assert found["eager_equal_in_any_order"] and found["eager_equal_among_copies"]
     assert found["compiled_from_eager_levels"] == 0
 
-    from blendbench.models.denoiser import Denoiser
+    from blendbench.models.families.z_image.denoiser import ZImageDenoiser
 
-    denoise = Denoiser.denoise
+    denoise = ZImageDenoiser.denoise
 
-    def leaking(self: Denoiser, schedules: Any, latents: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def leaking(self: ZImageDenoiser, schedules: Any, latents: torch.Tensor, *rest: Any) -> torch.Tensor:
         return denoise(self, schedules, latents + latents[:1], *rest)
 
-    monkeypatch.setattr(Denoiser, "denoise", leaking)
+    monkeypatch.setattr(ZImageDenoiser, "denoise", leaking)
     found = script.independence(options)
     assert not found["eager_equal_in_any_order"]
 

@@ -39,9 +39,9 @@ from transformers import (
 
 from blendbench.core.suites import list_suites, load_suite
 from blendbench.models.loading import quiet_loading
-from blendbench.models.miniature import architecture, recognition
-from blendbench.models.miniature.tokenizer import CHAT_TEMPLATE
-from blendbench.models.miniature.tokenizer import tokenizer as miniature_tokenizer
+from miniature import architecture, recognition
+from miniature.tokenizer import CHAT_TEMPLATE
+from miniature.tokenizer import tokenizer as miniature_tokenizer
 
 # Qwen's added tokens in the order of their ids, from 151643 on.
 SPECIALS = (
@@ -344,7 +344,8 @@ def write_scaffold(out: Path, sizes: Sizes) -> None:
         video_processor=Qwen3VLVideoProcessor(**patches),
         chat_template=CHAT_TEMPLATE,
     ).save_pretrained(out / "vision_language")
-    _write_scorer(out / "clip", sizes.clip, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD, "shortest")
+    openai = {**sizes.clip, "quick_gelu": True}
+    _write_scorer(out / "clip", openai, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD, "shortest")
     _write_scorer(out / "siglip", sizes.siglip, (0.5,) * 3, (0.5,) * 3, "squash")
     # CLIP reads open_clip's own tokenizer; SigLIP's is the miniature's, whose ids fit into its vocabulary.
     recognition.word_tokenizer().save_pretrained(out / "siglip")

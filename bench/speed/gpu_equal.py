@@ -96,7 +96,7 @@ def staged(models: ModelSet, noise: Tensor) -> tuple[list[Tensor], Tensor, Tenso
 
 def initial_noise(models: ModelSet) -> Tensor:
     """Latents (n, channels, height, width) of as many seeds as there are prompts, made as the engine makes them."""
-    sampler, stride = models.file.sampler, models.patch_grid // 2
+    sampler, stride = models.file.sampler, models.facts.patch_grid // 2
     config = json.loads((Path(str(models.component("pipeline"))) / "transformer" / "config.json").read_text())
     shape = (config["in_channels"], sampler.height // stride, sampler.width // stride)
     return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in range(len(PROMPTS))])

@@ -79,7 +79,7 @@ def engine(options: argparse.Namespace) -> dict[str, Any]:
     plan, models = _plan(options, side, batch)
     began = time.perf_counter()
     found: dict[str, Any] = {"side": side, "batch": batch, "sha256": models.sha256}
-    warm = make_plan(replace(plan.experiment, name="warm_up", items=1), plan.suite, models, plan.sampler)
+    warm = make_plan(replace(plan.experiment, name="warm_up", items=1), plan.suite, models)
     quiet = Reporter(quiet=True)
     first = run(warm, models, options.work / f"warm_up_{side}", quiet)
     found["warm_up"] = {**asdict(first), "seconds": time.perf_counter() - began}
@@ -89,8 +89,8 @@ def engine(options: argparse.Namespace) -> dict[str, Any]:
     done = run(plan, models, options.work / f"engine_{side}", quiet)
     found["run"] = asdict(done)
     found["residency"] = models.residency.name
-    found["encodes_ahead"] = models.at_once("text", "vision", "draw")
-    found["scores_meanwhile"] = models.at_once("draw", "score")
+    found["encodes_ahead"] = models.at_once("text", "vision", "generate")
+    found["scores_meanwhile"] = models.at_once("generate", "score")
     found["seconds_a_cell"] = done.seconds / done.expected
     seconds = {name: span.total() for name, span in spans.items()}
     found["busy"] = {name: spent / done.seconds for name, spent in seconds.items()}
@@ -147,6 +147,4 @@ def _plan(options: argparse.Namespace, side: int, batch: int) -> tuple[Plan, Mod
         sampler=(("height", side), ("width", side), ("batch_size", batch)),
     )
     experiment = experiment if options.items is None else replace(experiment, items=options.items)
-    return plan_on_models(
-        experiment, str(options.models), options.device, options.work, memory_budget=options.memory_budget
-    )
+    return plan_on_models(experiment, str(options.models), options.device, memory_budget=options.memory_budget)

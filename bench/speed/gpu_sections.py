@@ -29,7 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
-from blendbench.models import fast
+from blendbench.models.families.z_image import fast
 from blendbench.models.loading import quiet_loading
 from blendbench.models.sets import load_model_set
 
@@ -269,7 +269,7 @@ def vae(options: argparse.Namespace) -> Reading:
         for name, given in latents.items():
             eager[name] = decoded(given)
             found[f"{name}_ms"] = meter.ms(functools.partial(decoded, given), 5)
-        fast.quicken_decoder(network)
+        fast.compile_decoder(network)
         for name, given in latents.items():
             made = decoded(given)
             found[f"{name}_compiled_from_eager"] = distance(made, eager[name])

@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, help="only the first so many")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    plan, models = plan_on_models(load_experiment(options.experiment), options.models, options.device, options.out)
+    plan, models = plan_on_models(load_experiment(options.experiment), options.models, options.device)
     print(json.dumps(run_plain(plan, load(models), options.out, options.cells), indent=2))
 
 

@@ -25,8 +25,8 @@ PLAIN_CELLS = 12  # two items; a cell takes the plain loop equally long whicheve
 def test_the_engine_is_faster_than_the_plain_loop(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     """48 cells from the first prompt to the last score, without loading; the loop's cells are a part of them."""
     experiment = load_experiment(Path(__file__).with_name("speed.toml"))
-    plan, models = plan_on_models(experiment, "miniature", "cpu", tmp_path)
-    first = make_plan(replace(experiment, name="warm_up", items=1), plan.suite, models, plan.sampler)
+    plan, models = plan_on_models(experiment, "miniature", "cpu")
+    first = make_plan(replace(experiment, name="warm_up", items=1), plan.suite, models)
     run(first, models, tmp_path / "warm_up", Reporter(quiet=True))
     done = benchmark.pedantic(run, (plan, models, tmp_path / "engine", Reporter(quiet=True)), rounds=1)
     assert done.drawn == done.images == 48
@@ -43,7 +43,7 @@ def test_the_engine_is_faster_than_the_plain_loop(benchmark: BenchmarkFixture, t
 def test_planning_a_finished_run_takes_a_second(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     """Calling a finished experiment again: read the shards, find nothing to do."""
     experiment = replace(load_experiment(Path(__file__).with_name("speed.toml")), items=2)
-    plan, models = plan_on_models(experiment, "miniature", "cpu", tmp_path)
+    plan, models = plan_on_models(experiment, "miniature", "cpu")
     run(plan, models, tmp_path / "engine", Reporter(quiet=True))
     again = benchmark.pedantic(run, (plan, models, tmp_path / "engine", Reporter(quiet=True)), rounds=3)
     assert again.drawn == again.scored == 0

@@ -16,9 +16,10 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
-from blendbench.models.miniature import captions, folder, world
+from blendbench.models.miniature import captions, world
 from blendbench.models.miniature.probe import Probe, ProbeReading, load_probe
-from blendbench.models.miniature.tokenizer import QUESTIONS
+from miniature import folder
+from miniature.tokenizer import QUESTIONS
 from miniature.train.data import draw_images, to_unit
 from miniature.train.vae import psnr, round_trip
 

@@ -15,9 +15,9 @@ from PIL import Image
 
 from blendbench.cli.planning import plan_on_models
 from blendbench.core.suites import Item, Suite, load_suite
-from blendbench.models.miniature.folder import WEIGHTS
 from blendbench.models.sets import load_model_set
 from blendbench.run.experiments import load_experiment
+from miniature.folder import WEIGHTS
 
 CLIP_LIMIT = 77
 
@@ -135,7 +135,7 @@ def test_experiments_run_on_it_with_the_real_models(tmp_path: Path) -> None:
     shutil.copytree(WEIGHTS, folder)
     told = (folder / "model_set.toml").read_text().replace('"miniature"', '"other"', 1)
     (folder / "model_set.toml").write_text('suite = "standard"\n' + told)
-    assert plan_on_models(experiment, str(folder), "cpu", tmp_path)[0].suite.name == "standard"
-    assert plan_on_models(experiment, "miniature", "cpu", tmp_path)[0].suite.name == "miniature"
+    assert plan_on_models(experiment, str(folder), "cpu")[0].suite.name == "standard"
+    assert plan_on_models(experiment, "miniature", "cpu")[0].suite.name == "miniature"
     written_for_it = replace(experiment, model_set="other")
-    assert plan_on_models(written_for_it, str(folder), "cpu", tmp_path)[0].suite.name == "miniature"
+    assert plan_on_models(written_for_it, str(folder), "cpu")[0].suite.name == "miniature"

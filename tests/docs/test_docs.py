@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 
 from blendbench.cli import VERBS
 from blendbench.core.suites import load_suite
+from blendbench.models.model_file import ModelSetFile, Revisions
 from blendbench.registry.strategies import load_plugin
 from blendbench.run.experiments import list_experiments, load_experiment
 
@@ -202,6 +204,17 @@ def test_the_suite_of_the_page_is_one(tmp_path: Path) -> None:
     assert (loaded.name, len(loaded.items), len(loaded.pairs)) == ("mine", 1, 1)
     (tmp_path / "my_experiment.toml").write_text(experiment, encoding="utf-8")
     assert load_experiment(tmp_path / "my_experiment.toml").seeds == (0,)
+
+
+def test_the_model_set_of_the_page_has_known_fields_and_the_shipped_noise_levels() -> None:
+    page = ROOT / "docs" / "models.md"
+    fields = tomllib.loads(blocks(page, "toml")[0])
+    assert fields.keys() <= ModelSetFile.model_fields.keys()
+    Revisions.model_validate(fields["revisions"])
+    shipped = ROOT / "src" / "blendbench" / "models" / "z_image_turbo" / "model_set.toml"
+    sigmas = tomllib.loads(shipped.read_text(encoding="utf-8"))["sampler"]["sigmas"]
+    stated = re.search(r"official inference code: ([\d., ]+)\.", " ".join(prose(page).split()))
+    assert stated and [float(sigma) for sigma in stated[1].split(", ")] == [round(sigma, 4) for sigma in sigmas]
 
 
 def test_the_readme_lists_every_experiment() -> None:

@@ -109,7 +109,6 @@ def test_cosines_are_raw_and_belong_to_their_own_prompt() -> None:
     encoder = SimpleNamespace(
         encode_images=lambda images: rows,
         encode_texts=lambda texts: torch.tensor([[1.0, 0.0]]).expand(len(texts), 2),
-        weights_sha256="",
     )
     batch = Batch(
         torch.zeros(4, 3, 8, 8, dtype=torch.uint8),

@@ -35,7 +35,6 @@ PIXEL_METRICS = [
 class FakeEncoder:
     """Embeds an image by its mean colour and a text by its length; counts its calls."""
 
-    weights_sha256 = "0" * 64
     context_length, logit_scale, logit_bias = 10, 2.0, -1.0
 
     def __init__(self) -> None:

@@ -50,7 +50,7 @@ def test_style_gain_ignores_size_and_place() -> None:
 class Mean:
     """Embeds an image by its mean colour: the answers can be worked out by hand."""
 
-    weights_sha256, context_length, logit_scale, logit_bias = "", 4, 10.0, -5.0
+    context_length, logit_scale, logit_bias = 4, 10.0, -5.0
 
     def __init__(self) -> None:
         self.calls = 0

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from blendbench.core.hashing import sha256_files
 from blendbench.models import fingerprint
 from blendbench.models.sets import load_model_set
 
@@ -64,9 +63,14 @@ def test_a_cache_that_cannot_be_written_only_costs_time(
     assert "read again next time" in capsys.readouterr().err
 
 
-def test_the_hash_of_a_folder_is_that_of_its_contents(tmp_path: Path) -> None:
-    paths = write(tmp_path / "w")
-    assert fingerprint.folder_hash(tmp_path / "w", paths) == sha256_files(paths, tmp_path / "w")
+def test_the_hash_of_a_folder_is_that_of_names_and_contents(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    paths, same = write(one), write(other)
+    before = fingerprint.folder_hash(one, paths)
+    assert fingerprint.folder_hash(other, reversed(same)) == before
+    assert fingerprint.folder_hash(one, paths[:1]) != before
+    renamed = same[1].rename(other / "renamed.json")
+    assert fingerprint.folder_hash(other, [same[0], renamed]) != before
 
 
 def test_a_dry_run_reads_no_large_file_and_says_so(untrained: Path, small_is_large: list[Path]) -> None:
@@ -74,7 +78,9 @@ def test_a_dry_run_reads_no_large_file_and_says_so(untrained: Path, small_is_lar
     provisional = models.sha256
     assert models.provisional
     assert not [path for path in small_is_large if path.suffix == ".safetensors"]
-    exact = load_model_set(untrained, "cpu").sha256
+    whole = load_model_set(untrained, "cpu")
+    exact = whole.sha256
+    assert whole.scorer_sha256("clip") is not None
     assert exact != provisional
     known = load_model_set(untrained, "cpu", hash_weights=False)
     assert (known.sha256, known.provisional) == (exact, False)

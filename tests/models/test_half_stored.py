@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from blendbench.models.half_stored import store_half
-from blendbench.models.miniature import recognition
+from miniature import recognition
 
 IMAGES = torch.randn(3, 3, 224, 224, generator=torch.Generator().manual_seed(0))
 TEXTS = torch.arange(96).reshape(2, 48) % 60

@@ -65,11 +65,46 @@ def test_another_commit_in_the_cache_is_not_taken_for_the_pinned_one(
     assert "\n" not in str(error.value)
 
 
-def test_the_identity_of_a_repository_is_its_commit(hub_set: Path, cache: Path) -> None:
-    before = load_model_set(hub_set, "cpu").sha256
+def test_the_identity_of_a_repository_is_its_content_or_for_want_of_it_its_commit(
+    untrained: Path, hub_set: Path, cache: Path
+) -> None:
+    absent = load_model_set(hub_set, "cpu")
+    assert absent.provisional
     toml = hub_set / "model_set.toml"
-    toml.write_text(toml.read_text().replace(COMMIT, "f" * 40))
-    assert load_model_set(hub_set, "cpu").sha256 != before
+    text = toml.read_text()
+    toml.write_text(text.replace(COMMIT, "f" * 40))
+    assert load_model_set(hub_set, "cpu").sha256 != absent.sha256
+    toml.write_text(text)
+    fill(cache, untrained / "pipeline")
+    present, local = load_model_set(hub_set, "cpu"), load_model_set(untrained, "cpu")
+    assert (present.sha256, present.provisional) == (local.sha256, False)
+
+
+def test_all_is_downloaded_before_a_run_is_planned(
+    untrained: Path, hub_set: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(repository: str, *, local_files_only: bool, **_options: Any) -> str:
+        if local_files_only and not (cache / "models--org--pipe").is_dir():
+            raise FileNotFoundError("not cached")
+        folder = cache / "models--org--pipe" / "snapshots" / COMMIT
+        return str(folder if folder.is_dir() else fill(cache, untrained / "pipeline"))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    models = load_model_set(hub_set, "cpu")
+    models.download()
+    assert (models.sha256, models.provisional) == (load_model_set(untrained, "cpu").sha256, False)
+
+
+@pytest.mark.parametrize(("name", "fix"), [("z.safetensors", "save_pretrained"), ("z-Q4_K_S.gguf", "original")])
+def test_a_single_file_is_called_that_and_comes_with_the_way_out(hub_set: Path, name: str, fix: str) -> None:
+    (hub_set / name).write_bytes(b"weights")
+    toml = hub_set / "model_set.toml"
+    toml.write_text(toml.read_text().replace("org/pipe", name))
+    with pytest.raises(UsageError) as error:
+        load_model_set(hub_set, "cpu").check()
+    assert f"pipeline: {name!r} is a single file" in str(error.value)
+    assert fix in str(error.value)
+    assert "missing" not in str(error.value)
 
 
 @pytest.mark.parametrize(

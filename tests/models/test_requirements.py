@@ -43,11 +43,32 @@ def shard(folder: Path, stem: str, parts: int) -> None:
 @pytest.mark.parametrize(
     ("file", "changes", "told"),
     [
-        ("pipeline/model_index.json", {"_class_name": "FluxPipeline"}, "_class_name = 'FluxPipeline', expected 'ZIm"),
+        (
+            "pipeline/model_index.json",
+            {"_class_name": "FluxPipeline"},
+            "_class_name = 'FluxPipeline' is not supported, expected ZIm",
+        ),
         (
             "pipeline/transformer/config.json",
             {"_class_name": "FluxTransformer2DModel"},
             "_class_name = 'FluxTransformer2DModel', expected 'ZImageTransformer2DModel'",
+        ),
+        (
+            "pipeline/scheduler/scheduler_config.json",
+            {"use_dynamic_shifting": True},
+            "use_dynamic_shifting = true is not implemented; only a static `shift` is",
+        ),
+        (
+            "pipeline/scheduler/scheduler_config.json",
+            {"shift_terminal": 0.1},
+            "shift_terminal = 0.1 is not implemented",
+        ),
+        ("pipeline/scheduler/scheduler_config.json", {"use_karras_sigmas": True}, "use_karras_sigmas = true is not"),
+        ("pipeline/scheduler/scheduler_config.json", {"of_a_later_version": 1}, "of_a_later_version = 1 is not"),
+        (
+            "pipeline/scheduler/scheduler_config.json",
+            {"num_train_timesteps": 500},
+            "num_train_timesteps = 500, expected",
         ),
         ("pipeline/vae/config.json", {"_class_name": "Tiny"}, "_class_name = 'Tiny', expected 'AutoencoderKL'"),
         ("pipeline/text_encoder/config.json", {"model_type": "t5"}, "model_type = 't5', expected 'qwen3'"),
@@ -137,7 +158,7 @@ def test_a_damaged_weight_file_is_told_from_its_header(copy: Path, damage: Calla
 def test_parameters_are_counted_without_loading(untrained: Path) -> None:
     models = load_model_set(untrained, "cpu")
     network = models.denoiser.pipeline.transformer
-    counted = requirements.parameters("pipeline", untrained / "pipeline", "transformer")
+    counted = requirements.layout("pipeline", untrained / "pipeline").parameters(untrained / "pipeline", "transformer")
     assert counted == sum(p.numel() for p in network.parameters())
     assert models.memory_sizes().weights["text"] == 4 * sum(p.numel() for p in models.text.encoder.parameters())
 

@@ -9,7 +9,7 @@ from blendbench.models import residency
 from blendbench.models.residency import GIB, GROUPS, PLANS, Sizes, choose, working_memory
 
 # Billions of parameters of Z-Image-Turbo's networks in 16 bits, as bench/speed/full_size.py builds them.
-FULL = {"text": 4.022, "vision": 4.438, "draw": 6.155 + 0.084, "score": 0.428 + 1.136}
+FULL = {"text": 4.022, "vision": 4.438, "generate": 6.155 + 0.084, "score": 0.428 + 1.136}
 SIZES = Sizes({name: int(2e9 * count) for name, count in FULL.items()}, working_memory(1, 1024 * 1024, 2))
 
 
@@ -47,8 +47,8 @@ def test_who_may_be_there_together() -> None:
     together = {name: {(a, b) for a in GROUPS for b in GROUPS if choose_named(name).together(a, b)} for name in PLANS}
     assert len(together["resident"]) == 16
     assert together["staged"] == {(group, group) for group in GROUPS}
-    assert ("draw", "score") in together["vision_apart"]
-    assert not {("vision", "draw"), ("score", "vision")} & together["vision_apart"]
+    assert ("generate", "score") in together["vision_apart"]
+    assert not {("vision", "generate"), ("score", "vision")} & together["vision_apart"]
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_what_is_together_works_at_once_only_where_memory_is_left_for_it(
     gib: int, encoding: bool, scoring: bool
 ) -> None:
     plan = choose(SIZES, gib * GIB)
-    assert plan.at_once("text", "vision", "draw") == encoding
-    assert plan.at_once("draw", "score") == scoring
-    assert not choose(SIZES, 16 * GIB).at_once("draw", "score")
+    assert plan.at_once("text", "vision", "generate") == encoding
+    assert plan.at_once("generate", "score") == scoring
+    assert not choose(SIZES, 16 * GIB).at_once("generate", "score")
 
 
 def choose_named(name: str) -> residency.Residency:

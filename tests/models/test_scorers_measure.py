@@ -8,10 +8,10 @@ import torch
 
 from blendbench.core.suites import Attributes
 from blendbench.metrics import Batch, all_metrics, measure
-from blendbench.models.miniature import recognition
 from blendbench.models.miniature.probe import Probe, load_probe, save_probe
 from blendbench.models.miniature.world import BACKGROUNDS, COLOURS, SHAPES, STYLES, render, sample_scenes
 from blendbench.models.scorers import load_encoder
+from miniature import recognition
 
 
 def test_every_metric_of_a_complete_model_set_gives_a_value_that_does_not_depend_on_the_batch(tmp_path: Path) -> None:
@@ -21,8 +21,8 @@ def test_every_metric_of_a_complete_model_set_gives_a_value_that_does_not_depend
         recognition.save_weights(tmp_path, name, recognition.network(name))
     save_probe(tmp_path / "probe", Probe())
     scorers = SimpleNamespace(
-        clip=load_encoder(tmp_path / "clip"),
-        siglip=load_encoder(tmp_path / "siglip"),
+        clip=load_encoder(tmp_path / "clip", False),
+        siglip=load_encoder(tmp_path / "siglip", False),
         probe=load_probe(tmp_path / "probe"),
     )
     images = (render(sample_scenes(6, seed=1)) * 255).round().byte()

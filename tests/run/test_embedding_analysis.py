@@ -12,9 +12,9 @@ from safetensors import safe_open
 
 from blendbench.core.errors import UsageError
 from blendbench.core.suites import Suite, load_suite
+from blendbench.core.tokens import Tokens
+from blendbench.models.families.z_image.text import Qwen3TextEncoder
 from blendbench.models.sets import ModelSet, load_model_set
-from blendbench.models.text import TextEncoder
-from blendbench.models.tokens import Encoded
 from blendbench.models.vision import VisionEncoder
 from blendbench.reports.embedding_study import read_study
 from blendbench.reports.embeddings import findings
@@ -128,7 +128,7 @@ def test_each_view_is_encoded_once_and_kept(
     analysis: Analysis, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    for kind, name in ((TextEncoder, "encode_layers"), (VisionEncoder, "encode")):
+    for kind, name in ((Qwen3TextEncoder, "encode_layers"), (VisionEncoder, "encode")):
         inner = getattr(kind, name)
 
         def counted(self: Any, *args: Any, inner: Any = inner, kind: type = kind) -> Any:
@@ -137,7 +137,7 @@ def test_each_view_is_encoded_once_and_kept(
 
         monkeypatch.setattr(kind, name, counted)
     run_analysis(analysis, tmp_path, Reporter(quiet=True))
-    assert sorted(calls) == ["TextEncoder"] * ITEMS + ["VisionEncoder"] * ITEMS
+    assert sorted(calls) == ["Qwen3TextEncoder"] * ITEMS + ["VisionEncoder"] * ITEMS
     fewer = replace(analysis, layers=(-3,), items=analysis.items[:2])
     assert run_analysis(fewer, tmp_path, Reporter(quiet=True))
     assert len(calls) == 2 * ITEMS
@@ -205,12 +205,12 @@ def test_one_item_has_values_without_intervals(models: ModelSet, suite: Suite, t
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The text encoder's and Qwen3-VL's first token hold enormous values in dimensions 4 and 96, as real ones do."""
 
-    def with_sink(found: Encoded) -> Encoded:
+    def with_sink(found: Tokens) -> Tokens:
         hidden = found.hidden.clone()
         hidden[0, 4], hidden[0, 96] = 13504.0, -4544.0
         return replace(found, hidden=hidden)
 
-    for kind, name in ((TextEncoder, "encode_layers"), (VisionEncoder, "encode")):
+    for kind, name in ((Qwen3TextEncoder, "encode_layers"), (VisionEncoder, "encode")):
         inner = getattr(kind, name)
 
         def sunk(self: Any, *args: Any, inner: Any = inner) -> Any:
@@ -241,7 +241,7 @@ def test_hidden_states_that_are_not_finite_are_told(
 ) -> None:
     inner = VisionEncoder.encode
 
-    def broken(self: Any, *args: Any) -> dict[int, Encoded]:
+    def broken(self: Any, *args: Any) -> dict[int, Tokens]:
         return {
             n: replace(found, hidden=found.hidden.masked_fill((found.kinds == 3)[:, None], float("nan")))
             for n, found in inner(self, *args).items()
@@ -257,7 +257,7 @@ def test_encoders_of_different_widths_are_refused(
 ) -> None:
     inner = VisionEncoder.encode
 
-    def narrow(self: Any, *args: Any) -> dict[int, Encoded]:
+    def narrow(self: Any, *args: Any) -> dict[int, Tokens]:
         return {n: replace(found, hidden=found.hidden[:, :100]) for n, found in inner(self, *args).items()}
 
     monkeypatch.setattr(VisionEncoder, "encode", narrow)

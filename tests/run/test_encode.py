@@ -126,7 +126,7 @@ def test_every_input_is_what_its_name_says(models: ModelSet, suite: Suite, tmp_p
     assert torch.equal(found.pairs[1].plain.hidden, view(pair.plain, pair.caption))
     assert torch.equal(found.pairs[1].text.hidden, models.text.encode(pair.caption).hidden)
     found = embeddings.sources(item, parse_configuration("timestep_alpha"))
-    assert found.denoising is not None and found.denoising.blocks == models.blocks
+    assert found.denoising is not None and found.denoising.blocks == models.facts.blocks
     assert len(found.denoising.sigmas) == models.sampler_record["transformer_calls"]
 
 

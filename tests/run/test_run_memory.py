@@ -80,10 +80,10 @@ def test_staged_groups_leave_before_the_next_one_comes_and_change_no_image(
     models = load_model_set(untrained, "cpu", {"steps": 1}, memory_budget=TINY_BUDGET)
     watch(models, "text", "_load_text", "encoder")
     watch(models, "vision", "_load_vision", "model")
-    watch(models, "draw", "_load_denoiser", "pipeline.transformer")
+    watch(models, "generate", "_load_denoiser", "pipeline.transformer")
     watch(models, "score", "_load_scorer", "_model")
     run(plan_of(models), models, tmp_path / "staged", Reporter(quiet=True))
-    assert seen == [("text", []), ("vision", []), ("draw", []), ("score", [])]
+    assert seen == [("text", []), ("vision", []), ("generate", []), ("score", [])]
 
     together = load_model_set(untrained, "cpu", {"steps": 1})
     run(plan_of(together), together, tmp_path / "together", Reporter(quiet=True))

@@ -25,7 +25,7 @@ from blendbench.verdict.sequential import LEAST_ITEMS, looks
 
 ITEMS, NOISES, SIDE, PATCH_GRID = 24, 6, 64, 8
 # No judging network: only what is measured on pixels.
-MODELS = SimpleNamespace(patch_grid=PATCH_GRID, device="cpu", clip=None, siglip=None, probe=None)
+MODELS = SimpleNamespace(facts=SimpleNamespace(patch_grid=PATCH_GRID), device="cpu", clip=None, siglip=None, probe=None)
 
 
 def write_images(folder: Path, suite_sha256: str, seeds: int = NOISES) -> Results:

@@ -43,9 +43,7 @@ def check(
     added = load_plugins([file])
     reference = _label(baseline)
     _refuse_nothing(file, added, reference)
-    plan, model_set = plan_on_models(
-        _experiment(baseline, added, quick), models, device, results, memory_budget=memory_budget
-    )
+    plan, model_set = plan_on_models(_experiment(baseline, added, quick), models, device, memory_budget=memory_budget)
 
     from blendbench.reports.check import write_check
     from blendbench.reports.gallery import find_gallery, write_gallery

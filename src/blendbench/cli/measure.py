@@ -50,7 +50,7 @@ def measure(
             raise UsageError(f"{option} {path}: a folder; name an image file")
     files = [file for path in images for file in _files(path)]
     judges = _judges(models)
-    period = patch_grid or (judges.patch_grid if judges else 16)
+    period = patch_grid or (judges.facts.patch_grid if judges else 16)
     if prompt is not None and judges is None:
         print("blendbench: --prompt is judged by the networks of a model set; add --models", file=sys.stderr)
     given = _Inputs(period, prompt, _loaded(reference, "--reference"), _loaded(baseline, "--baseline"), judges)

@@ -48,7 +48,6 @@ def plan_on_models(
     experiment: Experiment,
     models: str,
     device: str,
-    results: Path,
     prompt: str | None = None,
     image: Path | None = None,
     memory_budget: float | None = None,
@@ -64,7 +63,6 @@ def plan_on_models(
     from blendbench.core.suites import load_suite, trial
     from blendbench.models.sets import load_model_set
     from blendbench.run.plan import configurations, make_plan, metric_versions
-    from blendbench.run.samplers import resolved_sampler
 
     configurations(experiment)
     metric_versions(experiment)
@@ -74,4 +72,6 @@ def plan_on_models(
     if prompt is not None or image is not None:
         suite, experiment = trial(suite, prompt, image), replace(experiment, name=f"{experiment.name}-trial")
     model_set.check()
-    return make_plan(experiment, suite, model_set, resolved_sampler(model_set, results)), model_set
+    if hash_weights:
+        model_set.download()
+    return make_plan(experiment, suite, model_set), model_set

@@ -56,9 +56,7 @@ def run(
     chosen = _overridden(chosen, strategy, set_, added)
     chosen = chosen.quick() if quick else chosen
 
-    plan, model_set = plan_on_models(
-        chosen, models, device, results, prompt, image, memory_budget, hash_weights=not dry_run
-    )
+    plan, model_set = plan_on_models(chosen, models, device, prompt, image, memory_budget, hash_weights=not dry_run)
 
     from blendbench.run.loop import run as execute
     from blendbench.run.progress import Reporter

@@ -16,7 +16,6 @@ class Encoder(Protocol):
     Its own logit is `logit_scale` x cosine + `logit_bias`.
     """
 
-    weights_sha256: str
     context_length: int
     logit_scale: float
     logit_bias: float
@@ -70,3 +69,6 @@ class Scorers(Protocol):
     @property
     def probe(self) -> Probe | None:
         """Return the attribute probe."""
+
+    def scorer_sha256(self, name: str) -> str | None:
+        """Return the identity of "clip", "siglip" or "probe"; None for a missing one."""

@@ -84,9 +84,9 @@ class Metric:
         }
         return sha256_json([identity.sha256, inputs])
 
-    def weights_sha256(self, scorers: Scorers | None) -> str:
-        """Return the hash of the weights of the judging networks that it reads, '' if it reads none."""
-        found = [getattr(getattr(scorers, name, None), "weights_sha256", None) for name in SCORERS if self.reads(name)]
+    def scorer_sha256(self, scorers: Scorers | None) -> str:
+        """Return the identity of the judging networks that it reads, '' if it reads none; nothing is loaded."""
+        found = [scorers.scorer_sha256(name) for name in SCORERS if self.reads(name)] if scorers else []
         hashes = [sha256 for sha256 in found if sha256]
         return hashes[0] if len(hashes) == 1 else sha256_json(hashes) if hashes else ""
 

@@ -23,21 +23,22 @@ class Finding:
 
 
 def diagnose(models: ModelSet) -> Iterator[Finding]:
-    """Everything that a run on this model set needs, found or missing: all of it, not the first alone."""
+    """Report everything that a run on this model set needs, found or missing: all of it, not the first alone."""
     places: dict[str, Place] = {}
-    downloads, lost = 0, False
+    downloads, complete = 0, True
     for name in COMPONENTS:
         try:
             place = models.find(name)
         except UsageError as error:
             yield Finding(str(error), fatal=True)
-            lost = True
+            complete = False
             continue
         if place is None:
             yield Finding(f"{name}: none in this set; metrics that need it are skipped")
             continue
         places[name] = place
         missing = _missing(place)
+        complete = complete and not missing
         if place.local or not missing:
             yield Finding(f"{place.component}: {place}: {'complete' if not missing else f'{len(missing)} problems'}")
             yield from (Finding(f"{place.component}: {line}", fatal=True) for line in missing)
@@ -46,40 +47,54 @@ def diagnose(models: ModelSet) -> Iterator[Finding]:
             downloads += size
             yield finding
     folders = {name: folder for name, place in places.items() if (folder := place.known())}
-    for line in requirements.mismatches(folders, models.file.text.layer):
-        yield Finding(line, fatal=True)
+    mismatches = requirements.mismatches(folders, models.file)
+    yield from (Finding(line, fatal=True) for line in mismatches)
     yield _disk(downloads)
-    if not lost and not any(_missing(place) for place in places.values()):
-        yield from (Finding(line, fatal=True) for line in models.odd_sizes())
-        yield _memory(models)
-    else:
-        yield Finding("memory: known when the weights are here")
+    if not complete or mismatches:
+        yield Finding("sampling and memory: known when the model set is complete")
+        return
+    yield from (Finding(line, fatal=True) for line in models.problems())
+    yield from _settings(models)
+    yield _memory(models)
+
+
+def _settings(models: ModelSet) -> Iterator[Finding]:
+    """Report what is sampled and scored with."""
+    levels = ", ".join(f"{sigma:.4g}" for sigma in models.sigmas)
+    yield Finding(f"sampling: {len(models.sigmas) - 1} function evaluations (NFE), noise levels {levels}")
+    if "clip" in models.places:
+        try:
+            activation = models.activation("clip")
+        except UsageError:
+            return  # among the problems
+        yield Finding(f"clip: activation function {activation}")
 
 
 def _missing(place: Place) -> list[str]:
     folder = place.known()
     if folder is None:
         return [f"{place} is not in the hub's cache"]
-    absent = [f"{folder} has no {file}" for file in requirements.absent(place.component, folder)]
-    return [*absent, *requirements.absent_weights(place.component, folder)]
+    layout = requirements.layout(place.component, folder)
+    return [*(f"{folder} has no {file}" for file in layout.absent(folder)), *layout.absent_weights(folder)]
 
 
 def _downloadable(place: Place) -> tuple[Finding, int]:
-    """Whether a repository that is not complete here can be had, and how many bytes are left to download."""
-    told = f"{place.component}: {place}"
+    """Report whether an incomplete repository can be downloaded, and how many bytes are left."""
+    subject = f"{place.component}: {place}"
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-        return Finding(f"{told}: not complete in the hub's cache, and HF_HUB_OFFLINE is set", fatal=True), 0
+        return Finding(f"{subject}: not complete in the hub's cache, and HF_HUB_OFFLINE is set", fatal=True), 0
     try:
         size = place.to_download()
     except Exception as error:
-        # The hub's client, its transport and the proxy between raise what they like.
+        # The hub's client, its transport and proxies raise anything.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return Finding(f"{told}: not complete in the hub's cache, and the hub cannot be asked: {reason}", fatal=True), 0
-    return Finding(f"{told}: {size / 1e9:.1f} GB are downloaded at the first run"), size
+        line = f"{subject}: not complete in the hub's cache, and the hub cannot be reached: {reason}"
+        return Finding(line, fatal=True), 0
+    return Finding(f"{subject}: {size / 1e9:.1f} GB are downloaded at the first run"), size
 
 
 def _disk(needed: int) -> Finding:
-    """Room for `needed` bytes of downloads; else what is free for results."""
+    """Report the room for `needed` bytes of downloads; without any, the room for results."""
     if not needed:
         return Finding(f"disk: {shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB are free here for results")
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -93,7 +108,7 @@ def _disk(needed: int) -> Finding:
 
 
 def _memory(models: ModelSet) -> Finding:
-    """The plan that a run would take here, and whether one image at a time fits."""
+    """Report the plan that a run would take here, and whether one image at a time fits."""
     if models.device == "cpu":
         budget = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     else:

@@ -1,4 +1,4 @@
-"""sha256 of weight files: read once, and kept by path, size and time of change, so that 35 GB are not read again."""
+"""sha256 of weight files, cached by path, size and time of change: 35 GB are read once."""
 
 import hashlib
 import json
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from blendbench.core.hashing import sha256_contents
 
-# Smaller files are read in less time than a cache would take to distrust.
+# Small files: hashing is cheaper than validating a cache entry.
 LARGE = 64 * 1024 * 1024
-_TOLD = 1024**3
+_REPORTED = 1024**3
 
 
 @dataclass(frozen=True)
@@ -27,25 +27,25 @@ class WeightFile:
 
 
 def cache_file() -> Path:
-    """Where the hashes of large files are kept: one JSON file in the user's cache folder."""
+    """Return the JSON file in the user's cache folder that holds the hashes of large files."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blendbench" / "weights.json"
 
 
 def unread(paths: Iterable[Path]) -> list[Path]:
-    """The large files whose hashes are not known yet."""
+    """Return the large files whose hashes are not known yet."""
     known = _known()
     return [path for path in paths if path.stat().st_size >= LARGE and known.get(_key(path)) is None]
 
 
 def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
-    """sha256 of each file; large ones are read at most once, several at a time, and it is said if that takes long."""
+    """Hash files, several at a time; large ones are read at most once, and a note is printed if that takes long."""
     chosen = list(paths)
     known = _known()
     found = {path: known[_key(path)] for path in chosen if _key(path) in known}
     fresh = [path for path in chosen if path not in found]
     size = sum(path.stat().st_size for path in fresh)
-    if size > _TOLD:
-        print(f"reading {size / 1e9:.1f} GB of weights once, to know them by their sha256", file=sys.stderr)
+    if size > _REPORTED:
+        _note(f"reading {size / 1e9:.1f} GB of weights once, to identify them by their sha256")
     with ThreadPoolExecutor(8) as pool:
         found |= dict(zip(fresh, pool.map(_read, fresh), strict=True))
     if large := {_key(path): found[path] for path in fresh if path.stat().st_size >= LARGE}:
@@ -54,8 +54,10 @@ def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def folder_hash(folder: Path, files: Iterable[Path], read_large: bool = True) -> str:
-    """Hash over the names and contents of files in `folder`; large unread ones count by size and time unless
-    `read_large`."""
+    """Hash names and contents of files in `folder`.
+
+    Without `read_large`, large files that were never read count by size and time of change.
+    """
     chosen = list(files)
     deferred = [] if read_large else unread(chosen)
     contents = {path: _key(path) for path in deferred}
@@ -77,7 +79,7 @@ def _known() -> dict[str, str]:
     try:
         found = json.loads(cache_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        # No cache, or a damaged one: everything is read again, and then kept anew.
+        # No cache, or a damaged one: read everything again and write a new cache.
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -90,4 +92,8 @@ def _keep(fresh: dict[str, str]) -> None:
         partial.write_text(json.dumps(_known() | fresh), encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        print(f"{path}: {error.strerror}; the weights will be read again next time", file=sys.stderr)
+        _note(f"{path}: {error.strerror}; the weights will be read again next time")
+
+
+def _note(line: str) -> None:
+    sys.stderr.write(f"{line}\n")

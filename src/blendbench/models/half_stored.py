@@ -1,8 +1,7 @@
-"""Weights kept in half precision and widened block by block when they are used: half the memory, float32 results.
+"""Store weights in half precision and widen them block by block when used: half the memory, float32 results.
 
-An NVIDIA GPU rounds the inputs of float32 products to the 10 bits of TF32, which are float16's too, so that products
-are those of the wide weights to within one rounding. Weights below float16's normal range (6e-5) lose more of their
-digits, but no more than 3e-8 each.
+TF32 products round their inputs to 10 bits of mantissa, as many as float16 has, so results differ from those of wide
+weights by one rounding. Weights below float16's normal range (6e-5) lose more digits, but no more than 3e-8 each.
 """
 
 from collections.abc import Iterator
@@ -35,7 +34,7 @@ def _float32() -> torch.dtype:
 
 
 class _Wide:
-    """Makes the matrices of a block float32 while its forward runs."""
+    """Widen the matrices of a block to float32 while its forward runs."""
 
     def __init__(self, name: str, block: nn.Module) -> None:
         for path, owner, key, weight in _matrices(block):
@@ -56,7 +55,7 @@ class _Wide:
 
 
 def _matrices(block: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
-    """(path, module, attribute, weight) of everything in a block that has two dimensions or more."""
+    """Yield (path, module, attribute, weight) of every parameter with two dimensions or more."""
     for path, owner in list(block.named_modules()):
         for key, weight in list(owner.named_parameters(recurse=False)):
             if weight.ndim >= 2:

@@ -1,4 +1,4 @@
-"""Loading by the libraries' own `from_pretrained`: safetensors only, no remote code, and never with made-up weights."""
+"""Load by the libraries' own `from_pretrained`: safetensors only, no remote code, no random weights."""
 
 import warnings
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ import transformers.utils.logging as transformers_logging
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """No progress bars and no warnings of diffusers, transformers and the hub client within; then all is as it was."""
+    """Silence progress bars and warnings of diffusers, transformers and the hub client within the context."""
     libraries = (diffusers_logging, transformers_logging)
     before = [(library, library.is_progress_bar_enabled(), library.get_verbosity()) for library in libraries]
     for library in libraries:
@@ -32,14 +32,14 @@ def quiet_loading() -> Iterator[None]:
 
 
 def load_complete(kind: Any, folder: Path, dtype: torch.dtype, device: str) -> Any:
-    """A network of class `kind` on `device`, read from the safetensors files of `folder`.
+    """Load a network of class `kind` from the safetensors files of `folder` onto `device`.
 
-    With the package accelerate every tensor goes from the file to a GPU on its own, so that host memory never holds the
-    network; without it, the network is made on the host and then moved. Errors: ValueError if the files lack a weight,
-    which `kind` alone would make up; OSError if there are only pickles.
+    With the package accelerate each tensor goes from the file straight to a GPU and host memory never holds the
+    network; without it, the network passes through host memory. Errors: ValueError if a weight is missing, which `kind`
+    would fill with random values; OSError if there are only pickles.
     """
     straight = device != "cpu" and find_spec("accelerate") is not None
-    network, told = kind.from_pretrained(
+    network, report = kind.from_pretrained(
         str(folder),
         dtype=dtype,
         use_safetensors=True,
@@ -47,8 +47,8 @@ def load_complete(kind: Any, folder: Path, dtype: torch.dtype, device: str) -> A
         local_files_only=True,
         **({"device_map": {"": torch.device(device).index or 0}} if straight else {}),
     )
-    if told["missing_keys"]:
-        missing = sorted(told["missing_keys"])
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
         raise ValueError(f"{kind.__name__}: {len(missing)} weights are missing, {missing[0]} first")
     if straight:
         _without_hooks(network)
@@ -56,7 +56,7 @@ def load_complete(kind: Any, folder: Path, dtype: torch.dtype, device: str) -> A
 
 
 def _without_hooks(network: Any) -> None:
-    """Take off what accelerate wraps around every forward to move inputs: on one device it only costs time."""
+    """Remove accelerate's hooks that move inputs before every forward: on one device they only cost time."""
     from accelerate.hooks import remove_hook_from_submodules
 
     remove_hook_from_submodules(network)

@@ -1,11 +1,13 @@
-"""model_set.toml: which components a model set has, at which commit, and how images are drawn with them."""
+"""model_set.toml: the components of a model set, their commits, and how images are sampled with them."""
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 COMPONENTS = ("pipeline", "vision_language", "clip", "siglip", "probe")
 Commit = Annotated[str, StringConstraints(pattern="^[0-9a-f]{40}$")]
+NoiseLevel = Annotated[float, Field(gt=0, le=1)]
 
 
 class _Strict(BaseModel):
@@ -13,16 +15,45 @@ class _Strict(BaseModel):
 
 
 class Sampler(_Strict):
-    """How images are drawn: size in pixels, the pipeline's own count of steps, images a batch; `compile`: on a GPU
-    by compiled networks, which round otherwise than the pipeline's own."""
+    """How images are sampled.
+
+    Attributes:
+        height: Pixels.
+        width: Pixels.
+        steps: Number of function evaluations (NFE) of the transformer.
+        sigmas: Noise level before each step; computed from `steps` and `shift` if not given.
+        guidance: Scale of classifier-free guidance; 0 is none.
+        shift: Static shift in place of the scheduler's own.
+        batch_size: Images per batch.
+        compile: Whether to compile the networks on a GPU; they round otherwise than the pipeline's own.
+    """
 
     height: int = Field(ge=16)
     width: int = Field(ge=16)
     steps: int = Field(ge=1)
+    sigmas: tuple[NoiseLevel, ...] | None = None
     guidance: float = Field(default=0.0, ge=0)
     shift: float | None = Field(default=None, gt=0)
     batch_size: int = Field(default=16, ge=1)
     compile: bool = False
+
+    @model_validator(mode="after")
+    def _check_sigmas(self) -> "Sampler":
+        if self.sigmas is None:
+            return self
+        if len(self.sigmas) != self.steps:
+            raise ValueError(f"sigmas has {len(self.sigmas)} values, expected one for each of the {self.steps} steps")
+        if any(later >= earlier for earlier, later in pairwise(self.sigmas)):
+            raise ValueError("sigmas must fall from step to step")
+        if self.shift is not None:
+            raise ValueError("give either sigmas or shift; sigmas are not shifted")
+        return self
+
+    def overridden(self, values: dict[str, float]) -> "Sampler":
+        """Replace fields; other steps or another shift take the place of explicit sigmas."""
+        if {"steps", "shift"} & values.keys():
+            return self.model_copy(update={"sigmas": None, **values})
+        return self.model_copy(update=values)
 
 
 class Text(_Strict):
@@ -33,9 +64,9 @@ class Text(_Strict):
 
 
 class Planted(_Strict):
-    """Massive activations put into the hidden states of position 0 of a chat template, for models that have none.
+    """Massive activations added to the hidden states of position 0, for models that have none of their own.
 
-    `dimensions` get `values` added, in both encoders and at every layer; the transformer reads position 0 without them.
+    `dimensions` get `values` added, in both encoders and at every layer. The transformer reads position 0 without them.
     """
 
     dimensions: list[int] = Field(min_length=1)
@@ -58,9 +89,13 @@ class Revisions(_Strict):
 
 
 class ModelSetFile(_Strict):
-    """model_set.toml; a component is a sub-folder of the file's folder, an absolute folder, or a hub repository.
+    """The content of a model_set.toml.
 
-    `suite` is what experiments that were written for another model set run on here.
+    A component is a sub-folder of the file's folder, an absolute folder, or a hub repository.
+
+    Attributes:
+        suite: What experiments that were written for another model set run on here.
+        clip_quick_gelu: CLIP's activation function, if its own configuration leaves it open.
     """
 
     name: str
@@ -72,6 +107,7 @@ class ModelSetFile(_Strict):
     pipeline: str
     vision_language: str
     clip: str | None = None
+    clip_quick_gelu: bool | None = None
     siglip: str | None = None
     probe: str | None = None
     revisions: Revisions = Revisions()

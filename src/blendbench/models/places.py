@@ -84,10 +84,15 @@ class Place:
 
 
 def find(component: str, value: str, commit: str | None, file: Path) -> Place:
-    """Read one entry of the model_set.toml at `file`. Errors: UsageError (no such folder, commit not pinned)."""
+    """Read one entry of the model_set.toml at `file`.
+
+    Errors: UsageError (no such folder, a single file, commit not pinned).
+    """
     local = file.parent / value
     if local.is_dir():
         return Place(component, value, file, local, None)
+    if local.is_file():
+        raise UsageError(f"{file}: {component}: {value!r} is a single file; {_single_file_fix(local)}")
     if not _REPOSITORY.fullmatch(value):
         raise UsageError(f"{file}: {component}: folder {value!r} is missing")
     if commit is None:
@@ -96,6 +101,15 @@ def find(component: str, value: str, commit: str | None, file: Path) -> Place:
             f"{component} under [revisions]"
         )
     return Place(component, value, file, None, commit)
+
+
+def _single_file_fix(path: Path) -> str:
+    if path.suffix == ".gguf":
+        return "GGUF is not supported; name a folder or repository with the original safetensors weights"
+    return (
+        "name a folder: load it with from_single_file() of diffusers, write the folder with save_pretrained(), and "
+        "put the folder's name here"
+    )
 
 
 def _snapshot(place: Place, patterns: tuple[str, ...], offline: bool) -> Path:

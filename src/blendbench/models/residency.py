@@ -1,7 +1,8 @@
-"""Which networks share the device's memory: chosen from their sizes before anything is loaded.
+"""Choose which networks share the device's memory, from their sizes, before anything is loaded.
 
-The groups of a model set are the text encoder, the vision-language model, what draws (transformer and VAE) and what
-scores. A group that is alone is freed, not only moved, before another is loaded, and the others before it is.
+The groups of a model set are the text encoder, the vision-language model, the generator (transformer and VAE) and the
+scorers. A group that a plan keeps apart is freed, not only moved, before another one is loaded, and the other way
+round.
 """
 
 import gc
@@ -9,28 +10,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 GIB = 1024**3
-GROUPS = ("text", "vision", "draw", "score")
-# From the one that loads nothing twice to the one that needs the least memory.
+GROUPS = ("text", "vision", "generate", "score")
+# Groups that are kept apart: from the plan that loads nothing twice to the one that needs the least memory.
 PLANS: dict[str, tuple[str, ...]] = {"resident": (), "vision_apart": ("vision",), "staged": GROUPS}
-TOLD = {
+DESCRIPTIONS = {
     "resident": "everything stays on the device",
     "vision_apart": "the vision-language model apart, all others together",
     "staged": "one group of networks after the other",
 }
-# Of the memory that is free, the part that a plan may count on: the rest is lost between blocks of the allocator.
+# Fraction of the free memory that a plan may count on: the rest is lost to fragmentation.
 _USABLE = 0.92
-# Working memory of drawing, in values a pixel: decoding peaks at the last level of the VAE. To be multiplied
-# with images, pixels and bytes a value.
-_DRAWING = 900
-# Working memory of the encoders and scorers in bytes: they see one prompt, one image or one chunk of images.
+# Working memory of generation, in values per image and pixel: decoding peaks at the last level of the VAE.
+_GENERATING = 900
+# Working memory of encoders and scorers in bytes: they see one prompt, one image or one chunk of images.
 _OTHERS = {"text": GIB // 2, "vision": GIB, "score": GIB}
 
 
 @dataclass(frozen=True)
 class Residency:
-    """A plan: its name, the memory that it needs at its peak, and what it was given, in bytes; None: no limit.
+    """A plan and its memory in bytes.
 
-    `roomy`: there is memory for all that is together to work at the same time.
+    Attributes:
+        name: One of `PLANS`.
+        needs: Memory at its peak.
+        budget: Memory that it was given; None: no limit.
+        roomy: Whether everything that is together also has memory to work at the same time.
     """
 
     name: str
@@ -39,17 +43,20 @@ class Residency:
     roomy: bool = False
 
     def together(self, one: str, other: str) -> bool:
-        """Whether two groups may be on the device at once."""
+        """Report whether two groups may be on the device at once."""
         alone = PLANS[self.name]
         return one == other or (one not in alone and other not in alone)
 
     def at_once(self, *groups: str) -> bool:
-        """Whether groups may not only be on the device but work there at once."""
+        """Report whether groups may not only be on the device but work there at once."""
+        if unknown := set(groups) - set(GROUPS):
+            raise ValueError(f"unknown groups {sorted(unknown)}")
         return self.roomy and not set(groups) & set(PLANS[self.name])
 
     def __str__(self) -> str:
+        """Describe the plan for people."""
         limit = "" if self.budget is None else f" of {self.budget / GIB:.1f} GiB"
-        return f"{self.name}: {TOLD[self.name]}, about {self.needs / GIB:.1f} GiB{limit}"
+        return f"{self.name}: {DESCRIPTIONS[self.name]}, about {self.needs / GIB:.1f} GiB{limit}"
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Sizes:
     working: Mapping[str, int]
 
     def needs(self, plan: str, at_once: bool = False) -> int:
-        """Memory of a plan at its peak; `at_once`: with all that is together at work, not one after the other."""
+        """Return a plan's memory at its peak; `at_once`: with groups that are together working at the same time."""
         alone = PLANS[plan]
         shared = [group for group in GROUPS if group not in alone]
         peaks = [self.weights[group] + self.working[group] for group in alone]
@@ -71,19 +78,19 @@ class Sizes:
 
 
 def working_memory(images: int, pixels: int, value_bytes: int) -> dict[str, int]:
-    """Working memory of each group when `images` of `pixels` are drawn at once in values of `value_bytes`."""
-    return {**_OTHERS, "draw": _DRAWING * images * pixels * value_bytes}
+    """Return each group's working memory for batches of `images` of `pixels`, in values of `value_bytes`."""
+    return {**_OTHERS, "generate": _GENERATING * images * pixels * value_bytes}
 
 
 def choose(sizes: Sizes, budget: int | None) -> Residency:
-    """The plan that loads the least often within `budget` bytes; the smallest where none fits."""
+    """Return the plan that loads the least often within `budget` bytes; the smallest where none fits."""
     fitting = (name for name in PLANS if budget is None or sizes.needs(name) <= budget)
     name = next(fitting, list(PLANS)[-1])
     return Residency(name, sizes.needs(name), budget, budget is None or sizes.needs(name, at_once=True) <= budget)
 
 
 def free_memory(device: str) -> int | None:
-    """Bytes of a device's memory that a run may use; None for the CPU, where the system has its own ways."""
+    """Return the bytes of a device's memory that a run may use; None for the CPU, which can swap."""
     if device == "cpu":
         return None
     import torch
@@ -91,8 +98,8 @@ def free_memory(device: str) -> int | None:
     return int(torch.cuda.mem_get_info()[0] * _USABLE)
 
 
-def give_back(device: str) -> None:
-    """Return the memory of what nothing refers to any more to the device."""
+def free_cache(device: str) -> None:
+    """Return unreferenced memory to the device."""
     gc.collect()
     if device != "cpu":
         import torch
@@ -101,8 +108,7 @@ def give_back(device: str) -> None:
 
 
 def settle(device: str) -> None:
-    """Wait until the device has all that was loaded, so that any stream may read it, and return what loading took in
-    passing."""
+    """Wait until loaded weights are on the device, where any stream may read them; free what loading took."""
     if device != "cpu":
         import torch
 
@@ -111,7 +117,7 @@ def settle(device: str) -> None:
 
 
 def limit(device: str, budget: int) -> None:
-    """Let allocations beyond `budget` bytes fail as they would on a device of that size."""
+    """Make allocations beyond `budget` bytes fail as on a device of that size."""
     if device != "cpu":
         import torch
 
@@ -120,7 +126,7 @@ def limit(device: str, budget: int) -> None:
 
 
 def peak(device: str) -> int | None:
-    """Most bytes that were allocated on a device since the last call; None for the CPU."""
+    """Return the most bytes allocated on a device since the last call; None for the CPU."""
     if device == "cpu":
         return None
     import torch

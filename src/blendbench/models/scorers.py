@@ -1,6 +1,5 @@
 """CLIP and SigLIP as scorers: open_clip models from a folder, in float32 (TF32 on NVIDIA GPUs)."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -19,12 +18,12 @@ from torchvision.transforms import functional as transforms
 from blendbench.core.errors import UsageError
 from blendbench.models.half_stored import store_half
 
-# Images or texts at once. Large enough to feed a GPU, where 384-pixel inputs must fit beside the pipeline.
+# Images or texts per pass: enough to feed a GPU, where 384-pixel inputs must fit beside the pipeline.
 _CHUNK = {"cpu": 64, "cuda": 16}
 _LONG_TEXT = "word " * 1000
 # Tokens that are counted of a text, however long it is.
 _LONGEST = 4096
-# What open_clip, transformers, safetensors and torch.load raise on incomplete or damaged files and on hub names.
+# What open_clip, transformers and safetensors raise on incomplete or damaged files.
 _UNLOADABLE = (
     RuntimeError,
     ValueError,
@@ -35,7 +34,7 @@ _UNLOADABLE = (
     EOFError,
     SafetensorError,
 )
-# What initial values are drawn with, on all ways to it that torch tells of.
+# Functions that fill new weights with random values.
 _FILLS = {
     Tensor.uniform_,
     Tensor.normal_,
@@ -50,13 +49,15 @@ _FILLS = {
 class Encoder:
     """An image-text encoder.
 
-    `name` as it was asked for; `weights_sha256` over the names, shapes and float32 values of all weights;
-    `context_length` in tokens, to which every text is padded or truncated; the model's own logit is `logit_scale` x
-    cosine + `logit_bias` (0 where it has none).
+    Attributes:
+        name: Its folder.
+        context_length: Tokens that every text is padded or truncated to.
+        logit_scale: The model's own logit is `logit_scale` x cosine + `logit_bias`.
+        logit_bias: 0 for a model without one.
+        device: "cpu" or "cuda".
     """
 
     name: str
-    weights_sha256: str
     context_length: int
     logit_scale: float
     logit_bias: float
@@ -71,21 +72,23 @@ class Encoder:
         return _CHUNK[torch.device(self.device).type]
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """uint8 (n, 3, h, w) -> float32 (n, d) rows of unit norm, on the encoder's device."""
+        """Encode uint8 (n, 3, h, w) as float32 (n, d) rows of unit norm, on the encoder's device."""
         with torch.inference_mode(), _tensor_cores(), self._attention():
             return torch.cat(
                 [_unit(self._model.encode_image(self._prepared(part))) for part in images.split(self._chunk)]
             )
 
     def _attention(self) -> AbstractContextManager[Any]:
-        """How the image's network attends on a GPU. CLIP's is left as it is: with any function mode, torch's own
-        attention module gives up its fast path."""
+        """Choose how the image network attends on a GPU.
+
+        CLIP stays as it is: with any function mode, torch's attention module loses its fast path.
+        """
         towers = getattr(self._model, "visual", self._model).modules()
         narrow = self.device != "cpu" and not any(isinstance(part, nn.MultiheadAttention) for part in towers)
         return HalfAttention() if narrow else nullcontext()
 
     def encode_texts(self, texts: list[str]) -> Tensor:
-        """n texts -> float32 (n, d) rows of unit norm, on the encoder's device; each distinct text is encoded once."""
+        """Encode n texts as float32 (n, d) rows of unit norm, on the encoder's device; each text is encoded once."""
         new = sorted(set(texts) - self._texts.keys())
         with torch.inference_mode(), _tensor_cores():
             for start in range(0, len(new), self._chunk):
@@ -95,11 +98,11 @@ class Encoder:
         return torch.stack([self._texts[text] for text in texts])
 
     def tokens(self, texts: list[str]) -> Tensor:
-        """n texts -> (n, context_length) token ids as the model reads them."""
+        """Return the token ids (n, context_length) that the model reads."""
         return self._tokenizer(texts)
 
     def token_counts(self, texts: list[str]) -> list[int]:
-        """Tokens of each text with its start and end, before it is cut to `context_length`; counted up to 4096."""
+        """Count each text's tokens with start and end, before it is cut to `context_length`; 4096 at most."""
         empty = self._tokenizer([""])[0]
         padding = int(empty[-1])
         # Where the end token pads as well, one of them belongs to the text.
@@ -108,7 +111,7 @@ class Encoder:
         return [min(int((row != padding).nonzero()[-1:].sum() + 1) + ends, _LONGEST) for row in rows]
 
     def _prepared(self, images: Tensor) -> Tensor:
-        """Resize as the checkpoint's own configuration says, on 8-bit values as Pillow does, then normalise."""
+        """Resize by the checkpoint's configuration, on 8-bit values as Pillow does, then normalise."""
         settings = self._preprocess
         height, width = settings["size"]
         shortest = settings["resize_mode"] == "shortest"
@@ -124,19 +127,25 @@ class Encoder:
         return (images.float() / 255 - mean) / std
 
 
-def load_encoder(folder: Path, device: str = "cpu", repository: str | None = None) -> Encoder:
+def load_encoder(folder: Path, quick_gelu: bool, device: str = "cpu") -> Encoder:
     """Load CLIP or SigLIP from a folder in open_clip's layout, safetensors only.
 
-    `repository` is the hub's name of what is in the folder, if it came from there. On a GPU weights are kept in half
-    precision and widened as they are used. Errors: UsageError where the folder is incomplete, the weights are missing
-    or do not fit (random weights are never used), or the texts would be read in another way than the model was
-    trained: end token lost on truncation, SigLIP texts not padded to the context or not canonicalised.
+    On a GPU weights are stored in half precision and widened as they are used.
+
+    Args:
+        folder: Configuration, tokenizer and weights.
+        quick_gelu: Whether the weights were trained with QuickGELU instead of GELU.
+        device: "cpu" or "cuda".
+
+    Raises:
+        UsageError: The folder is incomplete, weights are missing or do not fit, or texts would be read otherwise than
+            in training: end token lost on truncation, SigLIP texts not padded to the context or not canonicalised.
     """
     source = _source(folder)
     try:
         with Uninitialised():
             model, _ = open_clip.create_model_from_pretrained(
-                source, precision="fp32", device="cpu", force_quick_gelu=_trained_with_quick_gelu(repository)
+                source, precision="fp32", device="cpu", force_quick_gelu=quick_gelu
             )
         tokenizer = open_clip.get_tokenizer(source)
     except _UNLOADABLE as error:
@@ -148,12 +157,10 @@ def load_encoder(folder: Path, device: str = "cpu", repository: str | None = Non
     _check_weights(folder, model)
     context = int(getattr(model, "context_length", tokenizer.context_length))
     _check_texts(folder, model, tokenizer, context)
-    weights = weights_sha256(model)
     if device != "cpu":
         model = store_half(model).to(device, memory_format=torch.channels_last)
     return Encoder(
         name=str(folder),
-        weights_sha256=weights,
         context_length=context,
         logit_scale=float(model.logit_scale.detach().exp()),
         logit_bias=0.0 if (bias := getattr(model, "logit_bias", None)) is None else float(bias.detach()),
@@ -164,17 +171,8 @@ def load_encoder(folder: Path, device: str = "cpu", repository: str | None = Non
     )
 
 
-def weights_sha256(model: nn.Module) -> str:
-    """Hex sha256 over name, shape and float32 bytes of every weight and buffer, sorted by name."""
-    digest = hashlib.sha256()
-    for key, value in sorted(model.state_dict().items()):
-        digest.update(f"{key}\0{tuple(value.shape)}\0".encode())
-        digest.update(value.detach().float().cpu().contiguous().numpy())
-    return digest.hexdigest()
-
-
 def _source(folder: Path) -> str:
-    """open_clip's name of a folder."""
+    """Return open_clip's name of a folder."""
     if not (folder / "open_clip_config.json").is_file():
         raise UsageError(f"{folder}: open_clip_config.json is missing; save the model in open_clip's folder layout")
     if not any(folder.glob("*.safetensors")):
@@ -184,18 +182,12 @@ def _source(folder: Path) -> str:
     return f"local-dir:{folder.resolve()}"
 
 
-def _trained_with_quick_gelu(repository: str | None) -> bool:
-    """Whether open_clip's own list says so of a repository; the configuration there may leave it open."""
-    known = (open_clip.get_pretrained_cfg(architecture, tag) for architecture, tag in open_clip.list_pretrained())
-    return any(each["quick_gelu"] for each in known if each.get("hf_hub") == f"{repository}/" and "quick_gelu" in each)
-
-
 def _check_weights(name: Path, model: nn.Module) -> None:
-    # The extremes are NaN or infinite if any value is, and finding them makes no copy.
+    # The extremes are NaN or infinite if any value is; finding them makes no copy.
     extremes = ((key, torch.stack(value.detach().aminmax())) for key, value in model.named_parameters())
     broken = next((key for key, pair in extremes if not pair.isfinite().all()), None)
     if broken is not None:
-        raise UsageError(f"{name}: weights {broken!r} are not finite; save or download them anew")
+        raise UsageError(f"{name}: weights {broken!r} are not finite; save or download them again")
 
 
 def _check_texts(name: Path, model: nn.Module, tokenizer: Any, context: int) -> None:
@@ -209,7 +201,7 @@ def _check_texts(name: Path, model: nn.Module, tokenizer: Any, context: int) -> 
 
 
 def pools_end_token(model: nn.Module) -> bool:
-    """Whether the text embedding is read at the end token, the highest id of the text."""
+    """Report whether the text embedding is read at the end token, the highest id of the text."""
     holder = model.text if hasattr(model, "text") else model
     return getattr(holder, "text_pool_type", getattr(holder, "pool_type", "")) == "argmax"
 
@@ -227,9 +219,9 @@ def _unit(rows: Tensor) -> Tensor:
 
 @contextmanager
 def _tensor_cores() -> Iterator[None]:
-    """Let NVIDIA GPUs round the inputs of products to 10 bits, sums in float32; elsewhere nothing changes.
+    """Allow TF32 within the context.
 
-    Several times faster than full float32 on the large encoders; cosines of images and texts move by less than 1e-4.
+    Several times faster than float32 on the large encoders; cosines of images and texts move by less than 1e-4.
     """
     products = torch.backends.cuda.matmul
     before = products.allow_tf32
@@ -242,7 +234,7 @@ def _tensor_cores() -> Iterator[None]:
 
 
 class Uninitialised(TorchFunctionMode):
-    """Within, tensors are not filled with random values, which takes longer than reading the weights in their place."""
+    """Skip random initial values: filling them takes longer than reading the weights that replace them."""
 
     def __torch_function__(
         self, function: Callable[..., Any], _types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -254,7 +246,7 @@ class Uninitialised(TorchFunctionMode):
 
 
 class HalfAttention(TorchFunctionMode):
-    """Within, attention reads float16: as many bits as TF32 has, and kernels that there are none of for float32."""
+    """Run attention in fp16: TF32's mantissa width, and fused attention kernels that fp32 lacks."""
 
     def __torch_function__(
         self, function: Callable[..., Any], _types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

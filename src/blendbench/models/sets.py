@@ -1,7 +1,7 @@
-"""Model sets: text encoder, vision-language encoder, diffusion pipeline and scorers, named by one model_set.toml.
+"""Model sets: pipeline, vision-language encoder and scorers, named by one model_set.toml.
 
-Components load on first use, so that a run with nothing left to do loads nothing, and share the device as
-`residency` says.
+Components load on first use: a run with nothing left to do loads nothing. They share the device by the plan of
+`residency`.
 """
 
 import functools
@@ -19,8 +19,7 @@ from blendbench.models.described import DescribedSet
 from blendbench.models.model_file import ModelSetFile
 
 if TYPE_CHECKING:
-    from blendbench.models.denoiser import Denoiser
-    from blendbench.models.text import TextEncoder
+    from blendbench.models.families.base import Denoiser, TextEncoder
     from blendbench.models.vision import VisionEncoder
 
 _SHIPPED = {
@@ -31,7 +30,7 @@ _SHIPPED = {
 _GROUPS = {
     "text": "text",
     "vision": "vision",
-    "denoiser": "draw",
+    "denoiser": "generate",
     "clip": "score",
     "siglip": "score",
     "probe": "score",
@@ -39,7 +38,7 @@ _GROUPS = {
 
 
 def list_model_sets() -> list[str]:
-    """Names of the shipped model sets."""
+    """List the names of the shipped model sets."""
     return sorted(name for name, folder in _SHIPPED.items() if (folder / "model_set.toml").is_file())
 
 
@@ -52,8 +51,14 @@ def load_model_set(
 ) -> "ModelSet":
     """Open a model set by shipped name or by folder; nothing heavy is loaded.
 
-    `memory_budget`: GiB of the device's memory to use, default what is free; `hash_weights`: whether weights may be
-    read to know them by their content, which takes long once. Errors: UsageError in one line.
+    Args:
+        name_or_folder: A shipped name, or a folder with a model_set.toml.
+        device: "auto", "cpu" or "cuda".
+        sampler: Fields of the sampler to override.
+        memory_budget: GiB of the device's memory to use; default: what is free.
+        hash_weights: Whether weights may be read to identify them by content, which takes long once.
+
+    Errors: UsageError in one line.
     """
     folder = _SHIPPED.get(str(name_or_folder), Path(name_or_folder))
     if not (folder / "model_set.toml").is_file():
@@ -63,20 +68,20 @@ def load_model_set(
         )
     file = read_toml(folder / "model_set.toml", ModelSetFile)
     if sampler:
-        file = file.model_copy(update={"sampler": file.sampler.model_copy(update=sampler)})
+        file = file.model_copy(update={"sampler": file.sampler.overridden(sampler)})
     return ModelSet(folder, file, device, memory_budget, hash_weights)
 
 
 @dataclass
 class ModelSet(DescribedSet):
-    """An opened model set: what its files describe, and the parts that are loaded of it."""
+    """An opened model set: the description of its files, and the parts that are loaded."""
 
     _loaded: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     _loading_one: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
     @functools.cached_property
     def residency(self) -> memory.Residency:
-        """The plan of what shares the device's memory; a budget that was asked for is enforced from now on."""
+        """The plan of what shares the device's memory; a budget of the user is enforced from now on."""
         budget = memory.free_memory(self.device)
         if self.memory_budget is not None:
             asked = int(self.memory_budget * memory.GIB)
@@ -85,12 +90,14 @@ class ModelSet(DescribedSet):
         return memory.choose(self.memory_sizes(), budget)
 
     def at_once(self, *groups: str) -> bool:
-        """Whether groups of networks can work at the same time: the device by itself, with memory for all of them."""
+        """Report whether groups of networks can work at once: on a device of its own, with memory for all."""
         return self.asynchronous and self.residency.at_once(*groups)
 
     def load(self, *parts: str) -> bool:
-        """Load parts now, and not at their first use; whether all could be. Loading changes settings of the whole
-        process for a moment: it has to come before threads work side by side."""
+        """Load parts now instead of at their first use; report whether all could be.
+
+        Loading changes settings of the whole process for a moment: do it before threads work side by side.
+        """
         import torch
 
         try:
@@ -101,8 +108,10 @@ class ModelSet(DescribedSet):
         return True
 
     def beside(self) -> AbstractContextManager[Any]:
-        """Within, this thread's work for the GPU goes into a stream of its own: beside what is being drawn, and before
-        it where both wait, or it would wait for as long as something is drawn."""
+        """Run this thread's GPU work on a side stream so it overlaps with generation.
+
+        The stream has priority: otherwise its work would wait for as long as images are generated.
+        """
         if self.device == "cpu":
             return nullcontext()
         import torch
@@ -116,16 +125,16 @@ class ModelSet(DescribedSet):
         return torch.cuda.Stream(priority=-1)
 
     def peak_memory(self) -> int | None:
-        """Most bytes that were allocated on the GPU since the last call; None without a GPU."""
+        """Return the most bytes allocated on the GPU since the last call; None without a GPU."""
         return memory.peak(self.device)
 
     def release_cache(self) -> None:
-        """Give back the device memory that torch keeps for later."""
-        memory.give_back(self.device)
+        """Free the device memory that torch caches."""
+        memory.free_cache(self.device)
 
     def _part(self, name: str, load: Callable[[], Any]) -> Any:
-        """A loaded part; before it is loaded, what must not be on the device with it is freed."""
-        # None is a part too: a scorer that the set lacks.
+        """Return a part, loaded once; parts that must not share the device with it are freed first."""
+        # None is a valid part: a scorer that the set lacks.
         if (ready := self._loaded.get(name, self)) is not self:
             return ready
         with self._loading_one:
@@ -142,20 +151,19 @@ class ModelSet(DescribedSet):
 
     @property
     def denoiser(self) -> "Denoiser":
-        """What draws: transformer, VAE and scheduler."""
+        """Transformer, VAE and sampler."""
         return self._part("denoiser", self._load_denoiser)
 
     def _load_denoiser(self) -> "Denoiser":
         with self._loading("pipeline"):
-            from blendbench.models.denoiser import Denoiser
-            from blendbench.models.pipeline import load_pipeline
-            from blendbench.models.replays import Recorder
-
-            folder, sampler = self._weights_folder("pipeline"), self.file.sampler
-            pipeline = load_pipeline(folder, self.torch_dtype, self.device, sampler.shift)
-            # Graphs take memory of their own.
-            recorder = Recorder() if self.compiled and self.residency.roomy else None
-            return Denoiser(pipeline, sampler, self.file.planted, self.compiled, recorder)
+            return self.family.load_denoiser(
+                self._weights_folder("pipeline"),
+                self.file,
+                self.torch_dtype,
+                self.device,
+                compiled=self.compiled,
+                recorded=self.compiled and self.residency.roomy,
+            )
 
     @property
     def text(self) -> "TextEncoder":
@@ -164,12 +172,8 @@ class ModelSet(DescribedSet):
 
     def _load_text(self) -> "TextEncoder":
         with self._loading("pipeline"):
-            from blendbench.models.pipeline import load_text_encoder
-            from blendbench.models.text import TextEncoder
-
-            encoder = load_text_encoder(self._weights_folder("pipeline"), self.torch_dtype, self.device)
-            text = self.file.text
-            return TextEncoder(*encoder, text.layer, text.max_sequence_length, self.file.planted)
+            folder = self._weights_folder("pipeline")
+            return self.family.load_text_encoder(folder, self.file, self.torch_dtype, self.device)
 
     @property
     def vision(self) -> "VisionEncoder":
@@ -199,8 +203,9 @@ class ModelSet(DescribedSet):
         with self._loading(name):
             from blendbench.models.scorers import load_encoder
 
-            place = self.places[name]
-            return load_encoder(self._weights_folder(name), self.device, None if place.local else place.value)
+            folder = self._weights_folder(name)
+            activation = self.activation(name)
+            return load_encoder(folder, activation == "quick_gelu", self.device)
 
     @property
     def probe(self) -> Any:

@@ -1,32 +1,22 @@
-"""What the encoders return: hidden states with the kind of each token, as plain tensors."""
+"""Kinds of tokens in a chat template, and planted activations."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-TEMPLATE, TEXT, MARKER, IMAGE = range(4)
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """hidden (tokens, dim) float32 on the CPU, kinds (tokens,) int64, grid: rows and columns of image tokens."""
-
-    hidden: Tensor
-    kinds: Tensor
-    grid: tuple[int, int] | None = None
+from blendbench.core.tokens import Kind
 
 
 class Plant(Protocol):
-    """Massive activations to put into position 0: dimension indices and the values added there."""
+    """Massive activations of position 0: dimension indices and the values added there."""
 
     dimensions: list[int]
     values: list[float]
 
 
 def planted(hidden: Tensor, plant: Plant | None) -> Tensor:
-    """Hidden states (tokens, dim) of a whole turn with the planted values added at position 0."""
+    """Add the planted values at position 0 of the hidden states (tokens, dim) of a whole turn."""
     if plant is None:
         return hidden
     result = hidden.clone()
@@ -35,15 +25,18 @@ def planted(hidden: Tensor, plant: Plant | None) -> Tensor:
 
 
 def text_kinds(count: int, before: int, after: int) -> Tensor:
-    """Kinds of a sequence that has `before` template tokens in front of the user's text and `after` behind it."""
-    kinds = torch.full((count,), TEXT)
-    kinds[:before] = TEMPLATE
-    kinds[count - after :] = TEMPLATE
+    """Return the kinds of a sequence with `before` template tokens before the user's text and `after` after it."""
+    kinds = torch.full((count,), int(Kind.TEXT))
+    kinds[:before] = int(Kind.TEMPLATE)
+    kinds[count - after :] = int(Kind.TEMPLATE)
     return kinds
 
 
 def template_length(whole: list[int], empty: list[int]) -> tuple[int, int]:
-    """Template tokens before and after the user's text: the ends shared with the prompt of an empty text."""
+    """Count the template tokens before and after the user's text.
+
+    They are the ends that the prompt shares with that of an empty text.
+    """
     before = next((i for i, (a, b) in enumerate(zip(whole, empty, strict=False)) if a != b), len(empty))
     rest = len(empty) - before
     after = next((i for i, (a, b) in enumerate(zip(whole[::-1], empty[::-1], strict=False)) if a != b), rest)

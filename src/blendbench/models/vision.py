@@ -1,4 +1,4 @@
-"""The vision-language encoder: hidden states of a chat turn that holds an image and then the prompt."""
+"""The vision-language encoder: hidden states of a chat turn with an image and then the prompt."""
 
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,14 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
+from blendbench.core.images import load_image
+from blendbench.core.tokens import Kind, Tokens
 from blendbench.models.loading import load_complete, quiet_loading
-from blendbench.models.tokens import IMAGE, MARKER, TEMPLATE, TEXT, Encoded, Plant, planted, template_length
+from blendbench.models.tokens import Plant, planted, template_length
 
 
 def load_vision_encoder(folder: Path, dtype: torch.dtype, device: str, plant: Plant | None = None) -> "VisionEncoder":
-    """Qwen3-VL and its processor. Errors: ValueError if weights are missing."""
+    """Load Qwen3-VL and its processor. Errors: ValueError if weights are missing."""
     with quiet_loading():
         processor = AutoProcessor.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
         model = load_complete(Qwen3VLForConditionalGeneration, folder, dtype, device)
@@ -21,8 +23,10 @@ def load_vision_encoder(folder: Path, dtype: torch.dtype, device: str, plant: Pl
 
 
 class VisionEncoder:
-    """Qwen3-VL through its own processor. The image comes first and attention is causal, so image tokens do not
-    depend on the prompt."""
+    """Encode images and prompts with Qwen3-VL through its own processor.
+
+    The image comes first and attention is causal, so image tokens do not depend on the prompt.
+    """
 
     def __init__(self, processor: Any, model: Any, plant: Plant | None = None) -> None:
         self.processor, self.model, self.plant = processor, model, plant
@@ -36,18 +40,20 @@ class VisionEncoder:
         config, tokenizer = self.model.config, self.processor.tokenizer
         _, after = template_length(*(tokenizer(self._turn(text)).input_ids for text in (prompt, "")))
         end = ids.index(config.vision_end_token_id)
-        kinds = torch.full((len(ids),), TEMPLATE)
-        kinds[end + 1 : len(ids) - after] = TEXT
+        kinds = torch.full((len(ids),), int(Kind.TEMPLATE))
+        kinds[end + 1 : len(ids) - after] = int(Kind.TEXT)
         rows = torch.tensor(ids)
-        kinds[(rows == config.vision_start_token_id) | (rows == config.vision_end_token_id)] = MARKER
-        kinds[rows == config.image_token_id] = IMAGE
+        kinds[(rows == config.vision_start_token_id) | (rows == config.vision_end_token_id)] = int(Kind.MARKER)
+        kinds[rows == config.image_token_id] = int(Kind.IMAGE)
         return kinds
 
     @torch.inference_mode()
-    def encode(self, image: Path, prompt: str, layers: tuple[int, ...]) -> dict[int, Encoded]:
-        """Hidden states (tokens, dim) of the whole turn at each of `layers`, from one forward pass."""
-        with Image.open(image) as opened:
-            pixels = opened.convert("RGB")
+    def encode(self, image: Path, prompt: str, layers: tuple[int, ...]) -> dict[int, Tokens]:
+        """Encode a turn in one forward pass and return its hidden states (tokens, dim) at each of `layers`.
+
+        Errors: ImageError (a file that is no usable image).
+        """
+        pixels = Image.fromarray(load_image(image).pixels)
         inputs = self.processor(text=[self._turn(prompt)], images=[pixels], return_tensors="pt")
         kinds = self._kinds(inputs["input_ids"][0].tolist(), prompt)
         merge = self.model.config.vision_config.spatial_merge_size
@@ -58,4 +64,4 @@ class VisionEncoder:
         ).hidden_states
         grid = (rows // merge, columns // merge)
         found = {layer: planted(states[layer][0].float().cpu(), self.plant) for layer in layers}
-        return {layer: Encoded(hidden, kinds, grid) for layer, hidden in found.items()}
+        return {layer: Tokens(hidden, kinds, grid) for layer, hidden in found.items()}

@@ -56,7 +56,7 @@ def measure_pool(results: Results, folder: Path, experiment: str, models: "Model
     from blendbench.metrics import all_metrics
 
     items, images, source = _images(results, folder, experiment)
-    variants = [_VARIANTS[name](images, models.patch_grid) for name in VARIANTS]
+    variants = [_VARIANTS[name](images, models.facts.patch_grid) for name in VARIANTS]
     described = {name: _described(metric.info) for name, metric in all_metrics().items()}
     gated = [name for name, metric in described.items() if is_gated(metric)]
     pairing = [name for name in gated if all_metrics()[name].info.paired]
@@ -196,6 +196,6 @@ def _batch(
         prompts=[item.prompt for item in chosen],
         expects=[item.expect for item in chosen],
         reference_expects=[item.reference_expect for item in chosen],
-        patch_grid=models.patch_grid,
+        patch_grid=models.facts.patch_grid,
         scorers=models,
     )

@@ -74,7 +74,7 @@ def plan_analysis(models: ModelSet, suite: Suite, items: int | None, layers: tup
     """Check what is asked for before anything is loaded. Errors: UsageError (a layer or a device that is not there)."""
     models.check()
     _ = models.device
-    states = models.vision_states
+    states = models.facts.hidden_states
     chosen = layers or tuple(layer for layer in SEED_LAYERS if layer >= -states)
     for layer in chosen:
         if not -states <= layer <= -1:

@@ -13,12 +13,10 @@ from typing import Any, Self
 import torch
 from safetensors.torch import load_file, save_file
 
-from blendbench.core.conditioning import Denoising
 from blendbench.core.hashing import sha256_bytes, sha256_json
 from blendbench.core.suites import Item, Suite
 from blendbench.core.tokens import Kind, Pair, Tokens, content, gaussian_like, select
 from blendbench.models.sets import ModelSet
-from blendbench.models.tokens import Encoded
 from blendbench.registry.parameters import layer_weights
 from blendbench.registry.strategies import Configuration, Sources
 from blendbench.run.plan import Cell
@@ -121,8 +119,7 @@ class Embeddings:
         if "pairs" in inputs:
             found["pairs"] = self._pairs(params["layer"], params["text_layer"], str(params["tokens"]))
         if "denoising" in inputs:
-            sigmas = self.models.sampler_record["sigmas"][:-1]
-            found["denoising"] = Denoising(tuple(sigmas), self.models.blocks)
+            found["denoising"] = self.models.denoising
         return Sources(text, **found)
 
     def _reference(self, item: Item, reference: str, text: Tokens, view: Callable[[Path], Tokens]) -> Tokens:
@@ -238,7 +235,7 @@ class Embeddings:
         keys = {self._vision_key(image, prompt, layer): layer for layer in layers}
         self._keep(keys, lambda: self.models.vision.encode(image, prompt, layers))
 
-    def _keep(self, keys: dict[str, int], encode: Callable[[], dict[int, Encoded]]) -> None:
+    def _keep(self, keys: dict[str, int], encode: Callable[[], dict[int, Tokens]]) -> None:
         """Encode and write by write-then-rename, unless it has failed before."""
         if any(key in self._failures for key in keys):
             return

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from blendbench.core.conditioning import Conditioning
 from blendbench.core.hashing import sha256_bytes
-from blendbench.models.interventions import Injection, Start
+from blendbench.models.families.base import Facts, Injection, Start
 from blendbench.models.sets import ModelSet
 from blendbench.results.records import ConditioningRecord
 from blendbench.run.encode import Embeddings, Encodings
@@ -32,7 +32,6 @@ _FLYING = 2
 # Cells that are encoded ahead, at least. On an H200 they take longer to draw than the slowest pass beside them: at 1024
 # pixels 7 s and 5 s.
 _COMING = 8
-BUCKET = 32  # the transformer pads captions to multiples of this
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,17 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Job:
-    """One image to draw, and the cells that share it. `start` is the image to start from, below strength 1."""
+    """One image to generate, and the cells that share it.
+
+    `start` is the image to start from, below strength 1; `buckets` the padded length of the caption in units of the
+    transformer's padding.
+    """
 
     conditioning: Conditioning
     sha256: str
     noise_seed: int
     start: Path | None
+    buckets: int
     cells: list[Cell]
 
     @property
@@ -66,7 +70,7 @@ class Job:
     def company(self) -> tuple[object, ...]:
         """What all jobs of a batch have in common: the padded length and the way of drawing."""
         c = self.conditioning
-        return (-(-len(c.rows) // BUCKET), len(c.steps), c.blocks, c.strength)
+        return (self.buckets, len(c.steps), c.blocks, c.strength)
 
     def outcome(self, image: str | None, error: str | None = None, batch_size: int | None = None) -> list[Drawn]:
         """The same outcome for every cell."""
@@ -148,7 +152,7 @@ class Drawer:
         self.encodings.make(cell)
         try:
             with self.clock.time("blend"):
-                return blend(cell, self.encodings.embeddings, self.models.longest)
+                return blend(cell, self.encodings.embeddings, self.models.facts)
         except Exception as error:
             # A strategy is third-party code: whatever it raises fails its own cell, and the run goes on.
             self.emit([Drawn(cell, error=f"{type(error).__name__}: {error}")], [])
@@ -243,12 +247,12 @@ def _save(results: Path, images: Fetched, count: int) -> list[str | None]:
     return [save_image(results, pixels[i]) if finite[i] else None for i in range(count)]
 
 
-def blend(cell: Cell, embeddings: Embeddings, longest: int) -> Job:
+def blend(cell: Cell, embeddings: Embeddings, facts: Facts) -> Job:
     """The image to draw for a cell. Errors: whatever the strategy raises; ValueError if it is too long."""
     conditioning = cell.configuration.blend(embeddings.sources(cell.item, cell.configuration))
-    tokens = len(conditioning.rows)
+    tokens, longest = len(conditioning.rows), facts.longest_caption
     if tokens > longest:
         raise ValueError(f"a conditioning of {tokens} tokens is longer than the {longest} that the model has room for")
     start = cell.item.reference if conditioning.strength < 1 else None
     sha256 = conditioning.sha256(sha256_bytes(start.read_bytes()) if start else "")
-    return Job(conditioning, sha256, cell.noise_seed, start, [cell])
+    return Job(conditioning, sha256, cell.noise_seed, start, -(-tokens // facts.caption_bucket), [cell])

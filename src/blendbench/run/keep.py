@@ -35,7 +35,7 @@ def keep_embeddings(plan: Plan, models: ModelSet, results: Path, reporter: Repor
         stage = reporter.stage("keep", len(waiting))
         while batch := waiting[:_BATCH]:
             del waiting[:_BATCH]
-            jobs = [blend(cell, embeddings, models.longest) for cell, _ in batch]
+            jobs = [blend(cell, embeddings, models.facts) for cell, _ in batch]
             same = [job for job, (_, sha256) in zip(jobs, batch, strict=True) if job.sha256 == sha256]
             for job in same:
                 save_conditioning(folder, job)

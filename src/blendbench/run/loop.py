@@ -27,7 +27,6 @@ from blendbench.run.plan import Plan
 from blendbench.run.progress import Clock, Reporter, Stage
 from blendbench.run.provenance import adopted_record, cell_record, opening_records
 from blendbench.run.resume import Todo, locked, what_is_left
-from blendbench.run.samplers import keep_sampler
 from blendbench.run.score import Measuring
 
 
@@ -70,7 +69,6 @@ def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter, keep: b
         if not todo.empty:
             work.do()
         kept = keep_embeddings(plan, models, results, reporter) if keep else 0
-        keep_sampler(models, results, plan.sampler)
         _bring_in(results, plan.experiment.name)
     return Summary(
         run_id=None if todo.empty else work.run_id,
@@ -164,7 +162,7 @@ class _Work:
         while it draws: launching a batch takes this thread a small part of the time that the device needs for it."""
         embeddings = Embeddings(self.results / "embeddings", self.models, self.plan.suite)
         with Encodings(embeddings, self.todo.cells, self.clock, self.reporter) as encodings:
-            encoders, ahead = encodings.encoders, self.models.at_once("text", "vision", "draw")
+            encoders, ahead = encodings.encoders, self.models.at_once("text", "vision", "generate")
             # What cannot be loaded is left to its first use to tell, with nothing beside it.
             if encoders and not (ahead and self.models.load(*encoders, "denoiser")):
                 encodings.make_all()
@@ -173,7 +171,7 @@ class _Work:
         self._peak("denoise")
 
     def _draw_encoded(self, encodings: Encodings) -> None:
-        score_behind = self.models.at_once("draw", "score")
+        score_behind = self.models.at_once("generate", "score")
         stage = self.reporter.stage("images", len(self.todo.cells))
         described: set[str] = set()
 

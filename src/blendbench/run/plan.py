@@ -102,7 +102,7 @@ def metric_versions(experiment: Experiment) -> dict[str, int]:
 
 
 def _check_layers(chosen: tuple[Configuration, ...], models: ModelSet) -> None:
-    states = models.vision_states
+    states = models.facts.hidden_states
     for configuration in chosen:
         for layer in sorted(configuration.layers):
             if not -states <= layer < states:
@@ -111,17 +111,14 @@ def _check_layers(chosen: tuple[Configuration, ...], models: ModelSet) -> None:
                 )
 
 
-def make_plan(experiment: Experiment, suite: Suite, models: ModelSet, sampler: dict[str, Any] | None = None) -> Plan:
-    """Expand an experiment on a suite and a model set. Errors: UsageError, before anything is written.
-
-    `sampler` is the model set's `sampler_record` if the caller has it already.
-    """
+def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
+    """Expand an experiment on a suite and a model set. Errors: UsageError, before anything is written."""
     baseline, chosen = configurations(experiment)
     metrics = metric_versions(experiment)
     models.check()
     _check_layers(chosen, models)
     items = suite.items[: experiment.items]
-    sampler = sampler or models.sampler_record
+    sampler = models.sampler_record
     shared = {
         "schema": CELL_SCHEMA,
         "suite": suite.sha256,

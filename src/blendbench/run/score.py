@@ -96,7 +96,7 @@ class Measuring:
             prompts=[cell.item.prompt for cell in cells],
             expects=[cell.item.expect for cell in cells],
             reference_expects=[cell.item.reference_expect for cell in cells],
-            patch_grid=self.models.patch_grid,
+            patch_grid=self.models.facts.patch_grid,
             scorers=self.models,
         )
 
@@ -107,7 +107,7 @@ def _records(
     metrics = all_metrics()
     records = []
     for name, found in scores.items():
-        weights = metrics[name].weights_sha256(models) or None
+        weights = metrics[name].scorer_sha256(models) or None
         records += [
             ScoreRecord(cell.cell_id, name, metrics[name].version, score.value, score.status, score.error, weights)
             for cell, score in zip(cells, found, strict=False)  # behind the cells are those that fill the batch

@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from blendbench.models.miniature import folder, probe
-from blendbench.models.miniature import recognition as scorers
+from blendbench.models.miniature import probe
+from miniature import folder
+from miniature import recognition as scorers
 from miniature.train import recognition, text, transformer, vae, vision_language
 from miniature.train.loop import Recipe
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from blendbench.models.miniature import captions, world
-from blendbench.models.miniature.tokenizer import SPECIAL_TOKENS, prompt, tokenizer
+from miniature.tokenizer import SPECIAL_TOKENS, prompt, tokenizer
 
 CHUNK = 4096
 

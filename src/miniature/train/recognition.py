@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, logsigmoid
 
-from blendbench.models.miniature import captions, recognition
+from blendbench.models.miniature import captions
 from blendbench.models.miniature.probe import Probe
 from blendbench.models.miniature.world import POSITIONS, sample_scenes
+from miniature import recognition
 from miniature.train.data import draw_images, to_unit, training_scenes
 from miniature.train.loop import Batch, Recipe, Training
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from blendbench.models.miniature import architecture, captions, world
-from blendbench.models.miniature.tokenizer import QUESTIONS
+from blendbench.models.miniature import captions, world
+from miniature import architecture
+from miniature.tokenizer import QUESTIONS
 from miniature.train.data import conversation, pad_ids, training_scenes
 from miniature.train.loop import Batch, Recipe, Training
 

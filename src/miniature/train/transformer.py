@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, rms_norm
 from transformers import Qwen3ForCausalLM
 
-from blendbench.models.fast import RealRotaryAttention, real_rotations
-from blendbench.models.miniature import architecture, captions, world
-from blendbench.models.miniature.tokenizer import prompt
+from blendbench.models.families.z_image.fast import RealRotaryAttention, real_rotations
+from blendbench.models.miniature import captions, world
+from miniature import architecture
+from miniature.tokenizer import prompt
 from miniature.train.data import draw_images, pad_ids, to_unit, training_scenes
 from miniature.train.loop import Batch, Recipe, Training
 

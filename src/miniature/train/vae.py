@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, l1_loss, mse_loss
 
-from blendbench.models.miniature import architecture
+from miniature import architecture
 from miniature.train.data import draw_images, to_unit, training_scenes
 from miniature.train.loop import Batch, Recipe, Training
 

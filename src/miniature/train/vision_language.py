@@ -14,8 +14,9 @@ from torch.nn.functional import normalize, scaled_dot_product_attention
 from transformers import Qwen3ForCausalLM, Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_vision
 
-from blendbench.models.miniature import architecture, captions, world
-from blendbench.models.miniature.tokenizer import QUESTIONS, prompt, tokenizer
+from blendbench.models.miniature import captions, world
+from miniature import architecture
+from miniature.tokenizer import QUESTIONS, prompt, tokenizer
 from miniature.train.data import conversation, draw_images, pad_ids, to_unit, training_scenes
 from miniature.train.loop import Batch, Recipe, Training
 from miniature.train.text import answer, next_token_loss

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers.pipelines.z_image.pipeline_z_image import get_default_z_image_sigmas
+from diffusers import FlowMatchEulerDiscreteScheduler
 
 import blendbench.models as models_package
 from blendbench.core.errors import UsageError
 from blendbench.core.suites import load_suite
-from blendbench.models.interventions import Injection, Start, refined
-from blendbench.models.pipeline import load_scheduler
+from blendbench.models.families.base import Injection, Start
+from blendbench.models.families.z_image.injection import refined
 from blendbench.models.sets import ModelSet, load_model_set
 
 
@@ -71,7 +71,7 @@ def test_injected_into_all_blocks_a_caption_replaces_the_other_and_into_some_it_
     text, other = captions
     denoiser = models.denoiser
     base, replaced = (denoiser.generate(constant(rows), latents)[0] for rows in captions)
-    everywhere, _ = denoiser.generate(constant(text), latents, Injection(other, tuple(range(models.blocks))))
+    everywhere, _ = denoiser.generate(constant(text), latents, Injection(other, tuple(range(models.facts.blocks))))
     assert gap(everywhere, replaced) <= 1  # a grey level of rounding
     assert gap(everywhere, base) > 1
     some, _ = denoiser.generate(constant(text), latents, Injection(other, (0, 2)))
@@ -104,8 +104,8 @@ def test_img2img_starts_where_the_scheduler_s_own_noising_puts_it(models, captio
     monkeypatch.setattr(models.denoiser, "pipeline", _Watching(pipeline, watched))
     models.denoiser.generate(constant(captions[0]), latents, start=Start(images, 0.6))
     assert len(called["sigmas"]) == 3 - int(3 - 3 * 0.6)
-    scheduler = load_scheduler(Path(str(models.component("pipeline"))), None)
-    scheduler.set_timesteps(sigmas=get_default_z_image_sigmas(3), mu=1.0)
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
+    scheduler.set_timesteps(sigmas=list(models.sigmas[:-1]))
     with torch.inference_mode():
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1
         vae = pipeline.vae

@@ -1,7 +1,7 @@
-"""The same transformer in fewer and wider kernels: real rotations, joined projections, compiled blocks.
+"""The transformer with fewer and wider kernels: real rotations, joined projections, compiled blocks.
 
-The modules, their hooks and the pipeline around them stay as they are; pictures differ by the rounding of the dtype.
-Only what a block computes is compiled: what interventions hook in around blocks runs as it is written.
+Modules, hooks and the pipeline around them stay; images differ by the rounding of the dtype. Only the inside of a block
+is compiled: hooks around blocks run as they are written.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-# Kernels are chosen by rule and not by timing them, which may give another rounding in the next process.
+# Choose kernels by rule: timing them may give another rounding in the next process.
 _OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {"deterministic": True}
-# Graphs of one function: two kinds of blocks, with and without a mask, for each size of batch.
+# Graphs of one function: two kinds of blocks, with and without a mask, for each batch size.
 _GRAPHS = 64
-# cuDNN's attention where that is possible: torch itself prefers a kernel from before Hopper.
+# Prefer cuDNN's attention: torch prefers a kernel from before Hopper.
 _ATTENTION = [
     SDPBackend.CUDNN_ATTENTION,
     SDPBackend.FLASH_ATTENTION,
@@ -27,15 +27,15 @@ _ATTENTION = [
 ]
 
 
-def quicken(pipeline: ZImagePipeline) -> None:
-    """Change the pipeline's transformer and decoder in place; they compile at their first call with each batch size."""
+def compile_pipeline(pipeline: ZImagePipeline) -> None:
+    """Compile transformer and decoder in place; the work is done at the first call with each batch size."""
     rearrange(pipeline.transformer)
     compile_blocks(pipeline.transformer)
-    quicken_decoder(pipeline.vae)
+    compile_decoder(pipeline.vae)
 
 
 def rearrange(transformer: ZImageTransformer2DModel) -> None:
-    """What `quicken` does to the transformer before anything is compiled."""
+    """Rearrange the transformer in place; nothing is compiled yet."""
     transformer.rope_embedder = RealRotations(transformer.rope_embedder)
     for block in _blocks(transformer):
         attention = block.attention
@@ -47,14 +47,14 @@ def rearrange(transformer: ZImageTransformer2DModel) -> None:
 
 def compile_blocks(transformer: ZImageTransformer2DModel) -> None:
     """Compile each block of a rearranged transformer; those alike share their graphs."""
-    # Beyond the limit torch would go on eagerly, and pictures would then differ within a run.
+    # Beyond the limit torch falls back to eager code, and images would differ within a run.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _GRAPHS)
     for block in _blocks(transformer):
         block.forward = _compiled(block.forward)
 
 
-def quicken_decoder(vae: AutoencoderKL) -> None:
-    """Compile the decoder, in the layout that convolutions read: what lies between them is slow in it otherwise."""
+def compile_decoder(vae: AutoencoderKL) -> None:
+    """Compile the decoder in channels-last layout, with norms that are fast in it."""
     vae.to(memory_format=torch.channels_last)
     for parent in list(vae.decoder.modules()):
         for name, part in list(parent.named_children()):
@@ -64,7 +64,7 @@ def quicken_decoder(vae: AutoencoderKL) -> None:
 
 
 def _compiled(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A block's forward, compiled for any number of tokens: captions have many padded lengths."""
+    """Compile a block's forward for any number of tokens: captions have many padded lengths."""
     quick = torch.compile(forward, fullgraph=True, dynamic=False, options=_OPTIONS)
 
     def call(stream: Tensor, mask: Tensor | None, rotations: Tensor, *rest: Tensor | None) -> Tensor:
@@ -81,20 +81,22 @@ def _blocks(transformer: ZImageTransformer2DModel) -> tuple[Any, ...]:
 
 
 def real_rotations(angles: Tensor) -> Tensor:
-    """Rotations as complex numbers (tokens, half) -> what a rotated value takes of itself and of the other value of its
-    pair, side by side (tokens, 4 * half) float32: cosines, and sines with their signs."""
+    """Convert complex RoPE frequencies (tokens, half) to interleaved cos/sin (tokens, 4 * half) float32.
+
+    The cosines come first, then the sines with their signs.
+    """
     cos, sin = angles.real, angles.imag
     return torch.cat((cos.repeat_interleave(2, -1), torch.stack((-sin, sin), -1).flatten(-2)), -1)
 
 
 class RealRotations:
-    """A rope embedder whose rotations are real numbers: what handles complex ones cannot be compiled."""
+    """A RoPE embedder with real numbers: code with complex ones cannot be compiled."""
 
     def __init__(self, embedder: Any) -> None:
         self.embedder = embedder
 
     def __call__(self, ids: Tensor) -> Tensor:
-        """Positions (tokens, 3) -> `real_rotations` (tokens, 2 * head_dim)."""
+        """Embed positions (tokens, 3) as `real_rotations` (tokens, 2 * head_dim)."""
         return real_rotations(self.embedder(ids))
 
 
@@ -105,10 +107,11 @@ class RealRotaryAttention:
         self,
         attn: Attention,
         hidden_states: Tensor,
-        encoder_hidden_states: None = None,
+        encoder_hidden_states: None = None,  # noqa: ARG002 - the processor's interface
         attention_mask: Tensor | None = None,
         freqs_cis: Tensor | None = None,
     ) -> Tensor:
+        """Attend within (n, tokens, dim)."""
         if freqs_cis is None:
             raise ValueError("rotations are missing")
         if hasattr(attn, "to_qkv"):
@@ -120,31 +123,31 @@ class RealRotaryAttention:
         query, key = _rotate(attn.norm_q(query), cos, sin), _rotate(attn.norm_k(key), cos, sin)
         mask = None if attention_mask is None else attention_mask[:, None, None, :]
         query, key, value = (x.transpose(1, 2) for x in (query, key, value))
-        # The order holds for all threads: in compiled blocks it does so while they are traced, and no longer.
+        # The order is process-wide; in compiled blocks it only matters while they are traced.
         with sdpa_kernel(_ATTENTION, set_priority=True):
             mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return attn.to_out[0](mixed.transpose(1, 2).flatten(2))
 
 
 class GatedFeedForward(nn.Module):
-    """The block's feed-forward layer with its two entrances in one product."""
+    """The block's feed-forward layer with its two input projections in one product."""
 
     def __init__(self, feed: Any) -> None:
         super().__init__()
-        self.entrance, self.exit = _joined(feed.w1, feed.w3), feed.w2
+        self.inward, self.outward = _joined(feed.w1, feed.w3), feed.w2
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., dim) -> (..., dim)."""
-        gate, value = self.entrance(x).chunk(2, -1)
-        out: Tensor = self.exit(silu(gate) * value)
+        """Map (..., dim) to (..., dim)."""
+        gate, value = self.inward(x).chunk(2, -1)
+        out: Tensor = self.outward(silu(gate) * value)
         return out
 
 
 class ChannelwiseGroupNorm(nn.Module):
-    """A GroupNorm whose statistics are those of its channels, put together.
+    """A GroupNorm that combines the statistics of its channels.
 
-    Where a pixel's channels lie side by side, sums over a group's few of them read memory in pieces. Decoding at 1024²
-    on an H200: 34 ms of compiled kernels with the library's norms, 24 ms with these.
+    In channels-last layout, sums over the few channels of a group read memory in pieces. Decoding at 1024² on an H200:
+    34 ms of compiled kernels with the library's norms, 24 ms with these.
     """
 
     def __init__(self, norm: nn.GroupNorm) -> None:
@@ -152,7 +155,7 @@ class ChannelwiseGroupNorm(nn.Module):
         self.weight, self.bias, self.groups, self.eps = norm.weight, norm.bias, norm.num_groups, norm.eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, channels, ...) -> the same shape and dtype; computed in float32."""
+        """Normalise (n, channels, ...) in float32; the result has the input's shape and dtype."""
         pixels = range(2, x.ndim)
         spreads, means = torch.var_mean(x.float(), tuple(pixels), correction=0)
         spreads, means = (values.unflatten(1, (self.groups, -1)) for values in (spreads, means))
@@ -165,7 +168,7 @@ class ChannelwiseGroupNorm(nn.Module):
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    # Each value with the other of its pair: a kernel that takes pairs apart and joins them again is slower by a third.
+    # Pair each value with its partner by a flip: splitting and joining pairs is slower by a third.
     value = x.float()
     other = value.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
     return (value * cos + other * sin).to(x.dtype)

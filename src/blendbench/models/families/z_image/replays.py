@@ -1,7 +1,7 @@
-"""A transformer's calls as CUDA graphs: recorded once for each shape, then launched by the GPU itself.
+"""Replay a transformer's calls as CUDA graphs, recorded once per shape.
 
 Launching the kernels of one call takes a CPU 15 to 30 ms: about as long as they run at 512 pixels, where encoding,
-scoring and storing want the CPU too. A replay gives the same bits.
+scoring and storing need the CPU too. A replay gives the same bits.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,44 +11,46 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_MOST = 64  # graphs that are kept: a benchmark has few lengths of captions at a time
+_MAX_GRAPHS = 64  # a benchmark has few lengths of captions at a time
 
 Velocities = tuple[list[Tensor]]
 Call = Callable[[list[Tensor]], list[Tensor]]
 
 
 class Recording:
-    """One call as a CUDA graph, with inputs of its own; `pool` is memory that recordings share, for they never run at
-    the same time. Errors: torch.OutOfMemoryError."""
+    """One call as a CUDA graph, with inputs of its own.
+
+    Recordings never run at the same time and share the memory `pool`. Errors: torch.OutOfMemoryError.
+    """
 
     def __init__(self, call: Call, given: list[Tensor], pool: Any, stream: torch.cuda.Stream) -> None:
         self.inputs = [tensor.clone() for tensor in given]
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.stream(stream):  # the default stream cannot be recorded
-            # Other threads go on meanwhile: what they ask of the GPU is none of this recording's business.
+            # Other threads keep using the GPU while this one records.
             self.graph.capture_begin(pool=pool, capture_error_mode="thread_local")
             try:
                 self.outputs = call(self.inputs)
             except BaseException:
-                with suppress(RuntimeError):  # that the recording is broken
+                with suppress(RuntimeError):  # the capture is invalid already
                     self.graph.capture_end()
                 raise
             self.graph.capture_end()
 
     def replay(self, given: list[Tensor]) -> list[Tensor]:
-        """The call's results for inputs of the recorded shapes."""
+        """Return the call's results for inputs of the recorded shapes."""
         for kept, tensor in zip(self.inputs, given, strict=True):
             kept.copy_(tensor)
         self.graph.replay()
         return [tensor.clone() for tensor in self.outputs]
 
     def finish(self) -> None:
-        """Wait until the GPU is through with it."""
+        """Wait until the GPU has finished with it."""
         torch.cuda.current_stream().synchronize()
 
 
 class Recorder:
-    """Makes recordings on a GPU, all in one pool of memory."""
+    """Make recordings on a GPU, all in one pool of memory."""
 
     def __init__(self) -> None:
         self.pool, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
@@ -59,11 +61,11 @@ class Recorder:
 
 
 class Replays:
-    """The forward of a ZImageTransformer2DModel on a GPU: the first call with some shapes runs as it is, the second
-    is recorded, and all later ones are replayed.
+    """Replay the forward of a ZImageTransformer2DModel on a GPU.
 
-    All that depends on shapes alone is made anew by no replay, and all that hooks do is recorded as it was: hence
-    `paused`. Graphs for another number of images are forgotten, and none is made once memory was too small for it.
+    The first call with some shapes runs as it is, the second is recorded, later ones are replayed. A CUDA graph freezes
+    shape-dependent Python and hook side effects: use `paused()` while hooks are active. Graphs of another number of
+    images are dropped, and none is made once memory was too small for it.
     """
 
     def __init__(self, forward: Callable[..., Velocities], record: Callable[[Call, list[Tensor]], Any]) -> None:
@@ -74,7 +76,7 @@ class Replays:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Within, every call runs as it is."""
+        """Run every call as it is within the context."""
         before, self.active = self.active, False
         try:
             yield
@@ -82,11 +84,11 @@ class Replays:
             self.active = before
 
     def __call__(self, latents: list[Tensor], time: Tensor, captions: list[Tensor], **settings: Any) -> Velocities:
-        """As the forward: latents [(channels, 1, height, width)], time (n,), captions [(tokens, dim)]."""
+        """Call the forward: latents [(channels, 1, height, width)], time (n,), captions [(tokens, dim)]."""
         if not self.active or settings.get("return_dict", True):
             return self.forward(latents, time, captions, **settings)
         count = len(latents)
-        if count != self._images or len(self._kept) >= _MOST:
+        if count != self._images or len(self._kept) >= _MAX_GRAPHS:
             self.forget()
             self._images = count
         given = [*latents, time, *captions]
@@ -112,7 +114,7 @@ class Replays:
         self.active = False
 
     def forget(self) -> None:
-        """Give up all graphs, once the GPU is through with them."""
+        """Drop all graphs, once the GPU has finished with them."""
         for recording in filter(None, self._kept.values()):
             recording.finish()
         self._kept.clear()

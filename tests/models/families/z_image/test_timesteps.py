@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from blendbench.models.pipeline import remember_timesteps
+from blendbench.models.families.z_image.pipeline import cache_timesteps
 from blendbench.models.sets import load_model_set
 
 
@@ -29,7 +29,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def test_a_request_is_resolved_once_and_left_as_it_was(asked: list[dict[str, Any]]) -> None:
     scheduler, fresh = (FlowMatchEulerDiscreteScheduler(shift=3.0) for _ in range(2))
-    remember_timesteps(scheduler)
+    cache_timesteps(scheduler)
     for sigmas in ([1.0, 0.5], [1.0, 0.75, 0.25], [1.0, 0.5]):
         scheduler.set_timesteps(sigmas=sigmas, device="cpu")
         FlowMatchEulerDiscreteScheduler.set_timesteps(fresh, sigmas=sigmas, device="cpu")

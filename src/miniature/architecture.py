@@ -9,8 +9,8 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImageTran
 from torch import nn
 from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from blendbench.models.miniature.tokenizer import SPECIAL_TOKENS, VOCABULARY_SIZE
 from blendbench.models.miniature.world import SIZE
+from miniature.tokenizer import SPECIAL_TOKENS, VOCABULARY_SIZE
 
 HIDDEN = 192
 TEXT = {

@@ -45,7 +45,7 @@ def model_config(name: str) -> dict[str, object]:
         "layers": 3,
     }
     vision: dict[str, object] = {"image_size": SIZE, "layers": 4, "width": 96, "head_width": 32, "patch_size": 16}
-    config: dict[str, object] = {"embed_dim": 64, "vision_cfg": vision, "text_cfg": text}
+    config: dict[str, object] = {"embed_dim": 64, "quick_gelu": False, "vision_cfg": vision, "text_cfg": text}
     if name == "siglip":
         text |= {"pool_type": "last", "no_causal_mask": True, "proj_bias": True}
         config |= {"init_logit_scale": 2.302585092994046, "init_logit_bias": -10.0}

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
-from blendbench.models import denoiser as denoiser_module
-from blendbench.models import fast
-from blendbench.models.denoiser import Denoiser
-from blendbench.models.interventions import injected, refined
-from blendbench.models.miniature import architecture
+from blendbench.models.families.z_image import denoiser as denoiser_module
+from blendbench.models.families.z_image import fast
+from blendbench.models.families.z_image.denoiser import ZImageDenoiser
+from blendbench.models.families.z_image.injection import injected, refined
 from blendbench.models.sets import load_model_set
+from miniature import architecture
 
 
 def transformer(dtype: torch.dtype) -> torch.nn.Module:
@@ -117,13 +117,13 @@ def test_captions_are_injected_around_compiled_blocks_without_compiling_again(co
 def test_a_batch_size_is_warmed_up_once_and_then_no_caption_compiles(
     counter: Any, untrained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(denoiser_module, "_WARM_UP", (40,))
+    monkeypatch.setattr(denoiser_module, "_WARM_UP_TOKENS", (40,))
     parts = load_model_set(untrained, "cpu", {"steps": 1}).denoiser
     noise = torch.stack([parts.initial_latents(seed) for seed in (0, 1)])
     rows = [torch.randn(n, architecture.HIDDEN, generator=torch.Generator().manual_seed(n)) for n in (70, 80)]
     expected, _ = parts.generate([(row,) for row in rows], noise)
     assert not parts.is_cold(2)
-    compiled = Denoiser(parts.pipeline, parts.sampler, compiled=True)
+    compiled = ZImageDenoiser(parts.pipeline, parts.size, parts.sigmas, compiled=True)
     assert compiled.is_cold(2)
     compiled.warm_up(2)
     assert not compiled.is_cold(2)
@@ -154,7 +154,7 @@ def test_channelwise_norms_are_the_library_s(shape: tuple[int, ...], offset: flo
 def test_the_quick_decoder_has_no_other_norms_and_holds_its_weights_once() -> None:
     vae = architecture.vae().eval()
     before = {name: value.data_ptr() for name, value in vae.named_parameters() if "norm" in name}
-    fast.quicken_decoder(vae)
+    fast.compile_decoder(vae)
     kinds = [type(part) for part in vae.decoder.modules() if "Norm" in type(part).__name__]
     assert kinds
     assert set(kinds) == {fast.ChannelwiseGroupNorm}

@@ -1,38 +1,16 @@
-"""Interventions in the sampling: an image to start from, and captions that only some of the blocks read.
+"""Captions that only some of the transformer's blocks read.
 
 The main stream is [image tokens, caption tokens]. At the entrance of each run of chosen blocks the caption rows are
 moved by the difference of the two refined captions, and at its exit they are moved back. With all blocks chosen the
-image is that of the injected caption, with none that of the other; both are held in tests.
+image is that of the injected caption, with none that of the other.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Injection:
-    """rows: [(tokens, dim)], one an image, of the same shapes as the captions; blocks: indices of the main stream."""
-
-    rows: list[Tensor]
-    blocks: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where img2img starts: images uint8 (n, height, width, 3), and the share of the sampling in (0, 1) to go.
-
-    As in diffusers' ZImageImg2ImgPipeline: all but the first int(steps x (1 - strength)) steps, from the image noised
-    to the level of the first that is left; but with the mean of the encoder's distribution, not a draw from it.
-    """
-
-    images: np.ndarray
-    strength: float
 
 
 @contextmanager
@@ -45,7 +23,9 @@ def _hooked(*handles: Any) -> Iterator[None]:
 
 @contextmanager
 def injected(transformer: Any, caption: Tensor, blocks: tuple[int, ...]) -> Iterator[None]:
-    """Within, `blocks` of the transformer see `caption` (n, padded tokens, width), a refined one, in place of its own.
+    """Show `caption` to `blocks` of the transformer in place of its own.
+
+    `caption` is a refined one, (n, padded tokens, width).
 
     Source: the main stream as diffusers' ZImageTransformer2DModel builds it, [image, caption].
     """
@@ -78,7 +58,7 @@ def injected(transformer: Any, caption: Tensor, blocks: tuple[int, ...]) -> Iter
 
 
 class _RefinedError(Exception):
-    """Carries a refined caption out of a forward pass that needs to go no further."""
+    """Carry a refined caption out of a forward pass that needs to go no further."""
 
     def __init__(self, caption: Tensor) -> None:
         super().__init__()
@@ -86,9 +66,10 @@ class _RefinedError(Exception):
 
 
 def refined(transformer: Any, rows: list[Tensor], latents: Tensor) -> Tensor:
-    """The captions as the main stream gets them, (n, padded tokens, width): it does not depend on the noise level.
+    """Return captions as the main stream gets them, (n, padded tokens, width).
 
-    `latents` (n, channels, height, width) only give the shapes of a call; all captions must have one padded length.
+    They do not depend on the noise level. `latents` (n, channels, height, width) only give the shapes of a call; all
+    captions must have one padded length.
     """
 
     def stop(_module: Any, _inputs: Any, caption: Tensor) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 from diffusers import ZImagePipeline
 from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
 
-from blendbench.models.miniature import architecture, recognition
-from blendbench.models.miniature.tokenizer import CHAT_TEMPLATE, tokenizer
+from blendbench.models.miniature import world
 from blendbench.models.miniature.world import SIZE
+from miniature import architecture, recognition
+from miniature.tokenizer import CHAT_TEMPLATE, tokenizer
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(world.__file__).parent / "weights"
 MODEL_SET = f"""\
 name = "miniature"
 version = 1

@@ -4,9 +4,10 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 
-from blendbench.models.fast import RealRotaryAttention
-from blendbench.models.miniature import architecture, captions, world
-from blendbench.models.miniature.tokenizer import prompt, tokenizer
+from blendbench.models.families.z_image.fast import RealRotaryAttention
+from blendbench.models.miniature import captions, world
+from miniature import architecture
+from miniature.tokenizer import prompt, tokenizer
 from miniature.train import transformer, vision_language
 from miniature.train.data import conversation, pad_ids, to_unit
 from miniature.train.muon import orthogonalise

@@ -1,4 +1,4 @@
-"""`python -m blendbench.models.miniature.untrained --out DIR`: the model set's folder with random weights.
+"""`python -m miniature.untrained --out DIR`: the model set's folder with random weights.
 
 For tests and development of whatever needs the layout but not the images.
 """
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from blendbench.models.miniature import architecture, folder, probe, recognition
+from blendbench.models.miniature import probe
+from miniature import architecture, folder, recognition
 
 
 def write_untrained(out: Path, seed: int = 0) -> None:

@@ -1,14 +1,15 @@
-"""The text encoder as the pipeline uses it: the official prompt, one hidden layer, padding removed."""
+"""The text encoder as the pipeline uses it: the official prompt, padding removed."""
 
 from typing import Any
 
 import torch
 
-from blendbench.models.tokens import Encoded, Plant, planted, template_length, text_kinds
+from blendbench.core.tokens import Tokens
+from blendbench.models.tokens import Plant, planted, template_length, text_kinds
 
 
-class TextEncoder:
-    """Qwen3 hidden states of prompts in Z-Image's chat format (user turn, generation prompt, no think block)."""
+class Qwen3TextEncoder:
+    """Encode prompts with Qwen3 in Z-Image's chat format (user turn, generation prompt, no think block)."""
 
     def __init__(
         self, encoder: Any, tokenizer: Any, layer: int, max_sequence_length: int, plant: Plant | None = None
@@ -27,15 +28,16 @@ class TextEncoder:
         ids: list[int] = self.tokenizer(self._chat(prompt)).input_ids
         return ids
 
-    def encode(self, prompt: str) -> Encoded:
-        """One prompt at the model set's layer: (tokens, dim). Errors: ValueError as `encode_layers`."""
+    def encode(self, prompt: str) -> Tokens:
+        """Encode a prompt at the model set's layer: (tokens, dim). Errors: ValueError as `encode_layers`."""
         return self.encode_layers(prompt, (self.layer,))[self.layer]
 
     @torch.inference_mode()
-    def encode_layers(self, prompt: str, layers: tuple[int, ...]) -> dict[int, Encoded]:
-        """One prompt at each of `layers`, from one forward pass: padded to the longest length, as the pipeline pads.
+    def encode_layers(self, prompt: str, layers: tuple[int, ...]) -> dict[int, Tokens]:
+        """Encode a prompt in one forward pass and return its hidden states at each of `layers`.
 
-        No token sees the padding, but products of other shapes would round otherwise than the pipeline's.
+        It is padded to the longest length as in the pipeline: no token sees the padding, but products of other shapes
+        round otherwise.
 
         Errors: ValueError if it is longer than the model set allows, or if the encoder lacks a layer.
         """
@@ -53,4 +55,4 @@ class TextEncoder:
         if lacking := [layer for layer in layers if not -len(states) <= layer < len(states)]:
             raise ValueError(f"the text encoder has {len(states)} hidden states, and none at layer {lacking[0]}")
         kinds = text_kinds(len(ids), before, after)
-        return {layer: Encoded(planted(states[layer][0][mask[0]].float().cpu(), self.plant), kinds) for layer in layers}
+        return {layer: Tokens(planted(states[layer][0][mask[0]].float().cpu(), self.plant), kinds) for layer in layers}

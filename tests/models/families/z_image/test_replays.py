@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from blendbench.models.denoiser import Denoiser
-from blendbench.models.interventions import Injection
-from blendbench.models.miniature import architecture
-from blendbench.models.replays import Recorder, Replays
+from blendbench.models.families.base import Injection
+from blendbench.models.families.z_image.denoiser import ZImageDenoiser
+from blendbench.models.families.z_image.replays import Recorder, Replays
 from blendbench.models.sets import load_model_set
+from miniature import architecture
 
 
 class Remembered:
@@ -141,7 +141,7 @@ def test_a_denoiser_draws_the_same_with_replays_and_leaves_injections_out(
     rows = torch.randn(20, architecture.HIDDEN, generator=torch.Generator().manual_seed(1))
     injection = Injection([rows.flip(0)], (1,))
     expected = [parts.denoise([(rows,)], noise), parts.denoise([(rows,)], noise, injection)]
-    replayed = Denoiser(parts.pipeline, parts.sampler, recorder=remembered)
+    replayed = ZImageDenoiser(parts.pipeline, parts.size, parts.sigmas, recorder=remembered)
     assert torch.equal(replayed.denoise([(rows,)], noise), expected[0])
     assert Remembered.made == 1
     assert torch.equal(replayed.denoise([(rows,)], noise, injection), expected[1])

@@ -1,0 +1,34 @@
+"""The device that networks run on."""
+
+import sys
+from pathlib import Path
+
+from blendbench.core.errors import UsageError
+
+# Files of the NVIDIA, WSL and AMD drivers: without one of them there is nothing that torch could use as CUDA.
+_DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
+
+def choose_device(requested: str) -> str:
+    """Resolve "auto", "cpu" or "cuda"; torch is imported only where there may be a GPU.
+
+    Errors: UsageError if cuda is asked for and not usable.
+    """
+    if requested == "cpu":
+        return "cpu"
+    available = _may_have_gpu() and _has_gpu()
+    if requested == "cuda" and not available:
+        raise UsageError("--device cuda: this machine has no usable GPU; use --device cpu")
+    return "cuda" if available else "cpu"
+
+
+def _may_have_gpu() -> bool:
+    if sys.platform.startswith("linux"):
+        return any(Path(driver).exists() for driver in _DRIVERS)
+    return sys.platform == "win32"
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,166 @@
+"""What every model family offers, and what is passed to it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+import numpy as np
+
+from blendbench.models.layout import Layout
+from blendbench.models.model_file import ModelSetFile, Sampler
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from blendbench.core.tokens import Tokens
+
+Capability = Literal["compilation", "guidance", "image_start", "injection"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Numbers of a model set that plans and strategies depend on.
+
+    Attributes:
+        patch_grid: Period of the transformer's patches in pixels.
+        longest_caption: Most tokens of a conditioning.
+        caption_bucket: Captions are padded to multiples of so many tokens.
+        blocks: Blocks of the transformer's main stream.
+        caption_width: Values of a caption token.
+        hidden_states: Hidden states of the vision-language model: its layers and the embedding.
+    """
+
+    patch_grid: int
+    longest_caption: int
+    caption_bucket: int
+    blocks: int
+    caption_width: int
+    hidden_states: int
+
+
+@dataclass(frozen=True)
+class Injection:
+    """Captions that only some blocks of the main stream read.
+
+    Attributes:
+        rows: One array (tokens, dim) per image, of the shape of the image's caption.
+        blocks: Indices of the blocks.
+    """
+
+    rows: "list[Tensor]"
+    blocks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Images to start from, uint8 (n, height, width, 3), and the fraction in (0, 1) of the steps to run."""
+
+    images: np.ndarray
+    strength: float
+
+
+class TextEncoder(Protocol):
+    """The text encoder as the pipeline uses it."""
+
+    def encode(self, prompt: str) -> "Tokens":
+        """Encode a prompt at the model set's layer."""
+
+    def encode_layers(self, prompt: str, layers: tuple[int, ...]) -> "dict[int, Tokens]":
+        """Encode a prompt once and return the hidden states of several layers."""
+
+
+class Denoiser(Protocol):
+    """Transformer, VAE and sampler: conditionings and initial latents into images.
+
+    An image depends on its own conditioning and latents only, not on the rest of its batch.
+    """
+
+    def is_cold(self, images: int) -> bool:
+        """Report whether a batch of `images` would first have to compile."""
+
+    def warm_up(self, images: int) -> None:
+        """Compile for batches of `images` and wait for it."""
+
+    def stop_replays(self) -> bool:
+        """Drop recorded GPU graphs for good; report whether there were any."""
+
+    def initial_latents(self, noise_seed: int) -> "Tensor":
+        """Return float32 latents of one image from a CPU generator: the same on every device."""
+
+    def denoise(
+        self,
+        schedules: "list[tuple[Tensor, ...]]",
+        latents: "Tensor",
+        injection: Injection | None = None,
+        start: Start | None = None,
+    ) -> "Tensor":
+        """Denoise n images.
+
+        Args:
+            schedules: For each image its conditionings (tokens, dim): one per step, or one for all steps.
+            latents: Initial latents, (n, channels, height, width).
+            injection: Captions for some of the blocks.
+            start: Images to start from instead of noise.
+
+        Returns:
+            float32 latents on the transformer's device. A GPU may still be computing them.
+        """
+
+    def decode(self, latents: "Tensor") -> "tuple[Tensor, Tensor]":
+        """Decode latents: uint8 (n, height, width, 3), and (n,) whether all values were finite."""
+
+    def generate(
+        self,
+        schedules: "list[tuple[Tensor, ...]]",
+        latents: "Tensor",
+        injection: Injection | None = None,
+        start: Start | None = None,
+    ) -> "tuple[Tensor, Tensor]":
+        """Denoise and decode."""
+
+
+@dataclass(frozen=True)
+class Family(ABC):
+    """One architecture of pipelines, described by the configurations of a model set."""
+
+    pipeline: Path
+    vision_language: Path | None = None
+
+    class_name: ClassVar[str]
+    layout: ClassVar[Layout]
+    capabilities: ClassVar[frozenset[Capability]]
+
+    @abstractmethod
+    def problems(self, file: ModelSetFile) -> Iterator[str]:
+        """Yield a line for everything in the configurations that is another architecture or does not fit."""
+
+    @property
+    @abstractmethod
+    def facts(self) -> Facts:
+        """Read the facts from the configurations."""
+
+    @abstractmethod
+    def sigmas(self, sampler: Sampler) -> tuple[float, ...]:
+        """Return the noise levels of all steps and the final 0."""
+
+    @abstractmethod
+    def load_text_encoder(self, folder: Path, file: ModelSetFile, dtype: "torch.dtype", device: str) -> TextEncoder:
+        """Load the text encoder from the complete folder of the pipeline."""
+
+    @abstractmethod
+    def load_denoiser(
+        self, folder: Path, file: ModelSetFile, dtype: "torch.dtype", device: str, compiled: bool, recorded: bool
+    ) -> Denoiser:
+        """Load transformer and VAE from the complete folder of the pipeline.
+
+        Args:
+            folder: The pipeline's folder with all weights.
+            file: Sampler and planted activations are read from it.
+            dtype: Precision of weights and activations.
+            device: "cpu" or "cuda".
+            compiled: Whether to compile the networks.
+            recorded: Whether to replay calls as CUDA graphs; takes memory of its own.
+        """

@@ -1,0 +1,177 @@
+"""Denoise through `ZImagePipeline` itself, with given conditionings, initial latents and noise levels."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blendbench.models.families.base import Injection, Start
+from blendbench.models.families.z_image.fast import compile_pipeline
+from blendbench.models.families.z_image.injection import injected, refined
+from blendbench.models.families.z_image.replays import Replays
+from blendbench.models.tokens import Plant
+
+# Captions that warm up: odd and even multiples of 32 tokens, which some kernels tell apart.
+_WARM_UP_TOKENS = (64, 96)
+
+
+class ZImageDenoiser:
+    """Generate images for conditionings; an image depends on its own conditioning and latents only.
+
+    Args:
+        pipeline: A `ZImagePipeline` whose scheduler takes noise levels as they are.
+        size: Height and width in pixels.
+        sigmas: Noise levels of all steps and the final 0.
+        plant: Massive activations that the transformer must not see.
+        compiled: Whether to use the compiled networks of `fast`: equal images within the rounding of the dtype.
+        recorder: Makes the CUDA graphs of `replays`: equal images.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        size: tuple[int, int],
+        sigmas: tuple[float, ...],
+        plant: Plant | None = None,
+        compiled: bool = False,
+        recorder: Callable[..., Any] | None = None,
+    ) -> None:
+        self.pipeline, self.size, self.sigmas, self.plant, self.compiled = pipeline, size, sigmas, plant, compiled
+        self._warm: set[int] = set()
+        if compiled:
+            compile_pipeline(pipeline)
+        self._replays = Replays(pipeline.transformer.forward, recorder) if recorder else None
+        if self._replays:
+            pipeline.transformer.forward = self._replays
+
+    def is_cold(self, images: int) -> bool:
+        """Report whether a batch of `images` would first have to compile."""
+        return self.compiled and images not in self._warm
+
+    def warm_up(self, images: int) -> None:
+        """Compile for batches of `images` and wait for it.
+
+        The captions are always the same: what is compiled does not depend on what is generated first.
+        """
+        latents = torch.stack([self.initial_latents(0)] * images)
+        for tokens in _WARM_UP_TOKENS:
+            caption = torch.zeros(tokens, self.pipeline.transformer.config.cap_feat_dim)
+            self.generate([(caption,)] * images, latents)[0].cpu()
+        self._warm.add(images)
+
+    def stop_replays(self) -> bool:
+        """Drop recorded graphs for good; report whether there were any, whose memory is free now."""
+        if self._replays is None or not self._replays.active:
+            return False
+        self._replays.stop()
+        return True
+
+    def initial_latents(self, noise_seed: int) -> Tensor:
+        """Return (channels, height, width) float32 latents from a CPU generator: the same on every device."""
+        height, width = (pixels // self.pipeline.vae_scale_factor for pixels in self.size)
+        shape = (self.pipeline.transformer.config.in_channels, height, width)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed))
+
+    def generate(
+        self,
+        schedules: list[tuple[Tensor, ...]],
+        latents: Tensor,
+        injection: Injection | None = None,
+        start: Start | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Denoise and decode. On a GPU the call returns before the images are there."""
+        return self.decode(self.denoise(schedules, latents, injection, start))
+
+    @torch.inference_mode()
+    def denoise(
+        self,
+        schedules: list[tuple[Tensor, ...]],
+        latents: Tensor,
+        injection: Injection | None = None,
+        start: Start | None = None,
+    ) -> Tensor:
+        """Return float32 latents (n, channels, height, width) on the transformer's device.
+
+        Args:
+            schedules: For each image its conditionings (tokens, dim): one per step, or one for all steps.
+            latents: Initial latents in the shape of the result.
+            injection: Captions for some of the blocks.
+            start: Images to start from instead of noise.
+        """
+        transformer = self.pipeline.transformer
+        placed = [[self._placed(rows) for rows in schedule] for schedule in schedules]
+        latents, first = self._sent(latents), 0
+        if start is not None:
+            first = _skipped_steps(len(self.sigmas) - 1, start.strength)
+            latents = self._started(latents, start, self.sigmas[first])
+
+        def rows_at(step: int) -> list[Tensor]:
+            return [schedule[min(step, len(schedule) - 1)] for schedule in placed]
+
+        def next_rows(_pipeline: Any, step: int, _time: Any, _tensors: Any) -> dict[str, Any]:
+            return {"prompt_embeds": rows_at(step + 1)}
+
+        with ExitStack() as stack:
+            if injection is not None:
+                if self._replays:
+                    stack.enter_context(self._replays.paused())
+                caption = refined(transformer, [self._placed(rows) for rows in injection.rows], latents)
+                stack.enter_context(injected(transformer, caption, injection.blocks))
+            denoised: Tensor = self.pipeline(
+                prompt_embeds=rows_at(0),
+                latents=latents,
+                height=self.size[0],
+                width=self.size[1],
+                sigmas=list(self.sigmas[first:-1]),
+                guidance_scale=0.0,
+                callback_on_step_end=next_rows,
+                callback_on_step_end_tensor_inputs=[],
+                output_type="latent",
+            ).images
+        return denoised
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode as the pipeline does: uint8 (n, height, width, 3), and (n,) whether all values were finite.
+
+        The result stays on the VAE's device.
+        """
+        vae = self.pipeline.vae
+        scaled = latents.to(vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
+        decoded = vae.decode(scaled, return_dict=False)[0]
+        # In [0, 1], or NaN. Rounding to 8 bits on the device leaves a quarter of the bytes to copy.
+        images = self.pipeline.image_processor.postprocess(decoded, output_type="pt").float()
+        pixels = (images.nan_to_num() * 255).round().to(torch.uint8)
+        return pixels.permute(0, 2, 3, 1).contiguous(), images.isfinite().flatten(1).all(1)
+
+    def _placed(self, rows: Tensor) -> Tensor:
+        """Bring a conditioning to the transformer, with position 0 freed of what was planted there."""
+        if self.plant is not None:
+            rows = rows.clone()
+            rows[0, self.plant.dimensions] = 0
+        return self._sent(rows.to(self.pipeline.transformer.dtype))
+
+    def _sent(self, values: Tensor) -> Tensor:
+        """Copy values to the transformer's device without waiting for the GPU."""
+        device = self.pipeline.transformer.device
+        if device.type == "cuda":
+            values = values.contiguous().pin_memory()
+        return values.to(device, non_blocking=True)
+
+    def _started(self, noise: Tensor, start: Start, sigma: float) -> Tensor:
+        """Return latents of the starting images, noised to the level of the first step that is left."""
+        vae = self.pipeline.vae
+        pixels = torch.from_numpy(start.images).permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
+        clean = (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
+        level = round(sigma, 6)  # as in all published images
+        return ((1 - level) * clean.to(noise.dtype) + level * noise).contiguous()
+
+
+def _skipped_steps(steps: int, strength: float) -> int:
+    """Count the steps that img2img leaves out, as diffusers' ZImageImg2ImgPipeline does.
+
+    Unlike there, the starting latents are the mean of the encoder's distribution and no sample of it.
+    """
+    return int(steps * (1 - strength))

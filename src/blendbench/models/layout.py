@@ -1,0 +1,112 @@
+"""The files of a component: which must be there, which hold weights, and which decide what is computed."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of one component, relative to its folder.
+
+    Attributes:
+        needed: Configurations and tokenizer files; of several names one is enough.
+        networks: Sub-folder of each network, and the names that its weights may have, without ".safetensors".
+        optional: Further files that change what is computed, if they are there.
+        identity_ignores: Needed files whose effect is part of another identity.
+    """
+
+    needed: tuple[tuple[str, ...], ...]
+    networks: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    optional: tuple[str, ...] = ()
+    identity_ignores: tuple[str, ...] = ()
+
+    def absent(self, folder: Path) -> list[str]:
+        """Return configurations and tokenizer files that are missing."""
+        return [" or ".join(names) for names in self.needed if not any((folder / name).is_file() for name in names)]
+
+    def weight_files(self, folder: Path) -> list[Path]:
+        """Return the files that weights are read from and that are there: all shards, or the one file."""
+        return [path for place, names in self.networks for path in _shards(folder / place, names) if path.is_file()]
+
+    def absent_weights(self, folder: Path) -> list[str]:
+        """Describe weight files that are missing or cut short, and pickles in their place."""
+        lines: list[str] = []
+        for place, names in self.networks:
+            part = folder / place
+            shards = _shards(part, names)
+            pickles = sorted(path.name for path in part.glob("*") if path.suffix in _PICKLES)
+            if len(shards) == 1 and not shards[0].is_file() and pickles:
+                lines.append(
+                    f"{part} has only pickled weights ({pickles[0]}), which are never loaded; convert them to "
+                    f"{shards[0].name}"
+                )
+                continue
+            lines += [f"{folder} has no {path.relative_to(folder)}" for path in shards if not path.is_file()]
+            lines += [line for path in shards if path.is_file() for line in _damage(path)]
+        return lines
+
+    def is_complete(self, folder: Path) -> bool:
+        """Report whether configurations, tokenizer and weights are all there."""
+        return not self.absent(folder) and not self.absent_weights(folder)
+
+    def parameters(self, folder: Path, place: str = "") -> int:
+        """Count the values of a network's weights from the headers of its files; 0 for what is missing."""
+        files = _shards(folder / place, dict(self.networks)[place])
+        return sum(math.prod(entry["shape"]) for path in files if path.is_file() for entry in header(path).values())
+
+    def identity_files(self, folder: Path) -> list[Path]:
+        """Return every file that decides what the component computes, and no other."""
+        names = [name for names in self.needed for name in names if name not in self.identity_ignores]
+        settings = [path for name in (*names, *self.optional) if (path := folder / name).is_file()]
+        return [*settings, *self.weight_files(folder)]
+
+
+def header(path: Path) -> dict[str, Any]:
+    """Read the header of a safetensors file: name -> {dtype, shape, data_offsets}.
+
+    Errors: ValueError if it is none, or cut short.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length <= size - 8:
+            raise ValueError("is not a whole safetensors file")
+        found: dict[str, Any] = json.loads(file.read(length))
+    found.pop("__metadata__", None)
+    end = 8 + length + max((entry["data_offsets"][1] for entry in found.values()), default=0)
+    if end != size:
+        raise ValueError(f"is cut short or damaged: {size} bytes, expected {end}")
+    return found
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object; return an empty one if it is none, which every check then reports."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _shards(part: Path, names: tuple[str, ...]) -> list[Path]:
+    """Return the files of one network's weights; the expected one if there are none."""
+    for name in names:
+        index = part / f"{name}.safetensors.index.json"
+        if index.is_file():
+            return [part / file for file in sorted(set(read_object(index).get("weight_map", {}).values()))] or [index]
+        if (part / f"{name}.safetensors").is_file():
+            return [part / f"{name}.safetensors"]
+    return [part / f"{names[0]}.safetensors"]
+
+
+def _damage(path: Path) -> list[str]:
+    try:
+        header(path)
+    except ValueError as error:
+        return [f"{path} {error}"]
+    return []
