@@ -76,9 +76,8 @@ def vision_language_from(text: Qwen3ForCausalLM) -> Qwen3VLForConditionalGenerat
     return model
 
 
-def vae() -> AutoencoderKL:
+def vae(widths: tuple[int, ...] = (32, 64, 96, 96)) -> AutoencoderKL:
     """Autoencoder, stride 8, 16 latent channels."""
-    widths = (32, 64, 96, 96)
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,

@@ -1,6 +1,7 @@
 """The miniature's scorers: a CLIP and a SigLIP in open_clip's local-folder layout."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 from safetensors.torch import save_model
@@ -16,6 +17,7 @@ CONTEXT = 48
 _PAD, _UNKNOWN, _END = "<pad>", "<unk>", "<eot>"
 
 
+@cache
 def word_tokenizer() -> PreTrainedTokenizerFast:
     """One token a word, lower-cased; the end token has the highest id, where open_clip's CLIP pools the text."""
     phrases = [d.caption for d in captions.describe(sample_scenes(4000, seed=0), seed=0)]
