@@ -12,17 +12,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 import typer
 from PIL import Image
 
 from blendbench.cli import VERBS
 from blendbench.core.suites import load_suite
+from blendbench.core.tokens import Tokens
 from blendbench.models.model_file import ModelSetFile, Revisions
-from blendbench.registry.strategies import load_plugin
+from blendbench.registry.registry import SHIPPED, Registry
+from blendbench.registry.strategies import Sources, get_strategy, load_everything
 from blendbench.run.experiments import list_experiments, load_experiment
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+STRATEGIES = ROOT / "docs" / "strategies.md"
 CARDS = sorted((ROOT / "metrics").glob("*.md"))
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Where a command ends: a redirection, a pipe, or what a shell does on failure.
@@ -177,14 +181,41 @@ def test_files_of_the_repository_that_pages_name_exist() -> None:
             assert (ROOT / code).exists(), f"{page}: {code}"
 
 
-def test_plugins_of_the_pages_register_what_they_say(tmp_path: Path) -> None:
-    codes = [code for page in PAGES for code in blocks(page, "python") if "blendbench.blending" in code]
-    assert len(codes) >= 3
+def test_plugins_of_the_pages_register_what_they_say_and_blend(tmp_path: Path) -> None:
+    codes = [
+        code for page in PAGES for code in blocks(page, "python") if re.search("blendbench.(blending|metrics)", code)
+    ]
+    assert len(codes) >= 6
     for number, code in enumerate(codes):
         # Two pages may show a strategy of the same name, which one process could not register twice.
-        renamed = re.sub(r'@(\w+)\("(\w+)"', rf'@\1("\2_{number}"', code)
+        names = re.findall(r'^@\w+\("(\w+)"', code, re.MULTILINE)
+        renamed = re.sub(f'"({"|".join(names)})"', rf'"\1_{number}"', code)
         (tmp_path / f"plugin_{number}.py").write_text(renamed, encoding="utf-8")
-        assert load_plugin(tmp_path / f"plugin_{number}.py") == re.findall(r'@strategy\("(\w+)"', renamed)
+        found = load_everything(tmp_path / f"plugin_{number}.py")
+        assert {name for kind in found.values() for name in kind} == {f"{name}_{number}" for name in names}
+        for name in found.get("strategy", []):
+            assert len(get_strategy(name).bind().blend(Sources(text=tokens(5), vision=tokens(9))).rows) == 5
+
+
+def tokens(count: int) -> Tokens:
+    return Tokens(torch.randn(count, 8, generator=torch.Generator().manual_seed(count)), torch.full((count,), 3))
+
+
+def test_the_steps_of_the_page_are_the_shipped_ones() -> None:
+    rows = re.findall(r"^\| `@(\w+)` \| `\w+` \| .* \| ([\w, ]+) \|$", prose(STRATEGIES), re.MULTILINE)
+    kinds = {registry.kind: registry for registry in Registry.every}
+    assert len(rows) == 5
+    for kind, names in rows:
+        shipped = [name for name in kinds[kind].names() if kinds[kind].origin(name) == SHIPPED]
+        assert sorted(names.split(", ")) == sorted(shipped), kind
+
+
+def test_the_functions_of_the_page_can_be_imported() -> None:
+    found = re.findall(r"((?:`\w+`(?:, )?)+) from `(blendbench[\w.]+)`", prose(STRATEGIES))
+    assert len(found) >= 7
+    for names, module in found:
+        for name in re.findall(r"\w+", names):
+            assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
 
 
 def test_python_blocks_are_python() -> None:
