@@ -6,6 +6,7 @@ import sys
 from typing import Annotated, Any, Literal
 
 import pytest
+import torch
 from torch import Tensor
 
 from blendbench.blending import text_transform, vision_transform
@@ -14,7 +15,7 @@ from blendbench.core.tokens import Tokens
 from blendbench.registry import source
 from blendbench.registry.parameters import Range
 from blendbench.registry.source import source_identity
-from blendbench.registry.strategies import get_strategy, parse_configuration, strategy
+from blendbench.registry.strategies import Sources, get_strategy, parse_configuration, strategy
 from blendbench.strategies import base, controls, references
 
 pytestmark = pytest.mark.usefixtures("registries")
@@ -77,6 +78,21 @@ def test_the_forms_own_alpha_and_their_default_has_to_be_in_range(form: Any) -> 
         form("tried", "T", "me")(with_alpha)
     with pytest.raises(UsageError, match=re.escape("tried: alpha = 2 is outside 0..1")):
         form("tried", "T", "me", alpha=2)(plain)
+
+
+def test_the_form_orders_settings_and_mixes_with_the_text_as_it_was() -> None:
+    @vision_transform("formed", "2 V", "me", alpha=0.5, note="; a note")
+    def formed(vision: Tokens, text: Tokens, *, sink: Literal["keep", "drop"] = "drop", gain: float = 2.0) -> Tensor:
+        text.hidden.zero_()
+        return vision.hidden * gain
+
+    found = get_strategy("formed")
+    assert list(found.own) == ["alpha", "gain", "align", "sink"]
+    assert found.bind().label == "formed:alpha=0.5"
+    assert (found.equation, found.dose) == ("(1 - alpha) T + alpha align(2 V); a note", "alpha")
+    text, vision = Tokens(torch.ones(2, 3), torch.ones(2)), Tokens(torch.ones(2, 3), torch.full((2,), 3))
+    assert found.bind().blend(Sources(text, vision)).rows.unique().tolist() == [1.5]
+    assert found.bind(alpha=0).blend(Sources(text, vision)).rows.unique().tolist() == [1]
 
 
 def test_names_are_unique() -> None:

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, TypeVar, get_args
 
 from blendbench.core.conditioning import BlendError, Conditioning, Denoising
@@ -333,8 +334,11 @@ def load_everything(path: Path) -> dict[str, list[str]]:
     before = _registered()
     module = load_plugin_file(path)
     added = {key for key, value in _registered().items() if before.get(key) is not value}
-    # The same file given twice: it is not run again.
-    names = _ADDED.setdefault(id(module), added)
+    # The same file given twice is not run again, and registers what it did.
+    names = next((names for known, names in _ADDED if known is module), None)
+    if names is None:
+        names = added
+        _ADDED.append((module, added))
     if not names:
         raise UsageError(
             f"{path}: registers no strategy, step or metric; decorate a function with blendbench.blending.strategy"
@@ -346,8 +350,8 @@ def load_everything(path: Path) -> dict[str, list[str]]:
     return found
 
 
-# What each plug-in registered, by the id of its module, which plugins.py keeps.
-_ADDED: dict[int, set[tuple[str, str]]] = {}
+# What each plug-in's module registered, as (kind, name).
+_ADDED: list[tuple[ModuleType, set[tuple[str, str]]]] = []
 
 
 def _registered() -> dict[tuple[str, str], object]:
