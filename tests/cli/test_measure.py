@@ -32,7 +32,8 @@ def generated(size: int = 256) -> Pixels:
     photo = patterns.photos()["coffee.png"][: 2 * size, : 2 * size]
     photo = patterns.photos()["retina.jpg"][300 : 300 + 2 * size, 300 : 300 + 2 * size] if size > 200 else photo
     small = photo.reshape(size, 2, size, 2, 3).mean((1, 3))
-    return np.clip(np.rint(small + np.random.default_rng(0).normal(0, 1, small.shape)), 0, 255).astype(np.uint8)
+    noisy = np.rint(small + np.random.default_rng(0).normal(0, 1, small.shape))
+    return np.asarray(noisy.clip(0, 255), np.uint8)
 
 
 def save(pixels: Pixels, path: Path, **options: Any) -> Path:

@@ -8,10 +8,21 @@ import cv2
 import numpy as np
 from scipy import ndimage, stats
 
+XYZ_TO_LMS = (
+    (0.8189330101, 0.3618667424, -0.1288597137),
+    (0.0329845436, 0.9293118715, 0.0361456387),
+    (0.0482003018, 0.2643662691, 0.6338517070),
+)
+LMS_TO_LAB = (
+    (0.2104542553, 0.7936177850, -0.0040720468),
+    (1.9779984951, -2.4285922050, 0.4505937099),
+    (0.0259040371, 0.7827717662, -0.8086757660),
+)
+
 
 def luma(image: np.ndarray) -> np.ndarray:
     """uint8 (h, w, 3) -> (h, w)."""
-    return image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    return np.asarray(image.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))
 
 
 def grid_energy(image: np.ndarray, p: int = 16) -> float:
@@ -80,17 +91,7 @@ def oklab(image: np.ndarray) -> np.ndarray:
     encoded = image.astype(np.float64) / 255
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
     xyz = cv2.cvtColor(linear.astype(np.float32), cv2.COLOR_RGB2XYZ).astype(np.float64)
-    to_lms = [
-        [0.8189330101, 0.3618667424, -0.1288597137],
-        [0.0329845436, 0.9293118715, 0.0361456387],
-        [0.0482003018, 0.2643662691, 0.6338517070],
-    ]
-    to_lab = [
-        [0.2104542553, 0.7936177850, -0.0040720468],
-        [1.9779984951, -2.4285922050, 0.4505937099],
-        [0.0259040371, 0.7827717662, -0.8086757660],
-    ]
-    return np.cbrt(xyz @ np.array(to_lms).T) @ np.array(to_lab).T
+    return np.asarray(np.cbrt(xyz @ np.array(XYZ_TO_LMS).T) @ np.array(LMS_TO_LAB).T)
 
 
 def color_drift(image: np.ndarray, baseline: np.ndarray) -> float:
@@ -113,7 +114,7 @@ def saturation_shift(image: np.ndarray, baseline: np.ndarray) -> float:
 
 
 def clip_shift(image: np.ndarray, baseline: np.ndarray) -> float:
-    """Difference of the share of pixels with a channel at 0 or 255."""
+    """Difference of the fraction of pixels with a channel at 0 or 255."""
     return float(np.isin(image, (0, 255)).any(-1).mean() - np.isin(baseline, (0, 255)).any(-1).mean())
 
 

@@ -26,14 +26,22 @@ def test_detectors_hold_on_a_few_photos() -> None:
     assert by["grid_severity", "mesh"].rho_median >= 0.99
 
 
+def test_harmless_edits_are_not_taken_for_a_pattern() -> None:
+    # Fewer crops leave the area under the curve too uncertain: at 38 its standard error is 0.07.
+    found = calibration.benign_auroc(patterns.crops(128, 4))
+    for edit, areas in found.items():
+        assert abs(areas["grid_energy"] - 0.5) <= 0.1, edit
+        assert abs(areas["blockiness"] - 0.5) <= (0.15 if edit == "jpeg90" else 0.1), edit
+
+
 def test_content_that_repeats_is_no_false_alarm() -> None:
-    drawn = {name: images[::4] for name, images in periodic_images(256).items()}
+    drawn = {name: images[::6] for name, images in periodic_images(256).items()}
     for name, row in calibration.false_alarms(drawn).items():
         assert row["faint_grid"] == row["visible_grid"] == 0, name
 
 
 def test_the_amplitude_is_recovered_within_15_percent_from_2_levels_on() -> None:
-    table = calibration.amplitude_recovery(patterns.crops(256, 1)[::2])
+    table = calibration.amplitude_recovery(patterns.crops(256, 1)[::3])
     assert all(abs(row[dose][0] - 1) <= 0.15 for row in table.values() for dose in (2.0, 4.0, 8.0)), table
 
 

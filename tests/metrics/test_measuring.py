@@ -4,14 +4,17 @@ import dataclasses
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from metric_values import Values
 
 from blendbench.core.errors import UsageError
 from blendbench.core.suites import Attributes
 from blendbench.metrics import Batch, Score, all_metrics, inputs, measure
+from blendbench.metrics.palette import Palette, read_palette
 from blendbench.metrics.registry import METRICS, Metric
 from blendbench.registry.registry import Entry
 
@@ -82,19 +85,20 @@ def full_batch(n: int = 5, size: int = 128, seed: int = 0) -> Batch:
 
 
 def part(batch: Batch, rows: list[int]) -> Batch:
-    def take(value: object) -> object:
+    def take(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return value[rows]
         return [value[i] for i in rows] if isinstance(value, list) else value
 
-    values = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch) if f.init}
-    return Batch(**{name: take(value) for name, value in values.items()})
+    given: dict[str, Any] = {f.name: take(getattr(batch, f.name)) for f in dataclasses.fields(batch) if f.init}
+    return Batch(**given)
 
 
-def values(batch: Batch) -> np.ndarray:
-    scores = measure(batch, list(all_metrics()))
+def values(batch: Batch, names: list[str] | None = None) -> Values:
+    """Return (metrics, n) values; all must be there."""
+    scores = measure(batch, names or list(all_metrics()))
     assert all(score.status == "ok" for row in scores.values() for score in row), scores
-    return np.array([[score.value for score in row] for row in scores.values()])
+    return np.array([[score.value for score in row] for row in scores.values()], np.float64)
 
 
 def test_a_batch_of_n_equals_n_batches_of_one() -> None:
@@ -131,7 +135,8 @@ def test_an_input_shared_by_metrics_is_computed_once() -> None:
     ],
 )
 def test_a_missing_input_skips_the_metric_and_says_which(name: str, without: str, reason: str) -> None:
-    batch = dataclasses.replace(full_batch(), **{without: None})
+    missing: dict[str, Any] = {without: None}
+    batch = dataclasses.replace(full_batch(), **missing)
     scores = measure(batch, [name, "grid_energy"])
     assert scores[name] == [Score(None, "skipped", f"{name} needs {reason}")] * len(batch)
     assert all(score.status == "ok" for score in scores["grid_energy"])
@@ -215,7 +220,12 @@ def test_what_is_not_one_number_an_image_fails(
     monkeypatch: pytest.MonkeyPatch, made: Callable[[Batch], object], said: str
 ) -> None:
     calls: list[int] = []
-    replace_function(monkeypatch, lambda batch: (calls.append(len(batch)), made(batch))[1])
+
+    def function(batch: Batch) -> object:
+        calls.append(len(batch))
+        return made(batch)
+
+    replace_function(monkeypatch, function)
     scores = measure(full_batch(n=2), ["grid_energy"])["grid_energy"]
     assert {score.status for score in scores} == {"failed"} and said in str(scores[0].error)
     assert calls == [2], "such a function is not called again for each image"
@@ -273,25 +283,21 @@ def test_cpu_and_gpu_agree() -> None:
     batch = full_batch()
     assert batch.baselines is not None
     moved = dataclasses.replace(batch, images=batch.images.cuda(), baselines=batch.baselines.cuda())
-    here, there = measure(batch, PIXEL_METRICS), measure(moved, PIXEL_METRICS)
-    for name in PIXEL_METRICS:
-        np.testing.assert_allclose(
-            [score.value for score in there[name]], [score.value for score in here[name]], atol=1e-4, rtol=1e-4
-        )
+    np.testing.assert_allclose(values(moved, PIXEL_METRICS), values(batch, PIXEL_METRICS), atol=1e-4, rtol=1e-4)
 
 
 def test_large_images_are_scored_alone_and_equal_baselines_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = full_batch(n=4)
     shared = dataclasses.replace(batch, baselines=batch.baselines[[0, 0, 0, 3]])  # type: ignore[index]
-    names = list(all_metrics())
-    together = measure(shared, names)
+    together = values(shared)
     read: list[int] = []
-    whole = inputs.read_palette
-    monkeypatch.setattr(inputs, "read_palette", lambda oklab: (read.append(1), whole(oklab))[1])
+
+    def counted(lab: torch.Tensor) -> Palette:
+        read.append(1)
+        return read_palette(lab)
+
+    monkeypatch.setattr(inputs, "read_palette", counted)
     monkeypatch.setattr("blendbench.metrics.measuring._LARGE", 100)
-    alone = measure(dataclasses.replace(shared), names)
-    for name in names:
-        expected = [score.value for score in together[name]]
-        np.testing.assert_allclose([score.value for score in alone[name]], expected, atol=1e-6, rtol=1e-6)
-    # Four images, two baselines of which three are equal in a row, two references likewise.
-    assert len(read) == 4 + 2 + 4
+    np.testing.assert_allclose(values(dataclasses.replace(shared)), together, atol=1e-6, rtol=1e-6)
+    # Four images, four references, and two baselines: three in a row are equal.
+    assert len(read) == 4 + 4 + 2

@@ -47,8 +47,9 @@ def _means(field: Tensor, axis: int) -> Tensor:
     Several times faster on the CPU than a pooling layer.
     """
     whole = field.shape[axis] // _CELL * _CELL
-    total = field.narrow(axis, 0, whole).unflatten(axis, (-1, _CELL)).unbind(axis)
-    return sum(total[1:], start=total[0]) / _CELL
+    parts = field.narrow(axis, 0, whole).unflatten(axis, (-1, _CELL)).unbind(axis)
+    total: Tensor = sum(parts[1:], start=parts[0])
+    return total / _CELL
 
 
 def _greatest_of_three(field: Tensor, axis: int) -> Tensor:

@@ -57,7 +57,8 @@ def _along(field: Tensor, count: int, axis: int) -> Tensor:
         return field
     whole = field.shape[axis] // count * count
     parts = field.narrow(axis, 0, whole).unflatten(axis, (-1, count)).unbind(axis)
-    return sum(parts[1:], start=parts[0]) / count
+    total: Tensor = sum(parts[1:], start=parts[0])
+    return total / count
 
 
 def _ratio(field: Tensor, reach: int, floor: float, axis: int) -> Tensor:

@@ -168,7 +168,8 @@ def _spectrum(profile: Tensor) -> Tensor:
     padded = torch.nn.functional.pad(profile[None, None], (width // 2, width // 2), mode="reflect")
     trend = padded[0, 0].unfold(0, width, 1).median(-1).values
     flat = (profile - trend) * torch.hann_window(len(profile), periodic=False)
-    return torch.fft.rfft(flat, _FREQUENCIES).abs().square()
+    power: Tensor = torch.fft.rfft(flat, _FREQUENCIES).abs().square()
+    return power
 
 
 def _over_local_mean(power: Tensor) -> Tensor:

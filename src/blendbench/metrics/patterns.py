@@ -98,7 +98,7 @@ def colourful(size: int) -> np.ndarray:
 
 def _unit(field: np.ndarray) -> np.ndarray:
     field = field - field.mean()
-    return field / np.sqrt(np.mean(field**2))
+    return np.asarray(field / np.sqrt(np.mean(field**2)))
 
 
 def tiled(height: int, width: int, period: int, tile: np.ndarray) -> np.ndarray:
