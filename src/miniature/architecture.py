@@ -76,8 +76,8 @@ def vision_language_from(text: Qwen3ForCausalLM) -> Qwen3VLForConditionalGenerat
     return model
 
 
-def vae(widths: tuple[int, ...] = (32, 64, 96, 96)) -> AutoencoderKL:
-    """Autoencoder, stride 8, 16 latent channels."""
+def vae(widths: tuple[int, int, int, int] = (32, 64, 96, 96)) -> AutoencoderKL:
+    """Build the autoencoder: stride 8, 16 latent channels, `widths` channels from fine to coarse."""
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,

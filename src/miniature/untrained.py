@@ -1,6 +1,6 @@
-"""`python -m miniature.untrained --out DIR`: the model set's folder with random weights.
+"""`python -m miniature.untrained --out DIR`: a model set folder with random weights, smaller than the shipped one.
 
-For tests and development of whatever needs the layout but not the images.
+For tests and for work on whatever needs the layout but not the images.
 """
 
 import argparse
@@ -19,9 +19,9 @@ def write_untrained(out: Path, seed: int = 0) -> None:
     text = architecture.text_encoder()
     folder.save_component(out, "vision_language", architecture.vision_language_from(text))
     folder.save_component(out, "text_encoder", text)
-    # Narrow: decoding noise at the shipped width takes most of the time of a test that generates.
+    # Narrow: at the shipped widths, noise takes most of the time of a test that generates.
     folder.save_component(out, "vae", architecture.vae(widths=(8, 8, 16, 16)))
-    folder.save_component(out, "transformer", architecture.transformer())
+    folder.save_component(out, "transformer", architecture.transformer(heads=1))
     for name in ("clip", "siglip"):
         recognition.save_weights(out, name, recognition.network(name))
     probe.save_probe(out / "probe", probe.Probe())

@@ -142,16 +142,6 @@ def test_an_experiment_with_an_unknown_metric_writes_nothing(untrained: Path, ex
     assert blendbench("validate", path).returncode == 2
 
 
-def test_doctor_names_what_is_missing(untrained: Path, tmp_path: Path) -> None:
-    good = blendbench("doctor", "--models", untrained)
-    assert good.returncode == 0, good.stderr
-    assert "device" in good.stdout
-    (tmp_path / "model_set.toml").write_text((untrained / "model_set.toml").read_text())
-    bad = blendbench("doctor", "--models", tmp_path)
-    assert bad.returncode == 2
-    assert "folder 'pipeline' is missing" in bad.stderr
-
-
 def test_a_finished_run_imports_neither_diffusers_nor_transformers(
     untrained: Path, experiment: Path, tmp_path: Path
 ) -> None:

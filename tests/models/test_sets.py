@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from blendbench.core.errors import UsageError
+from blendbench.models.families.z_image.denoiser import ZImageDenoiser
+from blendbench.models.families.z_image.text import Qwen3TextEncoder
 from blendbench.models.sets import ModelSet, list_model_sets, load_model_set
 
 PROMPTS = ["a red circle", "two blue stars on a green background, striped"]
@@ -33,6 +35,7 @@ def edit(folder: Path, old: str, new: str) -> Path:
 
 
 def test_the_kinds_of_text_tokens_mark_the_prompt(models: ModelSet) -> None:
+    assert isinstance(models.text, Qwen3TextEncoder)
     encoded, ids = models.text.encode(PROMPTS[0]), models.text._ids(PROMPTS[0])
     words = [token for token, kind in zip(ids, encoded.kinds.tolist(), strict=True) if kind == 1]
     assert models.text.tokenizer.decode(words).strip() == PROMPTS[0]
@@ -58,20 +61,22 @@ def test_the_kinds_of_vision_tokens_mark_image_and_prompt(models: ModelSet, tmp_
 
 def test_the_record_of_the_sampler_is_what_happens(untrained: Path) -> None:
     models = load_model_set(untrained, "cpu", {"steps": 4, "shift": 1.7})
-    calls = []
-    handle = models.denoiser.pipeline.transformer.register_forward_hook(lambda *_: calls.append(1))
+    denoiser, calls = models.denoiser, []
+    assert isinstance(denoiser, ZImageDenoiser)
+    handle = denoiser.pipeline.transformer.register_forward_hook(lambda *_: calls.append(1))
     rows = models.text.encode(PROMPTS[0]).hidden
-    models.denoiser.generate([(rows,)], models.denoiser.initial_latents(0)[None])
+    denoiser.generate([(rows,)], denoiser.initial_latents(0)[None])
     handle.remove()
     record = models.sampler_record
     assert record["transformer_calls"] == len(calls)
-    assert torch.equal(torch.tensor(record["sigmas"]), models.denoiser.pipeline.scheduler.sigmas)
+    assert torch.equal(torch.tensor(record["sigmas"]), denoiser.pipeline.scheduler.sigmas)
     assert record["sigmas"] != load_model_set(untrained, "cpu", {"steps": 4}).sampler_record["sigmas"]
     assert json.loads(json.dumps(record)) == record
 
 
 def test_sizes_known_without_loading_agree_with_the_loaded_models(untrained: Path, models: ModelSet) -> None:
     cold = load_model_set(untrained, "cpu")
+    assert isinstance(models.denoiser, ZImageDenoiser)
     pipeline, config = models.denoiser.pipeline, models.denoiser.pipeline.transformer.config
     facts = cold.facts
     assert facts.patch_grid == pipeline.vae_scale_factor * config.all_patch_size[0] == 16

@@ -17,7 +17,8 @@ OFFICIAL = [1.0, 0.95454544, 0.9, 0.8333333, 0.75, 0.64285713, 0.5, 0.3, 0.0]
 def scheduled(steps: int, shift: float) -> torch.Tensor:
     scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
     scheduler.set_timesteps(sigmas=get_default_z_image_sigmas(steps))
-    return scheduler.sigmas
+    found: torch.Tensor = scheduler.sigmas
+    return found
 
 
 @pytest.mark.parametrize(("steps", "shift"), [(9, 3.0), (8, 3.0), (1, 3.0), (4, 1.7), (28, 6.0), (50, 1.0)])

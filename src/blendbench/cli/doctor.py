@@ -1,7 +1,9 @@
-"""`blendbench doctor`: is everything here that a run needs?"""
+"""`blendbench doctor`: check that everything here that a run needs is there."""
 
 import importlib.metadata
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,8 +25,9 @@ _NEEDED = (
 
 def doctor(
     models: Annotated[str, typer.Option(help="model set to look at: a shipped name or a folder")] = "miniature",
+    results: Annotated[Path, typer.Option(help="results folder to look at")] = Path("results"),
 ) -> None:
-    """Check packages, device and a model set; exit code 2, and all that is missing, if a run could not work."""
+    """Check packages, device, results folder and a model set; exit code 2 if a run could not work."""
     print(f"python {sys.version.split()[0]}")
     versions = {name: _version(name) for name in _NEEDED}
     for name, found in versions.items():
@@ -39,13 +42,13 @@ def doctor(
     print(f"model sets shipped: {', '.join(list_model_sets())}")
     chosen = load_model_set(models)
     print(f"device {_device(chosen.device)}")
-    fatal: list[str] = []
-    for finding in diagnose(chosen):
-        fatal += [finding.line] if finding.fatal else []
-        print(f"{'MISSING ' if finding.fatal else ''}{chosen.name}: {finding.line}")
-    if fatal:
-        more = f" (and {len(fatal) - 1} more, above)" if len(fatal) > 1 else ""
-        raise UsageError(f"{chosen.name} cannot run here: {fatal[0]}{more}")
+    line, usable = _results(results)
+    findings = [(line, not usable), *((f"{chosen.name}: {each.line}", each.fatal) for each in diagnose(chosen))]
+    for line, is_problem in findings:
+        print(f"{'PROBLEM ' if is_problem else ''}{line}")
+    if problems := [line for line, is_problem in findings if is_problem]:
+        more = f" (and {len(problems) - 1} more, above)" if len(problems) > 1 else ""
+        raise UsageError(f"a run cannot work here: {problems[0]}{more}")
 
 
 def _version(package: str) -> str | None:
@@ -62,3 +65,19 @@ def _device(device: str) -> str:
 
     free, total = torch.cuda.mem_get_info()
     return f"{device}: {torch.cuda.get_device_name()}, {free / 1024**3:.1f} of {total / 1024**3:.1f} GiB free"
+
+
+def _results(folder: Path) -> tuple[str, bool]:
+    """Describe a results folder, and whether a run can write there."""
+    if not folder.exists():
+        parent = next(parent for parent in folder.absolute().parents if parent.exists())
+        usable = parent.is_dir() and os.access(parent, os.W_OK)
+        return f"results: {folder} is new" + ("" if usable else f", and {parent} cannot be written to"), usable
+    if not folder.is_dir():
+        return f"results: {folder} is a file; name a folder", False
+    shards = sum(1 for _ in (folder / "shards").glob("*.jsonl"))
+    images = list((folder / "images").rglob("*.png"))
+    size = sum(path.stat().st_size for path in images) / 1e6
+    usable = os.access(folder, os.W_OK)
+    line = f"results: {folder} has {shards} shards and {len(images)} images ({size:.1f} MB)"
+    return line + ("" if usable else ", and cannot be written to"), usable

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from blendbench.core.errors import UsageError
-from blendbench.core.suites import Item, load_suite
 from blendbench.core.metric_info import MetricInfo
+from blendbench.core.suites import Item, load_suite
 from blendbench.results.store import Results
 from blendbench.statistics import Array
 from blendbench.verdict.decide import is_gated

@@ -22,7 +22,7 @@ def models(untrained: Path) -> ModelSet:
 
 @pytest.fixture(scope="module")
 def captions(models: ModelSet) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    width = models.denoiser.pipeline.transformer.config.cap_feat_dim
+    width = models.facts.caption_width
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randn(20, width, generator=generator) for _ in range(4)]
     return drawn[:2], drawn[2:]
@@ -136,6 +136,7 @@ def test_img2img_at_full_strength_ignores_the_image(models, captions, latents) -
     assert not np.array_equal(*apart)
 
 
+@pytest.mark.trained
 def test_planted_activations_are_in_the_text_and_not_in_the_image_nor_in_what_is_drawing() -> None:
     """The shipped variant for outlier experiments: as in Qwen3-4B, one token carries nearly all of two dimensions."""
     plain, planted = (

@@ -59,6 +59,7 @@ def test_latents_from_prompts_are_the_pipelines_own(both: tuple[ModelSet, Any], 
     assert torch.equal(models.denoiser.denoise(schedules, latents), theirs)
 
 
+@pytest.mark.parametrize("both", ["float32"], indirect=True)  # bfloat16 convolutions take minutes on a CPU
 def test_images_are_the_pipelines_own(both: tuple[ModelSet, Any]) -> None:
     models, pipeline = both
     latents = torch.stack([models.denoiser.initial_latents(seed) for seed in (5, 6)])

@@ -137,6 +137,7 @@ def test_a_denoiser_draws_the_same_with_replays_and_leaves_injections_out(
     untrained: Path, remembered: type[Remembered]
 ) -> None:
     parts = load_model_set(untrained, "cpu", {"steps": 3}).denoiser
+    assert isinstance(parts, ZImageDenoiser)
     noise = parts.initial_latents(0)[None]
     rows = torch.randn(20, architecture.HIDDEN, generator=torch.Generator().manual_seed(1))
     injection = Injection([rows.flip(0)], (1,))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
+from blendbench.models.families.z_image.denoiser import ZImageDenoiser
 from blendbench.models.families.z_image.pipeline import cache_timesteps
 from blendbench.models.sets import load_model_set
 
@@ -46,6 +47,7 @@ def test_a_second_batch_asks_for_nothing_and_starts_at_the_first_level(
     untrained: Path, asked: list[dict[str, Any]]
 ) -> None:
     denoiser = load_model_set(untrained, "cpu", {"steps": 2}).denoiser
+    assert isinstance(denoiser, ZImageDenoiser)
     rows = torch.randn(20, denoiser.pipeline.transformer.config.cap_feat_dim)
     noise = denoiser.initial_latents(0)[None]
     first = denoiser.denoise([(rows,)], noise)

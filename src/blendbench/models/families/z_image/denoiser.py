@@ -166,7 +166,8 @@ class ZImageDenoiser:
         pixels = torch.from_numpy(start.images).permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
         clean = (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
         level = round(sigma, 6)  # as in all published images
-        return ((1 - level) * clean.to(noise.dtype) + level * noise).contiguous()
+        noised: Tensor = (1 - level) * clean.to(noise.dtype) + level * noise
+        return noised.contiguous()
 
 
 def _skipped_steps(steps: int, strength: float) -> int:

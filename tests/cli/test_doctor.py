@@ -1,0 +1,60 @@
+"""`blendbench doctor`: what it prints of a machine, a results folder and a model set; a line per problem."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from blendbench.cli import doctor as command
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(autouse=True)
+def all_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_version", lambda _: "1.0")
+
+
+def test_a_complete_set_is_described(cli: Cli, untrained: Path, tmp_path: Path) -> None:
+    (tmp_path / "r" / "shards").mkdir(parents=True)
+    (tmp_path / "r" / "shards" / "one.jsonl").write_text("")
+    done = cli("doctor", "--models", untrained, "--results", tmp_path / "r")
+    assert done.returncode == 0, done.stderr
+    levels = "1, 0.96, 0.913, 0.8571, 0.7895, 0.7059, 0.6, 0.4615, 0.2727, 0"
+    assert f"miniature: sampling: 9 function evaluations (NFE), noise levels {levels}\n" in done.stdout
+    assert "miniature: clip: activation function gelu\n" in done.stdout
+    assert f"results: {tmp_path / 'r'} has 1 shards and 0 images (0.0 MB)\n" in done.stdout
+    assert "torch 1.0\n" in done.stdout
+    assert "device " in done.stdout
+    assert "PROBLEM" not in done.stdout
+
+
+def test_every_problem_is_a_line(cli: Cli, untrained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(untrained, tmp_path / "set"))
+    config = folder / "clip" / "open_clip_config.json"
+    config.write_text(config.read_text().replace('    "quick_gelu": false,\n', ""))
+    text = (folder / "model_set.toml").read_text()
+    (folder / "model_set.toml").write_text(text.replace("guidance = 0.0", "guidance = 4.0"))
+    (tmp_path / "file").write_text("")
+    done = cli("doctor", "--models", folder, "--results", tmp_path / "file")
+    assert done.returncode == 2
+    problems = [line for line in done.stdout.splitlines() if line.startswith("PROBLEM ")]
+    assert len(problems) == 3
+    for words in (
+        "is a file; name a folder",
+        "guidance = 4.0 is not supported",
+        "set clip_quick_gelu in model_set.toml",
+    ):
+        assert sum(words in line for line in problems) == 1
+    assert "(and 2 more, above)" in done.stderr
+
+
+def test_a_missing_folder_is_named(cli: Cli, untrained: Path, tmp_path: Path) -> None:
+    (tmp_path / "model_set.toml").write_text((untrained / "model_set.toml").read_text())
+    done = cli("doctor", "--models", tmp_path, "--results", tmp_path / "new")
+    assert done.returncode == 2
+    assert "folder 'pipeline' is missing" in done.stderr
+    assert f"results: {tmp_path / 'new'} is new\n" in done.stdout
+    assert not (tmp_path / "new").exists()
