@@ -194,7 +194,14 @@ def test_plugins_of_the_pages_register_what_they_say_and_blend(tmp_path: Path) -
         found = load_everything(tmp_path / f"plugin_{number}.py")
         assert {name for kind in found.values() for name in kind} == {f"{name}_{number}" for name in names}
         for name in found.get("strategy", []):
-            assert len(get_strategy(name).bind().blend(Sources(text=tokens(5), vision=tokens(9))).rows) == 5
+            assert len(blended(name, 5, 9)) == len(blended(name, 5, 3)) == 5
+        for name in found.get("alignment", []):
+            assert len(blended("lerp", 5, 9, align=name)) == 5
+            assert len(blended("lerp", 5, 3, align=name)) == 3
+
+
+def blended(name: str, text: int, vision: int, **values: str) -> torch.Tensor:
+    return get_strategy(name).bind(**values).blend(Sources(text=tokens(text), vision=tokens(vision))).rows
 
 
 def tokens(count: int) -> Tokens:
