@@ -26,7 +26,7 @@ _SPECIALS = (
 # Special tokens sit at the top of the vocabulary, as in Qwen.
 SPECIAL_TOKENS = {token: VOCABULARY_SIZE - len(_SPECIALS) + i for i, token in enumerate(_SPECIALS)}
 QUESTIONS = ("describe the picture", "which style", "which background", "how many objects")
-# The part of Qwen3's and Qwen3-VL's template that a single user turn needs: a picture, then text, then the assistant.
+# The part of Qwen3's and Qwen3-VL's template that a single user turn needs: an image, then text, then the assistant.
 CHAT_TEMPLATE = (
     "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' }}"
     "{%- if message.content is string %}{{- message.content }}"

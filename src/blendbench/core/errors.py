@@ -2,4 +2,4 @@
 
 
 class UsageError(Exception):
-    """Bad input: the message names the file, the field and the mend. The command line exits with code 2."""
+    """Bad input: the message names the file, the field and the fix. The command line exits with code 2."""

@@ -1,7 +1,7 @@
 """Captions of the procedural world: several phrasings of one scene, and the facts that a phrasing states.
 
 `canonical` names everything in one fixed order; `describe` draws a phrasing that may leave things out, as people do.
-What a caption leaves out is what a reference picture can fill in: that is the room that blending has.
+What a caption leaves out is what a reference image can fill in: that is the room that blending has.
 """
 
 import random
@@ -45,7 +45,7 @@ FLAT_IF_UNSTATED = 0.85
 
 @dataclass(frozen=True)
 class Described:
-    """A caption, what it states, and the style index that the picture must be drawn in."""
+    """A caption, what it states, and the style index that the image must be rendered in."""
 
     caption: str
     states: Attributes
