@@ -2,11 +2,13 @@
 
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from synthetic_results import MODELS, SUITE, item_name, sha, write_results
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -16,13 +18,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _call(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "blendbench", "gallery", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_it_writes_a_folder_and_says_how_to_open_it(folder: Path, tmp_path: Path) -> None:
-    done = _call("core", "--results", folder, "--out", tmp_path / "pages")
+def test_it_writes_a_folder_and_says_how_to_open_it(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    done = cli("gallery", "core", "--results", folder, "--out", tmp_path / "pages")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"open: {(tmp_path / 'pages' / 'index.html').as_uri()}" in done.stdout
     page = (tmp_path / "pages" / "index.html").read_text()
@@ -38,17 +35,17 @@ def test_it_writes_a_folder_and_says_how_to_open_it(folder: Path, tmp_path: Path
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
-    folder: Path, tmp_path: Path, arguments: tuple[str, ...], told: str
+    cli: Cli, folder: Path, tmp_path: Path, arguments: tuple[str, ...], told: str
 ) -> None:
     file = tmp_path / "file"
     file.write_text("mine")
-    done = _call(*(argument.format(file=file) for argument in arguments), "--results", folder)
+    done = cli("gallery", *(argument.format(file=file) for argument in arguments), "--results", folder)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert told in done.stderr
     assert file.read_text() == "mine"
 
 
-def test_votes_are_taken_in_and_set_against_the_metrics(folder: Path, tmp_path: Path) -> None:
+def test_votes_are_taken_in_and_set_against_the_metrics(cli: Cli, folder: Path, tmp_path: Path) -> None:
     vote = {
         "vote_id": "0123456789abcdef",
         "voter": "",
@@ -64,7 +61,7 @@ def test_votes_are_taken_in_and_set_against_the_metrics(folder: Path, tmp_path: 
     head = {"format": "blendbench-votes", "version": 1, "experiment": "core"}
     file = tmp_path / "votes.json"
     file.write_text(json.dumps(head | {"suite_sha256": SUITE, "model_set_sha256": MODELS, "votes": [vote]}))
-    done = _call("--votes", file, "--results", folder)
+    done = cli("gallery", "--votes", file, "--results", folder)
     assert done.returncode == 0, done.stderr
     assert "1 new of 1 votes" in done.stdout
     assert any("grid_energy" in line and " 1 " in line for line in done.stdout.splitlines())

@@ -1,12 +1,15 @@
-"""`blendbench gate` through the program: exit codes and one-line refusals."""
+"""`blendbench gate`: exit codes and one-line refusals."""
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from synthetic_results import INCOMPLETE, NO_OP, write_results
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -16,14 +19,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def blendbench(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "blendbench", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize(("candidate", "code"), [("adain_dim", 1), (NO_OP, 0), (INCOMPLETE, 5)])
-def test_the_exit_code_is_the_verdict(folder: Path, candidate: str, code: int) -> None:
-    done = blendbench("gate", "--candidate", candidate, "--results", folder, "--format", "json")
+def test_the_exit_code_is_the_verdict(cli: Cli, folder: Path, candidate: str, code: int) -> None:
+    done = cli("gate", "--candidate", candidate, "--results", folder, "--format", "json")
     assert (done.returncode, done.stderr) == (code, "")
     assert json.loads(done.stdout)["exit_code"] == code
 
@@ -37,8 +35,8 @@ def test_the_exit_code_is_the_verdict(folder: Path, candidate: str, code: int) -
         ([], "--candidate"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(folder: Path, arguments: list[str], told: str) -> None:
-    done = blendbench("gate", "--results", folder, *arguments)
+def test_bad_input_is_one_line_and_exit_code_2(cli: Cli, folder: Path, arguments: list[str], told: str) -> None:
+    done = cli("gate", "--results", folder, *arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert told in done.stderr
 

@@ -135,7 +135,8 @@ def test_a_private_trial_replaces_what_is_given_and_drops_what_no_longer_holds(t
     assert trial(suite, "a red boat", photo).sha256 == other.sha256
     assert trial(suite, None, photo).items[0].expect == suite.items[0].expect
     photo.write_bytes(b"no image")
-    for prompt, image, told in [(" ", None, "empty"), ("a", photo, "not an image"), ("a", tmp_path / "gone", "no such file")]:
+    wrong = [(" ", None, "empty"), ("a", photo, "not an image"), ("a", tmp_path / "gone", "no such file")]
+    for prompt, image, told in wrong:
         with pytest.raises(UsageError, match=told):
             trial(suite, prompt, image)
 
