@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import chdir, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,24 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """Give it back, for the end of the process."""
+    gc.unfreeze()
+
+
+@contextmanager
+def own_plugins() -> Iterator[None]:
+    """Forget afterwards what plug-in files register meanwhile, as the end of a process does."""
+    from blendbench.registry.registry import Registry
+
+    before = {id(registry): registry.entries() for registry in Registry.every}
+    yield
+    for registry in Registry.every:
+        for name, entry in registry.entries().items():
+            if entry.origin.endswith(".py") and name not in before.get(id(registry), {}):
+                del registry._entries[name]
+
+
 @pytest.fixture(scope="session")
 def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Give a function that runs `blendbench ARGUMENTS` in this process, where the imports are paid for."""
@@ -68,7 +86,7 @@ def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.setattr(sys, "argv", words)
             patch.setenv("COLUMNS", "80")
-            with chdir(cwd) if cwd else nullcontext(), pytest.raises(SystemExit) as stopped:
+            with chdir(cwd) if cwd else nullcontext(), own_plugins(), pytest.raises(SystemExit) as stopped:
                 main()
         code = stopped.value.code
         texts = (stream.buffer.getvalue().decode() for stream in (out, err))

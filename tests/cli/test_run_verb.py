@@ -1,9 +1,9 @@
-"""`blendbench run`: exit codes, overrides and the summary, through the program itself."""
+"""`blendbench run`: exit codes, overrides and the summary."""
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ from blendbench.cli import main
 from blendbench.cli.run import canary_of
 from blendbench.results.store import ingest
 
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
 PLUGIN = """\
 from blendbench.registry.strategies import strategy
 
@@ -21,13 +23,6 @@ from blendbench.registry.strategies import strategy
 def breaks(text, *, when: bool = True):
     return text.hidden * (float("nan") if when else 0.5)
 """
-
-
-def blendbench(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """The program in a process of its own; one thread, so that tests do not fight over the cores."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "80"}
-    command = [sys.executable, "-m", "blendbench", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -41,25 +36,25 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_failing_cell_gives_exit_code_5_and_the_others_are_done(
-    untrained: Path, experiment: Path, tmp_path: Path
+    cli: Cli, untrained: Path, experiment: Path, tmp_path: Path
 ) -> None:
     plugin = tmp_path / "broken.py"
     plugin.write_text(PLUGIN)
     results = tmp_path / "results"
     common = (experiment, "--models", untrained, "--results", results, "--plugin", plugin)
-    told = blendbench("run", *common, "--set", "when=true,false", "--json")
+    told = cli("run", *common, "--set", "when=true,false", "--json")
     assert told.returncode == 5, told.stderr
     summary = json.loads(told.stdout)
     # 9 configurations: text_only, lerp, breaks twice, 5 controls; two items.
     assert (summary["expected"], summary["ok"], summary["failed"]) == (18, 16, 2)
     assert summary["scored"] == 16
     failures = json.loads(
-        blendbench("sql", "SELECT label, error FROM failures", "--results", results, "--format", "json").stdout
+        cli("sql", "SELECT label, error FROM failures", "--results", results, "--format", "json").stdout
     )
     assert {row["label"] for row in failures} == {"breaks"}
     assert all("not finite" in row["error"] for row in failures)
     board = json.loads(
-        blendbench(
+        cli(
             "sql", "SELECT count(*) AS n FROM cells WHERE status = 'ok'", "--results", results, "--format", "json"
         ).stdout
     )
@@ -101,14 +96,14 @@ def test_overrides_replace_the_list_and_controls_stay(
     assert not (tmp_path / "r").exists()
 
 
-def test_a_second_run_says_that_nothing_was_left(untrained: Path, experiment: Path, tmp_path: Path) -> None:
+def test_a_second_run_says_that_nothing_was_left(cli: Cli, untrained: Path, experiment: Path, tmp_path: Path) -> None:
     arguments = ("run", experiment, "--models", untrained, "--results", tmp_path / "r", "--quick")
-    first = blendbench(*arguments)
+    first = cli(*arguments)
     assert first.returncode == 0, first.stderr
     assert "7 of 7 cells ok" in first.stdout
     assert "images: 7/7" in first.stderr
     assert "Warning" not in first.stderr
-    again = blendbench(*arguments, "--json")
+    again = cli(*arguments, "--json")
     assert again.stderr == ""
     summary = json.loads(again.stdout)
     assert (summary["run_id"], summary["drawn"], summary["scored"], summary["reused"]) == (None, 0, 0, 7)
@@ -124,29 +119,31 @@ def test_a_second_run_says_that_nothing_was_left(untrained: Path, experiment: Pa
         (["run", "smoke", "--models", "z-image-turbo"], "or name a folder"),
     ],
 )
-def test_wrong_options_get_one_line(arguments: list[str], told: str, tmp_path: Path) -> None:
-    done = blendbench(*arguments, cwd=tmp_path)
+def test_wrong_options_get_one_line(cli: Cli, arguments: list[str], told: str, tmp_path: Path) -> None:
+    done = cli(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert told in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_experiment_with_an_unknown_metric_writes_nothing(untrained: Path, experiment: Path, tmp_path: Path) -> None:
+def test_an_experiment_with_an_unknown_metric_writes_nothing(
+    cli: Cli, untrained: Path, experiment: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "odd.toml"
     path.write_text(experiment.read_text().replace("effect_size", "efect_size"))
-    done = blendbench("run", path, "--models", untrained, "--results", tmp_path / "r")
+    done = cli("run", path, "--models", untrained, "--results", tmp_path / "r")
     assert done.returncode == 2
     assert "did you mean 'effect_size'" in done.stderr
     assert not (tmp_path / "r").exists()
-    assert blendbench("validate", path).returncode == 2
+    assert cli("validate", path).returncode == 2
 
 
 def test_a_finished_run_imports_neither_diffusers_nor_transformers(
-    untrained: Path, experiment: Path, tmp_path: Path
+    cli: Cli, untrained: Path, experiment: Path, tmp_path: Path
 ) -> None:
     arguments = ["run", experiment, "--models", untrained, "--results", tmp_path, "--quick", "--json"]
-    assert blendbench(*arguments).returncode == 0
+    assert cli(*arguments).returncode == 0
     code = (
         f"import sys\nsys.argv = {['blendbench', *map(str, arguments)]}\nfrom blendbench.cli import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"

@@ -1,16 +1,19 @@
 """The shipped smoke experiment on the shipped trained models, from prompts to leaderboard."""
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 
-def test_smoke_runs_from_prompts_to_leaderboard_and_a_second_run_does_nothing(tmp_path: Path) -> None:
+
+@pytest.mark.trained
+def test_smoke_runs_from_prompts_to_leaderboard_and_a_second_run_does_nothing(
+    cli: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     def blendbench(*arguments: str) -> str:
-        command = [sys.executable, "-m", "blendbench", *arguments, "--results", str(tmp_path / "results")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+        done = cli(*arguments, "--results", tmp_path / "results")
         assert done.returncode == 0, done.stderr
         return done.stdout
 

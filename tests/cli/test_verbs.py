@@ -87,14 +87,8 @@ def test_a_plugin_of_ten_lines_reaches_the_results(
     plugin = tmp_path / "my_idea.py"
     plugin.write_text(PLUGIN)
     arguments = ["--models", str(untrained), "--results", str(tmp_path / "r"), "--quick", "--plugin", str(plugin)]
-    told = subprocess.run(
-        [sys.executable, "-m", "blendbench", "run", "smoke", *arguments, "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout)["failed"] == 0
+    assert call(monkeypatch, "run", "smoke", *arguments, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["failed"] == 0
     assert (
         call(monkeypatch, "leaderboard", "smoke", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "o")) == 0
     )
