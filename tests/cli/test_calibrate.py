@@ -10,9 +10,9 @@ from blendbench.cli import _verb
 from blendbench.core.errors import UsageError
 from blendbench.core.shipped import shipped
 from blendbench.metrics import calibration, patterns
+from blendbench.metrics.calibration import Calibration
 from blendbench.metrics.cards import read_card
 from blendbench.reports import metrics as page
-from blendbench.reports.metrics import Calibration
 from blendbench.reports.metrics_cards import BEGIN, END, write_cards
 
 

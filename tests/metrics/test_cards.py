@@ -11,6 +11,8 @@ from blendbench.core.metric_info import MetricInfo
 from blendbench.core.shipped import shipped
 from blendbench.metrics import all_metrics
 from blendbench.metrics.cards import read_card
+from blendbench.metrics.shared import sources
+from blendbench.registry.source import source_identity
 
 GOOD = """+++
 name = "speckle"
@@ -130,3 +132,10 @@ def test_metrics_are_registered_and_identified_without_torch() -> None:
         "assert all(m.info and m.source_sha256 for m in all_metrics().values()); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_code_of_every_shipped_metric_can_be_followed() -> None:
+    """Otherwise its identity would be that of the whole package, and any change would measure everything again."""
+    for metric in all_metrics().values():
+        functions = [metric.function, *(source.function for source in sources(metric.needs).values())]
+        assert {source_identity(function, 1).fallback for function in functions} == {None}, metric.name

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from blendbench.metrics.calibration import AMPLITUDES, Response
-from blendbench.reports.metrics import Calibration
+from blendbench.metrics.calibration import AMPLITUDES, Calibration, Response
 from blendbench.reports.metrics_targets import targets_section
 
 

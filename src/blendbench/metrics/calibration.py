@@ -59,6 +59,36 @@ class Response:
     limit: float | None
 
 
+@dataclass(frozen=True)
+class SeedFloor:
+    """Hold (median, 95 %) of each drift metric over `pairs` images.
+
+    Each pair is of one item and two seeds.
+    """
+
+    experiment: str
+    models: str
+    pairs: int
+    values: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Hold all figures of one calibration; see the function of each name."""
+
+    responses: list[Response]
+    others: list[Response]
+    clean: dict[int, dict[str, tuple[float, ...]]]
+    recovery: dict[str, dict[float, tuple[float, float]]]
+    periods: dict[int, dict[str, float]]
+    benign: dict[str, dict[str, float]]
+    false_alarms: dict[str, dict[str, float]]
+    drift: dict[str, dict[str, float]]
+    rising: dict[str, dict[str, float]]
+    thresholds: dict[str, float]
+    floor: SeedFloor | None = None
+
+
 def values_of(images: np.ndarray, names: Sequence[str], baselines: np.ndarray | None = None) -> Values:
     """Measure uint8 (n, h, w, 3) images; return (n,) values by metric.
 

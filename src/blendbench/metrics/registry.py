@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from blendbench.core.errors import UsageError
 from blendbench.core.hashing import sha256_json
-from blendbench.metrics.batch import Batch
 from blendbench.metrics.cards import Card, card_of, make_card, read_card
 from blendbench.metrics.shared import SCORERS, check_needs, roots, sources
 from blendbench.registry.plugins import origin_of
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from blendbench.core.metric_info import Direction, MetricInfo, Role
+    from blendbench.metrics.batch import Batch
     from blendbench.metrics.protocols import Scorers
 
     MetricFunction = Callable[[Batch], Tensor | np.ndarray[Any, Any]]
@@ -77,11 +77,8 @@ class Metric:
     @cached_property
     def source_sha256(self) -> str:
         """Return the hash of the code that makes a value: the function's, and that of the shared inputs it needs."""
-        identity = source_identity(self.function, self.version, declared_files=self.files, receives=(Batch,))
-        inputs = {
-            name: source_identity(source.function, 1, receives=(Batch,)).sha256
-            for name, source in sources(self.needs).items()
-        }
+        identity = source_identity(self.function, self.version, declared_files=self.files)
+        inputs = {name: source_identity(source.function, 1).sha256 for name, source in sources(self.needs).items()}
         return sha256_json([identity.sha256, inputs])
 
     def scorer_sha256(self, scorers: Scorers | None) -> str:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
 from blendbench.registry.plugins import origin_of
 from blendbench.registry.registry import Registry
 
-if TYPE_CHECKING:
-    from blendbench.metrics.batch import Batch
-
 Made = TypeVar("Made")
 
 # What a batch is made from, one entry an image, and the networks of a model set that judge images.
 FIELDS = ("images", "baselines", "references", "prompts", "expects", "reference_expects")
 SCORERS = ("clip", "siglip", "probe")
+
+
+class Inputs(Protocol):
+    """Offer inputs by name, as a Batch does."""
+
+    def __getitem__(self, name: str) -> Any:
+        """Return an input."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +34,10 @@ class SharedInput(Generic[Made]):
 
     name: str
     needs: tuple[str, ...]
-    function: Callable[[Batch], Made] = field(repr=False)
+    function: Callable[[Any], Made] = field(repr=False)
     origin: str
 
-    def __call__(self, batch: Batch) -> Made:
+    def __call__(self, batch: Inputs) -> Made:
         """Return the value for a batch, computed at the first call."""
         made: Made = batch[self.name]
         return made
@@ -42,13 +46,13 @@ class SharedInput(Generic[Made]):
 SHARED: Registry[SharedInput[Any]] = Registry("shared input", modules=("blendbench.metrics.inputs",))
 
 
-def shared_input(name: str, *, needs: tuple[str, ...]) -> Callable[[Callable[[Batch], Made]], SharedInput[Made]]:
+def shared_input(name: str, *, needs: tuple[str, ...]) -> Callable[[Callable[[Any], Made]], SharedInput[Made]]:
     """Register a function of a batch whose value metrics may need by this name.
 
     Errors: UsageError for a name that is malformed or taken, or an unknown need.
     """
 
-    def register(function: Callable[[Batch], Made]) -> SharedInput[Made]:
+    def register(function: Callable[[Any], Made]) -> SharedInput[Made]:
         if name in (*FIELDS, *SCORERS):
             raise UsageError(f"shared input {name!r}: a batch has this already; use another name")
         check_needs(f"shared input {name!r}", needs)

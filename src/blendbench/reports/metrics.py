@@ -2,15 +2,14 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blendbench.metrics import calibration, patterns
-from blendbench.metrics.calibration import AMPLITUDES, DRIFTS, Response
+from blendbench.metrics.calibration import AMPLITUDES, DRIFTS, Calibration, Response
 from blendbench.metrics.flags import FLAGS
 from blendbench.reports.formats import markdown_table
-from blendbench.reports.metrics_floor import SeedFloor, floor_section
+from blendbench.reports.metrics_floor import floor_section
 from blendbench.reports.metrics_plots import plot_responses
 from blendbench.reports.metrics_targets import targets_section
 
@@ -19,23 +18,6 @@ RECOVERY = "grid_amplitude over the RMS that was stored, photos of 256 pixels: m
 # Crops that no constant of a metric was chosen on: how many of each photo at most, how far from the other crops.
 _OTHERS = (5, 101)
 _SHOWN = ("grid_energy", "grid_severity", "blockiness")
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Hold all figures of one calibration; see blendbench.metrics.calibration."""
-
-    responses: list[Response]
-    others: list[Response]
-    clean: dict[int, dict[str, tuple[float, ...]]]
-    recovery: dict[str, dict[float, tuple[float, float]]]
-    periods: dict[int, dict[str, float]]
-    benign: dict[str, dict[str, float]]
-    false_alarms: dict[str, dict[str, float]]
-    drift: dict[str, dict[str, float]]
-    rising: dict[str, dict[str, float]]
-    thresholds: dict[str, float]
-    floor: SeedFloor | None = None
 
 
 def calibrate() -> Calibration:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from blendbench.core.errors import UsageError
-from blendbench.metrics.calibration import DETECTORS, DRIFTS, Response
+from blendbench.metrics.calibration import DETECTORS, DRIFTS, Calibration, Response
 from blendbench.reports.formats import markdown_table
-from blendbench.reports.metrics import RECOVERY, Calibration, recovery_table, response_table
+from blendbench.reports.metrics import RECOVERY, recovery_table, response_table
 
 BEGIN, END = "<!-- written by blendbench calibrate -->", "<!-- end of what calibrate writes -->"
 _FULL = "All figures: `reports/metrics.md`."

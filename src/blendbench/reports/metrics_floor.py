@@ -1,13 +1,12 @@
 """The drift of text_only from seed to seed: the floor below which drift says nothing."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from blendbench.core.errors import UsageError
-from blendbench.metrics.calibration import DRIFTS, values_of
+from blendbench.metrics.calibration import DRIFTS, SeedFloor, values_of
 from blendbench.reports.board import BASELINE
 from blendbench.reports.contact_sheet import image_path
 from blendbench.reports.formats import markdown_table
@@ -19,19 +18,6 @@ _IMAGES = """
     WHERE experiment = ? AND label = ? AND status = 'ok' AND image_sha256 IS NOT NULL ORDER BY item, seed
 """
 _MODELS = "SELECT model_set FROM runs WHERE experiment = ? ORDER BY started_at DESC LIMIT 1"
-
-
-@dataclass(frozen=True)
-class SeedFloor:
-    """Hold (median, 95 %) of each drift metric over `pairs` images.
-
-    Each pair is of one item and two seeds.
-    """
-
-    experiment: str
-    models: str
-    pairs: int
-    values: dict[str, tuple[float, float]]
 
 
 def seed_floor(results: Path, experiment: str) -> SeedFloor:

@@ -7,8 +7,7 @@ from blendbench.metrics.calibration import PATCH_GRIDS
 from blendbench.reports.formats import markdown_table
 
 if TYPE_CHECKING:
-    from blendbench.metrics.calibration import Response
-    from blendbench.reports.metrics import Calibration
+    from blendbench.metrics.calibration import Calibration, Response
 
 # AUROC at one grey level RMS, by metric, pattern and size of the crops.
 _AREAS = {
