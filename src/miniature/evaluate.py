@@ -1,7 +1,7 @@
 """`python -m miniature.evaluate --models DIR --out FILE`: how good is the miniature, in numbers.
 
 Everything is measured on scenes with held-out combinations of colour, shape and style, which no stage but the probe has
-seen. Shares come with their count, so that a reader can put an interval on them.
+seen. Fractions come with their count, so that a reader can put an interval on them.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from miniature.train.vae import psnr, round_trip
 Measures = dict[str, dict[str, float]]
 
 
-def share(right: Tensor) -> dict[str, float]:
-    """Share of true values and their number."""
+def fraction(right: Tensor) -> dict[str, float]:
+    """Return the fraction of true values and their number."""
     return {"value": right.float().mean().item(), "n": right.numel()}
 
 
@@ -53,7 +53,7 @@ def right_attributes(reading: ProbeReading, scenes: world.Scenes) -> dict[str, T
 def measure_probe(probe: Probe, images: Tensor, scenes: world.Scenes) -> Measures:
     """Every attribute that the probe reads, on renderings."""
     reading = probe.read(images)
-    measures = {name: share(right) for name, right in right_attributes(reading, scenes).items()}
+    measures = {name: fraction(right) for name, right in right_attributes(reading, scenes).items()}
     present = torch.zeros(len(scenes), len(world.POSITIONS), dtype=torch.bool)
     sizes: list[Tensor] = []
     for column in range(2):
@@ -62,7 +62,7 @@ def measure_probe(probe: Probe, images: Tensor, scenes: world.Scenes) -> Measure
         read = reading.sizes.cpu()[rows, scenes.position[rows, column]].argmax(1)
         sizes.append(read == scenes.size[rows, column])
     positions = ((reading.presence.cpu() > 0.5) == present).all(1)
-    return measures | {"position": share(positions), "size": share(torch.cat(sizes))}
+    return measures | {"position": fraction(positions), "size": fraction(torch.cat(sizes))}
 
 
 def generate(pipeline: ZImagePipeline, prompts: list[str], steps: int, seed: int, batch: int) -> Tensor:
@@ -100,12 +100,12 @@ def measure_generation(
         "background": torch.tensor([d.states.background is not None for d in described]),
     }
     return {
-        "objects": share(right["objects"]),
-        "single_object": share(right["objects"][single]),
-        "two_objects": share(right["objects"][~single]),
-        "style_named": share(right["style"][named["style"]]),
-        "background_named": share(right["background"][named["background"]]),
-        "flat_where_no_style_is_named": share(right["style"][~named["style"]]),
+        "objects": fraction(right["objects"]),
+        "single_object": fraction(right["objects"][single]),
+        "two_objects": fraction(right["objects"][~single]),
+        "style_named": fraction(right["style"][named["style"]]),
+        "background_named": fraction(right["background"][named["background"]]),
+        "flat_where_no_style_is_named": fraction(right["style"][~named["style"]]),
     }, images
 
 
@@ -120,7 +120,7 @@ def measure_scorer(models: Path, name: str, images: Tensor, scenes: world.Scenes
     image = model.eval().encode_image(to_unit(images), normalize=True)
     text = model.encode_text(tokens, normalize=True)
     groups = (image.unflatten(0, (-1, 64)) @ text.unflatten(0, (-1, 64)).mT).argmax(-1)
-    return {"first_of_64": share(groups.flatten() == torch.arange(64).repeat(len(groups)))}
+    return {"first_of_64": fraction(groups.flatten() == torch.arange(64).repeat(len(groups)))}
 
 
 @torch.inference_mode()
@@ -130,8 +130,8 @@ def measure_vision_language(models: Path, images: Tensor, scenes: world.Scenes, 
     processor = AutoProcessor.from_pretrained(models / "vision_language")
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTIONS[0]}]}]
     text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    images = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in images]
-    inputs = processor(text=[text] * len(images), images=images, return_tensors="pt").to(device)
+    opened = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in images]
+    inputs = processor(text=[text] * len(opened), images=opened, return_tensors="pt").to(device)
     written = model.generate(**inputs, max_new_tokens=28, do_sample=False)[:, inputs["input_ids"].shape[1] :]
     answers = [
         answer.strip().replace(",", " ,").split()
@@ -147,10 +147,10 @@ def measure_vision_language(models: Path, images: Tensor, scenes: world.Scenes, 
     }
     pairs = list(zip(answers, expected, strict=True))
     measures = {
-        name: share(torch.tensor([[w for w in a if w in known] == [w for w in e if w in known] for a, e in pairs]))
+        name: fraction(torch.tensor([[w for w in a if w in known] == [w for w in e if w in known] for a, e in pairs]))
         for name, known in words.items()
     }
-    return measures | {"whole_caption": share(torch.tensor([a == e for a, e in pairs]))}
+    return measures | {"whole_caption": fraction(torch.tensor([a == e for a, e in pairs]))}
 
 
 def main() -> None:
@@ -169,7 +169,7 @@ def main() -> None:
     results: dict[str, Measures] = {"probe_rendered": measure_probe(probe, images, scenes)}
     vae = AutoencoderKL.from_pretrained(models / "pipeline" / "vae")
     back = torch.cat([round_trip(vae, images[i : i + 64]) for i in range(0, 256, 64)])
-    results["vae"] = {name: share(r) for name, r in right_attributes(probe.read(back), scenes[:256]).items()}
+    results["vae"] = {name: fraction(r) for name, r in right_attributes(probe.read(back), scenes[:256]).items()}
     results["vae"]["psnr"] = {"value": psnr(back, images[:256]), "n": len(back)}
     for name in ("clip", "siglip"):
         results[name] = measure_scorer(models, name, images, scenes)

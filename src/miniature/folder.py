@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from diffusers import ZImagePipeline
-from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
+from transformers import Qwen2VLImageProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
 
 from blendbench.models.miniature import world
 from blendbench.models.miniature.world import SIZE
@@ -71,7 +72,7 @@ def write_scaffold(folder: Path) -> None:
     recognition.write_scaffold(folder)
 
 
-def save_component(folder: Path, name: str, module: object) -> None:
+def save_component(folder: Path, name: str, module: Any) -> None:
     """Save a trained network in half precision where the model set expects it. Errors: non-finite weights."""
     places = {
         "text_encoder": "pipeline/text_encoder",
@@ -79,7 +80,5 @@ def save_component(folder: Path, name: str, module: object) -> None:
         "vae": "pipeline/vae",
         "vision_language": "vision_language",
     }
-    architecture.half_precision(module).save_pretrained(folder / places[name])  # type: ignore[attr-defined]
-
-
-__all__ = ["WEIGHTS", "PreTrainedTokenizerFast", "save_component", "write_scaffold"]
+    architecture.half_precision(module)
+    module.save_pretrained(folder / places[name])

@@ -3,6 +3,7 @@
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_model
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
@@ -19,7 +20,10 @@ _PAD, _UNKNOWN, _END = "<pad>", "<unk>", "<eot>"
 
 @cache
 def word_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word, lower-cased; the end token has the highest id, where open_clip's CLIP pools the text."""
+    """Build a tokenizer with one token per lower-cased word.
+
+    The end token has the highest id: open_clip's CLIP pools the text there.
+    """
     phrases = [d.caption for d in captions.describe(sample_scenes(4000, seed=0), seed=0)]
     words = {word for phrase in phrases for word in phrase.replace(",", " , ").split()}
     words |= set(COLOURS) | set(BACKGROUNDS)
@@ -35,9 +39,9 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def model_config(name: str) -> dict[str, object]:
-    """open_clip's `model_cfg` of "clip" or "siglip"."""
-    text: dict[str, object] = {
+def model_config(name: str) -> dict[str, Any]:
+    """Return open_clip's `model_cfg` of "clip" or "siglip"."""
+    text: dict[str, Any] = {
         "context_length": CONTEXT,
         "vocab_size": len(word_tokenizer()),
         "hf_tokenizer_name": "word-level",
@@ -46,8 +50,8 @@ def model_config(name: str) -> dict[str, object]:
         "heads": 3,
         "layers": 3,
     }
-    vision: dict[str, object] = {"image_size": SIZE, "layers": 4, "width": 96, "head_width": 32, "patch_size": 16}
-    config: dict[str, object] = {"embed_dim": 64, "quick_gelu": False, "vision_cfg": vision, "text_cfg": text}
+    vision: dict[str, Any] = {"image_size": SIZE, "layers": 4, "width": 96, "head_width": 32, "patch_size": 16}
+    config: dict[str, Any] = {"embed_dim": 64, "quick_gelu": False, "vision_cfg": vision, "text_cfg": text}
     if name == "siglip":
         text |= {"pool_type": "last", "no_causal_mask": True, "proj_bias": True}
         config |= {"init_logit_scale": 2.302585092994046, "init_logit_bias": -10.0}
@@ -55,12 +59,13 @@ def model_config(name: str) -> dict[str, object]:
 
 
 def network(name: str) -> nn.Module:
-    """A freshly initialised "clip" or "siglip"."""
+    """Build a freshly initialised "clip" or "siglip"."""
     from open_clip import CLIP
 
     config = model_config(name)
-    text = {k: v for k, v in config["text_cfg"].items() if k not in ("hf_tokenizer_name", "tokenizer_kwargs")}  # type: ignore[attr-defined]
-    return CLIP(**{**config, "text_cfg": text}, output_dict=True)  # type: ignore[arg-type]
+    text = {k: v for k, v in config["text_cfg"].items() if k not in ("hf_tokenizer_name", "tokenizer_kwargs")}
+    built: nn.Module = CLIP(**{**config, "text_cfg": text}, output_dict=True)
+    return built
 
 
 def write_scaffold(folder: Path) -> None:

@@ -77,16 +77,17 @@ def tokenizer() -> Qwen2Tokenizer:
 
 
 def _state(bpe: Tokenizer) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Vocabulary and merges of a trained byte-pair tokenizer."""
+    """Read vocabulary and merges of a trained byte-pair tokenizer."""
     model = json.loads(bpe.to_str())["model"]
     return model["vocab"], [tuple(pair) for pair in model["merges"]]
 
 
 def prompt(text: str) -> str:
-    """One user turn with the generation prompt: what the pipeline feeds to the text encoder."""
-    return tokenizer().apply_chat_template(
+    """Write a user turn with the generation prompt, as the pipeline feeds it to the text encoder."""
+    written: str = tokenizer().apply_chat_template(
         [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=True
     )
+    return written
 
 
 def _corpus() -> list[str]:

@@ -18,7 +18,12 @@ def small_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     read: list[Path] = []
     real = fingerprint._read
-    monkeypatch.setattr(fingerprint, "_read", lambda path: (read.append(path), real(path))[1])
+
+    def noted(path: Path) -> str:
+        read.append(path)
+        return real(path)
+
+    monkeypatch.setattr(fingerprint, "_read", noted)
     return read
 
 

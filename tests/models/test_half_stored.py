@@ -1,6 +1,7 @@
 """Weights kept in half precision: the numbers of a network whose weights are rounded once, and nothing else."""
 
 import copy
+from typing import Any
 
 import open_clip
 import pytest
@@ -17,7 +18,7 @@ TEXTS = torch.arange(96).reshape(2, 48) % 60
 def with_timm() -> nn.Module:
     """A SigLIP as the large ones are built: its image tower is timm's."""
     config = recognition.model_config("siglip")
-    text = {k: v for k, v in config["text_cfg"].items() if k not in ("hf_tokenizer_name", "tokenizer_kwargs")}  # type: ignore[attr-defined]
+    text = {k: v for k, v in config["text_cfg"].items() if k not in ("hf_tokenizer_name", "tokenizer_kwargs")}
     vision = {
         "image_size": 224,
         "timm_model_name": "vit_tiny_patch16_224",
@@ -25,7 +26,8 @@ def with_timm() -> nn.Module:
         "timm_pool": "avg",
         "timm_proj": "linear",
     }
-    return open_clip.CustomTextCLIP(64, vision, text, init_logit_bias=-10.0)
+    built: nn.Module = open_clip.CustomTextCLIP(64, vision, text, init_logit_bias=-10.0)
+    return built
 
 
 @pytest.fixture(params=["clip", "siglip", "timm"])
@@ -35,7 +37,7 @@ def network(request: pytest.FixtureRequest) -> nn.Module:
     return built.eval().requires_grad_(False)
 
 
-def outputs(network: nn.Module) -> list[torch.Tensor]:
+def outputs(network: Any) -> list[torch.Tensor]:
     with torch.inference_mode():
         size = network.visual.image_size
         images = IMAGES[..., : size[0], : size[1]]
@@ -64,7 +66,7 @@ def test_nearly_all_weights_are_half_as_large_and_stay_so(network: nn.Module) ->
 
 
 def test_a_failing_forward_leaves_the_weights_narrow(network: nn.Module) -> None:
-    narrow = store_half(network)
+    narrow: Any = store_half(network)
     with pytest.raises((RuntimeError, AssertionError)), torch.inference_mode():
         narrow.encode_image(torch.full((1, 5, 128, 128), 1.0))
     blocks = [m for m in narrow.modules() if type(m).__name__.endswith("Block")]
@@ -76,7 +78,7 @@ def test_a_failing_forward_leaves_the_weights_narrow(network: nn.Module) -> None
 
 
 def test_a_weight_beyond_half_precision_is_refused() -> None:
-    network = recognition.network("clip")
+    network: Any = recognition.network("clip")
     with torch.no_grad():
         network.token_embedding.weight[0, 0] = 1e6
     with pytest.raises(ValueError, match=r"token_embedding.*float16"):

@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from blendbench.core.errors import UsageError
 from blendbench.models import requirements
 from blendbench.models.diagnosis import diagnose
+from blendbench.models.families.z_image.denoiser import ZImageDenoiser
+from blendbench.models.families.z_image.text import Qwen3TextEncoder
 from blendbench.models.sets import load_model_set
 
 
@@ -31,7 +33,7 @@ def shard(folder: Path, stem: str, parts: int) -> None:
     weights = load_file(folder / f"{stem}.safetensors")
     (folder / f"{stem}.safetensors").unlink()
     names = sorted(weights)
-    index = {}
+    index: dict[str, str] = {}
     for part in range(parts):
         file = f"{stem}-{part + 1:05}-of-{parts:05}.safetensors"
         chosen = {name: weights[name] for name in names[part::parts]}
@@ -157,6 +159,8 @@ def test_a_damaged_weight_file_is_told_from_its_header(copy: Path, damage: Calla
 
 def test_parameters_are_counted_without_loading(untrained: Path) -> None:
     models = load_model_set(untrained, "cpu")
+    assert isinstance(models.denoiser, ZImageDenoiser)
+    assert isinstance(models.text, Qwen3TextEncoder)
     network = models.denoiser.pipeline.transformer
     counted = requirements.layout("pipeline", untrained / "pipeline").parameters(untrained / "pipeline", "transformer")
     assert counted == sum(p.numel() for p in network.parameters())

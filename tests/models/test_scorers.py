@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from timm.layers import Attention
+from timm.layers.attention import Attention
 
 from blendbench.core.errors import UsageError
 from blendbench.models.scorers import HalfAttention, load_encoder

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,4 @@ def load_complete(kind: Any, folder: Path, dtype: torch.dtype, device: str) -> A
 
 def _without_hooks(network: Any) -> None:
     """Remove accelerate's hooks that move inputs before every forward: on one device they only cost time."""
-    from accelerate.hooks import remove_hook_from_submodules
-
-    remove_hook_from_submodules(network)
+    import_module("accelerate.hooks").remove_hook_from_submodules(network)

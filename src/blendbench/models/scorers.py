@@ -62,7 +62,7 @@ class Encoder:
     logit_scale: float
     logit_bias: float
     device: str
-    _model: nn.Module = field(repr=False)
+    _model: Any = field(repr=False)
     _tokenizer: Any = field(repr=False)
     _preprocess: dict[str, Any] = field(repr=False)
     _texts: dict[str, Tensor] = field(default_factory=dict, repr=False)
@@ -99,7 +99,8 @@ class Encoder:
 
     def tokens(self, texts: list[str]) -> Tensor:
         """Return the token ids (n, context_length) that the model reads."""
-        return self._tokenizer(texts)
+        ids: Tensor = self._tokenizer(texts)
+        return ids
 
     def token_counts(self, texts: list[str]) -> list[int]:
         """Count each text's tokens with start and end, before it is cut to `context_length`; 4096 at most."""
@@ -158,7 +159,7 @@ def load_encoder(folder: Path, quick_gelu: bool, device: str = "cpu") -> Encoder
     context = int(getattr(model, "context_length", tokenizer.context_length))
     _check_texts(folder, model, tokenizer, context)
     if device != "cpu":
-        model = store_half(model).to(device, memory_format=torch.channels_last)
+        model = store_half(model).to(device).to(memory_format=torch.channels_last)
     return Encoder(
         name=str(folder),
         context_length=context,

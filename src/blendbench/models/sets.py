@@ -152,7 +152,8 @@ class ModelSet(DescribedSet):
     @property
     def denoiser(self) -> "Denoiser":
         """Transformer, VAE and sampler."""
-        return self._part("denoiser", self._load_denoiser)
+        part: Denoiser = self._part("denoiser", self._load_denoiser)
+        return part
 
     def _load_denoiser(self) -> "Denoiser":
         with self._loading("pipeline"):
@@ -168,7 +169,8 @@ class ModelSet(DescribedSet):
     @property
     def text(self) -> "TextEncoder":
         """The text encoder."""
-        return self._part("text", self._load_text)
+        part: TextEncoder = self._part("text", self._load_text)
+        return part
 
     def _load_text(self) -> "TextEncoder":
         with self._loading("pipeline"):
@@ -178,7 +180,8 @@ class ModelSet(DescribedSet):
     @property
     def vision(self) -> "VisionEncoder":
         """The vision-language encoder."""
-        return self._part("vision", self._load_vision)
+        part: VisionEncoder = self._part("vision", self._load_vision)
+        return part
 
     def _load_vision(self) -> "VisionEncoder":
         with self._loading("vision_language"):

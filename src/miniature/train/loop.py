@@ -114,7 +114,7 @@ class Training:
     def use_average(self) -> None:
         """Put the averaged weights into the modules, for evaluation and saving."""
         with torch.no_grad():
-            torch._foreach_copy_(self.parameters, self.average)
+            torch._foreach_copy_([*self.parameters], self.average)
 
     def save(self) -> None:
         """Write the checkpoint by write-then-rename."""
@@ -135,7 +135,7 @@ class Training:
     def _load(self) -> None:
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         with torch.no_grad():
-            torch._foreach_copy_(self.parameters, state["parameters"])
+            torch._foreach_copy_([*self.parameters], state["parameters"])
             torch._foreach_copy_(self.average, state["average"])
             for name, buffer in self.modules.named_buffers():
                 if name in state["buffers"]:

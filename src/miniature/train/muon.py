@@ -30,7 +30,7 @@ class Muon:
     def step(self) -> None:
         """Update every matrix from its gradient."""
         for group, momenta in zip(self.groups, self.momenta, strict=True):
-            gradients = [matrix.grad for matrix in group]
+            gradients = [matrix.grad for matrix in group if matrix.grad is not None]
             torch._foreach_lerp_(momenta, gradients, 1 - self.momentum)
             nesterov = torch._foreach_lerp(gradients, momenta, self.momentum)
             update = orthogonalise(torch.stack(nesterov))
@@ -48,4 +48,5 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     for _ in range(_ITERATIONS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).to(matrices.dtype)
+    found: Tensor = x.mT if tall else x
+    return found.to(matrices.dtype)

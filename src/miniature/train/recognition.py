@@ -3,6 +3,7 @@
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -24,12 +25,12 @@ def train_contrastive(
 ) -> tuple[nn.Module, float]:
     """Train "clip" (softmax over the batch) or "siglip" (sigmoid over all pairs)."""
     torch.manual_seed(_SEEDS[name])
-    drawn, texts = training_scenes(scenes, seed=_SEEDS[name], workers=workers)
+    chosen, texts = training_scenes(scenes, seed=_SEEDS[name], workers=workers)
     draw = random.Random(_SEEDS[name])
-    both = zip(texts, captions.canonical(drawn), strict=True)
+    both = zip(texts, captions.canonical(chosen), strict=True)
     ids = open_clip.get_tokenizer(f"local-dir:{out / name}")([draw.choice(pair) for pair in both]).to(device)
-    images = draw_images(drawn, device)
-    model = recognition.network(name).to(device)
+    images = draw_images(chosen, device)
+    model: Any = recognition.network(name).to(device)
     labels = torch.arange(recipe.batch, device=device)
     signs = 2 * torch.eye(recipe.batch, device=device) - 1
 
@@ -41,7 +42,7 @@ def train_contrastive(
             return -logsigmoid(signs * (logits + model.logit_bias)).sum() / len(image)
         return (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2
 
-    def batches(step: int) -> Batch:
+    def batches(_step: int) -> Batch:
         rows = torch.randint(len(ids), (recipe.batch,), device=device)
         return {"images": images[rows], "ids": ids[rows]}
 
@@ -51,7 +52,7 @@ def train_contrastive(
     return model, final
 
 
-def train_probe(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> tuple[nn.Module, float]:
+def train_probe(out: Path, recipe: Recipe, device: str, scenes: int, _workers: int) -> tuple[nn.Module, float]:
     """Train the attribute probe on noisy and re-lit renderings of all combinations, held-out ones included.
 
     The probe judges; it must know every combination as well as any other, or it would call the held-out ones wrong.
@@ -81,7 +82,7 @@ def train_probe(out: Path, recipe: Recipe, device: str, scenes: int, workers: in
         level = torch.rand(n, 1, 1, 1, device=clean.device)
         gain = 1 + 0.1 * (torch.rand(n, 1, 1, 1, device=clean.device) * 2 - 1)
         seen = (clean * gain + 0.06 * level * torch.randn_like(clean)).clamp(0, 1)
-        logits = model(seen)
+        logits = model.forward(seen)
         total = binary_cross_entropy_with_logits(logits["presence"][..., 0].float(), batch["presence"]) * 4
         for name in ("shape", "colour", "size"):
             total = total + cross_entropy(logits[name].flatten(0, 1).float(), batch[name].flatten(), ignore_index=-1)
@@ -89,7 +90,7 @@ def train_probe(out: Path, recipe: Recipe, device: str, scenes: int, workers: in
             total = total + cross_entropy(logits[name][:, 0].float(), batch[name])
         return total
 
-    def batches(step: int) -> Batch:
+    def batches(_step: int) -> Batch:
         rows = torch.randint(len(images), (recipe.batch,), device=device)
         chosen = {name: table[rows] for name, table in at.items()}
         return {

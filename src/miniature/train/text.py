@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from blendbench.core.suites import Attributes
 from blendbench.models.miniature import captions, world
 from miniature import architecture
 from miniature.tokenizer import QUESTIONS
@@ -16,8 +17,8 @@ LENGTH = 72
 _NUMBERS = ("one", "two")
 
 
-def answer(question: str, full: str, facts: captions.Attributes) -> str:
-    """The right answer to one of `QUESTIONS` about a scene."""
+def answer(question: str, full: str, facts: Attributes) -> str:
+    """Answer one of `QUESTIONS` about a scene."""
     answers = dict(
         zip(QUESTIONS, (full, str(facts.style), str(facts.background), _NUMBERS[len(facts.objects) - 1]), strict=True)
     )
@@ -47,8 +48,8 @@ def train(out: object, recipe: Recipe, device: str, scenes: int, workers: int) -
     """Train the text encoder; returns it with its last loss."""
     torch.manual_seed(11)
     model = architecture.text_encoder().to(device)
-    drawn, texts = training_scenes(scenes, seed=11, workers=workers)
-    ids, lengths = pad_ids(exchanges(drawn, texts, seed=11), LENGTH)
+    chosen, texts = training_scenes(scenes, seed=11, workers=workers)
+    ids, lengths = pad_ids(exchanges(chosen, texts, seed=11), LENGTH)
     weight = (torch.arange(LENGTH) < lengths[:, None]).float()
     ids, weight = ids.to(device), weight.to(device)
     positions = torch.arange(LENGTH, device=device)[None]
@@ -58,7 +59,7 @@ def train(out: object, recipe: Recipe, device: str, scenes: int, workers: int) -
         logits = model(input_ids=batch["ids"], position_ids=positions, use_cache=False).logits
         return next_token_loss(logits, batch["ids"], batch["weight"])
 
-    def batches(step: int) -> Batch:
+    def batches(_step: int) -> Batch:
         rows = torch.randint(len(ids), (recipe.batch,), device=device)
         return {"ids": ids[rows], "weight": weight[rows]}
 

@@ -22,7 +22,7 @@ from miniature.train.data import draw_images, pad_ids, to_unit, training_scenes
 from miniature.train.loop import Batch, Recipe, Training
 
 SHIFT = 3.0  # the sampler's own: training spends its time at the noise levels that sampling visits
-VERBOSE = 0.12  # share of captions that say everything twice: they fill the second bucket of 32 tokens
+VERBOSE = 0.12  # fraction of captions that say everything twice: they fill the second bucket of 32 tokens
 TEXT_LAYER = -2
 _PATCH = 2
 
@@ -37,7 +37,7 @@ def patches(latents: Tensor) -> Tensor:
 class BatchedForward(nn.Module):
     """The transformer's forward for batches of equal shape, over the same modules: no list, no Python loop.
 
-    Equal to `ZImageTransformer2DModel.forward` (tests/models/miniature pins it), which takes lists of single images.
+    Equal to `ZImageTransformer2DModel.forward` (tests/miniature pins it), which takes lists of single images.
     """
 
     def __init__(self, model: ZImageTransformer2DModel) -> None:
@@ -54,7 +54,7 @@ class BatchedForward(nn.Module):
         return real_rotations(self.model.rope_embedder(torch.cat([grid, line]).to(device)))[None]
 
     def forward(self, tokens: Tensor, time: Tensor, caption: Tensor, is_pad: Tensor, rotations: Tensor) -> Tensor:
-        """tokens (n, 64, 64), time (n,) in 0..1, caption (n, t, dim), is_pad (n, t) -> velocity tokens (n, 64, 64)."""
+        """Map tokens (n, 64, 64), time (n,) in 0..1, caption (n, t, dim), is_pad (n, t) to velocities (n, 64, 64)."""
         model, key = self.model, f"{_PATCH}-1"
         count = tokens.shape[1]
         condition = model.t_embedder(time * model.t_scale).to(tokens.dtype)
@@ -70,7 +70,8 @@ class BatchedForward(nn.Module):
         x = torch.cat((x, text.to(x.dtype)), 1)
         for layer in _callables(model.layers, short):
             x = layer(x, None, rotations, condition)
-        return model.all_final_layer[key](x[:, :count], condition)
+        velocity: Tensor = model.all_final_layer[key](x[:, :count], condition)
+        return velocity
 
 
 def _callables(blocks: nn.ModuleList, compiled: bool) -> list[Callable[..., Tensor]]:
@@ -98,8 +99,8 @@ class Examples:
 
 def prepare(out: Path, device: str, scenes: int, workers: int) -> Examples:
     """Encode captions and images with `out`/pipeline/{text_encoder,vae}."""
-    drawn, texts = training_scenes(scenes, seed=13, workers=workers)
-    return Examples(_latents(out, drawn, device), _conditions(out, drawn, texts, device))
+    chosen, texts = training_scenes(scenes, seed=13, workers=workers)
+    return Examples(_latents(out, chosen, device), _conditions(out, chosen, texts, device))
 
 
 def train(

@@ -28,13 +28,15 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> 
     def loss(batch: Batch) -> Tensor:
         target = to_unit(batch["images"]).contiguous(memory_format=torch.channels_last)
         posterior = model.encode(target).latent_dist
-        drawn = model.decode(posterior.sample()).sample.float()
+        decoded = model.decode(posterior.sample()).sample.float()
         divergence = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
-        edges = sum(l1_loss(drawn.diff(dim=axis), target.diff(dim=axis)) for axis in (2, 3))
-        coarse = l1_loss(avg_pool2d(drawn, 4), avg_pool2d(target, 4))
-        return l1_loss(drawn, target) + mse_loss(drawn, target) + 0.5 * edges + 0.5 * coarse + KL_WEIGHT * divergence
+        edges = sum(l1_loss(decoded.diff(dim=axis), target.diff(dim=axis)) for axis in (2, 3))
+        coarse = l1_loss(avg_pool2d(decoded, 4), avg_pool2d(target, 4))
+        total: Tensor = l1_loss(decoded, target) + mse_loss(decoded, target)
+        total = total + 0.5 * edges + 0.5 * coarse + KL_WEIGHT * divergence
+        return total
 
-    def batches(step: int) -> Batch:
+    def batches(_step: int) -> Batch:
         return {"images": images[torch.randint(len(images), (recipe.batch,), device=device)]}
 
     training = Training(nn.ModuleDict({"vae": model}), recipe, out / "checkpoints" / "vae.pt")
@@ -49,8 +51,8 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> 
 @torch.inference_mode()
 def round_trip(model: AutoencoderKL, images: Tensor) -> Tensor:
     """Encode and decode uint8 images (n, 3, 128, 128); the result is uint8 again."""
-    drawn = model.decode(model.encode(to_unit(images)).latent_dist.mean).sample
-    return ((drawn.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    decoded: Tensor = model.decode(model.encode(to_unit(images)).latent_dist.mean).sample
+    return ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def psnr(a: Tensor, b: Tensor) -> float:

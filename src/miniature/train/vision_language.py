@@ -1,6 +1,6 @@
 """Stage `vision_language`: Qwen3-VL, started from the text encoder and trained on, as the real one was.
 
-The text tower moves at a small share of the rate and is held to the text encoder's states of the same text, while the
+The text tower moves at a fraction of the rate and is held to the text encoder's states of the same text, while the
 vision tower learns to speak its language. A third of the exchanges shows an image and restates the caption of another
 scene: text must survive the presence of an image, as it does in the real model.
 """
@@ -96,7 +96,7 @@ class BatchedForward(nn.Module):
         return visual.merger(hidden).unflatten(0, (n, -1)), deep
 
     def forward(self, ids: Tensor, pixels: Tensor) -> Tensor:
-        """ids (n, LENGTH), pixels (n, 64, 1536) -> logits (n, LENGTH, vocabulary)."""
+        """Map ids (n, LENGTH) and pixels (n, 64, 1536) to logits (n, LENGTH, vocabulary)."""
         return self.read(ids, *self.see(pixels))[0]
 
     def read(self, ids: Tensor, image: Tensor, deep: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -120,9 +120,9 @@ class BatchedForward(nn.Module):
 
 
 def text_states(text: Qwen3ForCausalLM, ids: Tensor) -> Tensor:
-    """ids (n, t) padded on the right -> hidden states (n, t, dim) before the text encoder's last layer."""
+    """Encode ids (n, t), padded on the right, as hidden states (n, t, dim) before the text encoder's last layer."""
     tower = text.model
-    hidden = tower.embed_tokens(ids)
+    hidden: Tensor = tower.embed_tokens(ids)
     rotary = tower.rotary_emb(hidden, torch.arange(ids.shape[1], device=ids.device)[None])
     for layer in tower.layers[:-1]:
         hidden = layer(hidden, attention_mask=None, position_embeddings=rotary)
@@ -157,7 +157,8 @@ def alignment_loss(image: Tensor, deep: list[Tensor], words: Tensor, vocabulary:
     naming = -(words[:, None] * (_SHARPNESS * cosines).log_softmax(-1)).sum(-1).mean()
     size = ((image.float().norm(dim=-1) / scale - 1) ** 2).mean()
     excess = sum(((part.float().norm(dim=-1) / scale - 1).relu() ** 2).mean() for part in deep)
-    return _NAMING * naming + _SIZE * (size + excess)
+    total: Tensor = _NAMING * naming + _SIZE * (size + excess)
+    return total
 
 
 def meaning_loss(image: Tensor, dictionary: Tensor, words: Tensor) -> Tensor:
@@ -175,7 +176,8 @@ def meaning_loss(image: Tensor, dictionary: Tensor, words: Tensor) -> Tensor:
     near = normalize(rows, dim=-1) @ normalize(dictionary, dim=-1).T
     far = 1 - (near * words[:, None].gt(0)).amax(-1).mean()
     size = ((rows.norm(dim=-1) / dictionary.norm(dim=-1).mean() - 1) ** 2).mean()
-    return _MEANING * naming + far + _SIZE * size
+    total: Tensor = _MEANING * naming + far + _SIZE * size
+    return total
 
 
 def survival_loss(states: Tensor, plain: Tensor, lengths: Tensor) -> Tensor:
@@ -183,7 +185,7 @@ def survival_loss(states: Tensor, plain: Tensor, lengths: Tensor) -> Tensor:
 
     The real model was trained on from the text encoder's weights at a scale that left text where it was; a tower this
     small lets the image colour every word. `states` (n, LENGTH, dim) of the turn with the image, `plain`
-    (n, t, dim) of the same turn without one, of which `lengths` (n,) tokens count; returns the error's share of power.
+    (n, t, dim) of the same turn without one, of which `lengths` (n,) tokens count; returns the relative power of errors.
     """
     start = FIRST_TEXT_TOKEN - _IMAGE_TOKENS  # the template before the image is the same in both
     beside, alone = states[:, FIRST_TEXT_TOKEN : plain.shape[1] + _IMAGE_TOKENS].float(), plain[:, start:].float()
@@ -217,9 +219,9 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> 
     model = architecture.vision_language_from(text).to(device)
     text = text.to(device).eval().requires_grad_(False)
     network = BatchedForward(model)
-    drawn, texts = training_scenes(scenes, seed=14, workers=workers)
-    images = draw_images(drawn, device)
-    pairs = exchanges(drawn, texts, seed=14)
+    chosen, texts = training_scenes(scenes, seed=14, workers=workers)
+    images = draw_images(chosen, device)
+    pairs = exchanges(chosen, texts, seed=14)
     ids, lengths = pad_ids([conversation(f"{IMAGE}{request}", reply) for request, reply in pairs], LENGTH)
     plain, plain_lengths = (x.to(device) for x in pad_ids([prompt(request) for request, _ in pairs], CAPTION_LENGTH))
     column = torch.arange(LENGTH)
@@ -229,7 +231,7 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> 
     weight = torch.where(starts, 1.0, 0.1) * is_text
     ids, weight = ids.to(device), weight.to(device)
 
-    told, _ = pad_ids([prompt(caption) for caption in captions.canonical(drawn)], CAPTION_LENGTH)
+    told, _ = pad_ids([prompt(caption) for caption in captions.canonical(chosen)], CAPTION_LENGTH)
     known = torch.tensor(attribute_ids())
     targets = word_targets(told, known).to(device)
     known = known.to(device)
@@ -249,7 +251,7 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> 
             + _SURVIVAL * survival_loss(states, alone, batch["plain_lengths"])
         )
 
-    def batches(step: int) -> Batch:
+    def batches(_step: int) -> Batch:
         rows = torch.randint(len(ids), (recipe.batch,), device=device)
         return {
             "ids": ids[rows],

@@ -1,0 +1,1 @@
+"""The miniature model set: its world, captions and ground truth, and its trained weights."""

@@ -1,6 +1,6 @@
 """Captions of the procedural world: several phrasings of one scene, and the facts that a phrasing states.
 
-`canonical` names everything in one fixed order; `describe` draws a phrasing that may leave things out, as people do.
+`canonical` names everything in one fixed order; `describe` samples a phrasing that may leave things out, as people do.
 What a caption leaves out is what a reference image can fill in: that is the room that blending has.
 """
 
@@ -38,14 +38,14 @@ POSITION_WORDS = {
 BACKGROUND_TEMPLATES = (" on {} {} background", " with {} {} background", ", {1} background")
 STYLE_TEMPLATES = ("{0} {1} style picture of {2}", "{2}, {1} style", "{1} style, {2}", "{2} drawn in {1} style")
 PLAIN_TEMPLATES = ("a picture of {}", "{}", "an image of {}", "there is {}")
-# The share of captions that name each fact. An unnamed style is mostly flat: a default to move away from.
+# The fraction of captions that name each fact. An unnamed style is mostly flat: a default to move away from.
 STATED = {"style": 0.65, "background": 0.8, "size": 0.6, "position": 0.8}
 FLAT_IF_UNSTATED = 0.85
 
 
 @dataclass(frozen=True)
 class Described:
-    """A caption, what it states, and the style index that the image must be rendered in."""
+    """Hold a caption, what it states, and the style index that the image must have."""
 
     caption: str
     states: Attributes
@@ -53,7 +53,7 @@ class Described:
 
 
 def canonical(scenes: Scenes) -> list[str]:
-    """One caption a scene that names every attribute in a fixed order (21 words at most)."""
+    """Write a caption per scene that names every attribute in a fixed order (21 words at most)."""
     captions = []
     for shapes, colours, sizes, positions, background, style in _rows(scenes):
         objects = [
@@ -67,7 +67,7 @@ def canonical(scenes: Scenes) -> list[str]:
 
 
 def describe(scenes: Scenes, seed: int) -> list[Described]:
-    """Draw one phrasing a scene. Where the style is left out, it is replaced by flat with `FLAT_IF_UNSTATED`."""
+    """Sample one phrasing per scene. Where the style is left out, it is replaced by flat with `FLAT_IF_UNSTATED`."""
     draw = random.Random(seed)
     return [_describe(draw, *row) for row in _rows(scenes)]
 

@@ -1,4 +1,4 @@
-"""The attribute probe: an independent reading of an image's ground truth, trained on the renderer alone.
+"""The attribute probe: reads an image's ground truth independently, trained on the renderer alone.
 
 It is no part of the pipeline and shares no weight with the models that it judges.
 """
@@ -25,7 +25,7 @@ _HEADS = {
 
 @dataclass(frozen=True)
 class ProbeReading:
-    """Probabilities read off n images.
+    """Hold probabilities read off n images.
 
     `objects` (n, colours, shapes): that an object of this colour and shape is present anywhere.
     `style` (n, styles), `background` (n, backgrounds): distributions. `sizes` (n, positions, sizes) and
@@ -60,6 +60,7 @@ class Probe(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(192, rows * size) for name, (rows, size) in _HEADS.items()})
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Map (n, 3, 128, 128) in 0..1 to the logits of each head."""
         mixed = self.mix(self.features(images * 2 - 1))
         return {name: self.heads[name](mixed).unflatten(1, shape) for name, shape in _HEADS.items()}
 
@@ -78,8 +79,8 @@ class Probe(nn.Module):
             sizes=logits["size"].softmax(-1),
         )
 
-    def __call__(self, images: Tensor) -> "ProbeReading | dict[str, Tensor]":  # type: ignore[override]
-        """uint8 images are read, float ones give logits for training."""
+    def __call__(self, images: Tensor) -> "ProbeReading | dict[str, Tensor]":
+        """Read uint8 images; map float ones to logits for training."""
         return self.read(images) if images.dtype == torch.uint8 else super().__call__(images)
 
 

@@ -1,6 +1,6 @@
 """The procedural world that the miniature model set is trained on: scenes with exact ground truth, and their renderer.
 
-An image is 128x128 RGB: one or two objects (shape, colour, size, position) on a background, drawn in one of seven
+An image is 128x128 RGB: one or two objects (shape, colour, size, position) on a background, in one of seven
 styles. Everything is a pure function of a `Scenes` batch, so a caption, an image and its ground truth can never
 disagree. The renderer is one batched signed-distance computation that gives the same image on a CPU and on a GPU.
 
@@ -73,32 +73,33 @@ class Scenes:
         return Scenes(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     def to(self, device: torch.device | str) -> "Scenes":
+        """Move all tensors to a device."""
         return Scenes(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 def is_held_out(shape: Tensor, colour: Tensor, style: Tensor) -> Tensor:
-    """Combinations (colour, shape, style) that no training scene contains: 1 in 12, spread over all three axes."""
+    """Mark combinations that no training scene contains: 1 in 12, spread over colour, shape and style."""
     return (5 * shape + 7 * colour + 3 * style) % 12 == 0
 
 
 def sample_scenes(n: int, seed: int, *, two_objects: float = 0.4, held_out: bool = False) -> Scenes:
-    """Draw `n` scenes on the CPU. Training scenes contain no held-out combination; `held_out` ones at least one.
+    """Sample `n` scenes on the CPU. Training scenes contain no held-out combination; `held_out` ones at least one.
 
-    Styles are drawn evenly here; `captions.describe` decides later whether a caption names them.
+    Styles are equally likely here; `captions.describe` decides later whether a caption names them.
     """
     generator = torch.Generator().manual_seed(seed)
-    drawn: list[Scenes] = []
+    found: list[Scenes] = []
     missing = n
     while missing > 0:
-        batch = _draw(max(2 * missing, 1024), generator, two_objects)
+        batch = _sample(max(2 * missing, 1024), generator, two_objects)
         present = batch.shape >= 0
         unseen = (is_held_out(batch.shape, batch.colour, batch.style[:, None]) & present).any(1)
-        drawn.append(batch[(unseen if held_out else ~unseen).nonzero()[:, 0][:missing]])
-        missing -= len(drawn[-1])
-    return Scenes(**{f.name: torch.cat([getattr(part, f.name) for part in drawn]) for f in fields(Scenes)})
+        found.append(batch[(unseen if held_out else ~unseen).nonzero()[:, 0][:missing]])
+        missing -= len(found[-1])
+    return Scenes(**{f.name: torch.cat([getattr(part, f.name) for part in found]) for f in fields(Scenes)})
 
 
-def _draw(n: int, generator: torch.Generator, two_objects: float) -> Scenes:
+def _sample(n: int, generator: torch.Generator, two_objects: float) -> Scenes:
     def integers(high: int, *shape: int) -> Tensor:
         return torch.randint(high, shape, generator=generator)
 
@@ -123,7 +124,7 @@ def _draw(n: int, generator: torch.Generator, two_objects: float) -> Scenes:
 
 
 def render(scenes: Scenes) -> Tensor:
-    """Draw the scenes: (n, 3, 128, 128) float32 in 0..1, on the device of `scenes`."""
+    """Render scenes as (n, 3, 128, 128) float32 in 0..1, on the device of `scenes`."""
     device = scenes.background.device
     grid = torch.arange(SIZE, dtype=torch.float32, device=device) + 0.5
     y, x = torch.meshgrid(grid, grid, indexing="ij")
@@ -176,7 +177,7 @@ def _palette(colours: dict[str, tuple[int, int, int]], device: torch.device) -> 
 
 
 def _signed_distance(shape: Tensor, u: Tensor, v: Tensor, r: Tensor) -> Tensor:
-    """Signed distance (n, h, w) in pixels to each scene's shape, negative inside; an empty slot is far away.
+    """Compute signed distances (n, h, w) in pixels to each scene's shape, negative inside; an empty slot is far away.
 
     Exact distances for the round and straight shapes, an edge-exact one for the star; formulas after
     I. Quilez, "2D distance functions" (https://iquilezles.org/articles/distfunctions2d/).
@@ -198,7 +199,7 @@ def _signed_distance(shape: Tensor, u: Tensor, v: Tensor, r: Tensor) -> Tensor:
 
 
 def _star(u: Tensor, v: Tensor, r: Tensor, inner: float = 0.45) -> Tensor:
-    """Signed distance to a five-pointed star with a point up: outer radius `r`, inner radius `inner * r`."""
+    """Compute signed distances to a five-pointed star with a point up, of radii `r` and `inner * r`."""
     sector = 2 * math.pi / 5
     angle = torch.atan2(u, -v)
     folded = (angle - sector * torch.round(angle / sector)).abs()

@@ -17,7 +17,7 @@ from blendbench.models.sets import load_model_set
 from miniature import architecture
 
 
-def transformer(dtype: torch.dtype) -> torch.nn.Module:
+def transformer(dtype: torch.dtype) -> Any:
     torch.manual_seed(0)
     network = architecture.transformer().eval()
     for parameter in network.parameters():  # what starts at zero would hide what it multiplies
@@ -119,6 +119,7 @@ def test_a_batch_size_is_warmed_up_once_and_then_no_caption_compiles(
 ) -> None:
     monkeypatch.setattr(denoiser_module, "_WARM_UP_TOKENS", (40,))
     parts = load_model_set(untrained, "cpu", {"steps": 1}).denoiser
+    assert isinstance(parts, ZImageDenoiser)
     noise = torch.stack([parts.initial_latents(seed) for seed in (0, 1)])
     rows = [torch.randn(n, architecture.HIDDEN, generator=torch.Generator().manual_seed(n)) for n in (70, 80)]
     expected, _ = parts.generate([(row,) for row in rows], noise)

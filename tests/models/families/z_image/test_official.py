@@ -53,7 +53,7 @@ def test_text_is_encoded_as_the_pipeline_does(both: tuple[ModelSet, Any]) -> Non
 def test_latents_from_prompts_are_the_pipelines_own(both: tuple[ModelSet, Any], batch: int) -> None:
     models, pipeline = both
     latents = torch.stack([models.denoiser.initial_latents(seed) for seed in range(batch)])
-    schedules = [(models.text.encode(prompt).hidden,) for prompt in PROMPTS[:batch]]
+    schedules: list[tuple[torch.Tensor, ...]] = [(models.text.encode(prompt).hidden,) for prompt in PROMPTS[:batch]]
     theirs = official(pipeline, PROMPTS[:batch], latents, "latent")
     assert theirs.isfinite().all()
     assert torch.equal(models.denoiser.denoise(schedules, latents), theirs)

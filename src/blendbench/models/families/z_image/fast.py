@@ -126,7 +126,8 @@ class RealRotaryAttention:
         # The order is process-wide; in compiled blocks it only matters while they are traced.
         with sdpa_kernel(_ATTENTION, set_priority=True):
             mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return attn.to_out[0](mixed.transpose(1, 2).flatten(2))
+        out: Tensor = attn.to_out[0](mixed.transpose(1, 2).flatten(2))
+        return out
 
 
 class GatedFeedForward(nn.Module):
@@ -164,14 +165,16 @@ class ChannelwiseGroupNorm(nn.Module):
         scale = (spread + self.eps).rsqrt() * self.weight.float().unflatten(0, (self.groups, -1))
         shift = self.bias.float().unflatten(0, (self.groups, -1)) - mean * scale
         scale, shift = (values.flatten(1)[(..., *[None for _ in pixels])] for values in (scale, shift))
-        return (x.float() * scale + shift).to(x.dtype)
+        out: Tensor = x.float() * scale + shift
+        return out.to(x.dtype)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     # Pair each value with its partner by a flip: splitting and joining pairs is slower by a third.
     value = x.float()
     other = value.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    return (value * cos + other * sin).to(x.dtype)
+    rotated: Tensor = value * cos + other * sin
+    return rotated.to(x.dtype)
 
 
 def _joined(*layers: nn.Linear) -> nn.Linear:
