@@ -185,7 +185,8 @@ def survival_loss(states: Tensor, plain: Tensor, lengths: Tensor) -> Tensor:
 
     The real model was trained on from the text encoder's weights at a scale that left text where it was; a tower this
     small lets the image colour every word. `states` (n, LENGTH, dim) of the turn with the image, `plain`
-    (n, t, dim) of the same turn without one, of which `lengths` (n,) tokens count; returns the relative power of errors.
+    (n, t, dim) of the same turn without one, of which `lengths` (n,) tokens count.
+    Returns the relative power of the error.
     """
     start = FIRST_TEXT_TOKEN - _IMAGE_TOKENS  # the template before the image is the same in both
     beside, alone = states[:, FIRST_TEXT_TOKEN : plain.shape[1] + _IMAGE_TOKENS].float(), plain[:, start:].float()
