@@ -98,6 +98,8 @@ def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture
 def registries() -> Iterator[None]:
     """Undo, at the end of a test, what it registered."""
+    import blendbench.blending
+    import blendbench.metrics.registry  # noqa: F401  both make their registries
     from blendbench.registry.registry import Registry
 
     for registry in Registry.every:

@@ -1,7 +1,5 @@
 """Strategies from a file: one or several files, of any form, and what it reports if something is wrong."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +8,15 @@ import torch
 
 from blendbench.core.errors import UsageError
 from blendbench.core.tokens import Kind, Tokens
-from blendbench.registry.strategies import Sources, all_strategies, get_strategy, load_everything, load_plugin
+from blendbench.registry.strategies import (
+    STRATEGIES,
+    Sources,
+    all_strategies,
+    get_strategy,
+    load_everything,
+    load_plugin,
+    parse_configuration,
+)
 
 pytestmark = pytest.mark.usefixtures("registries")
 
@@ -162,14 +168,16 @@ def test_a_broken_file_is_reported_in_one_line_and_leaves_nothing(code: str, mes
     assert all_strategies() == before
 
 
-def test_an_installed_package_is_found_through_its_entry_point(tmp_path: Path) -> None:
-    source = Path(__file__).parents[1] / "plugin_package"
+def test_an_installed_package_is_found_through_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "blendbench_example-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: blendbench-example\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[blendbench.strategies]\nexample = blendbench_example\n")
-    path = os.pathsep.join([str(tmp_path), str(source / "src"), *filter(None, sys.path)])
-    code = "from blendbench.registry.strategies import parse_configuration as p; print(p('example_mean').label)"
-    environment = {**os.environ, "PYTHONPATH": path}
-    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert ran.stdout.strip() == "example_mean:alpha=0.2", ran.stderr
+    for folder in (tmp_path, Path(__file__).parents[1] / "plugin_package" / "src"):
+        monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(STRATEGIES, "_loads_installed", True)  # as in a new process
+    monkeypatch.delitem(sys.modules, "blendbench_example", raising=False)
+    bound = parse_configuration("example_mean:alpha=0.5")
+    assert bound.strategy.origin == "blendbench_example"
+    assert value_of("example_mean", alpha=0.5) == 1.5
+    assert parse_configuration("lerp:align=example_first").key()["steps"]["align"]
