@@ -102,8 +102,11 @@ max_sequence_length = 512
 
 @dataclass(frozen=True)
 class Sizes:
-    """Configurations of all networks. `ordinary`: tokens before the special ones; `pixels`: least and most that the
-    vision-language model sees of an image; `side`: of a drawn image in pixels; `batch`: images a batch."""
+    """Configurations of all networks.
+
+    `ordinary`: tokens before the special ones; `pixels`: least and most that the vision-language model sees of an
+    image; `side`: of a generated image in pixels; `batch`: images a batch.
+    """
 
     name: str
     title: str
@@ -399,7 +402,7 @@ def write_model_set(out: Path, sizes: Sizes, device: str, seed: int = 0) -> dict
     return counts
 
 
-def _save(network: nn.Module, folder: Path) -> None:
+def _save(network: Any, folder: Path) -> None:
     if hasattr(network, "save_pretrained"):
         network.save_pretrained(folder, max_shard_size=SHARD)
     else:

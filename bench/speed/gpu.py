@@ -33,8 +33,10 @@ Job = dict[str, Any]
 
 
 class Runner:
-    """Runs sections within a total budget, and writes the file after each; `keep`: beside what it has of this machine
-    already."""
+    """Run sections within a total budget, and write the file after each.
+
+    `keep`: beside what the file has of this machine already.
+    """
 
     def __init__(self, out: Path, work: Path, models: Path | None, total: float, keep: bool = False) -> None:
         self.out, self.work, self.models = out, work, models or work / "models"

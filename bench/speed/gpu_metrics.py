@@ -49,8 +49,10 @@ SHIPPED = "as shipped"
 
 
 def readings(device: str, tiny: bool = False, repeats: int = 20) -> dict[str, Any]:
-    """What is far from the CPU, what takes how long, and whether the targets are met; `tiny`: on small images and
-    encoders."""
+    """Measure distances from the CPU, times, and whether the targets are met.
+
+    `tiny`: on small images and encoders.
+    """
     size, batch = (128, 2) if tiny else (1024, 16)
     found: dict[str, Any] = {"images": {"batch": batch, "size": size}}
     made = varied_images(8, size)
@@ -241,8 +243,9 @@ def computing(way: str, device: torch.device) -> Iterator[None]:
 def cosine_differences(
     made: Tensor, encoders: dict[str, Encoder], wide: dict[str, nn.Module]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """By encoder and way: the largest difference to the cosines of its `wide` weights in float32 on the CPU, with texts
-    and with images.
+    """Measure, by encoder and way, the largest difference from the cosines of its `wide` weights in float32.
+
+    Those are computed on the CPU, with texts and with images.
 
     `preparation` is what resizing on the device alone does to the CPU's cosines.
     """

@@ -247,8 +247,10 @@ def _step(network: nn.Module, side: int, batch: int) -> Callable[[], Tensor]:
 
 
 def vae(options: argparse.Namespace) -> Reading:
-    """Decoding of latents, as the library does it and as the engine does it, and how far apart the results are; at the
-    first size also how far both are from float32's."""
+    """Measure decoding of latents as the library and as blendbench does it, and how far apart the results are.
+
+    At the first size also how far both are from float32's.
+    """
     network, meter = _part(options, "vae", AutoencoderKL), Meter(options.device)
     channels, found = network.config.latent_channels, {}
     drawn = torch.Generator().manual_seed(0)

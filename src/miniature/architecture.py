@@ -4,6 +4,8 @@ Every builder returns a freshly initialised module. Sizes are chosen so that all
 half precision and two CPU cores draw a few images a second.
 """
 
+from typing import Any
+
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImageTransformer2DModel
 from torch import nn
@@ -128,7 +130,7 @@ def parameters_in_millions(module: nn.Module) -> float:
     return sum(p.numel() for p in set(module.parameters())) / 1e6
 
 
-def half_precision(module: nn.Module) -> nn.Module:
+def half_precision(module: Any) -> Any:
     """Cast to float16 for the disk; every value must stay finite."""
     module = module.to(torch.float16)
     if not all(bool(p.isfinite().all()) for p in module.parameters()):

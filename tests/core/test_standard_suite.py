@@ -1,5 +1,6 @@
 """The standard suite: mixed prompts with checkable facts, and images that may be passed on."""
 
+import importlib
 import shutil
 import sys
 from collections import Counter
@@ -30,10 +31,9 @@ def suite() -> Suite:
 @pytest.fixture(scope="module")
 def maker(suite: Suite) -> ModuleType:
     sys.path.insert(0, str(suite.folder))
-    import make_images
-
+    module = importlib.import_module("make_images")
     sys.path.remove(str(suite.folder))
-    return make_images
+    return module
 
 
 def length(item: Item) -> str:

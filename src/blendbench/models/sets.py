@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from blendbench.core.config import read_toml, suggest
 from blendbench.core.errors import UsageError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from blendbench.models.families.base import Denoiser, TextEncoder
     from blendbench.models.vision import VisionEncoder
 
+T = TypeVar("T")
 _SHIPPED = {
     "miniature": Path(__file__).parent / "miniature" / "weights",
     "miniature-planted": Path(__file__).parent / "miniature_planted",
@@ -132,11 +133,11 @@ class ModelSet(DescribedSet):
         """Free the device memory that torch caches."""
         memory.free_cache(self.device)
 
-    def _part(self, name: str, load: Callable[[], Any]) -> Any:
+    def _part(self, name: str, load: Callable[[], T]) -> T:
         """Return a part, loaded once; parts that must not share the device with it are freed first."""
         # None is a valid part: a scorer that the set lacks.
         if (ready := self._loaded.get(name, self)) is not self:
-            return ready
+            return cast(T, ready)
         with self._loading_one:
             if name not in self._loaded:
                 group = _GROUPS[name]
@@ -147,7 +148,7 @@ class ModelSet(DescribedSet):
                     self.release_cache()
                 self._loaded[name] = load()
                 memory.settle(self.device)
-            return self._loaded[name]
+            return cast(T, self._loaded[name])
 
     @property
     def denoiser(self) -> "Denoiser":

@@ -23,7 +23,8 @@ def effective_rank(covariance: Array) -> float | None:
 def root(covariance: Array) -> Array:
     """The symmetric square root of a covariance (dim, dim)."""
     values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    square_root: Array = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    return square_root
 
 
 def frechet_distance(mean: Array, covariance: Array, other_mean: Array, other_root: Array) -> float:

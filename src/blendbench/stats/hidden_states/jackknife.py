@@ -12,9 +12,10 @@ Intervals = dict[str, tuple[float, float]]
 
 
 def intervals(statistic: Callable[..., Values], *groups: Sequence[Spread]) -> Intervals:
-    """95 % intervals of a statistic of pooled groups: value +- t(n - 1) times the jackknife's standard error
-    (Efron & Tibshirani 1993, chapter 11), which is for smooth statistics, so not for a minimum or a count.
+    """Compute 95 % intervals of a smooth statistic of pooled groups.
 
+    The interval is the value +- t(n - 1) times the jackknife's standard error (Efron & Tibshirani 1993, chapter 11),
+    which is for smooth statistics, so not for a minimum or a count.
     The bootstrap would count an item twice and so raise cosines between tokens, and add noise that lowers correlations.
     All groups hold the same items in the same order. Fewer than three items, or a value that some part does not have,
     give no interval.

@@ -29,7 +29,8 @@ class Spread:
     @property
     def std(self) -> Array:
         """(dim,) population standard deviation of each dimension, at least 1e-6."""
-        return np.maximum(np.sqrt(self.squares / self.count), FLOOR)
+        spread: Array = np.maximum(np.sqrt(self.squares / self.count), FLOOR)
+        return spread
 
     @property
     def second_moment(self) -> Array:

@@ -122,6 +122,7 @@ def test_a_batch_size_is_warmed_up_once_and_then_no_caption_compiles(
     assert isinstance(parts, ZImageDenoiser)
     noise = torch.stack([parts.initial_latents(seed) for seed in (0, 1)])
     rows = [torch.randn(n, architecture.HIDDEN, generator=torch.Generator().manual_seed(n)) for n in (70, 80)]
+    assert isinstance(parts, ZImageDenoiser)
     expected, _ = parts.generate([(row,) for row in rows], noise)
     assert not parts.is_cold(2)
     compiled = ZImageDenoiser(parts.pipeline, parts.size, parts.sigmas, compiled=True)
