@@ -15,7 +15,7 @@ from blendbench.cli import _verb
 from blendbench.core.errors import UsageError
 from blendbench.metrics import all_metrics, patterns
 from blendbench.metrics.synthetic import pixel_art
-from blendbench.registry.registry import transaction
+from blendbench.registry.entries import transaction
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 

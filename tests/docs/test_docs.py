@@ -20,7 +20,8 @@ from blendbench.cli import VERBS
 from blendbench.core.suites import load_suite
 from blendbench.core.tokens import Tokens
 from blendbench.models.model_file import ModelSetFile, Revisions
-from blendbench.registry.registry import SHIPPED, Registry
+from blendbench.registry.entries import SHIPPED
+from blendbench.registry.registry import Registry
 from blendbench.registry.strategies import Sources, get_strategy, load_everything
 from blendbench.run.experiments import list_experiments, load_experiment
 

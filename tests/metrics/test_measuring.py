@@ -16,7 +16,7 @@ from blendbench.core.suites import Attributes
 from blendbench.metrics import Batch, Score, all_metrics, inputs, measure
 from blendbench.metrics.palette import Palette, read_palette
 from blendbench.metrics.registry import METRICS, Metric
-from blendbench.registry.registry import Entry
+from blendbench.registry.entries import Entry
 
 PIXEL_METRICS = [
     "grid_energy",

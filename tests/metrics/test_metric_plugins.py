@@ -11,8 +11,8 @@ import torch
 from blendbench.core.errors import UsageError
 from blendbench.metrics import Batch, Score, all_metrics, get_metric, measure
 from blendbench.metrics.shared import FIELDS, SCORERS, SHARED
+from blendbench.registry.entries import transaction
 from blendbench.registry.plugins import load_plugin_file
-from blendbench.registry.registry import transaction
 
 HEAD = """
 import numpy as np

@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from blendbench.core.errors import UsageError
+from blendbench.registry.entries import Entries
 from blendbench.registry.plugins import load_entry_points, load_plugin_file, origin_of
 from blendbench.registry.registry import Registry
 
@@ -127,7 +128,7 @@ def test_what_is_no_plugin_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Registry[object]:
-    monkeypatch.setattr(Registry, "every", list(Registry.every))
+    monkeypatch.setattr(Entries, "every", list(Registry.every))
     found: Registry[object] = Registry("thing")
     holder = ModuleType("things_of_tests")
     vars(holder).update(add=lambda name, thing: found.add(name, thing, origin=origin_of(thing)))

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from blendbench.core.errors import UsageError
-from blendbench.registry.registry import Registry, transaction
+from blendbench.registry.entries import Entries, transaction
+from blendbench.registry.registry import Registry
 
 
 @pytest.fixture(autouse=True)
 def _own_registries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Registry, "every", [])
+    monkeypatch.setattr(Entries, "every", [])
 
 
 @pytest.mark.parametrize("name", ["", "Lerp", "1a", "a-b", "a,b", "a=b", "a b", "é", "a\n"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from blendbench.core.lazy import torch
 from blendbench.metrics.shared import FIELDS, SCORERS, SHARED, roots
-from blendbench.registry.registry import SHIPPED
+from blendbench.registry.entries import SHIPPED
 
 if TYPE_CHECKING:
     from torch import Tensor

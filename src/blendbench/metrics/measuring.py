@@ -13,8 +13,8 @@ import numpy as np
 
 from blendbench.core.lazy import torch
 from blendbench.metrics.registry import METRICS, Metric
+from blendbench.registry.entries import SHIPPED
 from blendbench.registry.guard import guarded_state
-from blendbench.registry.registry import SHIPPED
 
 if TYPE_CHECKING:
     from blendbench.metrics.batch import Batch

@@ -14,8 +14,9 @@ from blendbench.core.errors import UsageError
 from blendbench.core.hashing import sha256_json
 from blendbench.metrics.cards import Card, card_of, make_card, read_card
 from blendbench.metrics.shared import SCORERS, check_needs, roots, sources
+from blendbench.registry.entries import SHIPPED
 from blendbench.registry.plugins import origin_of
-from blendbench.registry.registry import SHIPPED, Registry
+from blendbench.registry.registry import Registry
 from blendbench.registry.source import source_identity
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from blendbench.core.errors import UsageError
+from blendbench.registry.entries import transaction
 from blendbench.registry.folder import PLUGIN_PREFIX, SHIPPED, Home, module_source
 from blendbench.registry.guard import guarded_state
-from blendbench.registry.registry import transaction
 from blendbench.registry.syntax import facts
 
 # sys.path as it was before each plug-in that is being loaded.

@@ -13,6 +13,7 @@ from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
 from blendbench.core.lazy import Tensor
 from blendbench.core.tokens import Pair, TokenMode, Tokens
+from blendbench.registry.entries import SHIPPED
 from blendbench.registry.guard import guarded_state, seeded
 from blendbench.registry.parameters import (
     LayerParameter,
@@ -24,7 +25,7 @@ from blendbench.registry.parameters import (
     shown,
 )
 from blendbench.registry.plugins import load_plugin_file, origin_of
-from blendbench.registry.registry import SHIPPED, Registry
+from blendbench.registry.registry import Registry
 from blendbench.registry.source import SourceIdentity, home, source_identity
 
 Reference = Literal["item", "blank", "unrelated", "noise", "self"]

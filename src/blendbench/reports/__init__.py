@@ -1,0 +1,1 @@
+"""Pages made from the database alone: leaderboards, findings, galleries and their data."""

@@ -1,0 +1,1 @@
+"""Results of runs: shards, the database made from them, and images."""

@@ -13,7 +13,8 @@ from blendbench.steps.mask import outlier_dimensions, spread_ratio
 
 
 def rows_with(std: np.ndarray, n: int = 4000, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(n, len(std))) * std
+    rows: np.ndarray = np.random.default_rng(seed).normal(size=(n, len(std))) * std
+    return rows
 
 
 def number(value: float | None) -> float:
