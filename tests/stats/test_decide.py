@@ -4,6 +4,7 @@ import ast
 import math
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ def _spread(mean: float, deviation: float, n: int) -> Array:
     return scaled
 
 
+@patch("gc.collect", new=lambda: 0)  # statsmodels calls it each time, which takes most of the test
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_equals_statsmodels(p: list[float]) -> None:
