@@ -6,6 +6,7 @@ RESULTS ?= results
 EXPERIMENTS ?= core vl_only_vs_qwen3 vl_layer_by_token outlier_masking normalization cross_normalization style_delta \
 	adain intra_vl timestep_alpha multi_reference alpha_sweep alignment mixtures injection fitted planted_sink
 QUICK ?=
+FAST_TESTS ?= $(addprefix tests/,core docs metrics registry stats steps strategies)
 PYTEST_WORKERS ?= -n auto --maxprocesses 8 --dist loadfile
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
@@ -15,7 +16,7 @@ GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 help:
 	@echo "make demo     set up, run the core benchmark, print its leaderboard"
 	@echo "make test     set up, run all tests, those in a browser too"
-	@echo "make test-fast  the tests that need no trained model and no browser, in under a minute"
+	@echo "make test-fast  the quick tests of all that needs no network to be loaded, in under a minute"
 	@echo "make lint     formatting, lint, types, import layers"
 	@echo "make reports  run all experiments, in about an hour, and write every page (EXPERIMENTS=\"core adain\" QUICK=--quick)"
 	@echo "make bench    speed benchmarks of the miniature, compared with the last ones; writes reports/speed.md"
@@ -51,7 +52,7 @@ test: setup-dev chromium
 	$(BIN)/python -m pytest $(PYTEST_WORKERS)
 
 test-fast: setup-dev
-	$(BIN)/python -m pytest $(PYTEST_WORKERS) -m "not trained and not browser"
+	$(BIN)/python -m pytest $(PYTEST_WORKERS) -m "not trained and not browser and not slow" $(FAST_TESTS)
 
 lint: setup-dev
 	$(BIN)/ruff format --check .

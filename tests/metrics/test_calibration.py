@@ -26,6 +26,7 @@ def test_detectors_hold_on_a_few_photos() -> None:
     assert by["grid_severity", "mesh"].rho_median >= 0.99
 
 
+@pytest.mark.slow
 def test_harmless_edits_are_not_taken_for_a_pattern() -> None:
     # Fewer crops leave the area under the curve too uncertain: at 38 its standard error is 0.07.
     found = calibration.benign_auroc(patterns.crops(128, 4))
@@ -34,6 +35,7 @@ def test_harmless_edits_are_not_taken_for_a_pattern() -> None:
         assert abs(areas["blockiness"] - 0.5) <= (0.15 if edit == "jpeg90" else 0.1), edit
 
 
+@pytest.mark.slow
 def test_content_that_repeats_is_no_false_alarm() -> None:
     drawn = {name: images[::6] for name, images in periodic_images(256).items()}
     for name, row in calibration.false_alarms(drawn).items():

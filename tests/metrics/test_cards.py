@@ -126,6 +126,7 @@ def test_an_impossible_description_is_refused(field: str, value: object) -> None
         MetricInfo(**(good | {field: value}), **rest)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_metrics_are_registered_and_identified_without_torch() -> None:
     code = (
         "import sys; from blendbench.metrics import all_metrics; "

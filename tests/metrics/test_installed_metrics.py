@@ -33,6 +33,7 @@ def install(folder: Path) -> None:
     (info / "entry_points.txt").write_text("".join(sorted(groups)))
 
 
+@pytest.mark.slow
 def test_an_installed_metric_is_registered_with_the_card_beside_it(tmp_path: Path) -> None:
     install(tmp_path)
     path = [str(tmp_path), str(PACKAGE / "src"), os.environ.get("PYTHONPATH", "")]

@@ -168,6 +168,7 @@ def test_a_broken_file_is_reported_in_one_line_and_leaves_nothing(code: str, mes
     assert all_strategies() == before
 
 
+@pytest.mark.slow
 def test_an_installed_package_is_found_through_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "blendbench_example-1.0.dist-info"
     info.mkdir()

@@ -169,6 +169,7 @@ def test_the_key_follows_parameters_code_and_the_named_steps() -> None:
     assert lerp.source_sha256 != get_strategy("slerp").source_sha256 != get_strategy("norm_lerp").source_sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "users"),
     [("aligned_mix", {"lerp", "noise_reference"}), ("area_averaged", {"noise_reference", "multi_concatenate"})],
@@ -197,6 +198,7 @@ assert "torch" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_planning_does_not_import_torch_and_follows_all_shipped_code() -> None:
     ran = subprocess.run([sys.executable, "-c", PLANNING], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

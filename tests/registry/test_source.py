@@ -101,6 +101,7 @@ def _printed(folder: Path, python: str, hash_seed: str) -> list[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_other_processes_hash_seeds_and_pythons_agree(tmp_path: Path) -> None:
     expected = []
     for number, edit in enumerate(EDITS[::3]):
@@ -303,6 +304,7 @@ def test_an_installed_package_is_followed(tmp_path: Path, monkeypatch: pytest.Mo
     assert hashes[0].files == (tmp_path / "0" / "site-packages" / "idea0" / "gains.py",)
 
 
+@pytest.mark.slow
 def test_it_takes_less_than_20_ms(tmp_path: Path) -> None:
     edit = next(edit for edit in EDITS if edit.name == "helper of a helper")
     first: list[float] = []

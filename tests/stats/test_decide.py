@@ -109,6 +109,7 @@ def test_impossible_margins_are_refused(margin: float, floor: float) -> None:
         paired_test([0.1, 0.2], margin, floor)
 
 
+@pytest.mark.slow
 def test_false_decisions_stay_at_their_nominal_rates() -> None:
     rng = np.random.default_rng(2)
     margin, families = 0.4, 400
@@ -148,6 +149,7 @@ def test_too_few_items_detect_nothing() -> None:
     assert math.isinf(detectable(paired_test([1.0], margin=0.1), 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mean", "margin", "floor", "tests"),
     [(0.0, 0.4, 0.0, 4), (0.3, 0.5, 0.0, 1), (0.4, 0.3, 0.0, 6), (0.5, 0.2, 0.2, 3)],
@@ -193,6 +195,7 @@ def _labels(page: list[list[tuple[list[float], float, Direction]]]) -> list[list
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(families, min_size=1, max_size=4), st.integers(0, 2**32 - 1))
 def test_labels_depend_on_no_seed_and_no_other_row(

@@ -80,6 +80,7 @@ def test_meeting_in_the_middle_is_exact(n: int, alternative: Alternative) -> Non
         assert sign_flip_p(data, alternative) == _counted(data, alternative)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alternative", ALTERNATIVES)
 @pytest.mark.parametrize("n", [37, 72, 288])
 def test_the_grid_never_understates_p_and_hardly_overstates_it(n: int, alternative: Alternative) -> None:
@@ -140,6 +141,7 @@ def test_the_clearest_difference_has_the_least_p(clusters: int) -> None:
     assert sign_flip_p(-data, "greater") == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 13, 36, 60])
 @pytest.mark.parametrize("alternative", ALTERNATIVES)
 def test_p_depends_on_no_seed_no_order_and_no_other_row(n: int, alternative: Alternative) -> None:
@@ -152,6 +154,7 @@ def test_p_depends_on_no_seed_no_order_and_no_other_row(n: int, alternative: Alt
         assert sign_flip_ps(rng.permuted(rows, axis=1), alternative).tolist() == together
 
 
+@pytest.mark.slow
 def test_sign_flip_false_alarms_stay_at_the_nominal_rate() -> None:
     rng = np.random.default_rng(5)
     for n in (10, 24, 50):

@@ -268,6 +268,7 @@ def test_the_ridge_map_is_scikit_learn_s(given: Sources) -> None:
     assert np.allclose((mean_y - mean_x @ weights).numpy(), oracle.intercept_, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_fits_recover_a_linear_map_between_the_two_spaces() -> None:
     turn = torch.linalg.qr(rows(DIM, 0))[0]
     pairs = tuple(

@@ -76,6 +76,7 @@ def test_shares_and_sizes() -> None:
     assert describe(spread_of(np.zeros((2, 3))))["share_top_1"] == 0
 
 
+@pytest.mark.slow
 def test_trap_two_dimensions_make_raw_pearson_say_nothing() -> None:
     """The published 0.999: unrelated in all dimensions but the two of the sink, and Pearson still sees agreement."""
     shuffled = BULK.copy()
