@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic_results import NO_OP, embedding_records, write_results
+from synthetic_results import NO_OP, append, embedding_rows, write_results
 
 from blendbench.reports import findings
 from blendbench.reports.claims import (
@@ -22,8 +22,6 @@ from blendbench.reports.claims import (
 )
 from blendbench.reports.findings import Finding, judge, write_findings
 from blendbench.reports.hypotheses import OPEN, PREDICTIONS, SEED, Hypothesis
-from blendbench.results.records import EmbeddingAnalysisRecord, EmbeddingValueRecord
-from blendbench.results.shards import ShardWriter
 from blendbench.results.store import Results, ingest, open_results
 from blendbench.run.experiments import load_experiment
 from blendbench.run.plan import configurations
@@ -144,15 +142,14 @@ def test_every_claim_names_configurations_that_its_experiment_has() -> None:
 def test_a_statistic_is_of_the_models_that_the_experiment_ran_on(tmp_path: Path) -> None:
     write_results(tmp_path, items=2, images=False)  # std of vl_image: 7
     later = [
-        replace(record, value=99.0, low=99.0, high=99.0)
-        if isinstance(record, EmbeddingValueRecord)
-        else replace(record, model_set="planted", model_set_sha256="0" * 64)
-        if isinstance(record, EmbeddingAnalysisRecord)
+        record.changed(value=99.0, low=99.0, high=99.0)
+        if record.table == "embedding_values"
+        else record.changed(model_set="planted", model_set_sha256="0" * 64)
+        if record.table == "embedding_analyses"
         else record
-        for record in embedding_records("analysis2", "2026-11-21T10:00:00Z")
+        for record in embedding_rows("analysis2")
     ]
-    with ShardWriter(tmp_path, "run2") as writer:
-        writer.append(later)
+    append(tmp_path, "run2", *later)
     ingest(tmp_path)
     claim = Measured("core", "std", "vl_image", "below", 8.0)
     with open_results(tmp_path) as opened:

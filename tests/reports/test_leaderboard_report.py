@@ -10,7 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageFont
-from synthetic_results import CONFIGURATIONS, INCOMPLETE, NO_OP, cell_record, item_name, run_record, sha, write_results
+from synthetic_results import (
+    CONFIGURATIONS,
+    INCOMPLETE,
+    NO_OP,
+    append,
+    cell_row,
+    item_name,
+    run_rows,
+    score_row,
+    sha,
+    shard_rows,
+    write_results,
+)
 
 from blendbench.core.errors import UsageError
 from blendbench.reports.board import Board, MetricInfo, read_board
@@ -20,8 +32,6 @@ from blendbench.reports.formats import label_text, markdown_table, number, verdi
 from blendbench.reports.leaderboard import write_leaderboard
 from blendbench.reports.pareto import draw_front
 from blendbench.reports.truth import truth_checks
-from blendbench.results.records import ScoreRecord
-from blendbench.results.shards import ShardWriter
 from blendbench.results.store import open_results
 
 ITEMS = 8
@@ -130,13 +140,19 @@ def test_truth_checks_hold_on_true_data(board: Board, page: Path) -> None:
 def _rescored(folder: Path, tmp_path: Path, changed: dict[tuple[str, str], Sequence[float]]) -> Path:
     """The results with other values, one an item, of some configurations and metrics."""
     shutil.copytree(folder / "shards", tmp_path / "shards")
-    with ShardWriter(tmp_path, "run2") as writer:
-        writer.append([run_record("run2", items=ITEMS, started_at="2026-11-21T10:00:00Z")])
-        for (label, metric), values in changed.items():
-            for index, value in enumerate(values):
-                for seed in (0, 1):
-                    cell = sha("cell", label, item_name(index), seed)
-                    writer.append([ScoreRecord(cell, metric, 1, value, "ok")])
+    places = {(row.label, row.item, row.seed): row for row in shard_rows(tmp_path, "cells")}
+    rows = [
+        score_row(
+            places[label, item_name(index), seed],
+            metric,
+            value,
+            str(places["text_only", item_name(index), seed].image_sha256),
+        )
+        for (label, metric), values in changed.items()
+        for index, value in enumerate(values)
+        for seed in (0, 1)
+    ]
+    append(tmp_path, "run2", *run_rows("run2", items=ITEMS), *rows)
     return tmp_path
 
 
@@ -241,14 +257,12 @@ def test_numbers_never_show_a_negative_zero(value: float, signed: bool, text: st
 def test_intervals_stay_within_the_range_of_the_metric_and_labels_may_break(tmp_path: Path) -> None:
     # Six items: Student's t reaches beyond a probability of 1 where means lie near it.
     labels = {"text_only": 1.0, "lerp:alpha=0.3,align=area": 0.8}
-    with ShardWriter(tmp_path, "run") as writer:
-        plan = {"items": [item_name(i) for i in range(6)], "seeds": [0], "labels": list(labels)}
-        writer.append([run_record(plan=plan)])
-        for label, low in labels.items():
-            for index in range(6):
-                cell = cell_record(label, item_name(index), 0, sha(label, index))
-                value = low if index == 0 else 1.0
-                writer.append([cell, ScoreRecord(cell.cell_id, "attribute_adherence", 1, value, "ok")])
+    rows = run_rows(seeds=[0], labels=list(labels), metrics={"attribute_adherence": 1})
+    for label, low in labels.items():
+        for index in range(6):
+            cell = cell_row(label, item_name(index), 0, sha(label, index))
+            rows += [cell, score_row(cell, "attribute_adherence", low if index == 0 else 1.0)]
+    append(tmp_path, "run", *rows)
     board, page = write_leaderboard(tmp_path, tmp_path / "reports")
     assert _entry(board, "lerp:alpha=0.3,align=area", "attribute_adherence").estimate.high == 1.0
     assert "<code>lerp:<wbr>alpha=0.3,<wbr>align=area</code>" in page.read_text()
@@ -296,10 +310,9 @@ def test_the_sheet_shows_pixels_as_they_are(folder: Path, page: Path, board: Boa
 
 
 def test_without_images_and_alphas_the_page_still_stands(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path, "run1") as writer:
-        plan = {"items": ["item-00"], "seeds": [0], "labels": ["text_only"]}
-        cell = cell_record("text_only", "item-00", 0, sha("p"))
-        writer.append([run_record(plan=plan), cell, ScoreRecord(cell.cell_id, "grid_energy", 1, 0.5, "ok")])
+    cell = cell_row("text_only", "item-00", 0, sha("p"))
+    run = run_rows(items=1, seeds=[0], labels=["text_only"], metrics={"grid_energy": 1})
+    append(tmp_path, "run1", *run, cell, score_row(cell, "grid_energy", 0.5))
     board, page = write_leaderboard(tmp_path, tmp_path / "out")
     assert "0.5000<br>[–,\u00a0–]" in page.read_text()
     assert "![" not in page.read_text()
@@ -307,8 +320,8 @@ def test_without_images_and_alphas_the_page_still_stands(tmp_path: Path) -> None
 
 
 def test_a_run_without_any_ok_cell_is_reported_not_crashed(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path, "run1") as writer:
-        writer.append([run_record(plan={}), cell_record("canary", "item-00", 0, None)])
+    run = run_rows(items=0, seeds=[], labels=[], metrics={})
+    append(tmp_path, "run1", *run, cell_row("canary", "item-00", 0, None))
     board, page = write_leaderboard(tmp_path, tmp_path / "out")
     assert "0 ok, 1 failed" in page.read_text()
     assert board.metrics == {}

@@ -4,14 +4,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from synthetic_results import NO_OP, write_results
+from synthetic_results import NO_OP, append, shard_rows, write_results
 
 from blendbench.reports.board import BASELINE, Board, read_board
 from blendbench.reports.extremes import ROWS, draw_extremes, extreme_labels, extremes
 from blendbench.reports.leaderboard import write_leaderboard
 from blendbench.reports.pareto import draw_front, trades
-from blendbench.results.records import ScoreRecord
-from blendbench.results.shards import ShardWriter, read_shards
 from blendbench.results.store import ingest, open_results
 
 TRUTH, STYLE = "attribute_adherence", "reference_style"
@@ -28,14 +26,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trade")
     write_results(path)
     gains = {"style_delta:alpha=0.3": 0.2, "lerp:alpha=0.5,align=area": 0.5, "canary": 0.9}
-    records = read_shards(path).records
+    records = shard_rows(path)
     own = {r.cell_id: gains[r.label] for r in records if getattr(r, "label", None) in gains}
-    with ShardWriter(path, "later") as writer:
-        writer.append(
-            ScoreRecord(r.cell_id, STYLE, 1, (r.value or 0) + own[r.cell_id], "ok")
-            for r in records
-            if isinstance(r, ScoreRecord) and r.metric == STYLE and r.cell_id in own and r.status == "ok"
-        )
+    scores = [r for r in records if r.table == "scores" and r.metric == STYLE and r.status == "ok"]
+    append(path, "later", *(r.changed(value=r.value + own[r.cell_id]) for r in scores if r.cell_id in own))
     ingest(path)
     return path
 

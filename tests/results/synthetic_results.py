@@ -2,49 +2,40 @@
 
 import hashlib
 import io
+import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from blendbench.results.records import (
-    CellEmbeddingRecord,
-    CellRecord,
-    ConditioningRecord,
-    EmbeddingAnalysisRecord,
-    EmbeddingDimensionRecord,
-    EmbeddingValueRecord,
-    ItemRecord,
-    Record,
-    RunRecord,
-    ScoreRecord,
-    StageTimeRecord,
-    StrategyRecord,
-    SuiteRecord,
-)
-from blendbench.results.shards import ShardWriter
+from blendbench.results.shards import ShardWriter, shard_paths
 
 SUITE = hashlib.sha256(b"suite").hexdigest()
 MODELS = hashlib.sha256(b"models").hexdigest()
 SAMPLER = hashlib.sha256(b"sampler").hexdigest()
 CARDS = [
-    {"name": "attribute_adherence", "title": "Attribute adherence", "kind": "adherence", "direction": "higher"}
+    {"metric": "attribute_adherence", "title": "Attribute adherence", "role": "prompt", "direction": "higher"}
     | {"unit": "mean probability", "decimals": 3, "margin": 0.02},
-    {"name": "clip_cosine", "title": "CLIP cosine", "kind": "adherence", "direction": "higher"}
+    {"metric": "clip_cosine", "title": "CLIP cosine", "role": "prompt", "direction": "higher"}
     | {"unit": "cosine", "decimals": 3, "margin": 0.01},
-    {"name": "siglip_cosine", "title": "SigLIP cosine", "kind": "adherence", "direction": "higher"}
+    {"metric": "siglip_cosine", "title": "SigLIP cosine", "role": "prompt", "direction": "higher"}
     | {"unit": "cosine", "decimals": 3, "margin": 0.01},
-    {"name": "grid_energy", "title": "Grid energy", "kind": "artifact", "direction": "lower"}
+    {"metric": "grid_energy", "title": "Grid energy", "role": "artifact", "direction": "lower"}
     | {"unit": "share", "decimals": 4, "margin": 0.005},
-    {"name": "blockiness", "title": "Blockiness", "kind": "artifact", "direction": "lower"}
+    {"metric": "blockiness", "title": "Blockiness", "role": "artifact", "direction": "lower"}
     | {"unit": "log ratio", "decimals": 3, "margin": 0.02},
-    {"name": "color_drift", "title": "Colour drift", "kind": "drift", "direction": "lower"}
+    {"metric": "color_drift", "title": "Colour drift", "role": "drift", "direction": "lower"}
     | {"unit": "OKLab (a, b)", "decimals": 4, "margin": 0.01},
-    {"name": "effect_size", "title": "Effect size", "kind": "effect", "direction": "none"}
+    {"metric": "effect_size", "title": "Effect size", "role": "diagnostic", "direction": "none"}
     | {"unit": "grey levels", "decimals": 2, "margin": 1.0},
-    {"name": "reference_style", "title": "Reference style", "kind": "reference", "direction": "higher"}
+    {"metric": "reference_style", "title": "Reference style", "role": "gain", "direction": "higher"}
     | {"unit": "probability", "decimals": 3, "margin": 0.02},
+    {"metric": "probe_margin", "title": "Probe margin", "role": "diagnostic", "direction": "none"}
+    | {"unit": "", "decimals": 3, "margin": 0.0},
 ]
+PAIRED = ("color_drift", "effect_size")
 # label -> (strategy, params, control, damage): damage lowers adherence and raises artifacts, in known steps.
 CONFIGURATIONS: dict[str, tuple[str, dict[str, object], bool, float]] = {
     "text_only": ("text_only", {}, False, 0.0),
@@ -63,14 +54,56 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, object], bool, float]] = {
 NO_OP, INCOMPLETE = "adain_token:alpha=0.3", "outlier_mask:alpha=0.3"
 
 
+class Row(dict[str, Any]):
+    """A row of a shard with its table's name; columns are attributes too."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def changed(self, **changes: Any) -> "Row":
+        """The same row with other values."""
+        return Row(self | changes)
+
+
+def shard_rows(folder: Path, table: str = "") -> list[Row]:
+    """Every row that a folder's shards hold, or those of one table, oldest shard first."""
+    found = []
+    for path in shard_paths(folder):
+        # The last line may be under way.
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+        if lines:
+            rows = [Row(json.loads(line)) for line in lines[1:]]
+            found.append((json.loads(lines[0])["sequence"], path.name, rows))
+    return [row for _, _, rows in sorted(found) for row in rows if table in ("", row.table)]
+
+
+def append(folder: Path, run_id: str, *rows: Row) -> None:
+    """Write rows of any tables into a new shard."""
+    with ShardWriter(folder, run_id) as writer:
+        append_to(writer, rows)
+
+
+def append_to(writer: ShardWriter, rows: Iterable[Row]) -> None:
+    """Write rows of any tables, those of one table together."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row.table, []).append({name: value for name, value in row.items() if name != "table"})
+    writer.append_all(groups)
+
+
 def sha(*parts: object) -> str:
     """A hash that stands for one thing."""
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
 
-def run_record(run_id: str = "run1", experiment: str = "core", items: int = 6, **changes: object) -> RunRecord:
-    """The first record of a run over all synthetic configurations."""
-    values: dict[str, object] = {
+def run_rows(run_id: str = "run1", experiment: str = "core", items: int = 6, **changes: Any) -> list[Row]:
+    """What a run over all synthetic configurations writes first; `labels` and `metrics` say what it planned."""
+    labels = changes.pop("labels", list(CONFIGURATIONS))
+    versions = changes.pop("metrics", {card["metric"]: 1 for card in CARDS})
+    run = {
         "run_id": run_id,
         "experiment": experiment,
         "started_at": "2026-11-20T10:00:00Z",
@@ -83,12 +116,33 @@ def run_record(run_id: str = "run1", experiment: str = "core", items: int = 6, *
         "device": "cpu",
         "dtype": "float32",
         "sampler": {"steps": 9},
+        "sampler_sha256": SAMPLER,
+        "baseline": "text_only",
         "environment": {"python": "3.11"},
-        "metrics": {card["name"]: 1 for card in CARDS},
-        "metric_cards": [{**card, "version": 1} for card in CARDS],
-        "plan": {"items": [item_name(i) for i in range(items)], "seeds": [0, 1], "labels": list(CONFIGURATIONS)},
+        "items": [item_name(i) for i in range(items)],
+        "seeds": [0, 1],
     }
-    return RunRecord(**(values | changes))  # type: ignore[arg-type]
+    cards = {str(card["metric"]): card for card in CARDS}
+    return [
+        Row(table="runs", **(run | changes)),
+        *(
+            Row(
+                table="planned_configurations",
+                run_id=run_id,
+                label=label,
+                source_sha256=sha("source", label.partition(":")[0]),
+            )
+            for label in labels
+        ),
+        *(
+            Row(table="metrics", **cards[name], metric_version=version, paired=name in PAIRED)
+            for name, version in versions.items()
+        ),
+        *(
+            Row(table="planned_metrics", run_id=run_id, metric=name, metric_version=version)
+            for name, version in versions.items()
+        ),
+    ]
 
 
 def item_name(index: int) -> str:
@@ -96,11 +150,11 @@ def item_name(index: int) -> str:
     return f"item-{index:02}"
 
 
-def cell_record(label: str, item: str, seed: int, image: str | None, **changes: object) -> CellRecord:
+def cell_row(label: str, item: str, seed: int, image: str | None, **changes: Any) -> Row:
     """A cell of a synthetic configuration; without an image it is a failed one."""
     strategy, params, control, _ = CONFIGURATIONS[label]
     conditioning = sha("conditioning", "text_only" if label == NO_OP else label, item)
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "cell_id": sha("cell", label, item, seed),
         "run_id": "run1",
         "experiment": "core",
@@ -122,10 +176,25 @@ def cell_record(label: str, item: str, seed: int, image: str | None, **changes: 
         "tokens": 40,
         "source_sha256": sha("source", strategy),
     }
-    return CellRecord(**(values | changes))  # type: ignore[arg-type]
+    return Row(table="cells", **(values | changes))
 
 
-def score_records(cell: CellRecord, damage: float, noise: np.ndarray, lift: float) -> list[ScoreRecord]:
+def score_row(cell: Row, metric: str, value: float | None, baseline_image: str = "", **changes: Any) -> Row:
+    """A score of a cell's image, ok if there is a value; only paired metrics take a `baseline_image`."""
+    values: dict[str, Any] = {
+        "cell_id": cell.cell_id,
+        "metric": metric,
+        "metric_version": 1,
+        "image_sha256": cell.image_sha256,
+        "baseline_image_sha256": baseline_image if metric in PAIRED else "",
+        "value": value,
+        "status": "ok" if value is not None else "failed",
+        "error": None if value is not None else "boom",
+    }
+    return Row(table="scores", **(values | changes))
+
+
+def score_rows(cell: Row, damage: float, noise: np.ndarray, lift: float, baseline_image: str) -> list[Row]:
     """Scores with known means: adherence .9 - .6 damage, grid energy .01 + .3 damage, and so on; noise is shared."""
     values = {
         "attribute_adherence": 0.9 - 0.6 * damage + 0.03 * noise[0],
@@ -140,82 +209,154 @@ def score_records(cell: CellRecord, damage: float, noise: np.ndarray, lift: floa
     scores = []
     for name, value in values.items():
         if name == "reference_style" and cell.item == item_name(0):
-            scores.append(ScoreRecord(cell.cell_id, name, 1, None, "unscorable", "the style is not known"))
+            scores.append(score_row(cell, name, None, status="unscorable", error="the style is not known"))
         else:
-            scores.append(ScoreRecord(cell.cell_id, name, 1, float(value), "ok"))
-    scores.append(ScoreRecord(cell.cell_id, "probe_margin", 1, None, "skipped", "the model set has no probe"))
+            scores.append(score_row(cell, name, float(value), baseline_image))
+    scores.append(score_row(cell, "probe_margin", None, status="skipped", error="the model set has no probe"))
     return scores
 
 
 def write_results(folder: Path, items: int = 6, images: bool = True) -> None:
     """Fill `folder` with one run of every synthetic configuration over `items` items and two seeds."""
-    records: list[Record] = [run_record(items=items), SuiteRecord("miniature", SUITE, 1, "Miniature world")]
+    append(folder, "run1", *result_rows(folder, items, images))
+
+
+def result_rows(folder: Path, items: int = 6, images: bool = True) -> list[Row]:
+    """The rows of one run of every synthetic configuration over `items` items and two seeds; keeps the images."""
+    rows = run_rows(items=items)
+    rows.append(Row(table="suites", suite="miniature", suite_sha256=SUITE, version=1, title="Miniature world"))
     for strategy in dict.fromkeys(configuration[0] for configuration in CONFIGURATIONS.values()):
-        records.append(StrategyRecord(strategy, 1, sha("source", strategy), "-", "c = t", "Doc.", strategy == "canary"))
+        rows.append(
+            Row(
+                table="strategies",
+                strategy=strategy,
+                version=1,
+                source_sha256=sha("source", strategy),
+                source="-",
+                equation="c = t",
+                doc="Doc.",
+                control=strategy == "canary",
+            )
+        )
     for index in range(items):
         reference = _image(folder, sha("reference", index), index, 0.5) if images else sha("reference", index)
-        records.append(
-            ItemRecord(SUITE, item_name(index), f"a red circle, number {index}", reference, "stripes", "unrelated")
-            if not images
-            else ItemRecord(
-                SUITE,
-                item_name(index),
-                f"a red circle, number {index}",
-                reference,
-                "stripes",
-                "unrelated",
-                reference_image=f"images/{reference[:2]}/{reference}.png",
+        rows.append(
+            Row(
+                table="items",
+                suite_sha256=SUITE,
+                item=item_name(index),
+                prompt=f"a red circle, number {index}",
+                reference_sha256=reference,
+                reference_caption="stripes",
+                relation="unrelated",
+                reference_image=f"images/{reference[:2]}/{reference}.png" if images else None,
             )
         )
         for seed in (0, 1):
             rng = np.random.default_rng([index, seed])
             shared = rng.normal(size=6)
+            baseline_image = ""
             for label, (*_, damage) in CONFIGURATIONS.items():
                 failed = label == INCOMPLETE and index == 1
-                drawn = "text_only" if label == NO_OP else label
-                name = sha("image", drawn, index, seed)
+                made_by = "text_only" if label == NO_OP else label
+                name = sha("image", made_by, index, seed)
                 image = _image(folder, name, index, damage) if images else name
-                cell = cell_record(label, item_name(index), seed, None if failed else image)
-                records.append(cell)
+                baseline_image = baseline_image or image
+                cell = cell_row(label, item_name(index), seed, None if failed else image)
+                rows.append(cell)
                 if not failed:
                     own = np.zeros(6) if label in ("text_only", NO_OP) else 0.3 * rng.normal(size=6)
                     lift = 0.5 * damage * (1 - damage)
-                    records += score_records(cell, damage, shared + own, lift)
-                    records.append(ConditioningRecord(cell.conditioning_sha256 or "", 40, 256, 0.0, 1.0, 1.0))
-    records += embedding_records()
-    records.append(CellEmbeddingRecord(sha("cell", "canary", item_name(0), 0), "vision", sha("v"), -2, sha("p"), "red"))
-    records.append(StageTimeRecord("run1", "denoise", 12.5, items * 2 * len(CONFIGURATIONS)))
-    with ShardWriter(folder, "run1") as writer:
-        writer.append(records)
+                    rows += score_rows(cell, damage, shared + own, lift, baseline_image)
+                    rows.append(
+                        Row(
+                            table="conditionings",
+                            conditioning_sha256=cell.conditioning_sha256,
+                            tokens=40,
+                            dim=256,
+                            mean=0.0,
+                            std=1.0,
+                            rms=1.0,
+                        )
+                    )
+    rows += embedding_rows()
+    cell_id = sha("cell", "canary", item_name(0), 0)
+    rows.append(
+        Row(
+            table="cell_embeddings",
+            cell_id=cell_id,
+            stage="vision",
+            sha256=sha("v"),
+            layer=-2,
+            image_sha256=sha("p"),
+            prompt="red",
+        )
+    )
+    count = items * 2 * len(CONFIGURATIONS)
+    rows.append(Row(table="stage_times", run_id="run1", stage="denoise", seconds=12.5, count=count))
+    return rows
 
 
-def embedding_records(analysis_id: str = "analysis1", started_at: str = "2026-11-20T10:00:00Z") -> list[Record]:
+def embedding_rows(analysis_id: str = "analysis1", **changes: Any) -> list[Row]:
     """An analysis of hidden states: image tokens lack dimension 4, which the text encoder's position 0 carries."""
-    at = (analysis_id, -2, "vl_image")
+    at = {"analysis_id": analysis_id, "layer": -2, "tokens": "vl_image", "position_0": True, "reference": "same_layer"}
+    analysis = {
+        "analysis_id": analysis_id,
+        "started_at": "2026-11-20T10:00:00Z",
+        "blendbench_version": "0.1.0",
+        "git_commit": None,
+        "model_set": "miniature",
+        "model_set_sha256": MODELS,
+        "suite": "miniature",
+        "suite_sha256": SUITE,
+        "items": ["item-00"],
+        "layers": [-2],
+        "text_layer": -2,
+        "dim": 192,
+        "device": "cpu",
+        "dtype": "float32",
+        "environment": {"python": "3.11"},
+    }
+    alone = at | {"reference": ""}
     return [
-        EmbeddingValueRecord(*at, False, "", "std", 7.0, 6.5, 7.5),
-        EmbeddingValueRecord(*at, True, "same_layer", "pearson", None),
-        EmbeddingDimensionRecord(*at, True, "", 1, 9, 0.0, 9.0, 0.2),
-        EmbeddingDimensionRecord(*at, True, "same_layer", 1, 4, 1.0, 64.0, 0.1, 925.0, 2752.0, 0.9, 64.0 / 2752.0),
-        EmbeddingDimensionRecord(*at, True, "same_layer", 2, 8, 1.0, 20.0, 0.1, 1.0, 10.0, 0.1, 2.0),
-        EmbeddingAnalysisRecord(
-            analysis_id=analysis_id,
-            started_at=started_at,
-            blendbench_version="0.1.0",
-            git_commit=None,
-            model_set="miniature",
-            model_set_sha256=MODELS,
-            suite="miniature",
-            suite_sha256=SUITE,
-            items=["item-00"],
-            layers=[-2],
-            text_layer=-2,
-            dim=192,
-            device="cpu",
-            dtype="float32",
-            environment={"python": "3.11"},
+        embedding_value(alone | {"position_0": False, "statistic": "std", "value": 7.0, "low": 6.5, "high": 7.5}),
+        embedding_value(at | {"statistic": "pearson", "value": None}),
+        _dimension(alone, rank=1, dimension=9, mean=0.0, std=9.0, share=0.2),
+        _dimension(
+            at,
+            rank=1,
+            dimension=4,
+            mean=1.0,
+            std=64.0,
+            share=0.1,
+            reference_mean=925.0,
+            reference_std=2752.0,
+            reference_share=0.9,
+            ratio=64.0 / 2752.0,
         ),
+        _dimension(
+            at,
+            rank=2,
+            dimension=8,
+            mean=1.0,
+            std=20.0,
+            share=0.1,
+            reference_mean=1.0,
+            reference_std=10.0,
+            reference_share=0.1,
+            ratio=2.0,
+        ),
+        Row(table="embedding_analyses", **(analysis | changes)),
     ]
+
+
+def embedding_value(values: dict[str, Any]) -> Row:
+    """A row of `embedding_values`."""
+    return Row(table="embedding_values", **values)
+
+
+def _dimension(at: dict[str, Any], **values: Any) -> Row:
+    return Row(table="embedding_dimensions", **(at | values))
 
 
 def _image(folder: Path, seed: str, index: int, damage: float) -> str:

@@ -4,10 +4,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from synthetic_results import embedding_records, item_name, sha, write_results
+from synthetic_results import Row, append, embedding_rows, item_name, sha, write_results
 
-from blendbench.results.records import CellEmbeddingRecord
-from blendbench.results.shards import ShardWriter
 from blendbench.results.store import ingest, open_results
 
 
@@ -30,8 +28,7 @@ def test_outliers_are_two_sided(folder: Path) -> None:
 
 
 def test_the_views_show_the_latest_analysis_of_a_model_set_and_suite(folder: Path) -> None:
-    with ShardWriter(folder, "embeddings-later") as writer:
-        writer.append(embedding_records("analysis2", "2026-11-21T10:00:00Z"))
+    append(folder, "embeddings-later", *embedding_rows("analysis2", started_at="1999-11-21T10:00:00Z"))
     results = open_results(folder)
     assert results.query("SELECT DISTINCT analysis_id FROM embedding_statistics").values.tolist() == [["analysis2"]]
     assert len(results.query("FROM embedding_values")) == 4
@@ -39,15 +36,13 @@ def test_the_views_show_the_latest_analysis_of_a_model_set_and_suite(folder: Pat
 
 def test_an_analysis_that_is_written_twice_counts_once(folder: Path) -> None:
     before = len(open_results(folder).query("FROM embedding_dimensions"))
-    with ShardWriter(folder, "embeddings-again") as writer:
-        writer.append(embedding_records())
+    append(folder, "embeddings-again", *embedding_rows())
     assert len(open_results(folder).query("FROM embedding_dimensions")) == before
 
 
 def test_a_cell_leads_to_its_files(folder: Path) -> None:
     cell = sha("cell", "canary", item_name(0), 0)
-    with ShardWriter(folder, "run1") as writer:
-        writer.append([CellEmbeddingRecord(cell, "conditioning", sha("c"))])
+    append(folder, "run2", Row(table="cell_embeddings", cell_id=cell, stage="conditioning", sha256=sha("c")))
     rows = open_results(folder).query(
         "SELECT stage, layer, path FROM embedding_files WHERE label = 'canary' ORDER BY 1"
     )

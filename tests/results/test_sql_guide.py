@@ -7,13 +7,13 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from synthetic_results import item_name, sha, write_results
+from synthetic_results import Row, append, item_name, sha, write_results
 
 from blendbench.results.document import render
+from blendbench.results.ingest import create_views
 from blendbench.results.query import read_only_rows
-from blendbench.results.records import VoteRecord
-from blendbench.results.shards import ShardWriter
-from blendbench.results.store import VIEWS, new_database, open_results
+from blendbench.results.schema import schema_sql
+from blendbench.results.store import open_results
 
 GUIDE = Path(__file__).parents[2] / "docs" / "sql.md"
 QUERIES = re.findall(r"```sql\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
@@ -24,8 +24,19 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     write_results(folder, items=3, images=False)
     cells = [sha("cell", label, item_name(1), 0) for label in ("text_only", "canary")]
-    with ShardWriter(folder, "votes-1") as writer:
-        writer.append([VoteRecord("v1", "core", "artifact", "me", *cells, "left", 2.0, "2026-11-22T10:00:00Z")])
+    vote = Row(
+        table="votes",
+        vote_id="v1",
+        experiment="core",
+        question="artifact",
+        voter="me",
+        left_cell=cells[0],
+        right_cell=cells[1],
+        choice="left",
+        seconds=2.0,
+        voted_at="2026-11-22T10:00:00Z",
+    )
+    append(folder, "votes-1", vote)
     return folder
 
 
@@ -39,9 +50,13 @@ def test_the_page_is_what_the_command_writes(tmp_path: Path) -> None:
 def test_every_table_and_view_is_described() -> None:
     page = render()
     with duckdb.connect() as connection:
-        new_database(connection)
-        tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    for name in (tables - {"migrations"}) | set(VIEWS):
+        connection.execute(schema_sql())
+        create_views(connection)
+        names = connection.execute(
+            "SELECT table_name FROM duckdb_tables() UNION SELECT view_name FROM duckdb_views() WHERE NOT internal"
+        ).fetchall()
+    assert len(names) > 30
+    for (name,) in names:
         section = page.partition(f"\n### {name}\n\n")[2].partition("\n### ")[0]
         assert len(section.splitlines()[0].split()) >= 4, name
 

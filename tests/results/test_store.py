@@ -1,23 +1,38 @@
 """The database: ingestion, rebuilding, migrations, constraints, views, reading while a run writes."""
 
+import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 import pytest
-from synthetic_results import CONFIGURATIONS, INCOMPLETE, NO_OP, cell_record, item_name, run_record, sha, write_results
+from synthetic_results import (
+    CONFIGURATIONS,
+    INCOMPLETE,
+    NO_OP,
+    Row,
+    append,
+    append_to,
+    cell_row,
+    item_name,
+    run_rows,
+    score_row,
+    sha,
+    shard_rows,
+    write_results,
+)
 
 import blendbench
 from blendbench.core.errors import UsageError
 from blendbench.results.query import read_only_bytes, read_only_rows
-from blendbench.results.records import RunRecord, ScoreRecord, VoteRecord
-from blendbench.results.shards import ShardWriter, read_shards
-from blendbench.results.store import VIEWS, ingest, open_results
+from blendbench.results.schema import views_sql
+from blendbench.results.shards import ShardWriter
+from blendbench.results.store import ingest, open_results
 
 ITEMS = 3
+VIEWS = re.findall(r"CREATE VIEW (\w+)", views_sql([]))
 
 
 @pytest.fixture
@@ -31,14 +46,24 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     write_results(folder, items=ITEMS, images=False)
     cells = [sha("cell", label, item_name(1), 0) for label in ("text_only", "canary")]
-    _append(folder, "votes-1", VoteRecord("v1", "core", "artifact", "me", *cells, "left", 2.0, "2026-11-22T10:00:00Z"))
+    append(folder, "votes-1", _vote("v1", *cells))
     ingest(folder)
     return folder
 
 
-def _append(folder: Path, run_id: str, *records: object) -> None:
-    with ShardWriter(folder, run_id) as writer:
-        writer.append(records)  # type: ignore[arg-type]
+def _vote(vote_id: str, left: str, right: str) -> Row:
+    return Row(
+        table="votes",
+        vote_id=vote_id,
+        experiment="core",
+        question="artifact",
+        voter="me",
+        left_cell=left,
+        right_cell=right,
+        choice="left",
+        seconds=2.0,
+        voted_at="2026-11-22T10:00:00Z",
+    )
 
 
 def _all(folder: Path) -> dict[str, pd.DataFrame]:
@@ -47,9 +72,9 @@ def _all(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def test_ingesting_again_reads_nothing_and_changes_nothing(folder: Path) -> None:
-    assert ingest(folder).records == len(read_shards(folder).records)
+    assert ingest(folder).rows == len(shard_rows(folder))
     before = _all(folder)
-    assert ingest(folder).records == 0
+    assert ingest(folder).rows == 0
     for name, frame in _all(folder).items():
         pd.testing.assert_frame_equal(frame, before[name])
 
@@ -66,25 +91,61 @@ def test_integers_text_and_json_keep_their_values(filled: Path) -> None:
     assert (row["noise_seed"], row["tokens"], row["params"]) == (2**63, 40, '{"layer":-2}')
 
 
-def test_a_later_ok_record_replaces_a_failed_one_but_not_the_other_way(folder: Path) -> None:
-    mended = cell_record(INCOMPLETE, item_name(1), 0, sha("new"), run_id="run2")
-    broken = cell_record("canary", item_name(0), 0, None, run_id="run2")
-    lost = ScoreRecord(broken.cell_id, "grid_energy", 1, None, "failed", "boom")
-    _append(folder, "run2", run_record("run2", items=ITEMS, started_at="2026-11-21T10:00:00Z"), mended, broken, lost)
+def test_the_latest_row_counts_whatever_its_status(folder: Path) -> None:
+    fixed = cell_row(INCOMPLETE, item_name(1), 0, sha("new"), run_id="run2")
+    broken = cell_row("canary", item_name(0), 0, None, run_id="run2")
+    failed = score_row(cell_row("canary", item_name(0), 1, sha("image", "canary", 0, 1)), "grid_energy", None)
+    append(folder, "run2", *run_rows("run2", items=ITEMS), fixed, broken, failed)
     results = open_results(folder)
-    cells = results.query("SELECT cell_id, status FROM cells").set_index("cell_id")["status"]
-    assert (cells[mended.cell_id], cells[broken.cell_id]) == ("ok", "ok")
-    kept = results.query("SELECT status FROM scores WHERE cell_id = ? AND metric = 'grid_energy'", [broken.cell_id])
-    assert kept["status"].tolist() == ["ok"]
+    cells = dict(results.rows("SELECT cell_id, status FROM cells"))
+    assert (cells[fixed.cell_id], cells[broken.cell_id]) == ("ok", "failed")
+    failures = results.rows("SELECT cell_id, metric, error FROM failures ORDER BY ALL")
+    left = cell_row(INCOMPLETE, item_name(1), 1, None)
+    assert failures == sorted(
+        [
+            (failed.cell_id, "grid_energy", "boom"),
+            (left.cell_id, None, left.error),
+            (broken.cell_id, None, broken.error),
+        ]
+    )
 
 
-def test_runs_count_in_the_order_they_started_not_by_name(folder: Path) -> None:
-    first = cell_record(INCOMPLETE, item_name(1), 0, None, run_id="z", error="early")
-    later = replace(first, run_id="a", error="late")
-    _append(folder, "z", run_record("z", started_at="2026-11-21T10:00:00Z"), first)
-    _append(folder, "a", run_record("a", started_at="2026-11-22T10:00:00Z"), later)
-    errors = open_results(folder).query("SELECT error FROM cells WHERE cell_id = ?", [first.cell_id])
-    assert errors["error"].tolist() == ["late"]
+def test_within_a_shard_the_last_line_counts(folder: Path) -> None:
+    cell = cell_row("canary", item_name(0), 0, sha("image", "canary", 0, 0))
+    append(folder, "run2", *(score_row(cell, "grid_energy", value) for value in (3.0, 2.0, 1.0)))
+    found = open_results(folder).rows(
+        "SELECT value FROM scores WHERE cell_id = ? AND metric = 'grid_energy'", [cell.cell_id]
+    )
+    assert found == [(1.0,)]
+
+
+def test_runs_count_in_the_order_they_came_not_by_clock_or_name(folder: Path) -> None:
+    first = cell_row(INCOMPLETE, item_name(1), 0, None, run_id="z", error="early")
+    append(folder, "z", *run_rows("z", started_at="2026-11-22T10:00:00Z"), first)
+    append(folder, "a", *run_rows("a", started_at="1970-01-01T00:00:00Z"), first.changed(run_id="a", error="late"))
+    results = open_results(folder)
+    assert results.rows("SELECT error FROM cells WHERE cell_id = ?", [first.cell_id]) == [("late",)]
+    assert results.rows("SELECT run_id FROM runs ORDER BY sequence") == [("run1",), ("z",), ("a",)]
+
+
+def test_a_run_with_a_clock_that_is_behind_makes_the_current_set(folder: Path) -> None:
+    cell = cell_row(
+        "canary", item_name(0), 0, sha("p"), cell_id=sha("n"), run_id="run2", sampler_sha256=sha("eight steps")
+    )
+    run = run_rows("run2", items=1, started_at="1999-01-01T00:00:00Z", sampler_sha256=sha("eight steps"))
+    append(folder, "run2", *run, cell)
+    results = open_results(folder)
+    assert results.rows("SELECT cell_id FROM current_cells") == [(cell.cell_id,)]
+    assert results.rows("SELECT sampler_sha256, run_id FROM current_sets") == [(sha("eight steps"), "run2")]
+
+
+def test_a_run_that_reuses_older_code_makes_that_the_current_one(folder: Path) -> None:
+    newer = cell_row("canary", item_name(0), 0, sha("p"), cell_id=sha("n"), run_id="run2", source_sha256=sha("edit"))
+    append(folder, "run2", *run_rows("run2", labels=[]), newer)
+    query = "SELECT DISTINCT source_sha256 FROM current_cells WHERE label = 'canary'"
+    assert open_results(folder).rows(query) == [(sha("edit"),)]
+    append(folder, "run3", *run_rows("run3", labels=["canary"]))  # the edit was taken back: nothing was left to do
+    assert open_results(folder).rows(query) == [(sha("source", "canary"),)]
 
 
 def test_a_torn_line_is_ingested_once_it_is_whole(folder: Path) -> None:
@@ -97,37 +158,22 @@ def test_a_torn_line_is_ingested_once_it_is_whole(folder: Path) -> None:
     assert ingest(folder).torn_lines == 0
 
 
-def test_the_database_of_a_newer_blendbench_is_refused(folder: Path) -> None:
-    ingest(folder)
+def test_a_database_with_other_declarations_is_made_anew(folder: Path) -> None:
+    before = _all(folder)
     with duckdb.connect(str(folder / "blendbench.duckdb")) as connection:
-        connection.execute("INSERT INTO migrations VALUES ('9999_future')")
-    before = (folder / "blendbench.duckdb").read_bytes()
-    with pytest.raises(UsageError, match=r"newer blendbench .*9999_future"):
-        ingest(folder)
-    assert (folder / "blendbench.duckdb").read_bytes() == before
-    assert not list(folder.glob("*.before_*"))
-
-
-def test_an_older_database_gets_the_new_migrations_and_views(folder: Path) -> None:
-    ingest(folder)
-    with duckdb.connect(str(folder / "blendbench.duckdb")) as connection:
-        expected = connection.execute("FROM leaderboard ORDER BY ALL").fetchall()
-        connection.execute("DROP TABLE view_definitions")
-        connection.execute("DELETE FROM migrations WHERE name = '0002_view_definitions'")
-        connection.execute("CREATE OR REPLACE VIEW leaderboard AS SELECT 1 AS outdated")
-    assert open_results(folder).query("FROM leaderboard ORDER BY ALL").shape[0] == len(expected)
-    assert ingest(folder).records == 0
-    with duckdb.connect(str(folder / "blendbench.before_0002_view_definitions.duckdb"), read_only=True) as connection:
-        assert connection.execute("SELECT outdated FROM leaderboard").fetchall() == [(1,)]
-
-
-def test_changed_views_replace_the_old_ones_without_new_shards(folder: Path) -> None:
-    ingest(folder)
-    with duckdb.connect(str(folder / "blendbench.duckdb")) as connection:
+        connection.execute("UPDATE schema_hash SET sha256 = 'that of another blendbench'")
         connection.execute("CREATE OR REPLACE VIEW failures AS SELECT 1 AS outdated")
-        connection.execute("UPDATE view_definitions SET sha256 = 'that of an older blendbench'")
+        connection.execute("DELETE FROM scores")
+    assert ingest(folder).rows == len(shard_rows(folder))
     assert "outdated" not in open_results(folder).query("FROM failures").columns
-    assert ingest(folder).records == 0
+    for name, frame in _all(folder).items():
+        pd.testing.assert_frame_equal(frame, before[name])
+
+
+def test_a_database_of_other_tables_is_made_anew_too(folder: Path) -> None:
+    with duckdb.connect(str(folder / "blendbench.duckdb")) as connection:
+        connection.execute("CREATE TABLE migrations (name VARCHAR)")
+    assert ingest(folder).rows == len(shard_rows(folder))
 
 
 def test_a_database_that_is_none_is_refused_in_one_line(folder: Path) -> None:
@@ -144,7 +190,7 @@ def test_a_bad_shard_leaves_the_database_as_it_was(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"run2\.jsonl:1"):
         ingest(folder)
     shard.unlink()
-    assert ingest(folder).records == 0
+    assert ingest(folder).rows == 0
 
 
 def test_no_results_is_a_usage_error_and_makes_nothing(tmp_path: Path) -> None:
@@ -154,17 +200,12 @@ def test_no_results_is_a_usage_error_and_makes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "values",
-    [
-        "'c', 'm', 1, 'nan'::DOUBLE, 'ok', NULL, NULL",
-        "'c', 'm', 1, NULL, 'ok', NULL, NULL",
-        "'c', 'm', 1, 0, 'failed', 'x', NULL",
-    ],
+    "change", ["value = 'nan'::DOUBLE", "value = NULL", "status = 'failed'", "cell_id = 'c'", "image_sha256 = ''"]
 )
-def test_the_tables_refuse_scores_that_lie(folder: Path, values: str) -> None:
+def test_the_tables_refuse_scores_that_lie(folder: Path, change: str) -> None:
     ingest(folder)
     with duckdb.connect(str(folder / "blendbench.duckdb")) as connection, pytest.raises(duckdb.ConstraintException):
-        connection.execute(f"INSERT INTO scores VALUES ({values})")
+        connection.execute(f"UPDATE scores SET {change} WHERE status = 'ok'")
 
 
 @pytest.mark.parametrize("view", [view for view in VIEWS if view != "orphans"])
@@ -173,15 +214,16 @@ def test_every_view_answers(filled: Path, view: str) -> None:
 
 
 def test_rows_that_refer_to_nothing_are_named(folder: Path) -> None:
-    query = "SELECT table_name, id, lacks FROM orphans WHERE lacks NOT LIKE 'no card%'"
-    assert open_results(folder).query(query).empty
-    lost = cell_record("canary", "item-99", 0, sha("p"), cell_id="lost", run_id="gone")
-    vote = VoteRecord("v", "core", "artifact", "", "a", sha("cell", "canary", item_name(0), 0), "left", 1.0, "")
-    _append(folder, "run2", lost, ScoreRecord("nowhere", "grid_energy", 1, 0.5, "ok"), vote)
-    assert sorted(open_results(folder).query(query).itertuples(index=False, name=None)) == [
-        ("cells", "lost", "no such item"),
-        ("cells", "lost", "no such run"),
-        ("scores", "nowhere", "no such cell"),
+    query = "SELECT table_name, id, missing FROM orphans ORDER BY ALL"
+    assert open_results(folder).rows(query) == []
+    lost = cell_row("canary", "item-99", 0, sha("p"), cell_id=sha("lost"), run_id="gone")
+    score = score_row(lost, "grid_energy", 0.5, cell_id=sha("nowhere"))
+    unknown = score_row(lost, "nameless", 0.5)
+    append(folder, "run2", lost, score, unknown, _vote("v", "a", sha("cell", "canary", item_name(0), 0)))
+    assert open_results(folder).rows(query) == [
+        ("cells", lost.cell_id, "no such item"),
+        ("cells", lost.cell_id, "no such run"),
+        *sorted([("scores", score.cell_id, "no such cell"), ("scores", unknown.cell_id, "no card of nameless")]),
         ("votes", "v", "no such cell"),
     ]
 
@@ -195,7 +237,7 @@ def test_leaderboard_view_equals_pandas(filled: Path) -> None:
     difference = expected - expected["text_only"]
     complete = [label for label in CONFIGURATIONS if label not in (INCOMPLETE, "text_only")]
     pd.testing.assert_series_equal(
-        board.loc[complete, "difference_to_text_only"], difference[complete], check_names=False
+        board.loc[complete, "difference_to_baseline"], difference[complete], check_names=False
     )
 
 
@@ -210,43 +252,135 @@ def test_leaderboard_view_counts_what_is_not_ok(filled: Path) -> None:
 
 
 def test_planned_cells_that_nobody_made_are_missing_not_absent(folder: Path) -> None:
-    plan = {"items": [item_name(0), "item-99"], "seeds": [0, 1], "labels": ["text_only", "ghost"]}
-    _append(folder, "run2", run_record("run2", started_at="2026-11-21T10:00:00Z", plan=plan))
+    append(
+        folder, "run2", *run_rows("run2", labels=["text_only", "ghost"]), run_rows("run2")[0].changed(items=["item-99"])
+    )
     board = open_results(folder).query("FROM leaderboard WHERE metric = 'grid_energy'").set_index("label")
     assert board.loc["ghost", "missing"] == board.loc["ghost", "expected"] == 2 * (ITEMS + 1)
     assert board.loc["canary", "missing"] == 2
 
 
-def test_cells_of_another_suite_or_code_are_not_averaged_with_the_current_ones(folder: Path) -> None:
-    before = open_results(folder).query(
-        "SELECT mean FROM leaderboard WHERE label = 'canary' AND metric = 'grid_energy'"
-    )
-    old: RunRecord = run_record("run0", started_at="2026-11-01T10:00:00Z", suite_sha256=sha("old suite"), plan={})
-    other_suite = cell_record("canary", item_name(0), 0, "p", run_id="run0", cell_id="x", suite_sha256=sha("old suite"))
-    other_code = cell_record("canary", item_name(0), 0, "p", run_id="run0", cell_id="y", source_sha256=sha("old code"))
-    wild = [ScoreRecord(cell, "grid_energy", 1, 1e6, "ok") for cell in ("x", "y")]
-    _append(folder, "run0", old, other_suite, other_code, *wild)
+@pytest.mark.parametrize("field", ["suite_sha256", "model_set_sha256", "sampler_sha256", "dtype", "source_sha256"])
+def test_cells_of_another_setting_or_code_are_not_averaged_with_the_current_ones(folder: Path, field: str) -> None:
+    query = "SELECT mean FROM leaderboard WHERE label = 'canary' AND metric = 'grid_energy'"
+    before = open_results(folder).rows(query)
+    setting = {} if field == "source_sha256" else {field: sha("old")}
+    other = cell_row("canary", item_name(0), 0, sha("p"), run_id="run0", cell_id=sha("x"), **{field: sha("old")})
+    append(folder, "run0", *run_rows("run0", **setting), other, score_row(other, "grid_energy", 1e6))
+    append(folder, "run2", *run_rows("run2", items=ITEMS))
     results = open_results(folder)
-    after = results.query("SELECT mean FROM leaderboard WHERE label = 'canary' AND metric = 'grid_energy'")
-    assert after["mean"].tolist() == before["mean"].tolist()
-    assert results.query("SELECT count(*) AS n FROM cells WHERE cell_id IN ('x', 'y')")["n"].tolist() == [2]
+    assert results.rows(query) == before
+    assert results.rows("SELECT count(*) FROM cells WHERE cell_id = ?", [other.cell_id]) == [(1,)]
+
+
+def test_a_score_counts_only_for_the_image_that_it_was_measured_on(folder: Path) -> None:
+    again = cell_row("canary", item_name(0), 0, sha("another image"), run_id="run2")
+    append(folder, "run2", *run_rows("run2", items=ITEMS), again)
+    query = "SELECT metric, value FROM current_scores WHERE cell_id = ? ORDER BY metric"
+    assert open_results(folder).rows(query, [again.cell_id]) == []
+    append(folder, "run3", score_row(again, "grid_energy", 0.25))
+    assert open_results(folder).rows(query, [again.cell_id]) == [("grid_energy", 0.25)]
+
+
+def test_a_paired_score_counts_only_for_the_baseline_image_of_now(folder: Path) -> None:
+    baseline = cell_row("text_only", item_name(0), 0, sha("new baseline"), run_id="run2")
+    append(folder, "run2", *run_rows("run2", items=ITEMS), baseline)
+    canary = cell_row("canary", item_name(0), 0, sha("image", "canary", 0, 0))
+    query = "SELECT metric FROM current_scores WHERE cell_id = ? AND metric IN ('effect_size', 'grid_energy')"
+    assert open_results(folder).rows(query, [canary.cell_id]) == [("grid_energy",)]
+    append(folder, "run3", score_row(canary, "effect_size", 7.0, sha("new baseline")))
+    value = "SELECT value FROM current_scores WHERE cell_id = ? AND metric = 'effect_size'"
+    assert open_results(folder).rows(value, [canary.cell_id]) == [(7.0,)]
+    # Both rows are kept: the old baseline may come back.
+    append(folder, "run4", cell_row("text_only", item_name(0), 0, sha("image", "text_only", 0, 0), run_id="run2"))
+    assert open_results(folder).rows(value, [canary.cell_id]) == [(40.0,)]
+
+
+def test_another_baseline_of_the_experiment_has_paired_scores_of_its_own(folder: Path) -> None:
+    append(folder, "run2", *run_rows("run2", items=ITEMS, baseline="canary"))
+    query = "SELECT count(*) FROM current_scores WHERE metric = ? AND label <> 'canary'"
+    results = open_results(folder)
+    assert results.rows(query, ["effect_size"]) == [(0,)] < results.rows(query, ["grid_energy"])
+    assert results.rows("SELECT DISTINCT baseline_label FROM paired_effects") == [("canary",)]
+    assert (
+        results.rows("SELECT status, count(*) FROM unit_scores WHERE metric = 'effect_size' GROUP BY ALL")[0][0]
+        == "missing"
+    )
+
+
+@pytest.mark.parametrize(("column", "value"), [("metric_version", 2), ("scorer_sha256", sha("other weights"))])
+def test_scores_are_those_of_the_version_and_weights_of_the_latest_run(
+    folder: Path, column: str, value: object
+) -> None:
+    cell = cell_row("canary", item_name(0), 0, sha("image", "canary", 0, 0))
+    rows = [
+        row.changed(**{column: value}) if row.table in ("metrics", "planned_metrics") else row
+        for row in run_rows("run2")
+    ]
+    rows = [
+        Row({k: v for k, v in row.items() if k != "scorer_sha256"}) if row.table == "metrics" else row for row in rows
+    ]
+    append(folder, "run2", *rows, score_row(cell, "grid_energy", 0.5, **{column: value}))
+    query = "SELECT value FROM current_scores WHERE metric = 'grid_energy'"
+    assert open_results(folder).rows(query) == [(0.5,)]
+    append(folder, "run3", *run_rows("run3", items=ITEMS))  # back to the old one
+    assert len(open_results(folder).rows(query)) == 2 * (ITEMS * len(CONFIGURATIONS) - 1)
+
+
+def test_of_two_cells_at_one_place_the_newer_counts(folder: Path) -> None:
+    twin = cell_row("canary", item_name(0), 0, sha("p"), cell_id=sha("twin"), run_id="run2")
+    append(folder, "run2", *run_rows("run2", items=ITEMS), twin)
+    query = "SELECT cell_id FROM current_cells WHERE label = 'canary' AND item = ? AND seed = 0"
+    assert open_results(folder).rows(query, [item_name(0)]) == [(twin.cell_id,)]
+
+
+def test_pairs_are_candidate_minus_baseline_for_every_baseline(filled: Path) -> None:
+    results = open_results(filled)
+    scores = results.query("SELECT label, item, seed, metric, value FROM current_scores WHERE status = 'ok'")
+    wide = scores.pivot(index=["metric", "item", "seed"], columns="label", values="value")
+    for baseline in ("text_only", "canary"):
+        rows = results.query("FROM pairs WHERE baseline_label = ? AND label = 'vision_only'", [baseline])
+        assert len(rows) > 40
+        found = rows.set_index(["metric", "item", "seed"])["difference"].sort_index()
+        expected = (wide["vision_only"] - wide[baseline]).dropna().sort_index()
+        pd.testing.assert_series_equal(found, expected, check_names=False)
+
+
+def test_paired_effects_are_the_pairs_with_the_baseline(filled: Path) -> None:
+    results = open_results(filled)
+    expected = results.query("FROM pairs WHERE baseline_label = 'text_only' ORDER BY ALL")
+    assert len(expected) > 100
+    pd.testing.assert_frame_equal(results.query("FROM paired_effects ORDER BY ALL"), expected)
+
+
+def test_pairs_to_look_at_have_prompt_and_images(filled: Path) -> None:
+    row = (
+        open_results(filled)
+        .query("FROM image_pairs WHERE label = 'canary' AND metric = 'grid_energy' ORDER BY ALL")
+        .iloc[0]
+    )
+    names = [sha("image", label, 0, 0) for label in ("canary", "text_only")]
+    assert row["prompt"] == "a red circle, number 0"
+    assert [row["image"], row["baseline_image"]] == [f"images/{name[:2]}/{name}.png" for name in names]
+    assert row["difference"] == row["value"] - row["baseline_value"]
 
 
 def test_one_cell_may_belong_to_two_experiments(folder: Path) -> None:
-    cell = cell_record("canary", item_name(0), 0, sha("p"), run_id="run2", experiment="smoke")
-    _append(folder, "run2", run_record("run2", "smoke", started_at="2026-11-21T10:00:00Z", plan={}), cell)
-    found = open_results(folder).query(
-        "SELECT experiment, grid_energy IS NOT NULL AS scored FROM cell_scores WHERE cell_id = ? ORDER BY 1",
-        [cell.cell_id],
+    cell = cell_row("canary", item_name(0), 0, sha("image", "canary", 0, 0), run_id="run2", experiment="smoke")
+    append(folder, "run2", *run_rows("run2", "smoke", items=1), cell)
+    found = open_results(folder).rows(
+        "SELECT experiment, grid_energy IS NOT NULL FROM cell_scores WHERE cell_id = ? ORDER BY 1", [cell.cell_id]
     )
-    assert found.values.tolist() == [["core", True], ["smoke", True]]
+    assert found == [("core", True), ("smoke", True)]
 
 
 def test_metric_names_that_are_no_identifiers_become_columns(folder: Path) -> None:
-    cell = cell_record("canary", item_name(0), 0, sha("p"))
-    _append(folder, "run1", ScoreRecord(cell.cell_id, 'it\'s "odd"', 1, 2.5, "ok"))
-    frame = open_results(folder).query("FROM cell_scores")
-    assert frame['it\'s "odd"'].max() == 2.5
+    name = 'it\'s "odd"'
+    cell = cell_row("canary", item_name(0), 0, sha("image", "canary", 0, 0))
+    card = next(row for row in run_rows() if row.table == "metrics").changed(metric=name)
+    plan = Row(table="planned_metrics", run_id="run1", metric=name, metric_version=1)
+    append(folder, "run2", card, plan, score_row(cell, name, 2.5))
+    assert open_results(folder).query("FROM cell_scores")[name].max() == 2.5
 
 
 def test_reading_goes_on_while_a_run_writes(folder: Path) -> None:
@@ -254,7 +388,8 @@ def test_reading_goes_on_while_a_run_writes(folder: Path) -> None:
     before = results.query("SELECT count(*) AS n FROM scores")["n"][0]
     with ShardWriter(folder, "run9") as writer:
         for index in range(3):
-            writer.append([ScoreRecord(f"live{index}", "grid_energy", 1, 0.5, "ok")])
+            cell = cell_row("canary", item_name(0), 0, sha("p"), cell_id=sha("live", index))
+            append_to(writer, [score_row(cell, "grid_energy", 0.5)])
             # Another process ingests and reads, as `blendbench sql` does, while this one still writes.
             program = (
                 "import blendbench\n"

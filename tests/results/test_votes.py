@@ -92,7 +92,7 @@ def test_a_file_that_is_no_export_is_refused(folder: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(UsageError, match=r"votes\.json"):
         take_in_votes(path, folder)
-    with pytest.raises(UsageError, match="No such file"):
+    with pytest.raises(UsageError, match="no such file"):
         take_in_votes(folder / "gone.json", folder)
 
 

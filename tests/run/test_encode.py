@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from synthetic_results import shard_rows
 
 from blendbench.core.errors import UsageError
 from blendbench.core.suites import Suite, load_suite
 from blendbench.core.tokens import Kind, Tokens, select
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.registry.strategies import all_strategies, parse_configuration
-from blendbench.results.records import CellRecord
-from blendbench.results.shards import read_shards
 from blendbench.run.encode import Embeddings, EncodingError
 from blendbench.run.experiments import Grid, load_experiment
 from blendbench.run.loop import run
@@ -90,7 +89,7 @@ def test_a_prompt_that_is_too_long_fails_its_own_item_only(models: ModelSet, sui
         Embeddings(tmp_path / "e", models, mixed).sources(longer, parse_configuration("text_only"))
     done = run(plan_of(models, mixed, Grid("lerp", ()), items=2), models, tmp_path, Reporter(quiet=True))
     assert (done.ok, done.failed) == (2, 2)
-    cells = [r for r in read_shards(tmp_path).records if isinstance(r, CellRecord)]
+    cells = [r for r in shard_rows(tmp_path) if r.table == "cells"]
     assert {r.item for r in cells if r.status == "failed"} == {"long"}
     assert all("64" in str(r.error) for r in cells if r.status == "failed")
 
@@ -178,7 +177,7 @@ def test_a_suite_without_pairs_or_a_white_image_fails_the_cells_that_need_them(
     plan = plan_of(models, bare, Grid("mlp_projection", ()), Grid("style_delta", (("neutral_picture", ("white",)),)))
     done = run(plan, models, tmp_path, Reporter(quiet=True))
     assert (done.ok, done.failed) == (1, 2)
-    told = {str(r.error) for r in read_shards(tmp_path).records if isinstance(r, CellRecord) and r.error}
+    told = {str(r.error) for r in shard_rows(tmp_path) if r.table == "cells" and r.error}
     assert {"no pairs to fit on" in error or "no white image" in error for error in told} == {True}
 
 
@@ -188,6 +187,6 @@ def test_every_registered_strategy_can_be_drawn(models: ModelSet, suite: Suite, 
     plan = plan_of(models, few, *grids)
     done = run(plan, models, tmp_path, Reporter(quiet=True))
     assert (done.ok, done.failed) == (len(grids), 0)
-    cells = {r.label: r for r in read_shards(tmp_path).records if isinstance(r, CellRecord)}
+    cells = {r.label: r for r in shard_rows(tmp_path) if r.table == "cells"}
     images = {label: cell.image_sha256 for label, cell in cells.items()}
     assert images["block_injection:alpha=0.3"] not in (images["text_only"], images["lerp:alpha=0.3"])

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from synthetic_results import Row, shard_rows
 
 from blendbench.core.suites import load_suite
 from blendbench.models.sets import ModelSet, load_model_set
-from blendbench.results.records import CellRecord
-from blendbench.results.shards import read_shards
 from blendbench.results.store import open_results
 from blendbench.run.experiments import Grid, load_experiment
 from blendbench.run.loop import run
@@ -45,8 +44,8 @@ def limited(monkeypatch: pytest.MonkeyPatch, models: ModelSet, most: int) -> lis
     return asked
 
 
-def cells_of(results: Path) -> list[CellRecord]:
-    return [record for record in read_shards(results).records if isinstance(record, CellRecord)]
+def cells_of(results: Path) -> list[Row]:
+    return [record for record in shard_rows(results) if record.table == "cells"]
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_so_are_all_later_ones(

@@ -15,12 +15,11 @@ from typing import Any
 
 import pytest
 import torch
+from synthetic_results import shard_rows
 
 from blendbench.core.suites import load_suite
 from blendbench.models.residency import Residency
 from blendbench.models.sets import ModelSet, load_model_set
-from blendbench.results.records import CellBatchRecord, CellRecord, ScoreRecord, StageTimeRecord
-from blendbench.results.shards import read_shards
 from blendbench.run import generate as denoise
 from blendbench.run import score as measure
 from blendbench.run.experiments import Grid, load_experiment
@@ -49,11 +48,11 @@ def overlapping(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def outcome(results: Path) -> dict[str, set[Any]]:
     """Cells, scores and batch sizes of a results folder, without what differs between runs."""
-    records = read_shards(results).records
+    records = shard_rows(results)
     return {
-        "cells": {(r.cell_id, r.image_sha256, r.conditioning_sha256) for r in records if isinstance(r, CellRecord)},
-        "scores": {(r.cell_id, r.metric, r.value, r.status) for r in records if isinstance(r, ScoreRecord)},
-        "batches": {(r.cell_id, r.batch_size) for r in records if isinstance(r, CellBatchRecord)},
+        "cells": {(r.cell_id, r.image_sha256, r.conditioning_sha256) for r in records if r.table == "cells"},
+        "scores": {(r.cell_id, r.metric, r.value, r.status) for r in records if r.table == "scores"},
+        "batches": {(r.cell_id, r.batch_size) for r in records if r.table == "cell_batches"},
     }
 
 
@@ -302,7 +301,7 @@ def test_compiling_is_a_stage_of_its_own_once_for_each_batch_size(
     done = run(plan_of(models, items=2), models, tmp_path, Reporter(events=True))
     assert warm == [2]
     assert done.stages["warm_up"] >= 0
-    kept = {r.stage: r.count for r in read_shards(tmp_path).records if isinstance(r, StageTimeRecord)}
+    kept = {r.stage: r.count for r in shard_rows(tmp_path) if r.table == "stage_times"}
     assert (kept["warm_up"], kept["denoise"]) == (1, 10)
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [e["done"] for e in told if e.get("stage") == "warm-up"] == [0, 1]

@@ -4,14 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from synthetic_results import Row, shard_rows
 from torch import Tensor
 
 from blendbench.core.suites import load_suite
 from blendbench.core.tokens import Tokens
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.registry.strategies import strategy
-from blendbench.results.records import CellRecord, RunRecord, ScoreRecord, StageTimeRecord
-from blendbench.results.shards import read_shards
 from blendbench.run.experiments import Grid, load_experiment
 from blendbench.run.loop import run
 from blendbench.run.plan import Plan, make_plan
@@ -35,8 +34,8 @@ def alphas(*values: float) -> Grid:
     return Grid("lerp", (("alpha", values),))
 
 
-def records(results: Path, kind: type) -> list[object]:
-    return [record for record in read_shards(results).records if isinstance(record, kind)]
+def records(results: Path, table: str) -> list[Row]:
+    return shard_rows(results, table)
 
 
 def test_a_finished_run_loads_no_model(untrained: Path, models: ModelSet, tmp_path: Path) -> None:
@@ -59,7 +58,7 @@ def test_a_metric_that_the_model_set_cannot_measure_is_settled(untrained: Path, 
     plan = plan_of(models, metrics=("attribute_adherence", "effect_size"))
     done = run(plan, models, tmp_path / "results", QUIET)
     assert (done.ok, done.scored, done.scores_failed) == (1, 2, 0)
-    statuses = {r.metric: (r.status, r.error) for r in records(tmp_path / "results", ScoreRecord)}  # type: ignore[attr-defined]
+    statuses = {r.metric: (r.status, r.error) for r in records(tmp_path / "results", "scores")}
     assert statuses["attribute_adherence"] == ("skipped", "attribute_adherence needs probe")
     assert what_is_left(plan, models, tmp_path / "results").empty
 
@@ -82,14 +81,14 @@ def test_paired_metrics_wait_for_their_baseline(
     plan = plan_of(models, alphas(0.5), baseline="shaky", metrics=("effect_size", "blockiness"))
     first = run(plan, models, tmp_path, QUIET)
     assert (first.ok, first.failed) == (1, 1)
-    assert {r.metric: r.status for r in records(tmp_path, ScoreRecord)} == {  # type: ignore[attr-defined]
+    assert {r.metric: r.status for r in records(tmp_path, "scores")} == {
         "effect_size": "skipped",
         "blockiness": "ok",
     }
     shaky_baseline["broken"] = False
     second = run(plan, models, tmp_path, QUIET)
     assert (second.ok, second.failed, second.drawn) == (2, 0, 1)
-    last = {(r.cell_id, r.metric): r.status for r in records(tmp_path, ScoreRecord)}  # type: ignore[attr-defined]
+    last = {(r.cell_id, r.metric): r.status for r in records(tmp_path, "scores")}
     assert set(last.values()) == {"ok"}
     assert len(last) == 4
     assert what_is_left(plan, models, tmp_path).empty
@@ -110,8 +109,9 @@ def test_the_latest_plan_is_on_record_even_if_all_its_cells_are_there(models: Mo
     for plan in (narrow, wide):
         done = run(plan, models, tmp_path, QUIET)
         assert (done.drawn, done.scored) == (0, 0)
-        last = records(tmp_path, RunRecord)[-1]
-        assert last.plan == plan.expected()  # type: ignore[attr-defined]
+        last = records(tmp_path, "runs")[-1].run_id
+        planned = {r.label for r in records(tmp_path, "planned_configurations") if r.run_id == last}
+        assert planned == {configuration.label for configuration in plan.configurations}
     assert run(wide, models, tmp_path, QUIET).run_id is None
 
 
@@ -125,7 +125,7 @@ def test_an_image_drawn_in_one_batch_is_the_same_in_any_other(untrained: Path, t
             run(plan_of(models, *grids[::-1], items=item, seeds=(seed,)), models, tmp_path / "parts", QUIET)
 
     def images(results: Path) -> dict[str, str]:
-        return {r.cell_id: r.image_sha256 for r in records(results, CellRecord)}  # type: ignore[attr-defined]
+        return {r.cell_id: r.image_sha256 for r in records(results, "cells")}
 
     assert len(images(tmp_path / "whole")) == 24
     assert images(tmp_path / "parts") == images(tmp_path / "whole")
@@ -135,7 +135,7 @@ def test_times_of_all_stages_are_kept_and_give_an_estimate(models: ModelSet, tmp
     plan = plan_of(models, alphas(0.5))
     assert what_is_left(plan, models, tmp_path).estimated_seconds is None
     done = run(plan, models, tmp_path, QUIET)
-    kept = {r.stage: r.count for r in records(tmp_path, StageTimeRecord)}  # type: ignore[attr-defined]
+    kept = {r.stage: r.count for r in records(tmp_path, "stage_times")}
     assert kept == {"encode": 2, "blend": 2, "denoise": 2, "save": 2, "measure": 2}
     assert sum(done.stages.values()) <= done.seconds
     more = what_is_left(plan_of(models, alphas(0.5, 0.6), items=3), models, tmp_path).estimated_seconds
@@ -162,10 +162,8 @@ def test_a_changed_margin_is_recorded_without_drawing_or_measuring(
     plan = plan_of(models, alphas(0.5))
     run(plan, models, tmp_path, QUIET)
     assert run(plan, models, tmp_path, QUIET).run_id is None
-    wider = [{**card, "margin": 7.0} for card in plan.metric_cards()]
-    monkeypatch.setattr(Plan, "metric_cards", lambda self: wider)
+    wider = [{**card, "margin": 7.0} for card in plan.metric_rows()]
+    monkeypatch.setattr(Plan, "metric_rows", lambda self: wider)
     again = run(plan, models, tmp_path, QUIET)
     assert (again.drawn, again.scored) == (0, 0)
-    last = records(tmp_path, RunRecord)[-1]
-    assert isinstance(last, RunRecord)
-    assert [card["margin"] for card in last.metric_cards] == [7.0]
+    assert records(tmp_path, "metrics")[-1].margin == 7.0

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from synthetic_results import shard_rows
 from torch import Tensor
 
 from blendbench.core.errors import UsageError
@@ -20,8 +21,6 @@ from blendbench.core.suites import load_suite
 from blendbench.core.tokens import Kind, Tokens
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.registry.strategies import strategy
-from blendbench.results.records import CellRecord, ScoreRecord
-from blendbench.results.shards import read_shards
 from blendbench.run.encode import Embeddings
 from blendbench.run.experiments import Experiment, Grid, load_experiment
 from blendbench.run.loop import run, what_is_left
@@ -46,10 +45,10 @@ def plan_of(models: ModelSet, *grids: Grid, **changes: object) -> Plan:
 def outcomes(results: Path) -> tuple[dict[str, tuple[object, ...]], dict[tuple[str, str], object]]:
     """Final cells and scores of a results folder, without what may differ between runs."""
     cells, scores = {}, {}
-    for record in read_shards(results).records:
-        if isinstance(record, CellRecord):
+    for record in shard_rows(results):
+        if record.table == "cells":
             cells[record.cell_id] = (record.status, record.conditioning_sha256, record.image_sha256)
-        if isinstance(record, ScoreRecord):
+        if record.table == "scores":
             scores[(record.cell_id, record.metric)] = record.value
     return cells, scores
 
@@ -85,7 +84,7 @@ def test_two_experiments_share_their_cells(models: ModelSet, tmp_path: Path) -> 
     other = plan_of(models, name="other")
     done = run(other, models, tmp_path, Reporter(quiet=True))
     assert (done.drawn, done.reused) == (0, 1)
-    assert {r.experiment for r in read_shards(tmp_path).records if isinstance(r, CellRecord)} == {"smoke", "other"}
+    assert {r.experiment for r in shard_rows(tmp_path) if r.table == "cells"} == {"smoke", "other"}
 
 
 @pytest.fixture
@@ -110,7 +109,7 @@ def test_broken_cells_fail_alone_with_their_reason(models: ModelSet, tmp_path: P
     plan = plan_of(models, *(Grid(name, ()) for name in ("not_a_number", "raises", "too_long")))
     done = run(plan, models, tmp_path, Reporter(quiet=True))
     assert (done.ok, done.failed) == (1, 3)
-    errors = {r.strategy: r.error for r in read_shards(tmp_path).records if isinstance(r, CellRecord) and r.error}
+    errors = {r.strategy: r.error for r in shard_rows(tmp_path) if r.table == "cells" and r.error}
     assert "not finite" in str(errors["not_a_number"])
     assert "KeyError: 'my bug'" in str(errors["raises"])
     assert "longer than" in str(errors["too_long"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy import stats
-from synthetic_results import run_record, sha
+from synthetic_results import append, cell_row, run_rows, sha
 
 from blendbench.core.errors import UsageError
 from blendbench.core.suites import load_suite
@@ -17,8 +17,6 @@ from blendbench.models.miniature.world import render, sample_scenes
 from blendbench.reports.gate import gate_page
 from blendbench.reports.gate_calibration import SEEDS, Scenario, calibrate, deal, interval
 from blendbench.reports.gate_pool import VARIANTS, Pool, measure_pool
-from blendbench.results.records import CellRecord, Record, SuiteRecord
-from blendbench.results.shards import ShardWriter
 from blendbench.results.store import Results, open_results
 from blendbench.verdict.decide import ALPHA, items_for_a_regression
 from blendbench.verdict.sequential import LEAST_ITEMS, looks
@@ -31,11 +29,7 @@ MODELS = SimpleNamespace(facts=SimpleNamespace(patch_grid=PATCH_GRID), device="c
 def write_images(folder: Path, suite_sha256: str, seeds: int = NOISES) -> Results:
     """text_only cells whose images are rendered scenes, one an item, under light noise of their own."""
     scenes = render(sample_scenes(ITEMS, seed=3))[..., ::2, ::2].permute(0, 2, 3, 1).numpy() * 255
-    plan = {"items": [], "seeds": [], "labels": ["text_only"]}
-    records: list[Record] = [
-        run_record(experiment="calibration", suite="miniature", suite_sha256=suite_sha256, plan=plan),
-        SuiteRecord("miniature", suite_sha256, 1, "x"),
-    ]
+    rows = run_rows(experiment="calibration", items=0, seeds=[], labels=[], metrics={}, suite_sha256=suite_sha256)
     for index, item in enumerate(load_suite("miniature").items[:ITEMS]):
         for seed in range(seeds):
             noise = np.random.default_rng([index, seed]).normal(0, 3, (SIDE, SIDE, 3))
@@ -43,31 +37,9 @@ def write_images(folder: Path, suite_sha256: str, seeds: int = NOISES) -> Result
             path = folder / "images" / name[:2] / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.clip(scenes[index] + noise, 0, 255).astype(np.uint8)).save(path)
-            records.append(
-                CellRecord(
-                    sha("cell", index, seed),
-                    "run1",
-                    "calibration",
-                    "text_only",
-                    {},
-                    "text_only",
-                    False,
-                    item.id,
-                    seed,
-                    suite_sha256,
-                    "sampler",
-                    run_record().model_set_sha256,
-                    "float32",
-                    "ok",
-                    None,
-                    "c",
-                    name,
-                    seed,
-                    1,
-                )
-            )
-    with ShardWriter(folder, "run1") as writer:
-        writer.append(records)
+            cell = cell_row("text_only", item.id, seed, name, experiment="calibration", suite_sha256=suite_sha256)
+            rows.append(cell)
+    append(folder, "run1", *rows)
     return open_results(folder)
 
 

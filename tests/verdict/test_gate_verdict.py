@@ -1,7 +1,6 @@
 """The gate on results with known effects: verdicts, exit codes and refusals."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,22 +9,24 @@ from synthetic_results import (
     CONFIGURATIONS,
     INCOMPLETE,
     NO_OP,
-    cell_record,
+    Row,
+    append,
+    cell_row,
     item_name,
-    run_record,
+    run_rows,
+    sha,
+    shard_rows,
     write_results,
 )
 
 from blendbench.core.errors import UsageError
-from blendbench.results.records import CellRecord, Record, RunRecord, ScoreRecord
-from blendbench.results.shards import ShardWriter, read_shards
 from blendbench.results.store import Results, open_results
 from blendbench.verdict import Verdict, gate
 from blendbench.verdict.decide import items_for_a_regression
 
 ITEMS = 8
 CHANGED = ("text_only", "vision_only", "adain_dim:alpha=0.3", "self_alignment", "lerp:alpha=0.1,align=area", "canary")
-Change = Callable[[Record], Record | None]
+Change = Callable[[Row], Row | None]
 
 
 @pytest.fixture(scope="module")
@@ -36,18 +37,16 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 @pytest.fixture(scope="module")
-def records(results: Results) -> tuple[Record, ...]:
+def records(results: Results) -> tuple[Row, ...]:
     """The same without the configurations that no test changes: writing and reading them again takes time."""
-    every = read_shards(results.database.parent).records
-    kept = {r.cell_id for r in every if isinstance(r, CellRecord) and r.label in CHANGED}
+    every = shard_rows(results.database.parent)
+    kept = {r.cell_id for r in every if r.table == "cells" and r.label in CHANGED}
     return tuple(r for r in every if getattr(r, "cell_id", None) in kept | {None})
 
 
-def changed(records: tuple[Record, ...], folder: Path, change: Change) -> Results:
+def changed(records: tuple[Row, ...], folder: Path, change: Change) -> Results:
     """The synthetic results with every record passed through `change`; None drops it."""
-    kept = [new for record in records if (new := change(record)) is not None]
-    with ShardWriter(folder, "run1") as writer:
-        writer.append(kept)
+    append(folder, "run1", *(new for record in records if (new := change(record)) is not None))
     return open_results(folder)
 
 
@@ -93,14 +92,14 @@ def test_failed_cells_give_exit_code_5_and_are_named(results: Results) -> None:
     assert "item-01, seed 0: conditioning has NaN" in verdict.failed[0]
 
 
-def test_the_worst_items_are_those_that_lost_most(records: tuple[Record, ...], tmp_path: Path) -> None:
-    cells = {r.cell_id: r for r in records if isinstance(r, CellRecord)}
+def test_the_worst_items_are_those_that_lost_most(records: tuple[Row, ...], tmp_path: Path) -> None:
+    cells = {r.cell_id: r for r in records if r.table == "cells"}
 
-    def one_ruined(record: Record) -> Record:
-        if isinstance(record, ScoreRecord) and record.metric == "grid_energy":
+    def one_ruined(record: Row) -> Row:
+        if record.table == "scores" and record.metric == "grid_energy":
             cell = cells[record.cell_id]
             if (cell.label, cell.item, cell.seed) == ("self_alignment", item_name(7), 1):
-                return replace(record, value=0.9)
+                return record.changed(value=0.9)
         return record
 
     worst = gate(changed(records, tmp_path, one_ruined), "self_alignment", "text_only").worst
@@ -112,19 +111,19 @@ def test_the_worst_items_are_those_that_lost_most(records: tuple[Record, ...], t
     assert len(worst) == 5 and [entry.worse for entry in worst] == sorted((e.worse for e in worst), reverse=True)
 
 
-def test_a_canary_that_looks_fine_stops_the_gate(records: tuple[Record, ...], tmp_path: Path) -> None:
-    cells = {r.cell_id: r for r in records if isinstance(r, CellRecord)}
+def test_a_canary_that_looks_fine_stops_the_gate(records: tuple[Row, ...], tmp_path: Path) -> None:
+    cells = {r.cell_id: r for r in records if r.table == "cells"}
     fine = {
         (cells[r.cell_id].item, cells[r.cell_id].seed, r.metric): r.value
         for r in records
-        if isinstance(r, ScoreRecord) and cells[r.cell_id].label == "text_only"
+        if r.table == "scores" and cells[r.cell_id].label == "text_only"
     }
 
-    def harmless(record: Record) -> Record:
-        if isinstance(record, ScoreRecord) and record.metric in ("grid_energy", "blockiness"):
+    def harmless(record: Row) -> Row:
+        if record.table == "scores" and record.metric in ("grid_energy", "blockiness"):
             cell = cells[record.cell_id]
             if cell.label == "canary":
-                return replace(record, value=fine[cell.item, cell.seed, record.metric])
+                return record.changed(value=fine[cell.item, cell.seed, record.metric])
         return record
 
     verdict = gate(changed(records, tmp_path, harmless), "adain_dim", "text_only")
@@ -133,8 +132,8 @@ def test_a_canary_that_looks_fine_stops_the_gate(records: tuple[Record, ...], tm
     assert "artifact: not worse" in verdict.canary.evidence and "adherence: worse in" in verdict.canary.evidence
 
 
-def test_results_without_a_canary_clear_nobody(records: tuple[Record, ...], tmp_path: Path) -> None:
-    without = changed(records, tmp_path, lambda r: None if isinstance(r, CellRecord) and r.label == "canary" else r)
+def test_results_without_a_canary_clear_nobody(records: tuple[Row, ...], tmp_path: Path) -> None:
+    without = changed(records, tmp_path, lambda r: None if r.table == "cells" and r.label == "canary" else r)
     verdict = gate(without, "lerp:alpha=0.1,align=area", "text_only")
     assert verdict.exit_code == 4
     assert "run it with the controls" in verdict.canary.evidence
@@ -147,25 +146,25 @@ def test_a_canary_on_too_few_items_is_told_from_one_that_looks_fine(tmp_path: Pa
     assert "which fewer than 6 items cannot show" in verdict.canary.evidence
 
 
-def test_a_missing_pair_is_an_error_that_names_it(records: tuple[Record, ...], tmp_path: Path) -> None:
-    gone = cell_record("vision_only", item_name(3), 1, "x").cell_id
+def test_a_missing_pair_is_an_error_that_names_it(records: tuple[Row, ...], tmp_path: Path) -> None:
+    gone = cell_row("vision_only", item_name(3), 1, sha("x")).cell_id
     missing = changed(records, tmp_path, lambda r: None if getattr(r, "cell_id", "") == gone else r)
     with pytest.raises(UsageError, match=r"vision_only: 1 of 16 pairs are missing .* item item-03, seed 1"):
         gate(missing, "vision_only", "text_only")
 
 
-def test_a_pair_that_is_missing_on_both_sides_is_missed_too(records: tuple[Record, ...], tmp_path: Path) -> None:
-    gone = {cell_record(label, item_name(3), 1, "x").cell_id for label in CONFIGURATIONS}
+def test_a_pair_that_is_missing_on_both_sides_is_missed_too(records: tuple[Row, ...], tmp_path: Path) -> None:
+    gone = {cell_row(label, item_name(3), 1, sha("x")).cell_id for label in CONFIGURATIONS}
     missing = changed(records, tmp_path, lambda r: None if getattr(r, "cell_id", "") in gone else r)
     with pytest.raises(UsageError, match="1 of 16 pairs are missing"):
         gate(missing, "vision_only", "text_only")
 
 
-def test_a_missing_score_is_an_error(records: tuple[Record, ...], tmp_path: Path) -> None:
-    gone = cell_record("vision_only", item_name(3), 1, "x").cell_id
+def test_a_missing_score_is_an_error(records: tuple[Row, ...], tmp_path: Path) -> None:
+    gone = cell_row("vision_only", item_name(3), 1, sha("x")).cell_id
 
-    def unmeasured(record: Record) -> Record | None:
-        bad = isinstance(record, ScoreRecord) and record.cell_id == gone and record.metric == "blockiness"
+    def unmeasured(record: Row) -> Row | None:
+        bad = record.table == "scores" and record.cell_id == gone and record.metric == "blockiness"
         return None if bad else record
 
     with pytest.raises(UsageError, match="item item-03, seed 1 has no blockiness"):
@@ -177,21 +176,23 @@ def test_a_missing_score_is_an_error(records: tuple[Record, ...], tmp_path: Path
     [("suite_sha256", "suite"), ("model_set_sha256", "model set"), ("dtype", "dtype"), ("sampler_sha256", "sampler")],
 )
 def test_other_settings_are_not_compared_and_the_reason_is_given(
-    records: tuple[Record, ...], tmp_path: Path, field: str, word: str
+    records: tuple[Row, ...], tmp_path: Path, field: str, word: str
 ) -> None:
-    def elsewhere(record: Record) -> Record:
-        return replace(record, **{field: "other"}) if getattr(record, "label", "") == "vision_only" else record
+    def elsewhere(record: Row) -> Row:
+        return (
+            record.changed(**{field: "other"}) if record.table == "cells" and record.label == "vision_only" else record
+        )
 
     with pytest.raises(UsageError, match=f"not comparable: {word} other against"):
         gate(changed(records, tmp_path, elsewhere), "vision_only", "text_only")
 
 
-def test_other_metric_versions_are_not_compared(records: tuple[Record, ...], tmp_path: Path) -> None:
-    own = {r.cell_id for r in records if isinstance(r, CellRecord) and r.label == "vision_only"}
+def test_other_metric_versions_are_not_compared(records: tuple[Row, ...], tmp_path: Path) -> None:
+    own = {r.cell_id for r in records if r.table == "cells" and r.label == "vision_only"}
 
-    def newer(record: Record) -> Record:
-        if isinstance(record, ScoreRecord) and record.cell_id in own and record.metric == "grid_energy":
-            return replace(record, metric_version=2)
+    def newer(record: Row) -> Row:
+        if record.table == "scores" and record.cell_id in own and record.metric == "grid_energy":
+            return record.changed(metric_version=2)
         return record
 
     with pytest.raises(
@@ -200,44 +201,42 @@ def test_other_metric_versions_are_not_compared(records: tuple[Record, ...], tmp
         gate(changed(records, tmp_path, newer), "vision_only", "text_only")
 
 
-def test_the_newest_version_that_both_have_is_compared(records: tuple[Record, ...], tmp_path: Path) -> None:
-    own = {r.cell_id for r in records if isinstance(r, CellRecord) and r.label == "vision_only"}
+def test_the_newest_version_that_both_have_is_compared(records: tuple[Row, ...], tmp_path: Path) -> None:
+    own = {r.cell_id for r in records if r.table == "cells" and r.label == "vision_only"}
     newer = [
-        replace(r, metric_version=2, value=0.0)
+        r.changed(metric_version=2, value=0.0)
         for r in records
-        if isinstance(r, ScoreRecord) and r.cell_id in own and r.metric == "grid_energy"
+        if r.table == "scores" and r.cell_id in own and r.metric == "grid_energy"
     ]
-    with ShardWriter(tmp_path, "run1") as writer:
-        writer.append([*records, *newer])
+    append(tmp_path, "run1", *records, *newer)
     verdict = gate(open_results(tmp_path), "vision_only", "text_only")
     grid = next(entry.effect for entry in verdict.metrics if entry.effect.metric.name == "grid_energy")
     assert grid.metric.version == 1 and grid.candidate_mean > 0.2
 
 
-def test_newer_cells_elsewhere_are_told_of(records: tuple[Record, ...], tmp_path: Path) -> None:
-    later = replace(run_record(items=ITEMS), run_id="run2", started_at="2026-11-21T10:00:00Z", dtype="bfloat16")
-    newer = replace(cell_record("vision_only", item_name(0), 0, "p"), cell_id="n", run_id="run2", dtype="bfloat16")
-    with ShardWriter(tmp_path, "run1") as writer:
-        writer.append(records)
-    with ShardWriter(tmp_path, "run2") as writer:
-        writer.append([later, newer])
+def test_newer_cells_elsewhere_are_told_of(records: tuple[Row, ...], tmp_path: Path) -> None:
+    later = run_rows("run2", items=ITEMS, dtype="bfloat16")
+    newer = cell_row("vision_only", item_name(0), 0, sha("p")).changed(
+        cell_id=sha("n"), run_id="run2", dtype="bfloat16"
+    )
+    append(tmp_path, "run1", *records)
+    append(tmp_path, "run2", *later, newer)
     verdict = gate(open_results(tmp_path), "vision_only", "text_only")
     assert verdict.exit_code == 1
     assert "vision_only has newer cells that are not compared: other dtype" in verdict.notes
 
 
-def test_only_the_newest_code_of_a_strategy_is_judged(records: tuple[Record, ...], tmp_path: Path) -> None:
+def test_only_the_newest_code_of_a_strategy_is_judged(records: tuple[Row, ...], tmp_path: Path) -> None:
     # The mended strategy draws the baseline's images; its old cells are still there.
-    ids = {r.cell_id: r for r in records if isinstance(r, CellRecord)}
+    ids = {r.cell_id: r for r in records if r.table == "cells"}
     base = {(r.item, r.seed): r for r in ids.values() if r.label == "text_only"}
-    mended: list[Record] = [replace(run_record(items=ITEMS), run_id="run2", started_at="2026-11-21T10:00:00Z")]
+    mended = run_rows("run2", items=ITEMS, labels=[])
     for cell in ids.values():
         if cell.label == "vision_only":
             twin = base[cell.item, cell.seed]
             mended.append(
-                replace(
-                    cell,
-                    cell_id=f"new{cell.cell_id}",
+                cell.changed(
+                    cell_id=sha("new", cell.cell_id),
                     run_id="run2",
                     source_sha256="new",
                     conditioning_sha256=twin.conditioning_sha256,
@@ -245,14 +244,12 @@ def test_only_the_newest_code_of_a_strategy_is_judged(records: tuple[Record, ...
                 )
             )
             mended += [
-                replace(r, cell_id=f"new{cell.cell_id}")
+                r.changed(cell_id=sha("new", cell.cell_id))
                 for r in records
-                if isinstance(r, ScoreRecord) and r.cell_id == twin.cell_id
+                if r.table == "scores" and r.cell_id == twin.cell_id
             ]
-    with ShardWriter(tmp_path, "run1") as writer:
-        writer.append(records)
-    with ShardWriter(tmp_path, "run2") as writer:
-        writer.append(mended)
+    append(tmp_path, "run1", *records)
+    append(tmp_path, "run2", *mended)
     results = open_results(tmp_path)
     assert gate(results, "vision_only", "text_only").verdict == "no-op"
     old = [cell_id for cell_id, cell in ids.items() if cell.label in ("vision_only", "text_only")]
@@ -279,9 +276,7 @@ def test_an_unknown_experiment_is_refused_with_a_hint(results: Results) -> None:
 
 
 def test_a_metric_that_no_model_can_measure_is_left_out_with_its_reason(results: Results) -> None:
-    assert gate(results, "vision_only", "text_only").left_out == {
-        "probe_margin": "the database has no card of version 1"
-    }
+    assert gate(results, "vision_only", "text_only").left_out == {"probe_margin": "the model set has no probe"}
 
 
 def test_unscorable_items_are_left_out_and_counted(results: Results) -> None:
@@ -292,7 +287,6 @@ def test_unscorable_items_are_left_out_and_counted(results: Results) -> None:
 
 def test_a_run_without_failures_knows_its_provenance(results: Results) -> None:
     verdict = gate(results, "vision_only", "text_only")
-    assert isinstance(next(iter(read_shards(results.database.parent).records)), RunRecord)
     assert (verdict.provenance["suite"], verdict.provenance["dtype"]) == ("miniature", "float32")
     assert repr(gate(results, "vision_only", "text_only")) == repr(verdict)
 
@@ -301,7 +295,7 @@ def test_too_few_items_for_a_regression_are_told(tmp_path: Path) -> None:
     assert [items_for_a_regression(tests) for tests in (1, 6, 12)] == [5, 7, 8]
     write_results(tmp_path, items=6, images=False)
     verdict = gate(open_results(tmp_path), "adain_dim", "text_only")
-    gated = [card["name"] for card in CARDS if card["kind"] in ("adherence", "artifact", "drift")]
+    gated = [card["metric"] for card in CARDS if card["role"] in ("prompt", "artifact", "drift")]
     assert [name for name, decision in decisions(verdict).items() if decision is not None] == sorted(gated)
     assert verdict.verdict == "inconclusive"
     assert any("with fewer than 7 items no single metric can be called a regression" in note for note in verdict.notes)

@@ -19,6 +19,7 @@ VERBS = {
     "measure": "score any images with the metrics",
     "calibrate": "measure the metrics: detection limits and false alarms",
     "sql": "query the results",
+    "convert": "bring a results folder of an older blendbench to the present format",
     "list": "list strategies, metrics, experiments, suites or models",
     "validate": "check experiment, suite and plug-in files",
     "doctor": "check this installation",
@@ -65,6 +66,9 @@ def _verb(name: str, arguments: list[str]) -> int:
         raise UsageError(f"unknown command {name!r}{suggest(name, [*VERBS])}")
     import typer
 
+    if name == "sql":
+        # A query may begin with a comment, which would be read as an option.
+        arguments = [f" {text}" if text.startswith("--") and "\n" in text else text for text in arguments]
     function = getattr(import_module(f"blendbench.cli.{name}"), "list_" if name == "list" else name)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name, help=function.__doc__)(function)

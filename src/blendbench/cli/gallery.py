@@ -33,6 +33,7 @@ def _take_in(file: Path, results: Path) -> None:
     print_table(
         open_results(results).query(
             "SELECT question, metric, votes, agreement, rank_correlation FROM vote_agreement"
-            " WHERE question = kind ORDER BY question, abs(rank_correlation) DESC NULLS LAST, metric"
+            " WHERE CAST(question AS VARCHAR) = CAST(role AS VARCHAR)"
+            " ORDER BY question, abs(rank_correlation) DESC NULLS LAST, metric"
         )
     )

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def sql(
-    query: Annotated[str, typer.Argument(help="one SELECT; tables and views are listed by SHOW TABLES")],
+    query: Annotated[
+        str, typer.Argument(help="one reading statement, or - to read it from stdin; SHOW TABLES lists what is there")
+    ],
     results: Annotated[Path, typer.Option(help="results folder; its new shards are ingested first")] = Path("results"),
     format_: Annotated[
         Literal["table", "csv", "json", "parquet"],
@@ -26,6 +28,11 @@ def sql(
 
     if format_ == "parquet" and sys.stdout.isatty():
         raise UsageError("--format parquet is binary; redirect it: blendbench sql ... --format parquet > rows.parquet")
+    if query == "-":
+        try:
+            query = sys.stdin.buffer.read().decode()
+        except UnicodeDecodeError:
+            raise UsageError("query: stdin is not UTF-8; give one SELECT") from None
     opened = open_results(results)
     if format_ == "table":
         print_table(read_only_rows(opened, query))

@@ -152,7 +152,7 @@ def read_board(results: Results, experiment: str | None = None) -> Board:
 
 
 def _experiment(results: Results, wanted: str | None) -> str:
-    known = list(results.query("SELECT experiment FROM runs GROUP BY 1 ORDER BY max(started_at) DESC, 1")["experiment"])
+    known = list(results.query("SELECT experiment FROM runs GROUP BY 1 ORDER BY max(sequence) DESC, 1")["experiment"])
     if wanted is not None and wanted not in known:
         raise UsageError(f"{wanted}: no results of this experiment{suggest(wanted, known)}")
     experiment = wanted if wanted is not None else known[0]
@@ -162,7 +162,14 @@ def _experiment(results: Results, wanted: str | None) -> str:
 
 
 def _metrics(results: Results, experiment: str, units: pd.DataFrame) -> tuple[dict[str, MetricInfo], dict[str, str]]:
-    rows = results.query("SELECT * FROM current_metrics WHERE experiment = ? ORDER BY metric", [experiment])
+    rows = results.query(
+        """
+        SELECT *, CASE WHEN metric = 'effect_size' THEN 'effect' WHEN role = 'prompt' THEN 'adherence'
+            WHEN role = 'gain' THEN 'reference' ELSE CAST(role AS VARCHAR) END AS kind
+        FROM current_metrics WHERE experiment = ? ORDER BY metric
+        """,
+        [experiment],
+    )
     metrics, unmeasured = {}, {}
     for row in rows.to_dict("records"):
         name = row["metric"]
@@ -321,12 +328,12 @@ def _errors(results: Results, experiment: str) -> tuple[tuple[str, str, int], ..
 def _run(results: Results, experiment: str) -> dict[str, Any]:
     rows = results.query(
         """
-        SELECT r.*, s.sampler_sha256, u.title AS suite_title, u.version AS suite_version,
-            (SELECT max(d.started_at) FROM current_cells c JOIN runs d USING (run_id)
+        SELECT r.*, u.title AS suite_title, u.version AS suite_version,
+            (SELECT arg_max(d.started_at, (d.sequence, d.run_id)) FROM current_cells c JOIN runs d USING (run_id)
                 WHERE c.experiment = r.experiment) AS data_date
-        FROM runs r JOIN current_sets s USING (experiment, suite_sha256, model_set_sha256, dtype)
-        LEFT JOIN suites u USING (suite_sha256)
-        WHERE experiment = ? ORDER BY started_at DESC, run_id DESC LIMIT 1
+        FROM runs r JOIN current_sets s USING (run_id)
+        LEFT JOIN suites u ON u.suite_sha256 = r.suite_sha256
+        WHERE r.experiment = ?
         """,
         [experiment],
     )

@@ -243,7 +243,7 @@ class Measured:
             FROM embedding_statistics s JOIN embedding_analyses a USING (analysis_id)
             WHERE s.layer = a.text_layer AND statistic = ? AND tokens = ? AND position_0 = ? AND reference = ?
                 AND a.model_set_sha256 IN (SELECT model_set_sha256 FROM current_sets WHERE experiment = ?)
-            ORDER BY a.started_at DESC LIMIT 1
+            ORDER BY a.sequence DESC, a.analysis_id DESC LIMIT 1
             """,
             [self.statistic, self.tokens, self.position_0, self.reference, self.experiment],
         )

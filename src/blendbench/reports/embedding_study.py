@@ -82,7 +82,7 @@ class Study:
 def latest_analysis(results: Results, model_set_sha256: str) -> str | None:
     """The id of the latest analysis of these models, or None."""
     rows = results.query(
-        "SELECT analysis_id FROM embedding_analyses WHERE model_set_sha256 = ? ORDER BY started_at DESC LIMIT 1",
+        "SELECT analysis_id FROM embedding_analyses WHERE model_set_sha256 = ? ORDER BY sequence DESC LIMIT 1",
         [model_set_sha256],
     )
     return None if rows.empty else str(rows["analysis_id"].iloc[0])
@@ -91,7 +91,7 @@ def latest_analysis(results: Results, model_set_sha256: str) -> str | None:
 def read_study(results: Results, analysis_id: str | None = None) -> Study:
     """An analysis, by default the latest. Errors: UsageError if there is none."""
     rows = results.query(
-        "FROM embedding_analyses WHERE ? IS NULL OR analysis_id = ? ORDER BY started_at DESC, analysis_id DESC LIMIT 1",
+        "FROM embedding_analyses WHERE ? IS NULL OR analysis_id = ? ORDER BY sequence DESC, analysis_id DESC LIMIT 1",
         [analysis_id, analysis_id],
     )
     if rows.empty:

@@ -58,8 +58,8 @@ def _runs(results: Results) -> list[tuple[str, ...]]:
     rows = results.query(
         """
         SELECT experiment, model_set, left(model_set_sha256, 12) AS weights, suite,
-            left(suite_sha256, 12) AS suite_hash, device, left(max(started_at), 10) AS date
-        FROM runs JOIN current_sets USING (experiment, suite_sha256, model_set_sha256, dtype)
+            left(suite_sha256, 12) AS suite_hash, device, left(arg_max(started_at, (sequence, run_id)), 10) AS date
+        FROM current_runs
         GROUP BY ALL ORDER BY experiment
         """
     )

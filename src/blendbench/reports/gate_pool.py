@@ -81,7 +81,7 @@ def _images(results: Results, folder: Path, experiment: str) -> tuple[list[Item]
     rows = results.query(
         """
         SELECT c.item, c.seed, c.image_sha256, r.suite, c.suite_sha256, r.model_set, c.model_set_sha256, c.dtype,
-            max(r.started_at) OVER () AS date
+            arg_max(r.started_at, (r.sequence, r.run_id)) OVER () AS date
         FROM current_cells c JOIN runs r USING (run_id)
         WHERE c.experiment = ? AND c.label = ? AND c.status = 'ok' ORDER BY c.item, c.seed
         """,

@@ -17,7 +17,7 @@ _IMAGES = """
     SELECT item, seed, image_sha256 FROM current_cells
     WHERE experiment = ? AND label = ? AND status = 'ok' AND image_sha256 IS NOT NULL ORDER BY item, seed
 """
-_MODELS = "SELECT model_set FROM runs WHERE experiment = ? ORDER BY started_at DESC LIMIT 1"
+_MODELS = "SELECT model_set FROM runs WHERE experiment = ? ORDER BY sequence DESC, run_id DESC LIMIT 1"
 
 
 def seed_floor(results: Path, experiment: str) -> SeedFloor:

@@ -6,22 +6,25 @@ from pathlib import Path
 
 import duckdb
 
-from blendbench.results.store import VIEWS, new_database
+from blendbench.results.ingest import create_views
+from blendbench.results.schema import schema_sql, tables, views_sql
 
 _HERE = Path(__file__).parent
 _TABLE = re.compile(r"((?:^--[^\n]*\n)+)CREATE TABLE (\w+) \((.*?)\n?\);", re.MULTILINE | re.DOTALL)
+_VIEW = re.compile(r"((?:^--[^\n]*\n)+)CREATE VIEW (\w+) AS", re.MULTILINE)
 _COLUMN = re.compile(r"^    (\w+) [^\n]*?-- ([^\n]*)$", re.MULTILINE)
 
 
 def render() -> str:
     """The whole page; the same for the same .sql files."""
     with duckdb.connect() as connection:
-        new_database(connection)
-        tables = _tables()
+        connection.execute(schema_sql())
+        create_views(connection)
+        described, views = _tables(), _VIEW.findall(views_sql([]))
         parts = {
             "examples": "\n\n".join(_example(path) for path in sorted((_HERE / "examples").glob("*.sql"))),
-            "tables": "\n\n".join(_table(connection, name, *tables[name]) for name in sorted(tables)),
-            "views": "\n\n".join(_view(connection, name) for name in VIEWS),
+            "tables": "\n\n".join(_table(connection, name, *described[name]) for name in sorted(described)),
+            "views": "\n\n".join(_view(connection, name, comment) for comment, name in views),
         }
     page = (_HERE / "guide.md").read_text(encoding="utf-8")
     for name, text in parts.items():
@@ -30,21 +33,14 @@ def render() -> str:
 
 
 def _tables() -> dict[str, tuple[str, dict[str, str]]]:
-    """Description and comments of the columns, by table; of a table that was made anew, those of the last time."""
-    found: dict[str, tuple[str, dict[str, str]]] = {}
-    for path in sorted((_HERE / "migrations").glob("*.sql")):
-        for comment, name, body in _TABLE.findall(path.read_text(encoding="utf-8")):
-            found[name] = (_prose(comment), dict(_COLUMN.findall(body)))
-    return found
+    """Description and comments of the columns, by table."""
+    found = _TABLE.findall(schema_sql())
+    return {name: (_prose(comment), dict(_COLUMN.findall(body))) for comment, name, body in found}
 
 
 def _table(connection: duckdb.DuckDBPyConnection, name: str, told: str, comments: dict[str, str]) -> str:
-    keys = connection.execute(
-        "SELECT constraint_column_names FROM duckdb_constraints()"
-        " WHERE table_name = ? AND constraint_type = 'PRIMARY KEY'",
-        [name],
-    ).fetchall()
-    key = f" Key: {', '.join(keys[0][0])}." if keys else ""
+    keyed = tables().get(name)
+    key = f" Key: {', '.join(keyed.key)}." if keyed else ""
     rows = connection.execute(f'SELECT column_name, column_type, "null" FROM (DESCRIBE {name})').fetchall()
     lines = [
         f"| {column} | {_type(kind)}{' or NULL' if null == 'YES' else ''} | {comments.get(column, '')} |"
@@ -53,12 +49,10 @@ def _table(connection: duckdb.DuckDBPyConnection, name: str, told: str, comments
     return "\n".join([f"### {name}", "", told + key, "", "| column | type | |", "| --- | --- | --- |", *lines])
 
 
-def _view(connection: duckdb.DuckDBPyConnection, name: str) -> str:
-    text = (_HERE / "views" / f"{name}.sql").read_text(encoding="utf-8")
-    told = _prose(text[: text.index("CREATE ")])
+def _view(connection: duckdb.DuckDBPyConnection, name: str, comment: str) -> str:
     columns = [column for (column,) in connection.execute(f"SELECT column_name FROM (DESCRIBE {name})").fetchall()]
-    more = ", and one column for every metric" if "{metric_columns}" in text else ""
-    return f"### {name}\n\n{told}\n\nColumns: {', '.join(columns)}{more}."
+    more = ", and one column for every metric" if name == "cell_scores" else ""
+    return f"### {name}\n\n{_prose(comment)}\n\nColumns: {', '.join(columns)}{more}."
 
 
 def _example(path: Path) -> str:

@@ -2,19 +2,25 @@
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
-import pandas as pd
 
 from blendbench.core.errors import UsageError
 from blendbench.results.store import Results
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # Written by DuckDB itself: through pandas, NULLs would turn integers into floats and empty columns lose their type.
 FORMATS = {"csv": "FORMAT csv, HEADER", "json": "FORMAT json, ARRAY", "parquet": "FORMAT parquet"}
+# To DuckDB's parser FROM, VALUES, SHOW, DESCRIBE, SUMMARIZE and UNPIVOT are SELECT too, and PIVOT is MULTI. What
+# writes within these is refused when it runs: the database is open for reading alone.
+_READING = ("SELECT", "EXPLAIN", "MULTI")
 
 
-def read_only_rows(results: Results, query: str) -> pd.DataFrame:
-    """The rows of one reading statement. Errors: UsageError in one line for anything else, and for bad SQL."""
+def read_only_rows(results: Results, query: str) -> "pd.DataFrame":
+    """Return the rows of one reading statement. Errors: UsageError in one line for anything else, and for bad SQL."""
     try:
         return results.query(_reading(query))
     except duckdb.Error as error:
@@ -22,7 +28,7 @@ def read_only_rows(results: Results, query: str) -> pd.DataFrame:
 
 
 def read_only_bytes(results: Results, query: str, file_format: str) -> bytes:
-    """The rows of one reading statement as a csv, json or parquet file. Errors: as `read_only_rows`."""
+    """Return the rows of one reading statement as a csv, json or parquet file. Errors: as `read_only_rows`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows"
         try:
@@ -33,13 +39,21 @@ def read_only_bytes(results: Results, query: str, file_format: str) -> bytes:
 
 
 def _reading(query: str) -> str:
+    """Return the statement without what ends it."""
+    if "\0" in query:
+        raise UsageError("query: a null byte; give one SELECT")
     statements = duckdb.extract_statements(query)
     if len(statements) != 1:
         raise UsageError(f"query: {len(statements)} statements; give one SELECT")
-    # To DuckDB's parser FROM, SHOW and DESCRIBE are SELECT too; COPY, ATTACH, PRAGMA, SET and the like are not.
-    if statements[0].type != duckdb.StatementType.SELECT:
-        raise UsageError(f"query: {statements[0].type.name} statement; only reading ones (SELECT, FROM, SHOW) run")
-    return str(statements[0].query).strip().removesuffix(";")
+    if statements[0].type.name not in _READING:
+        raise UsageError(
+            f"query: {statements[0].type.name} statement; only reading ones run (SELECT, FROM, WITH, VALUES, PIVOT,"
+            " SHOW, DESCRIBE, SUMMARIZE, EXPLAIN)"
+        )
+    text = str(statements[0].query)
+    # A comment may stand behind the semicolon.
+    ends = [offset for offset, _ in duckdb.tokenize(text) if text[offset] == ";"]
+    return text[: ends[0]] if ends else text
 
 
 def _one_line(error: duckdb.Error) -> str:

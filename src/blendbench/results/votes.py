@@ -1,15 +1,20 @@
-"""Blind votes: from the file that the gallery exports to records in a shard."""
+"""Blind votes: from the file that the gallery exports to rows of a shard."""
 
+import uuid
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blendbench.core.errors import UsageError
+from blendbench.core.files import read_file
 from blendbench.core.hashing import sha256_bytes
-from blendbench.results.records import VoteRecord
 from blendbench.results.shards import ShardWriter
 from blendbench.results.store import Results, open_results
+
+_LARGEST = 64 * 1024 * 1024  # bytes of an exported file
+# What the gallery asks for, as roles of metrics.
+_ROLES = {"adherence": "prompt", "artifact": "artifact", "reference": "gain"}
 
 
 class _Strict(BaseModel):
@@ -21,11 +26,11 @@ class _Vote(_Strict):
     voter: str
     question: Literal["adherence", "artifact", "reference"]
     item: str
-    seed: int
+    seed: int = Field(ge=-(2**63), lt=2**63)
     left_cell: str
     right_cell: str
     choice: Literal["left", "right", "equal"]
-    seconds: float = Field(ge=0)
+    seconds: float = Field(ge=0, le=1e6)
     voted_at: str
 
 
@@ -44,10 +49,7 @@ def take_in_votes(file: Path, results_dir: Path) -> tuple[int, int]:
     The same votes a second time change nothing. Errors: UsageError for a file that is none, and for votes on images
     that these results do not have; nothing is written then.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}") from error
+    data = read_file(file, _LARGEST)
     try:
         read = _VoteFile.model_validate_json(data)
     except ValidationError as error:
@@ -60,20 +62,24 @@ def take_in_votes(file: Path, results_dir: Path) -> tuple[int, int]:
     places = _places(opened, read.experiment)
     for vote in read.votes:
         _check_cells(file, vote, read.experiment, places)
-    known = set(opened.query("SELECT vote_id FROM votes")["vote_id"])
+    known = {vote_id for (vote_id,) in opened.rows("SELECT vote_id FROM votes")}
     fresh = {vote.vote_id: vote for vote in read.votes if vote.vote_id not in known}
     if fresh:
-        with ShardWriter(results_dir, f"votes-{sha256_bytes(data)[:12]}") as shard:
+        with ShardWriter(results_dir, f"votes-{sha256_bytes(data)[:12]}-{uuid.uuid4().hex[:8]}") as shard:
             shard.append(
-                VoteRecord(experiment=read.experiment, **vote.model_dump(exclude={"item", "seed"}))
-                for vote in fresh.values()
+                "votes",
+                [
+                    {**vote.model_dump(exclude={"item", "seed"}), "experiment": read.experiment}
+                    | {"question": _ROLES[vote.question]}
+                    for vote in fresh.values()
+                ],
             )
     return len(fresh), len(read.votes)
 
 
 def _places(results: Results, experiment: str) -> dict[str, tuple[str, int]]:
-    rows = results.query("SELECT cell_id, item, seed FROM cells WHERE experiment = ? AND status = 'ok'", [experiment])
-    return {cell_id: (item, seed) for cell_id, item, seed in rows.itertuples(index=False, name=None)}
+    rows = results.rows("SELECT cell_id, item, seed FROM cells WHERE experiment = ? AND status = 'ok'", [experiment])
+    return {cell_id: (item, seed) for cell_id, item, seed in rows}
 
 
 def _check_cells(file: Path, vote: _Vote, experiment: str, places: dict[str, tuple[str, int]]) -> None:

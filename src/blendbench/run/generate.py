@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from blendbench.core.conditioning import Conditioning
 from blendbench.core.hashing import sha256_bytes
 from blendbench.models.families.base import Facts, Injection, Start
 from blendbench.models.sets import ModelSet
-from blendbench.results.records import ConditioningRecord
 from blendbench.run.encode import Embeddings, Encodings
 from blendbench.run.image_cache import Fetched, Recent, image_path, load_resized, save_image
 from blendbench.run.plan import Cell
@@ -77,14 +77,21 @@ class Job:
         tokens = len(self.conditioning.rows)
         return [Drawn(cell, self.sha256, image, tokens, error, batch_size) for cell in self.cells]
 
-    def record(self) -> ConditioningRecord:
+    def record(self) -> dict[str, Any]:
         """Shape and moments of what the first transformer call reads."""
         values = self.conditioning.rows.double()
         mean, std, rms = values.mean(), values.std(correction=0), values.square().mean().sqrt()
-        return ConditioningRecord(self.sha256, len(values), values.shape[1], float(mean), float(std), float(rms))
+        return {
+            "conditioning_sha256": self.sha256,
+            "tokens": len(values),
+            "dim": values.shape[1],
+            "mean": float(mean),
+            "std": float(std),
+            "rms": float(rms),
+        }
 
 
-Emit = Callable[[list[Drawn], list[ConditioningRecord]], None]
+Emit = Callable[[list[Drawn], list[dict[str, Any]]], None]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """The content-addressed image store: images/<first two digits>/<sha256 of the PNG>.png."""
 
-import io
-import os
-import threading
+import functools
 from collections import OrderedDict
 from pathlib import Path
 
@@ -11,48 +9,29 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from blendbench.core.hashing import sha256_bytes
+from blendbench.results.images import ImageStore
 
-FOLDER = "images"
 _RECENT = 64  # images whose pixels are kept
 
 
-def image_name(sha256: str) -> str:
-    """An image's path relative to its results folder."""
-    return f"{FOLDER}/{sha256[:2]}/{sha256}.png"
+@functools.cache
+def _store(results: Path) -> ImageStore:
+    return ImageStore(results)
 
 
 def image_path(results: Path, sha256: str) -> Path:
     """Where an image is kept."""
-    return results / image_name(sha256)
+    return _store(results).path(sha256)
 
 
 def save_bytes(results: Path, data: bytes) -> str:
-    """Keep encoded image bytes by write-then-rename; returns their sha256."""
-    sha256 = sha256_bytes(data)
-    path = image_path(results, sha256)
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{threading.get_ident()}.partial")  # two threads may keep the same image
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    return sha256
-
-
-def drop_partial_images(results: Path) -> None:
-    """Remove what a killed run left half-written; only for who holds the folder's lock."""
-    for partial in (results / FOLDER).glob("*/*.partial"):
-        partial.unlink()
+    """Keep the bytes of an image file; returns their sha256."""
+    return _store(results).save_bytes(data)
 
 
 def save_image(results: Path, pixels: np.ndarray) -> str:
     """Keep uint8 (h, w, 3) pixels as a lossless PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=4)
-    return save_bytes(results, buffer.getvalue())
+    return _store(results).save(pixels)
 
 
 def load_pixels(path: Path) -> np.ndarray:

@@ -1,16 +1,17 @@
 """Keeping embeddings of every stage: the blended conditionings as files, and which files each cell was made from."""
 
-import itertools
+import uuid
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
 from blendbench.core.hashing import sha256_bytes
 from blendbench.models.sets import ModelSet
-from blendbench.results.records import CellEmbeddingRecord, CellRecord
-from blendbench.results.shards import ShardWriter, read_shards
+from blendbench.results.shards import ShardWriter, shard_paths
+from blendbench.results.store import open_results
 from blendbench.run.encode import Embeddings
 from blendbench.run.generate import Job, blend
 from blendbench.run.plan import Cell, Plan
@@ -31,7 +32,7 @@ def keep_embeddings(plan: Plan, models: ModelSet, results: Path, reporter: Repor
         return 0
     folder, kept = results / "embeddings", 0
     embeddings = Embeddings(folder, models, plan.suite)
-    with ShardWriter(results, f"embeddings-of-{plan.experiment.name}") as shard, reporter:
+    with ShardWriter(results, f"embeddings-of-{plan.experiment.name}-{uuid.uuid4().hex[:8]}") as shard, reporter:
         stage = reporter.stage("keep", len(waiting))
         while batch := waiting[:_BATCH]:
             del waiting[:_BATCH]
@@ -39,7 +40,7 @@ def keep_embeddings(plan: Plan, models: ModelSet, results: Path, reporter: Repor
             same = [job for job, (_, sha256) in zip(jobs, batch, strict=True) if job.sha256 == sha256]
             for job in same:
                 save_conditioning(folder, job)
-            shard.append(itertools.chain.from_iterable(_records(job, embeddings) for job in same))
+            shard.append("cell_embeddings", [row for job in same for row in _rows(job, embeddings)])
             stage.advance(len(batch), len(batch) - len(same))
             kept += len(same)
     return kept
@@ -70,25 +71,25 @@ def save_conditioning(folder: Path, job: Job) -> None:
 
 def _without_files(plan: Plan, results: Path) -> list[tuple[Cell, str]]:
     """The finished cells, with their conditionings, whose files are not all recorded and there."""
-    conditionings: dict[str, str] = {}
+    if not shard_paths(results):
+        return []
+    opened = open_results(results)
+    conditionings = dict(
+        opened.rows("SELECT cell_id, conditioning_sha256 FROM cells WHERE status = 'ok' AND conditioning_sha256 <> ''")
+    )
     recorded: set[str] = set()
-    lacking: set[str] = set()
-    for record in read_shards(results).records:
-        if isinstance(record, CellRecord) and record.conditioning_sha256 and record.status == "ok":
-            conditionings[record.cell_id] = record.conditioning_sha256
-        elif isinstance(record, CellEmbeddingRecord):
-            there = (results / "embeddings" / f"{record.sha256}.safetensors").is_file()
-            (recorded if there else lacking).add(record.cell_id)
+    missing: set[str] = set()
+    for cell_id, sha256 in opened.rows("SELECT cell_id, sha256 FROM cell_embeddings"):
+        there = (results / "embeddings" / f"{sha256}.safetensors").is_file()
+        (recorded if there else missing).add(cell_id)
     return [
         (cell, conditionings[cell.cell_id])
         for cell in plan.cells
-        if cell.cell_id in conditionings and cell.cell_id not in recorded - lacking
+        if cell.cell_id in conditionings and cell.cell_id not in recorded - missing
     ]
 
 
-def _records(job: Job, embeddings: Embeddings) -> list[CellEmbeddingRecord]:
+def _rows(job: Job, embeddings: Embeddings) -> list[dict[str, Any]]:
     cell = job.cells[0]
-    read = [
-        CellEmbeddingRecord(cell.cell_id, **asdict(file)) for file in embeddings.files(cell.item, cell.configuration)
-    ]
-    return [*read, CellEmbeddingRecord(cell.cell_id, CONDITIONING, job.sha256)]
+    read = [{"cell_id": cell.cell_id, **asdict(file)} for file in embeddings.files(cell.item, cell.configuration)]
+    return [*read, {"cell_id": cell.cell_id, "stage": CONDITIONING, "sha256": job.sha256}]

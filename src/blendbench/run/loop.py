@@ -6,17 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from blendbench.core.errors import UsageError
 from blendbench.models.residency import GIB
 from blendbench.models.sets import ModelSet
-from blendbench.results.records import (
-    CellBatchRecord,
-    ConditioningRecord,
-    ScoreRecord,
-    StageMemoryRecord,
-    StageTimeRecord,
-)
 from blendbench.results.shards import FOLDER, ShardWriter
 from blendbench.results.store import DatabaseHeldError, ingest
 from blendbench.run.encode import Embeddings, Encodings
@@ -25,7 +19,7 @@ from blendbench.run.image_cache import Recent
 from blendbench.run.keep import keep_embeddings
 from blendbench.run.plan import Plan
 from blendbench.run.progress import Clock, Reporter, Stage
-from blendbench.run.provenance import adopted_record, cell_record, opening_records
+from blendbench.run.provenance import cell_row, opening_rows, scorer_hashes
 from blendbench.run.resume import Todo, locked, what_is_left
 from blendbench.run.score import Measuring
 
@@ -130,6 +124,7 @@ class _Work:
             self.todo.missing_scores,
             self.images,
             self.recent,
+            scorer_hashes(self.plan.metrics, self.models),
             self._emit_scores,
         )
 
@@ -137,19 +132,22 @@ class _Work:
         """Everything that is left; what is finished is on disk batch by batch."""
         experiment = self.plan.experiment.name
         with ShardWriter(self.results, self.run_id) as self.shard, self.reporter:
-            self.shard.append(opening_records(self.plan, self.models, self.run_id, self.began, self.results))
-            self.shard.append([adopted_record(record, self.run_id, experiment) for record in self.todo.adopt])
+            self.shard.append_all(opening_rows(self.plan, self.models, self.run_id, self.began, self.results))
+            adopted = {"run_id": self.run_id, "experiment": experiment}
+            self.shard.append("cells", [row | adopted for row in self.todo.adopt])
             if self.models.residency.budget is not None:
                 self.reporter.note(f"memory plan {self.models.residency}")
             self._peak()
             if self.todo.cells:
                 self._draw()
             self._measure()
-            self.shard.append(
-                StageTimeRecord(self.run_id, stage, seconds, self.clock.counts[stage])
+            times = [
+                {"run_id": self.run_id, "stage": stage, "seconds": seconds, "count": self.clock.counts[stage]}
                 for stage, seconds in self.clock.seconds.items()
-            )
-            self.shard.append(StageMemoryRecord(self.run_id, stage, peak) for stage, peak in self.peaks.items())
+            ]
+            self.shard.append("stage_times", times)
+            peaks = [{"run_id": self.run_id, "stage": stage, "peak_bytes": peak} for stage, peak in self.peaks.items()]
+            self.shard.append("stage_memory", peaks)
 
     def _peak(self, stage: str | None = None) -> None:
         """Note the most memory that was allocated since the last call as that of `stage`."""
@@ -175,12 +173,21 @@ class _Work:
         stage = self.reporter.stage("images", len(self.todo.cells))
         described: set[str] = set()
 
-        def emit(drawn: list[Drawn], conditionings: list[ConditioningRecord]) -> None:
-            fresh = {c.conditioning_sha256: c for c in conditionings if c.conditioning_sha256 not in described}
+        def emit(drawn: list[Drawn], conditionings: list[dict[str, Any]]) -> None:
+            fresh = {str(c["conditioning_sha256"]): c for c in conditionings}
+            fresh = {sha256: row for sha256, row in fresh.items() if sha256 not in described}
             described.update(fresh)
-            cells = [cell_record(d, self.plan, self.models, self.run_id) for d in drawn]
-            batches = [CellBatchRecord(d.cell.cell_id, self.run_id, d.batch_size) for d in drawn if d.batch_size]
-            self.shard.append([*fresh.values(), *cells, *batches])
+            self.shard.append_all(
+                {
+                    "conditionings": list(fresh.values()),
+                    "cells": [cell_row(d, self.plan, self.models, self.run_id) for d in drawn],
+                    "cell_batches": [
+                        {"cell_id": d.cell.cell_id, "run_id": self.run_id, "batch_size": d.batch_size}
+                        for d in drawn
+                        if d.batch_size
+                    ],
+                }
+            )
             self.images.update({d.cell.cell_id: d.image_sha256 for d in drawn if d.image_sha256})
             self.measuring.add(d.cell for d in drawn)
             bad = sum(d.image_sha256 is None for d in drawn)
@@ -225,11 +232,11 @@ class _Work:
         with self.clock.time("measure", 0):
             measure()
 
-    def _emit_scores(self, records: list[ScoreRecord]) -> None:
+    def _emit_scores(self, rows: list[dict[str, Any]]) -> None:
         if self.scores is None:
             self.scores = self.reporter.stage("scores", sum(map(len, self.todo.missing_scores.values())))
-        bad = sum(record.status == "failed" for record in records)
-        self.shard.append(records)
+        bad = sum(row["status"] == "failed" for row in rows)
+        self.shard.append("scores", rows)
         self.scores_failed += bad
-        self.clock.counts["measure"] += len(records)
-        self.scores.advance(len(records), bad)
+        self.clock.counts["measure"] += len(rows)
+        self.scores.advance(len(rows), bad)

@@ -1,11 +1,13 @@
 """The plan: every cell of an experiment, with the id that decides whether it was done before."""
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from blendbench.core.errors import UsageError
 from blendbench.core.hashing import sha256_json
+from blendbench.core.metric_info import MetricInfo
 from blendbench.core.suites import Item, Suite
 from blendbench.metrics import all_metrics, get_metric
 from blendbench.models.sets import ModelSet
@@ -14,9 +16,6 @@ from blendbench.run.experiments import Experiment
 
 CONTROLS = ("blank_reference", "unrelated_reference", "noise_reference", "self_alignment", "canary")
 CELL_SCHEMA = 1
-CARD_FIELDS = ("name", "title", "version", "direction", "unit", "margin", "decimals")
-# What the database calls the roles of metrics; the others have the same name there.
-_KINDS = {"prompt": "adherence", "gain": "reference"}
 
 
 @dataclass(frozen=True)
@@ -44,21 +43,14 @@ class Plan:
     sampler_sha256: str
     metrics: dict[str, int]
 
-    def expected(self) -> dict[str, list[Any]]:
-        """What must be there in the end, for the reports to count against."""
-        return {
-            "items": [item.id for item in self.items],
-            "seeds": list(self.experiment.seeds),
-            "labels": [configuration.label for configuration in self.configurations],
-        }
+    def metric_rows(self) -> list[dict[str, Any]]:
+        """Return what is stored of each metric's card: a margin or a unit that changed is a change of the plan too."""
+        return [_metric_row(get_metric(name).info) for name in self.metrics]
 
-    def metric_cards(self) -> list[dict[str, Any]]:
-        """What is stored of each metric's card: a margin or a unit that changed is a change of the plan too."""
-        known = [all_metrics()[name].info for name in self.metrics]
-        return [
-            {key: getattr(info, key) for key in CARD_FIELDS} | {"kind": _KINDS.get(info.role, info.role)}
-            for info in known
-        ]
+    @property
+    def sources(self) -> dict[str, str]:
+        """Hash of the strategy's code, by label."""
+        return {c.label: c.strategy.source_sha256 for c in self.configurations}
 
     def baseline_of(self, cell: Cell) -> Cell:
         """The baseline's cell of the same item and seed."""
@@ -67,6 +59,24 @@ class Plan:
     @functools.cached_property
     def _baselines(self) -> dict[tuple[str, int], Cell]:
         return {(c.item.id, c.seed): c for c in self.cells if c.configuration == self.baseline}
+
+
+def _metric_row(info: MetricInfo) -> dict[str, Any]:
+    low, high = info.range
+    return {
+        "metric": info.name,
+        "metric_version": info.version,
+        "title": info.title,
+        "role": info.role,
+        "direction": info.direction,
+        "unit": info.unit,
+        "low": low if math.isfinite(low) else None,
+        "high": high if math.isfinite(high) else None,
+        "margin": info.margin,
+        "decimals": info.decimals,
+        "paired": info.paired,
+        "threshold": info.threshold,
+    }
 
 
 def noise_seed(item: str, seed: int) -> int:

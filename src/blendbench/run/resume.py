@@ -1,49 +1,33 @@
-"""Resuming: what a results folder holds already, and what is left of a plan."""
+"""Resuming: what is left of a plan in a results folder."""
 
-import fcntl
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from blendbench.core.errors import UsageError
 from blendbench.models.sets import ModelSet
-from blendbench.results.records import CellRecord, RunRecord, ScoreRecord, StageTimeRecord
-from blendbench.results.shards import read_shards
-from blendbench.run.image_cache import drop_partial_images, image_path
+from blendbench.results.images import ImageStore
+from blendbench.results.state import PlannedMetric, PlannedScore, State, open_state
 from blendbench.run.plan import Cell, Plan
-
-_SCORED = ("ok", "unscorable")
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """What a results folder holds.
-
-    `cells`: the finished ones whose image is there; `members`: (experiment, cell id) of the finished ones;
-    `scores`: status by (cell id, metric, version); `plans`: what the last run of each experiment meant to have;
-    `pace`: seconds a thing, by stage, in the last run that had that stage.
-    """
-
-    cells: dict[str, CellRecord]
-    members: frozenset[tuple[str, str]]
-    scores: dict[tuple[str, str, int], str]
-    plans: dict[str, tuple[Any, ...]]
-    pace: dict[str, float]
+from blendbench.run.provenance import scorer_hashes
 
 
 @dataclass(frozen=True)
 class Todo:
     """What is left of a plan.
 
-    `cells` to draw; `adopt`: finished in another experiment; `images` by cell id; `missing_scores`: metrics by cell
-    id; `known`: images by (conditioning, noise seed); `replanned`: the last run of this experiment meant something
-    else; `pace`: seconds a thing, by stage, as the last run here went.
+    `cells` to draw; `adopt`: rows of finished cells that this experiment has to count as its own; `images` by cell id;
+    `missing_scores`: metrics by cell id; `known`: images by (conditioning, noise seed); `replanned`: the last run of
+    this experiment meant something else; `pace`: seconds a thing, by stage, as the last run here went.
     """
 
     cells: tuple[Cell, ...]
-    adopt: tuple[CellRecord, ...]
+    adopt: tuple[dict[str, Any], ...]
     images: dict[str, str]
     missing_scores: dict[str, list[str]]
     known: dict[tuple[str, int], str]
@@ -63,75 +47,72 @@ class Todo:
         return round(sum(count * self.pace[stage] for stage, count in counts.items()), 1)
 
 
-def read_ledger(results: Path) -> Ledger:
-    """Read the shards of a results folder once; a finished cell whose image file is gone counts as not finished."""
-    cells: dict[str, CellRecord] = {}
-    members: set[tuple[str, str]] = set()
-    scores: dict[tuple[str, str, int], str] = {}
-    plans: dict[str, tuple[Any, ...]] = {}
-    pace: dict[str, float] = {}
-    for record in read_shards(results).records:
-        if isinstance(record, ScoreRecord):
-            scores[(record.cell_id, record.metric, record.metric_version)] = record.status
-        elif isinstance(record, CellRecord) and record.status == "ok":
-            cells[record.cell_id] = record
-            members.add((record.experiment, record.cell_id))
-        elif isinstance(record, RunRecord):
-            plans[record.experiment] = (record.plan, record.metrics, record.metric_cards)
-        elif isinstance(record, StageTimeRecord) and record.count:
-            pace[record.stage] = record.seconds / record.count
-    kept = {cell_id: record for cell_id, record in cells.items() if _image(results, record).is_file()}
-    return Ledger(kept, frozenset(members), scores, plans, pace)
-
-
 def what_is_left(plan: Plan, models: ModelSet, results: Path) -> Todo:
-    """Compare a plan with what a results folder holds; writes nothing."""
-    ledger = read_ledger(results)
-    settings = (plan.sampler_sha256, models.sha256, models.dtype)
-    drawn = [cell for cell in plan.cells if cell.cell_id in ledger.cells]
-    to_draw = tuple(cell for cell in plan.cells if cell.cell_id not in ledger.cells)
-    waiting = {cell.cell_id for cell in to_draw}
-    missing = {cell.cell_id: _lacking(cell, plan, ledger, waiting) for cell in plan.cells}
-    name = plan.experiment.name
-    return Todo(
-        cells=to_draw,
-        adopt=tuple(ledger.cells[c.cell_id] for c in drawn if (name, c.cell_id) not in ledger.members),
-        images={cell.cell_id: str(ledger.cells[cell.cell_id].image_sha256) for cell in drawn},
-        missing_scores={cell_id: metrics for cell_id, metrics in missing.items() if metrics},
-        known={
-            (str(record.conditioning_sha256), record.noise_seed): str(record.image_sha256)
-            for record in ledger.cells.values()
-            if (record.sampler_sha256, record.model_set_sha256, record.dtype) == settings
-        },
-        replanned=ledger.plans.get(name) != (plan.expected(), plan.metrics, plan.metric_cards()),
-        pace=ledger.pace,
-    )
+    """Compare a plan with what a results folder holds; a cell whose image is missing or damaged is left too."""
+    with open_state(results) as state:
+        known = state.finished_cells([cell.cell_id for cell in plan.cells])
+        named = {cell_id: str(cell.image_sha256) for cell_id, cell in known.items() if cell.status == "ok"}
+        settings = (plan.sampler_sha256, models.sha256, models.dtype)
+        drawn = {(sha256, seed): image for sha256, seed, image in state.known_images(*settings)}
+        there = ImageStore(results).present({*named.values(), *drawn.values()})
+        images = {cell_id: image for cell_id, image in named.items() if image in there}
+        return Todo(
+            cells=tuple(cell for cell in plan.cells if cell.cell_id not in images),
+            adopt=tuple(state.outdated_members(plan.experiment.name, list(images))),
+            images=images,
+            missing_scores=_missing_scores(plan, models, state, images),
+            known={key: image for key, image in drawn.items() if image in there},
+            replanned=_is_replanned(plan, models, state),
+            pace=state.pace(),
+        )
 
 
-def _lacking(cell: Cell, plan: Plan, ledger: Ledger, waiting: set[str]) -> list[str]:
-    # What a model set cannot measure stays skipped; only a missing baseline may come later, when it is drawn.
-    settled = _SCORED if plan.baseline_of(cell).cell_id in waiting else (*_SCORED, "skipped")
-    return [
-        metric
-        for metric, version in plan.metrics.items()
-        if ledger.scores.get((cell.cell_id, metric, version)) not in settled
+def _missing_scores(plan: Plan, models: ModelSet, state: State, images: dict[str, str]) -> dict[str, list[str]]:
+    baselines = {cell.cell_id: plan.baseline_of(cell).cell_id for cell in plan.cells}
+    scorers = scorer_hashes(plan.metrics, models)
+    paired = {str(row["metric"]): bool(row["paired"]) for row in plan.metric_rows()}
+    metrics = [PlannedMetric(name, version, paired[name], scorers[name]) for name, version in plan.metrics.items()]
+    missing: dict[str, list[str]] = defaultdict(list)
+    finished = [
+        PlannedScore(cell_id, images[cell_id], images.get(baseline, ""))
+        for cell_id, baseline in baselines.items()
+        if cell_id in images
     ]
+    for cell_id, metric in state.missing_scores(finished, metrics):
+        missing[cell_id].append(metric)
+    for cell_id, baseline in baselines.items():
+        if cell_id not in images:
+            missing[cell_id] = list(plan.metrics)
+        elif baseline not in images:
+            # Its paired scores may stand, but the baseline will have another image.
+            missing[cell_id] = [name for name in plan.metrics if paired[name] or name in missing[cell_id]]
+    return {cell_id: metrics for cell_id, metrics in missing.items() if metrics}
 
 
-def _image(results: Path, record: CellRecord) -> Path:
-    return image_path(results, str(record.image_sha256))
+def _is_replanned(plan: Plan, models: ModelSet, state: State) -> bool:
+    last = state.last_plan(plan.experiment.name)
+    if last is None:
+        return True
+    scorers = scorer_hashes(plan.metrics, models)
+    cards = {str(row["metric"]): row | {"scorer_sha256": scorers[str(row["metric"])]} for row in plan.metric_rows()}
+    settings = (plan.suite.sha256, models.sha256, models.dtype, plan.sampler_sha256, plan.baseline.label)
+    return (
+        settings != (last.suite_sha256, last.model_set_sha256, last.dtype, last.sampler_sha256, last.baseline)
+        or (tuple(item.id for item in plan.items), tuple(plan.experiment.seeds)) != (last.items, last.seeds)
+        or plan.sources != last.sources
+        or cards != last.metrics
+    )
 
 
 @contextmanager
 def locked(results: Path) -> Iterator[None]:
     """Hold a results folder for one run; a killed run's lock goes with its process. Errors: UsageError if taken."""
     results.mkdir(parents=True, exist_ok=True)
-    with (results / "run.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"{results}: another run is writing here; wait for it or give --results another folder"
-            ) from None
-        drop_partial_images(results)
-        yield
+    try:
+        with FileLock(results / "run.lock", timeout=0):
+            ImageStore(results).drop_partial()
+            yield
+    except Timeout:
+        raise UsageError(
+            f"{results}: another run is writing here; wait for it or give --results another folder"
+        ) from None

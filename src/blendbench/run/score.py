@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from blendbench.metrics import Batch, Score, all_metrics, measure
+from blendbench.metrics import Batch, Score, get_metric, measure
 from blendbench.models.sets import ModelSet
-from blendbench.results.records import ScoreRecord
 from blendbench.run.image_cache import Recent, image_path
 from blendbench.run.plan import Cell, Plan
 
@@ -22,7 +22,7 @@ class Measuring:
     """Scores cells, in the end or as soon as there are enough of them to fill a batch.
 
     `missing` maps cell ids to the metrics they lack, `images` to image hashes, and grows while images are drawn;
-    `emit` gets the records of a batch.
+    `scorers` are the hashes of the weights by metric; `emit` gets the rows of a batch.
     """
 
     plan: Plan
@@ -31,7 +31,8 @@ class Measuring:
     missing: dict[str, list[str]]
     images: dict[str, str]
     recent: Recent
-    emit: Callable[[list[ScoreRecord]], None]
+    scorers: dict[str, str]
+    emit: Callable[[list[dict[str, Any]]], None]
     _waiting: list[Cell] = field(default_factory=list)
     _done: set[str] = field(default_factory=set)
 
@@ -79,7 +80,7 @@ class Measuring:
         filling = self._size - len(cells) if self.models.asynchronous else 0
         scores = measure(self._batch([*cells, *[cells[-1]] * filling]), names)
         self._done.update(cell.cell_id for cell in cells)
-        self.emit(_records(cells, scores, self.missing, self.models))
+        self.emit(self._rows(cells, scores))
 
     def _batch(self, cells: Sequence[Cell]) -> Batch:
         def load(path: Path) -> Tensor:
@@ -100,17 +101,22 @@ class Measuring:
             scorers=self.models,
         )
 
-
-def _records(
-    cells: Sequence[Cell], scores: dict[str, list[Score]], missing: dict[str, list[str]], models: ModelSet
-) -> list[ScoreRecord]:
-    metrics = all_metrics()
-    records = []
-    for name, found in scores.items():
-        weights = metrics[name].scorer_sha256(models) or None
-        records += [
-            ScoreRecord(cell.cell_id, name, metrics[name].version, score.value, score.status, score.error, weights)
-            for cell, score in zip(cells, found, strict=False)  # behind the cells are those that fill the batch
-            if name in missing[cell.cell_id]
+    def _rows(self, cells: Sequence[Cell], scores: dict[str, list[Score]]) -> list[dict[str, Any]]:
+        baselines = {cell.cell_id: self.images.get(self.plan.baseline_of(cell).cell_id, "") for cell in cells}
+        return [
+            {
+                "cell_id": cell.cell_id,
+                "metric": name,
+                "metric_version": self.plan.metrics[name],
+                "scorer_sha256": self.scorers[name],
+                "baseline_image_sha256": baselines[cell.cell_id] if get_metric(name).info.paired else "",
+                "image_sha256": self.images[cell.cell_id],
+                "value": score.value,
+                "status": score.status,
+                "error": score.error,
+            }
+            for name, found in scores.items()
+            # Behind the cells are those that fill the batch.
+            for cell, score in zip(cells, found, strict=False)
+            if name in self.missing[cell.cell_id]
         ]
-    return records

@@ -113,7 +113,7 @@ def resolve_label(text: str, labels: dict[str, str]) -> str:
 
 def choose_experiment(results: Results, wanted: str | None, candidate: str, baseline: str) -> str:
     """The experiment that is meant: `wanted`, or the latest that knows both. Errors: UsageError."""
-    rows = results.query("SELECT experiment FROM runs GROUP BY 1 ORDER BY max(started_at) DESC, 1")
+    rows = results.query("SELECT experiment FROM runs GROUP BY 1 ORDER BY max(sequence) DESC, 1")
     known = [str(name) for name in rows["experiment"]]
     if wanted is not None:
         if wanted not in known:
@@ -178,8 +178,8 @@ def _cells(
 ) -> pd.DataFrame:
     rows = results.query(
         """
-        SELECT c.*, r.started_at FROM cells c JOIN runs r USING (run_id)
-        WHERE c.experiment = ? AND list_contains(?, c.label) ORDER BY r.started_at, c.cell_id
+        SELECT c.*, r.sequence FROM cells c JOIN runs r USING (run_id)
+        WHERE c.experiment = ? AND list_contains(?, c.label) ORDER BY r.sequence, c.cell_id
         """,
         [experiment, list(labels)],
     )
@@ -193,11 +193,11 @@ def _in_setting(cells: pd.DataFrame, setting: Setting) -> pd.DataFrame:
     return cells[agree]
 
 
-def _settings(cells: pd.DataFrame) -> dict[Setting, str]:
+def _settings(cells: pd.DataFrame) -> dict[Setting, int]:
     """When each setting was last used."""
     names = [field.name for field in fields(Setting)]
-    latest = cells.groupby(names)["started_at"].max()
-    return {Setting(*map(str, key)): str(when) for key, when in latest.items()}
+    latest = cells.groupby(names)["sequence"].max()
+    return {Setting(*map(str, key)): int(when) for key, when in latest.items()}
 
 
 def _common_setting(found: dict[str, pd.DataFrame], candidate: str, baseline: str) -> Setting:
@@ -242,11 +242,12 @@ def _planned(results: Results, experiment: str, setting: Setting, labels: tuple[
     rows = results.query(
         """
         WITH planned AS (
-            SELECT plan FROM runs WHERE experiment = ? AND suite_sha256 = ? AND model_set_sha256 = ? AND dtype = ?
-            AND list_has_any(CAST(plan ->> '$.labels' AS VARCHAR[]), ?)
+            SELECT items, seeds FROM runs
+            WHERE experiment = ? AND suite_sha256 = ? AND model_set_sha256 = ? AND dtype = ?
+            AND run_id IN (SELECT run_id FROM planned_configurations WHERE list_contains(?, label))
         )
-        SELECT DISTINCT item, seed FROM planned, unnest(CAST(plan ->> '$.items' AS VARCHAR[])) AS i(item),
-            unnest(CAST(plan ->> '$.seeds' AS BIGINT[])) AS s(seed)
+        SELECT DISTINCT item, seed FROM planned, unnest(CAST(items AS VARCHAR[])) AS i(item),
+            unnest(CAST(seeds AS BIGINT[])) AS s(seed)
         """,
         [experiment, setting.suite_sha256, setting.model_set_sha256, setting.dtype, list(labels)],
     )
@@ -287,16 +288,35 @@ def _scores(results: Results, units: pd.DataFrame) -> pd.DataFrame:
             for arm in ARMS
         ]
     )
+    # Of scores against several baselines or by several networks, those that count now.
     scores = results.query(
-        "SELECT cell_id, metric, metric_version, value, CAST(status AS VARCHAR) AS status, error FROM scores"
-        " WHERE cell_id IN (SELECT unnest(?))",
+        """
+        SELECT s.cell_id, s.metric, s.metric_version, s.value, CAST(s.status AS VARCHAR) AS status, s.error
+        FROM scores s JOIN (SELECT DISTINCT cell_id, image_sha256 FROM cells) USING (cell_id, image_sha256)
+        LEFT JOIN (
+            SELECT DISTINCT cell_id, metric, metric_version, scorer_sha256, baseline_image_sha256, true AS counts
+            FROM current_scores
+        ) c USING (cell_id, metric, metric_version, scorer_sha256, baseline_image_sha256)
+        WHERE s.cell_id IN (SELECT unnest(?))
+        QUALIFY row_number() OVER (
+            PARTITION BY s.cell_id, s.metric, s.metric_version
+            ORDER BY c.counts NULLS LAST, s.scorer_sha256, s.baseline_image_sha256
+        ) = 1
+        """,
         [list(cells["cell_id"].unique())],
     )
     return cells.merge(scores, on="cell_id")
 
 
 def _metrics(results: Results) -> dict[tuple[str, int], Metric]:
-    rows = results.query("SELECT * REPLACE (CAST(direction AS VARCHAR) AS direction) FROM metrics")
+    rows = results.query(
+        """
+        SELECT * REPLACE (CAST(direction AS VARCHAR) AS direction),
+            CASE WHEN metric = 'effect_size' THEN 'effect' WHEN role = 'prompt' THEN 'adherence'
+            WHEN role = 'gain' THEN 'reference' ELSE CAST(role AS VARCHAR) END AS kind
+        FROM metrics
+        """
+    )
     return {
         (row["metric"], int(row["metric_version"])): Metric(
             row["metric"],

@@ -320,7 +320,7 @@ def _provenance(results: Results, comparison: Comparison) -> dict[str, str]:
         """
         SELECT model_set, suite, started_at, blendbench_version FROM runs
         WHERE experiment = ? AND suite_sha256 = ? AND model_set_sha256 = ? AND dtype = ?
-        ORDER BY started_at DESC, run_id DESC LIMIT 1
+        ORDER BY sequence DESC, run_id DESC LIMIT 1
         """,
         [comparison.experiment, setting.suite_sha256, setting.model_set_sha256, setting.dtype],
     ).iloc[0]

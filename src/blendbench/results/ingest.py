@@ -1,0 +1,351 @@
+"""From shards to the database: rows are read by DuckDB, put into a new file, and that takes the old one's place.
+
+Readers see the old or the new database as a whole, and nobody waits for anybody.
+"""
+
+import errno
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+from filelock import FileLock
+
+from blendbench.core.errors import UsageError
+from blendbench.core.files import printable
+from blendbench.results.schema import (
+    RowError,
+    brackets_sql,
+    declarations_sha256,
+    parse_line,
+    row_of,
+    schema_sql,
+    sql_name,
+    sql_text,
+    tables,
+    views_sql,
+)
+from blendbench.results.shards import Shard, check_shards, read_shard, shard_paths
+
+DATABASE = "blendbench.duckdb"
+LOCK_TIMEOUT = 20.0  # seconds to wait for another process that writes to the database file
+_WORK = ".ingest"  # folder in which a new database is made
+_LOCK = "ingest.lock"
+_LONGEST_LINE = 64 * 1024 * 1024
+# A file that was changed less than this ago could be changed once more without a new time.
+_FRESH_NS = 2_000_000_000
+
+
+class DatabaseHeldError(UsageError):
+    """Another process has had the database open for longer than anybody should wait for it."""
+
+
+class ReadOnlyFolderError(UsageError):
+    """The database cannot be made in the folder of its shards."""
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What `ingest` did: rows read (0 if no shard had changed) and torn last lines left out."""
+
+    rows: int
+    torn_lines: int
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the database says of a shard."""
+
+    sequence: int
+    bytes: int
+    times: tuple[int, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """Shards to read, as they are now: all (`rebuild`), or those that came or grew after everything else."""
+
+    read: list[Shard]
+    rebuild: bool
+
+
+def ingest(results_dir: Path | str, into: Path | None = None) -> Ingested:
+    """Bring `<results_dir>/blendbench.duckdb` (or the file `into`) up to date with the shards.
+
+    The tables are a function of the shards alone: ingesting again changes nothing, and a deleted database comes back.
+    Errors: UsageError for a folder without results, a bad shard line, a full disk; DatabaseHeldError if another
+    process writes to the database; ReadOnlyFolderError.
+    """
+    folder = Path(results_dir)
+    if not shard_paths(folder):
+        raise UsageError(
+            f"{printable(folder)}: no results here; fill it with `blendbench run`, or name another with --results"
+        )
+    database = into or folder / DATABASE
+    # DuckDB takes what follows a question mark for options, and turns a backslash round.
+    if "?" in str(database.absolute()) or (os.sep == "/" and "\\" in str(database.absolute())):
+        raise ReadOnlyFolderError(f"{printable(folder)}: DuckDB cannot have a database in a folder of this name")
+    if (changes := _changes(folder, database)) is None:
+        return Ingested(0, _torn(database))
+    try:
+        with FileLock(database.parent / _LOCK):
+            changes = _changes(folder, database)  # another process may just have done it
+            return Ingested(0, _torn(database)) if changes is None else _bring_in(database, changes)
+    except OSError as error:
+        raise _os_error(database, error.errno, error.strerror) from error
+
+
+def patiently(database: Path, opening: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
+    """Open a database, waiting a while for another process that writes to it. Errors: UsageError."""
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            return opening()
+        except duckdb.Error as error:
+            if "could not set lock" not in str(error).lower():
+                raise _database_error(database, error) from error
+            if time.monotonic() > deadline:
+                found = re.search(r"PID \d+", str(error))
+                holder = f"another process ({found[0]})" if found else "another process"
+                raise DatabaseHeldError(
+                    f"{printable(database)}: {holder} holds it open; close that one and repeat"
+                ) from error
+            time.sleep(0.05)
+
+
+def has_current_schema(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a database was made with the declarations of this version."""
+    found = connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'schema_hash' AND database_name = current_database()"
+    ).fetchall()
+    if found == [(0,)]:
+        return False
+    return connection.execute("SELECT sha256 FROM schema_hash").fetchall() == [(declarations_sha256(),)]
+
+
+def create_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make all views anew, with the columns of the metrics that there are scores of."""
+    views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal AND NOT temporary").fetchall()
+    for (name,) in views:
+        connection.execute(f"DROP VIEW {sql_name(name)}")
+    metrics = connection.execute("SELECT DISTINCT metric FROM scores ORDER BY metric").fetchall()
+    connection.execute(views_sql(name for (name,) in metrics))
+
+
+def _changes(folder: Path, database: Path) -> _Changes | None:
+    """Compare the shards with what the database was made from; None if nothing changed."""
+    known = _known(database)
+    paths = shard_paths(folder)
+    if known is None:
+        return _Changes([read_shard(path) for path in paths], True)
+    changed, touched, last = [], {}, (0, "")
+    for path in paths:
+        before = known.get(path.name)
+        if before is None or before.times != _times(path):
+            times = _times(path)
+            shard = read_shard(path, before.bytes if before else 0)
+            if before is None or before.sha256 != shard.sha256:
+                changed.append(shard)
+                continue
+            touched[path.name] = times  # the same content with other times
+        last = max(last, (before.sequence, path.name))
+    if touched:
+        _remember_times(database, touched)
+    if not changed and len(known) == len(paths):
+        return None
+    grown = all(
+        shard.order > last and (before is None or before.sha256 == shard.prefix_sha256)
+        for shard in changed
+        for before in [known.get(shard.path.name)]
+    )
+    if grown and known.keys() <= {path.name for path in paths}:
+        return _Changes(changed, False)
+    read = {shard.path.name: shard for shard in changed}
+    return _Changes([read.get(path.name) or read_shard(path) for path in paths], True)
+
+
+def _known(database: Path) -> dict[str, _Known] | None:
+    """Return what a database was made from, by name of the shard; None if it has to be made anew."""
+    if not database.exists() or database.with_name(f"{database.name}.wal").exists():
+        return None
+    with patiently(database, lambda: duckdb.connect(str(database), read_only=True)) as connection:
+        if not has_current_schema(connection):
+            return None
+        rows = connection.execute("SELECT name, sequence, bytes, times, sha256 FROM shards").fetchall()
+    return {name: _Known(sequence, size, tuple(times), sha256) for name, sequence, size, times, sha256 in rows}
+
+
+def _times(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file does: size, times and inode."""
+    found = path.stat()
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+def _settled(times: tuple[int, ...]) -> tuple[int, ...]:
+    """Return times to remember; none of a file so fresh that it could be changed once more without a new time."""
+    return times if time.time_ns() - max(times[1:3]) > _FRESH_NS else ()
+
+
+def _remember_times(database: Path, times: dict[str, tuple[int, ...]]) -> None:
+    """Note that files with new times have their old content, where that can be written at once."""
+    settled = {name: known for name, each in times.items() if (known := _settled(each))}
+    if not settled or not os.access(database, os.W_OK):
+        return
+    try:
+        with duckdb.connect(str(database)) as connection:
+            for name, each in settled.items():
+                connection.execute("UPDATE shards SET times = ? WHERE name = ?", [list(each), name])
+    except duckdb.Error:
+        return  # somebody reads it; the files are hashed again next time
+
+
+def _torn(database: Path) -> int:
+    with patiently(database, lambda: duckdb.connect(str(database), read_only=True)) as connection:
+        return int(connection.execute("SELECT count(*) FROM shards WHERE torn").fetchall()[0][0])
+
+
+def _bring_in(database: Path, changes: _Changes) -> Ingested:
+    """Make the new database beside the old one and put it in its place."""
+    work = database.with_name(_WORK)
+    shutil.rmtree(work, ignore_errors=True)  # of a killed process: who holds the lock is alone here
+    work.mkdir()
+    try:
+        fresh = work / DATABASE
+        if not changes.rebuild:
+            shutil.copyfile(database, fresh)
+        # Before reading: what is appended meanwhile changes them, and is read next time.
+        times = {shard.path.name: _times(shard.path) for shard in changes.read}
+        try:
+            with duckdb.connect(str(fresh)) as connection:
+                if changes.rebuild:
+                    connection.execute(schema_sql())
+                    connection.execute("INSERT INTO schema_hash VALUES (?)", [declarations_sha256()])
+                rows = _fill(connection, changes, times)
+        except (duckdb.Error, _UnusualError) as error:
+            # Whatever was wrong with the data is named here, with its line.
+            check_shards(shard.path for shard in changes.read)
+            if isinstance(error, duckdb.Error):
+                raise _database_error(database, error) from error
+            raise
+        fresh.replace(database)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Ingested(rows, _torn(database))
+
+
+class _UnusualError(UsageError):
+    """A line that is not as it is written."""
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, changes: _Changes, times: dict[str, tuple[int, ...]]) -> int:
+    """Put the rows of the shards into their tables, later ones in place of earlier ones; how many there were."""
+    rows = 0
+    connection.execute(
+        "CREATE TEMP TABLE lines (_table VARCHAR, _line JSON, _sequence BIGINT, _shard VARCHAR, _n BIGINT)"
+    )
+    for shard in changes.read:
+        rows += _read_lines(connection, shard) if shard.lines > 1 else 0
+        connection.execute("DELETE FROM shards WHERE name = ?", [shard.path.name])
+        connection.execute(
+            "INSERT INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                shard.path.name,
+                shard.sequence,
+                shard.run_id,
+                shard.bytes,
+                list(_settled(times[shard.path.name])),
+                shard.sha256,
+                shard.torn,
+            ],
+        )
+    _check_structure(connection)
+    for (name,) in connection.execute("SELECT DISTINCT _table FROM lines").fetchall():
+        _replace_rows(connection, name, changes.rebuild)
+    connection.execute("DROP TABLE lines")
+    create_views(connection)
+    return rows
+
+
+def _read_lines(connection: duckdb.DuckDBPyConnection, shard: Shard) -> int:
+    """Put the whole lines of a shard into the table `lines`."""
+    connection.execute(
+        f"""
+        INSERT INTO lines SELECT json ->> '$.table', json, ?, ?, n FROM (
+            SELECT row_number() OVER () AS n, json
+            FROM read_ndjson_objects(?, ignore_errors = true, maximum_object_size = {_LONGEST_LINE})
+        ) WHERE json IS NOT NULL AND n BETWEEN 2 AND ?
+        """,
+        [shard.sequence, shard.path.name, [literal_path(shard.path)], shard.lines],
+    )
+    found = connection.execute("SELECT count(*) FROM lines WHERE _shard = ?", [shard.path.name]).fetchall()[0][0]
+    # DuckDB passes over empty lines, and with `ignore_errors` gives NULL for lines that are not JSON.
+    if found != shard.lines - 1:
+        raise _UnusualError(f"{printable(shard.path)}: a line is not JSON; move the shard away or restore it")
+    return int(found)
+
+
+def literal_path(path: Path) -> str:
+    """Return a path that DuckDB, which takes every path for a pattern, reads as it stands."""
+    return re.sub(r"([*?[])", r"[\1]", str(path.absolute()))
+
+
+def _check_structure(connection: duckdb.DuckDBPyConnection) -> None:
+    """Check one line of every combination of names and types that occurs. Errors: _UnusualError."""
+    if connection.execute("SELECT count(*) FROM lines WHERE contains(_line, '\\u0000')").fetchall() != [(0,)]:
+        raise _UnusualError("a text has a null byte")
+    # A line of many brackets may be nested deeper than DuckDB goes, and is checked by itself.
+    samples = connection.execute(
+        f"""
+        SELECT arg_min(_shard, (_sequence, _shard, _n)), arg_min(_n, (_sequence, _shard, _n)),
+            arg_min(_line, (_sequence, _shard, _n))
+        FROM lines
+        GROUP BY CASE WHEN {brackets_sql("_line")} > 100 THEN _line ELSE json_structure(_line) END,
+            len(json_keys(_line))
+        """
+    )
+    while batch := samples.fetchmany(1000):
+        for shard, number, line in batch:
+            try:
+                row_of(parse_line(line.encode()))
+            except RowError as error:
+                raise _UnusualError(f"{printable(shard)}:{number}: {error}") from None
+
+
+def _replace_rows(connection: duckdb.DuckDBPyConnection, name: str, rebuild: bool) -> None:
+    """Put the rows of one table in place; of rows with one key the latest counts."""
+    table = tables()[name]
+    target, key = sql_name(name), [sql_name(column) for column in table.key]
+    lines = f"(SELECT * FROM lines WHERE _table = {sql_text(name)})"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE staged AS {table.select(lines)}")
+    # Hashes are quicker to count than keys; two keys with one hash only cost the sort.
+    twins = connection.execute(f"SELECT count(*) - count(DISTINCT hash({', '.join(key)})) FROM staged").fetchall()
+    order = f"PARTITION BY {', '.join(key)} ORDER BY _sequence DESC, _shard DESC, _n DESC"
+    latest = f"QUALIFY row_number() OVER ({order}) = 1" if twins != [(0,)] else ""
+    if not rebuild:
+        same = " AND ".join(f"{target}.{column} = staged.{column}" for column in key)
+        connection.execute(f"DELETE FROM {target} USING staged WHERE {same}")
+    connection.execute(f"INSERT INTO {target} ({table.names}) SELECT {table.names} FROM staged {latest}")
+    connection.execute("DROP TABLE staged")
+
+
+def _database_error(database: Path, error: duckdb.Error) -> UsageError:
+    """Return what is wrong with a database file, in one line."""
+    text = " ".join(str(error).split())
+    for code in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT):
+        if os.strerror(code) in text:
+            return _os_error(database, code, os.strerror(code))
+    # Only what ingestion made can be made again.
+    again = "; delete it, the shards rebuild it" if database.exists() and shard_paths(database.parent) else ""
+    return UsageError(f"{printable(database)}: not a database that can be read{again}")
+
+
+def _os_error(database: Path, code: int | None, reason: str | None) -> UsageError:
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return ReadOnlyFolderError(f"{printable(database.parent)}: cannot be written: {reason}")
+    fix = "; free some disk space" if code in (errno.ENOSPC, errno.EDQUOT) else ""
+    return UsageError(f"{printable(database)}: cannot be written: {reason}{fix}")

@@ -1,0 +1,217 @@
+"""What a results folder holds, for a run that goes on with it: questions in SQL, answered in one connection."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+
+from blendbench.results.ingest import create_views
+from blendbench.results.schema import schema_sql, tables
+from blendbench.results.shards import shard_paths
+from blendbench.results.store import open_results
+
+
+class CellState(NamedTuple):
+    """The latest row of a cell in any experiment."""
+
+    status: str
+    image_sha256: str | None
+    conditioning_sha256: str | None
+    noise_seed: int
+
+
+class PlannedScore(NamedTuple):
+    """A cell that a run wants scores of, with the images that they are measured on ("" if there is none)."""
+
+    cell_id: str
+    image_sha256: str
+    baseline_image_sha256: str
+
+
+class PlannedMetric(NamedTuple):
+    """A metric that a run wants, with the weights that judge ("" for a metric without a network)."""
+
+    name: str
+    version: int
+    paired: bool
+    scorer_sha256: str
+
+
+@dataclass(frozen=True)
+class LastPlan:
+    """What the latest run of an experiment was about."""
+
+    run_id: str
+    suite_sha256: str
+    model_set_sha256: str
+    dtype: str
+    sampler_sha256: str
+    baseline: str
+    items: tuple[str, ...]
+    seeds: tuple[int, ...]
+    sources: dict[str, str]  # by label
+    metrics: dict[str, dict[str, Any]]  # columns of `metrics` and the scorer, by name
+
+
+class State:
+    """Answers questions about a results folder as it was when this was opened."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def finished_cells(self, cell_ids: Sequence[str]) -> dict[str, CellState]:
+        """Return what is known of these cells; those that nothing is known of are left out."""
+        rows = self._ask(
+            """
+            SELECT c.cell_id, c.status, c.image_sha256, c.conditioning_sha256, c.noise_seed
+            FROM cells c JOIN runs r USING (run_id) JOIN (SELECT unnest(?) AS cell_id) USING (cell_id)
+            QUALIFY row_number() OVER (PARTITION BY c.cell_id ORDER BY r.sequence DESC, c.run_id DESC) = 1
+            """,
+            [list(cell_ids)],
+        )
+        return {cell_id: CellState(*rest) for cell_id, *rest in rows}
+
+    def outdated_members(self, experiment: str, cell_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return rows of `cells` to append again under a new run, for the experiment to count these cells.
+
+        Those are finished cells that only other experiments have, and those with a newer cell of the same
+        configuration, item and seed.
+        """
+        table = tables()["cells"]
+        rows = self._ask(
+            f"""
+            WITH wanted AS (SELECT DISTINCT unnest(?) AS cell_id), newest AS (
+                SELECT c.*, r.sequence FROM cells c JOIN wanted USING (cell_id) JOIN runs r USING (run_id)
+                WHERE c.status = 'ok'
+                QUALIFY row_number() OVER (PARTITION BY c.cell_id ORDER BY r.sequence DESC, c.run_id DESC) = 1
+            ), counting AS (
+                SELECT c.cell_id FROM cells c JOIN runs r USING (run_id) WHERE c.experiment = ?
+                QUALIFY row_number() OVER (
+                    PARTITION BY c.label, c.item, c.seed ORDER BY r.sequence DESC, c.cell_id
+                ) = 1
+            )
+            SELECT {table.names} FROM newest ANTI JOIN counting USING (cell_id) ORDER BY cell_id
+            """,
+            [list(cell_ids), experiment],
+        )
+        names = [column.name for column in table.columns]
+        return [dict(zip(names, row, strict=True)) | {"params": json.loads(row[names.index("params")])} for row in rows]
+
+    def missing_scores(self, cells: Sequence[PlannedScore], metrics: Sequence[PlannedMetric]) -> list[tuple[str, str]]:
+        """Return cell id and metric of every score that is not settled, in the order of `cells` and `metrics`.
+
+        `ok`, `unscorable` and `skipped` are settled for the images, version and weights that they belong to, and
+        `failed` is measured again: a score that was skipped for a part that is there now has another key.
+        """
+        if not cells or not metrics:
+            return []
+        self._ask(
+            "CREATE OR REPLACE TEMP TABLE wanted AS"
+            " SELECT unnest(?) AS cell_id, unnest(?) AS image, unnest(?) AS baseline, unnest(range(?)) AS place",
+            [*map(list, zip(*cells, strict=True)), len(cells)],
+        )
+        self._ask(
+            "CREATE OR REPLACE TEMP TABLE wanted_metrics AS SELECT unnest(?) AS metric, unnest(?) AS metric_version,"
+            " unnest(?) AS paired, unnest(?) AS scorer_sha256, unnest(range(?)) AS place",
+            [*map(list, zip(*metrics, strict=True)), len(metrics)],
+        )
+        settled = """
+            scores s
+            JOIN wanted w ON w.cell_id = s.cell_id AND w.image = s.image_sha256
+            JOIN wanted_metrics m ON m.metric = s.metric AND m.metric_version = s.metric_version
+                AND m.scorer_sha256 = s.scorer_sha256
+            WHERE s.status <> 'failed' AND s.baseline_image_sha256 = CASE WHEN m.paired THEN w.baseline ELSE '' END
+        """
+        # Most cells have all scores: these are counted away before any missing one is looked for.
+        self._ask(
+            f"""
+            CREATE OR REPLACE TEMP TABLE wanted AS FROM wanted ANTI JOIN (
+                SELECT s.cell_id FROM {settled} GROUP BY s.cell_id HAVING count(*) = {len(metrics)}
+            ) complete USING (cell_id)
+            """
+        )
+        return self._ask(
+            f"""
+            WITH settled AS (SELECT s.cell_id, s.metric FROM {settled})
+            SELECT w.cell_id, m.metric FROM wanted w, wanted_metrics m
+            ANTI JOIN settled s ON s.cell_id = w.cell_id AND s.metric = m.metric
+            ORDER BY w.place, m.place
+            """
+        )
+
+    def known_images(self, sampler_sha256: str, model_set_sha256: str, dtype: str) -> list[tuple[str, int, str]]:
+        """Return conditioning, noise seed and image of every finished cell with these settings."""
+        return self._ask(
+            """
+            SELECT conditioning_sha256, noise_seed, arg_max(image_sha256, (r.sequence, c.cell_id))
+            FROM cells c JOIN runs r USING (run_id)
+            WHERE c.status = 'ok' AND conditioning_sha256 IS NOT NULL
+                AND c.sampler_sha256 = ? AND c.model_set_sha256 = ? AND c.dtype = ?
+            GROUP BY ALL
+            """,
+            [sampler_sha256, model_set_sha256, dtype],
+        )
+
+    def last_plan(self, experiment: str) -> LastPlan | None:
+        """Return what the latest run of an experiment was about; None if there was none."""
+        runs = self._ask(
+            """
+            SELECT run_id, suite_sha256, model_set_sha256, dtype, sampler_sha256, baseline, items, seeds
+            FROM runs WHERE experiment = ? ORDER BY sequence DESC, run_id DESC LIMIT 1
+            """,
+            [experiment],
+        )
+        if not runs:
+            return None
+        *setting, items, seeds = runs[0]
+        sources = self._ask("SELECT label, source_sha256 FROM planned_configurations WHERE run_id = ?", [setting[0]])
+        names = [column.name for column in tables()["metrics"].columns]
+        metrics = self._ask(
+            f"SELECT scorer_sha256, {', '.join(names)} FROM planned_metrics JOIN metrics USING (metric, metric_version)"
+            " WHERE run_id = ?",
+            [setting[0]],
+        )
+        cards = [dict(zip(["scorer_sha256", *names], row, strict=True)) for row in metrics]
+        run_id, suite_sha256, model_set_sha256, dtype, sampler_sha256, baseline = setting
+        return LastPlan(
+            run_id=run_id,
+            suite_sha256=suite_sha256,
+            model_set_sha256=model_set_sha256,
+            dtype=dtype,
+            sampler_sha256=sampler_sha256,
+            baseline=baseline,
+            items=tuple(json.loads(items)),
+            seeds=tuple(json.loads(seeds)),
+            sources=dict(sources),
+            metrics={str(card["metric"]): card for card in cards},
+        )
+
+    def pace(self) -> dict[str, float]:
+        """Return seconds per thing by stage, each of the latest run that had that stage."""
+        rows = self._ask(
+            """
+            SELECT stage, arg_max(t.seconds / t.count, (r.sequence, r.run_id))
+            FROM stage_times t JOIN runs r USING (run_id) WHERE t.count > 0 GROUP BY stage
+            """
+        )
+        return dict(rows)
+
+    def _ask(self, sql: str, parameters: list[Any] | None = None) -> list[Any]:
+        return self._connection.execute(sql, parameters or []).fetchall()
+
+
+@contextmanager
+def open_state(results_dir: Path | str) -> Iterator[State]:
+    """Open a results folder for questions; one that holds nothing has no answers. Errors: UsageError."""
+    if shard_paths(results_dir):
+        with open_results(results_dir).connect() as connection:
+            yield State(connection)
+    else:
+        with duckdb.connect() as connection:
+            connection.execute(schema_sql())
+            create_views(connection)
+            yield State(connection)
