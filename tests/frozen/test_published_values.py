@@ -46,12 +46,12 @@ def published() -> Iterator[Path]:
 def read(folder: Path) -> dict[str, pd.DataFrame]:
     """Read cells, scores and embedding statistics of a results folder, in the words of the frozen files."""
     cells = """
-        SELECT experiment, label, item, seed, status::VARCHAR AS status, picture_sha256[:16] AS image
+        SELECT experiment, label, item, seed, status::VARCHAR AS status, image_sha256[:16] AS image
         FROM current_cells
     """
     scores = """
-        SELECT experiment, label, item, seed, metric, metric_version, s.status::VARCHAR AS status, value
-        FROM current_cells JOIN scores s USING (cell_id)
+        SELECT experiment, label, item, seed, metric, metric_version, status::VARCHAR AS status, value
+        FROM current_scores
     """
     embeddings = """
         SELECT layer, tokens, position_0, reference, statistic, value, low, high
