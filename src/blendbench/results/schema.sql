@@ -286,7 +286,7 @@ CREATE TABLE looks (
     looked_at VARCHAR NOT NULL
 );
 
--- The files of `shards/` that the rows were made from, and how to tell that they are still the same.
+-- The files of `shards/` that the rows were made from, and what shows that they are unchanged.
 CREATE TABLE shards (
     name VARCHAR PRIMARY KEY,
     sequence BIGINT NOT NULL,
