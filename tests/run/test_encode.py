@@ -6,18 +6,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from synthetic_results import shard_rows
+from run_outcomes import rows_of
 
 from blendbench.core.errors import UsageError
 from blendbench.core.suites import Suite, load_suite
 from blendbench.core.tokens import Kind, Tokens, select
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.registry.strategies import all_strategies, parse_configuration
-from blendbench.run.encode import Embeddings, EncodingError
+from blendbench.run.embeddings import Embeddings, EncodingError
+from blendbench.run.encode import missing_views
 from blendbench.run.experiments import Grid, load_experiment
+from blendbench.run.inputs import View
 from blendbench.run.loop import run
 from blendbench.run.plan import Plan, make_plan
 from blendbench.run.progress import Reporter
+from blendbench.run.sources import SourceReader
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +40,15 @@ def plan_of(models: ModelSet, suite: Suite, *grids: Grid, **changes: object) -> 
 
 def test_all_layers_of_an_image_come_from_one_forward_pass(models: ModelSet, suite: Suite, tmp_path: Path) -> None:
     plan = plan_of(models, suite, Grid("lerp", (("layer", (-1, -2, -3)),)), seeds=(0, 1))
-    embeddings = Embeddings(tmp_path, models, suite)
-    pending = embeddings.pending(plan.cells)
+    embeddings = Embeddings(tmp_path, models)
+    pending = missing_views(plan.cells, embeddings, suite)
     assert len(pending) == 2  # one prompt, one image
-    for encode in pending:
-        encode()
-    assert embeddings.pending(plan.cells) == []
+    for view, layers in pending.items():
+        embeddings.encode(view, layers)
+    assert missing_views(plan.cells, embeddings, suite) == {}
     assert len(list(tmp_path.glob("*.safetensors"))) == 4
-    layers = [embeddings.sources(c.item, c.configuration).vision for c in plan.cells if c.seed == 0]
+    reader = SourceReader(embeddings, suite)
+    layers = [reader.read(c.item, c.configuration).vision for c in plan.cells if c.seed == 0]
     found = [tokens.hidden for tokens in layers if tokens]
     assert len(found) == 3
     assert not any(torch.equal(a, b) for a, b in itertools.pairwise(found))
@@ -52,8 +56,8 @@ def test_all_layers_of_an_image_come_from_one_forward_pass(models: ModelSet, sui
 
 def test_what_is_kept_survives_the_process(models: ModelSet, suite: Suite, tmp_path: Path) -> None:
     configuration = parse_configuration("lerp:layer=-3,tokens=full")
-    first = Embeddings(tmp_path, models, suite).sources(suite.items[0], configuration).vision
-    second = Embeddings(tmp_path, models, suite).sources(suite.items[0], configuration).vision
+    first = SourceReader(Embeddings(tmp_path, models), suite).read(suite.items[0], configuration).vision
+    second = SourceReader(Embeddings(tmp_path, models), suite).read(suite.items[0], configuration).vision
     direct = models.vision.encode(suite.items[0].reference, suite.items[0].prompt, (-3,))[-3]
     assert first
     assert second
@@ -63,10 +67,10 @@ def test_what_is_kept_survives_the_process(models: ModelSet, suite: Suite, tmp_p
 
 
 def test_references_feed_what_their_name_says(models: ModelSet, suite: Suite, tmp_path: Path) -> None:
-    item, embeddings = suite.items[0], Embeddings(tmp_path, models, suite)
+    item, reader = suite.items[0], SourceReader(Embeddings(tmp_path, models), suite)
 
     def vision(reference: str) -> torch.Tensor:
-        tokens = embeddings.sources(item, parse_configuration(f"lerp:reference={reference}")).vision
+        tokens = reader.read(item, parse_configuration(f"lerp:reference={reference}")).vision
         assert tokens
         return tokens.hidden
 
@@ -77,7 +81,7 @@ def test_references_feed_what_their_name_says(models: ModelSet, suite: Suite, tm
     assert not torch.equal(own, vision("unrelated"))
     text = models.text.encode(item.prompt)
     assert torch.equal(vision("self"), text.hidden[text.kinds == 1])
-    neutral = embeddings.sources(item, parse_configuration("style_delta")).neutral
+    neutral = reader.read(item, parse_configuration("style_delta")).neutral
     assert neutral
     assert torch.equal(neutral.hidden, vision("blank"))
 
@@ -86,10 +90,10 @@ def test_a_prompt_that_is_too_long_fails_its_own_item_only(models: ModelSet, sui
     longer = replace(suite.items[0], id="long", prompt="a red circle and " * 60)
     mixed = replace(suite, items=(longer, suite.items[1]))
     with pytest.raises(EncodingError, match="64"):
-        Embeddings(tmp_path / "e", models, mixed).sources(longer, parse_configuration("text_only"))
+        SourceReader(Embeddings(tmp_path / "e", models), mixed).read(longer, parse_configuration("text_only"))
     done = run(plan_of(models, mixed, Grid("lerp", ()), items=2), models, tmp_path, Reporter(quiet=True))
     assert (done.ok, done.failed) == (2, 2)
-    cells = [r for r in shard_rows(tmp_path) if r.table == "cells"]
+    cells = rows_of(tmp_path, "cells")
     assert {r.item for r in cells if r.status == "failed"} == {"long"}
     assert all("64" in str(r.error) for r in cells if r.status == "failed")
 
@@ -102,46 +106,46 @@ def test_a_layer_that_is_not_there_is_told_before_anything_is_loaded(models: Mod
 def test_every_input_is_what_its_name_says(models: ModelSet, suite: Suite, tmp_path: Path) -> None:
     item = suite.items[0]
     few = replace(suite, items=suite.items[:2], pairs=suite.pairs[:2])
-    embeddings = Embeddings(tmp_path, models, few)
+    reader = SourceReader(Embeddings(tmp_path, models), few)
 
     def view(image: Path, prompt: str, tokens: str = "image_no_markers") -> torch.Tensor:
         encoded = models.vision.encode(image, prompt, (-2,))[-2]
         return select(Tokens(encoded.hidden, encoded.kinds), tokens).hidden  # type: ignore[arg-type]
 
-    found = embeddings.sources(item, parse_configuration("delta_negative:neutral_picture=mean"))
+    found = reader.read(item, parse_configuration("delta_negative:neutral_picture=mean"))
     assert suite.white is not None
     assert found.other is not None and torch.equal(found.other.hidden, view(item.unrelated, item.prompt))
     blank, white = view(suite.blank, item.prompt), view(suite.white, item.prompt)
     assert found.neutral is not None and torch.allclose(found.neutral.hidden, (blank + white) / 2, atol=1e-6)
-    found = embeddings.sources(item, parse_configuration("dual_extraction"))
+    found = reader.read(item, parse_configuration("dual_extraction"))
     assert found.wordless is not None and torch.equal(found.wordless.hidden, view(item.reference, ""))
-    found = embeddings.sources(item, parse_configuration("outlier_mask_published"))
+    found = reader.read(item, parse_configuration("outlier_mask_published"))
     assert found.corpus is not None and len(found.corpus) == 2
     assert torch.equal(found.corpus[1].hidden, models.text.encode(suite.items[1].prompt).hidden)
-    found = embeddings.sources(item, parse_configuration("ridge_projection"))
-    again = embeddings.sources(suite.items[1], parse_configuration("mlp_projection"))
+    found = reader.read(item, parse_configuration("ridge_projection"))
+    again = reader.read(suite.items[1], parse_configuration("mlp_projection"))
     assert found.pairs is not None and found.pairs is again.pairs  # one object, so that a fit is made once
     pair = suite.pairs[1]
     assert torch.equal(found.pairs[1].plain.hidden, view(pair.plain, pair.caption))
     assert torch.equal(found.pairs[1].text.hidden, models.text.encode(pair.caption).hidden)
-    found = embeddings.sources(item, parse_configuration("timestep_alpha"))
+    found = reader.read(item, parse_configuration("timestep_alpha"))
     assert found.denoising is not None and found.denoising.blocks == models.facts.blocks
     assert len(found.denoising.sigmas) == models.sampler_record["transformer_calls"]
 
 
 def test_image_tokens_do_not_depend_on_the_prompt(models: ModelSet, suite: Suite, tmp_path: Path) -> None:
     """The image comes first and attention is causal: what a prompt says cannot reach the image's tokens."""
-    found = Embeddings(tmp_path, models, suite).sources(suite.items[0], parse_configuration("dual_extraction"))
-    with_prompt = Embeddings(tmp_path, models, suite).sources(suite.items[0], parse_configuration("lerp")).vision
+    found = SourceReader(Embeddings(tmp_path, models), suite).read(suite.items[0], parse_configuration("dual_extraction"))
+    with_prompt = SourceReader(Embeddings(tmp_path, models), suite).read(suite.items[0], parse_configuration("lerp")).vision
     assert found.wordless is not None and with_prompt is not None
     torch.testing.assert_close(found.wordless.hidden, with_prompt.hidden)
 
 
 def test_layers_can_be_mixed_and_differ_between_kinds_of_tokens(models: ModelSet, suite: Suite, tmp_path: Path) -> None:
-    embeddings = Embeddings(tmp_path, models, suite)
+    reader = SourceReader(Embeddings(tmp_path, models), suite)
 
     def vision(settings: str) -> torch.Tensor:
-        tokens = embeddings.sources(suite.items[0], parse_configuration(f"lerp:{settings}")).vision
+        tokens = reader.read(suite.items[0], parse_configuration(f"lerp:{settings}")).vision
         assert tokens
         return tokens.hidden
 
@@ -161,12 +165,13 @@ def test_what_is_pending_covers_all_that_the_sources_read(models: ModelSet, suit
     few = replace(suite, items=suite.items[:1], pairs=suite.pairs[:2])
     names = ("delta_mixed", "dual_extraction", "outlier_mask_published", "ridge_projection")
     plan = plan_of(models, few, *(Grid(name, ()) for name in names))
-    embeddings = Embeddings(tmp_path, models, few)
-    for encode in embeddings.pending(plan.cells):
-        encode()
+    embeddings = Embeddings(tmp_path, models)
+    for view, layers in missing_views(plan.cells, embeddings, few).items():
+        embeddings.encode(view, layers)
+    reader = SourceReader(embeddings, few)
     kept = set(tmp_path.iterdir())
     for cell in plan.cells:
-        embeddings.sources(cell.item, cell.configuration)
+        reader.read(cell.item, cell.configuration)
     assert set(tmp_path.iterdir()) == kept
 
 
@@ -177,16 +182,30 @@ def test_a_suite_without_pairs_or_a_white_image_fails_the_cells_that_need_them(
     plan = plan_of(models, bare, Grid("mlp_projection", ()), Grid("style_delta", (("neutral_picture", ("white",)),)))
     done = run(plan, models, tmp_path, Reporter(quiet=True))
     assert (done.ok, done.failed) == (1, 2)
-    told = {str(r.error) for r in shard_rows(tmp_path) if r.table == "cells" and r.error}
+    told = {str(r.error) for r in rows_of(tmp_path, "cells") if r.error}
     assert {"no pairs to fit on" in error or "no white image" in error for error in told} == {True}
 
 
-def test_every_registered_strategy_can_be_drawn(models: ModelSet, suite: Suite, tmp_path: Path) -> None:
+def test_every_registered_strategy_can_be_generated(models: ModelSet, suite: Suite, tmp_path: Path) -> None:
     few = replace(suite, pairs=suite.pairs[:4])
     grids = [Grid(name, ()) for name in all_strategies()]
     plan = plan_of(models, few, *grids)
     done = run(plan, models, tmp_path, Reporter(quiet=True))
     assert (done.ok, done.failed) == (len(grids), 0)
-    cells = {r.label: r for r in shard_rows(tmp_path) if r.table == "cells"}
+    cells = {r.label: r for r in rows_of(tmp_path, "cells")}
     images = {label: cell.image_sha256 for label, cell in cells.items()}
     assert images["block_injection:alpha=0.3"] not in (images["text_only"], images["lerp:alpha=0.3"])
+
+
+@pytest.mark.parametrize("damage", ["cut", "swapped", "empty"])
+def test_a_damaged_file_is_encoded_again(damage: str, models: ModelSet, suite: Suite, tmp_path: Path) -> None:
+    view = View(suite.items[0].prompt)
+    embeddings = Embeddings(tmp_path, models)
+    whole = embeddings.tokens(view)
+    path = embeddings.path(embeddings.key(view, embeddings.text_layer))
+    content = path.read_bytes()
+    changed = bytearray(content)
+    changed[-5] ^= 1
+    path.write_bytes({"cut": content[: len(content) // 2], "swapped": bytes(changed), "empty": b""}[damage])
+    assert torch.equal(Embeddings(tmp_path, models).tokens(view).hidden, whole.hidden)
+    assert path.read_bytes() == content

@@ -37,22 +37,22 @@ def test_shipped_experiments_can_be_planned_and_keep_their_alpha_zero(name: str)
     baseline, chosen = configurations(load_experiment(name))
     assert chosen[0] == baseline
     assert {c.strategy.name for c in chosen} >= set(CONTROLS)
-    real, _ = configurations(load_experiment(name).for_models("z-image-turbo"))
+    real, _ = configurations(load_experiment(name).at_depth(37))
     assert real == baseline
 
 
-def test_values_for_a_model_set_stand_in_place_of_the_list_s(tmp_path: Path) -> None:
+def test_values_for_deep_models_replace_sweeps(tmp_path: Path) -> None:
     path = tmp_path / "tiny.toml"
     sweep = EXPERIMENT.replace('{name = "text_only"}', '{name = "vision_only", layer = [-2, -3]}')
-    path.write_text(sweep + "\n[models.big]\nlayer = [-8, -16]\n")
+    path.write_text(sweep + "\n[deep]\nhidden_states = 25\nlayer = [-8, -16]\n")
     experiment = load_experiment(path)
-    assert experiment.for_models("other") == experiment
-    swept, single = experiment.for_models("big").strategies
+    assert experiment.at_depth(24) == experiment
+    swept, single = experiment.at_depth(25).strategies
     assert [c["layer"] for c in swept.cells()] == [-8, -16]
     assert {c["layer"] for c in single.cells()} == {-2}  # what is no list is no sweep
-    path.write_text(sweep + "\n[models.big]\nlayers = [-8]\n")
-    with pytest.raises(UsageError, match=r"models.big.layers: .*did you mean 'layer'"):
-        load_experiment(path).for_models("big")
+    path.write_text(sweep + "\n[deep]\nhidden_states = 25\nlayers = [-8]\n")
+    with pytest.raises(UsageError, match=r"deep.layers: .*did you mean 'layer'"):
+        load_experiment(path).at_depth(37)
 
 
 def test_a_grid_is_expanded_in_the_order_written(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Kept embeddings: from a cell by SQL to the very arrays that its image was made from."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +12,9 @@ from blendbench.core.conditioning import Conditioning
 from blendbench.core.suites import Suite, load_suite
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.results.store import open_results
+from blendbench.run.blend import Blender
 from blendbench.run.experiments import Grid, load_experiment
-from blendbench.run.loop import Summary, run
+from blendbench.run.loop import RunReport, run
 from blendbench.run.plan import Plan, make_plan
 from blendbench.run.progress import Reporter
 
@@ -39,7 +39,7 @@ def plan_of(models: ModelSet, suite: Suite, *grids: Grid, items: int = 1) -> Pla
     )
 
 
-def run_of(models: ModelSet, results: Path, plan: Plan, keep: bool) -> Summary:
+def run_of(models: ModelSet, results: Path, plan: Plan, keep: bool) -> RunReport:
     return run(plan, models, results, Reporter(quiet=True), keep)
 
 
@@ -92,7 +92,7 @@ def test_a_finished_run_can_be_given_its_files_later(models: ModelSet, suite: Su
     run_of(models, tmp_path, plan, keep=False)
     assert files_of(tmp_path, "lerp") == {}
     later = run_of(models, tmp_path, plan, keep=True)
-    assert (later.drawn, later.kept) == (0, 2)
+    assert (later.generated, later.kept) == (0, 2)
     files = files_of(tmp_path, "lerp")
     assert run_of(models, tmp_path, plan, keep=True).kept == 0
     for lost in (files["conditioning"], files["vision"]):
@@ -131,14 +131,7 @@ def test_a_conditioning_that_is_not_the_recorded_one_is_not_kept(
 ) -> None:
     plan = plan_of(models, suite, LERP)
     run_of(models, tmp_path, plan, keep=False)
-    from blendbench.run import keep
-
-    right: Callable[..., object] = keep.blend
-
-    def other(*arguments: object) -> object:
-        job = right(*arguments)
-        return replace(job, sha256="0" * 64)  # type: ignore[type-var]
-
-    monkeypatch.setattr(keep, "blend", other)
+    blend = Blender.blend
+    monkeypatch.setattr(Blender, "blend", lambda blender, cell: replace(blend(blender, cell), sha256="0" * 64))
     assert run_of(models, tmp_path, plan, keep=True).kept == 0
     assert files_of(tmp_path, "lerp") == {}

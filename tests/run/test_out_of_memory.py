@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from synthetic_results import Row, shard_rows
+from run_outcomes import rows_of
 
 from blendbench.core.suites import load_suite
 from blendbench.models.sets import ModelSet, load_model_set
@@ -44,8 +44,8 @@ def limited(monkeypatch: pytest.MonkeyPatch, models: ModelSet, most: int) -> lis
     return asked
 
 
-def cells_of(results: Path) -> list[Row]:
-    return [record for record in shard_rows(results) if record.table == "cells"]
+def cells_of(results: Path) -> list[Any]:
+    return rows_of(results, "cells")
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_so_are_all_later_ones(

@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +14,15 @@ from typing import Any
 
 import pytest
 import torch
-from synthetic_results import shard_rows
+from run_outcomes import outcome, rows_of
 
 from blendbench.core.suites import load_suite
 from blendbench.models.residency import Residency
 from blendbench.models.sets import ModelSet, load_model_set
-from blendbench.run import generate as denoise
-from blendbench.run import score as measure
+from blendbench.results.images import ImageStore
+from blendbench.run import score
 from blendbench.run.experiments import Grid, load_experiment
-from blendbench.run.image_cache import image_path, save_bytes
-from blendbench.run.loop import Summary, run
+from blendbench.run.loop import RunReport, run
 from blendbench.run.plan import Plan, make_plan
 from blendbench.run.progress import Reporter
 
@@ -43,17 +41,7 @@ def plan_of(models: ModelSet, items: int = 3) -> Plan:
 
 def overlapping(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ModelSet, "asynchronous", True)
-    monkeypatch.setattr(measure, "_BATCH", {"cpu": 4})
-
-
-def outcome(results: Path) -> dict[str, set[Any]]:
-    """Cells, scores and batch sizes of a results folder, without what differs between runs."""
-    records = shard_rows(results)
-    return {
-        "cells": {(r.cell_id, r.image_sha256, r.conditioning_sha256) for r in records if r.table == "cells"},
-        "scores": {(r.cell_id, r.metric, r.value, r.status) for r in records if r.table == "scores"},
-        "batches": {(r.cell_id, r.batch_size) for r in records if r.table == "cell_batches"},
-    }
+    monkeypatch.setattr(score, "_BATCH", {"cpu": 4})
 
 
 def watched(monkeypatch: pytest.MonkeyPatch, models: ModelSet) -> list[str]:
@@ -79,11 +67,11 @@ def watched(monkeypatch: pytest.MonkeyPatch, models: ModelSet) -> list[str]:
     monkeypatch.setattr(models.text, "encode_layers", note("text", models.text.encode_layers))
     monkeypatch.setattr(models.vision, "encode", note("vision", models.vision.encode))
     monkeypatch.setattr(models.denoiser, "generate", note("draw", models.denoiser.generate))
-    monkeypatch.setattr(measure, "measure", note("score", measure.measure))
+    monkeypatch.setattr(score, "measure", note("score", score.measure))
     return seen
 
 
-def go(models: ModelSet, results: Path, items: int = 3) -> Summary:
+def go(models: ModelSet, results: Path, items: int = 3) -> RunReport:
     return run(plan_of(models, items), models, results, Reporter(quiet=True))
 
 
@@ -165,7 +153,7 @@ def test_nothing_that_holds_for_all_threads_is_changed_while_an_image_is_encoded
 
     monkeypatch.setattr(models.vision, "encode", slowly)
     monkeypatch.setattr(models.denoiser, "generate", noted("draw", models.denoiser.generate))
-    monkeypatch.setattr(measure, "measure", noted("score", measure.measure))
+    monkeypatch.setattr(score, "measure", noted("score", score.measure))
     cold = iter([True, False, False, False])  # again later, as when memory is too small for a batch
     monkeypatch.setattr(models.denoiser, "is_cold", lambda _: next(cold, True))
     monkeypatch.setattr(models.denoiser, "warm_up", noted("warm_up", lambda _: None))
@@ -273,7 +261,7 @@ def test_an_interrupted_run_has_an_image_for_every_row_and_goes_on_to_the_same_e
     kept = outcome(tmp_path / "stopped")["cells"]
     assert len(kept) == 4  # of four batches of two, the last two were still being drawn or stored
     stored = {path.stem for path in (tmp_path / "stopped").glob("images/*/*.png")}
-    assert {image for _, image, _ in kept} <= stored
+    assert {image for _, _, image, _ in kept} <= stored
     go(models, tmp_path / "stopped")
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
 
@@ -286,9 +274,10 @@ def test_an_image_that_cannot_be_stored_stops_the_run(
     def full(*_: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(denoise, "save_image", full)
+    monkeypatch.setattr(ImageStore, "save", full)
     with pytest.raises(OSError, match="No space left"):
         go(models, tmp_path, items=1)
+    monkeypatch.undo()
     assert not outcome(tmp_path)["cells"]
 
 
@@ -301,16 +290,7 @@ def test_compiling_is_a_stage_of_its_own_once_for_each_batch_size(
     done = run(plan_of(models, items=2), models, tmp_path, Reporter(events=True))
     assert warm == [2]
     assert done.stages["warm_up"] >= 0
-    kept = {r.stage: r.count for r in shard_rows(tmp_path) if r.table == "stage_times"}
+    kept = {r.stage: r.count for r in rows_of(tmp_path, "stage_times")}
     assert (kept["warm_up"], kept["denoise"]) == (1, 10)
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [e["done"] for e in told if e.get("stage") == "warm-up"] == [0, 1]
-
-
-def test_two_threads_may_keep_the_same_image(tmp_path: Path) -> None:
-    data = bytes(range(256)) * 4096
-    with ThreadPoolExecutor(8) as pool:
-        names = set(pool.map(lambda _: save_bytes(tmp_path, data), range(64)))
-    (name,) = names
-    assert image_path(tmp_path, name).read_bytes() == data
-    assert not list(tmp_path.rglob("*.partial"))

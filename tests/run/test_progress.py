@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from synthetic_results import shard_rows
 
 from blendbench.cli import main
+from blendbench.results.records import CellRecord
+from blendbench.results.shards import read_shards
 from blendbench.run import loop as engine
 from blendbench.run import progress
 from blendbench.run.image_cache import image_path
@@ -178,7 +179,7 @@ def test_ctrl_c_ends_cleanly_says_how_to_go_on_and_loses_nothing(arguments: list
     assert "Traceback" not in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is back
     results = Path(arguments[-1])
-    kept = [record for record in shard_rows(results) if record.table == "cells"]
+    kept = [record for record in read_shards(results).records if isinstance(record, CellRecord)]
     assert 0 < len(kept) < 15
     assert all(image_path(results, str(cell.image_sha256)).is_file() for cell in kept)
 

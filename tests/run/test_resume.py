@@ -1,10 +1,11 @@
 """What is left of a plan: nothing is done twice, and nothing is forgotten."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic_results import Row, shard_rows
+from run_outcomes import rows_of
 from torch import Tensor
 
 from blendbench.core.suites import load_suite
@@ -12,10 +13,11 @@ from blendbench.core.tokens import Tokens
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.registry.strategies import strategy
 from blendbench.run.experiments import Grid, load_experiment
+from blendbench.run.lock import folder_lock
 from blendbench.run.loop import run
 from blendbench.run.plan import Plan, make_plan
 from blendbench.run.progress import Reporter
-from blendbench.run.resume import locked, what_is_left
+from blendbench.run.resume import remaining_work
 
 QUIET = Reporter(quiet=True)
 
@@ -32,10 +34,6 @@ def plan_of(models: ModelSet, *grids: Grid, **changes: object) -> Plan:
 
 def alphas(*values: float) -> Grid:
     return Grid("lerp", (("alpha", values),))
-
-
-def records(results: Path, table: str) -> list[Row]:
-    return shard_rows(results, table)
 
 
 def test_a_finished_run_loads_no_model(untrained: Path, models: ModelSet, tmp_path: Path) -> None:
@@ -58,13 +56,13 @@ def test_a_metric_that_the_model_set_cannot_measure_is_settled(untrained: Path, 
     plan = plan_of(models, metrics=("attribute_adherence", "effect_size"))
     done = run(plan, models, tmp_path / "results", QUIET)
     assert (done.ok, done.scored, done.scores_failed) == (1, 2, 0)
-    statuses = {r.metric: (r.status, r.error) for r in records(tmp_path / "results", "scores")}
+    statuses = {r.metric: (r.status, r.error) for r in rows_of(tmp_path / "results", "scores")}
     assert statuses["attribute_adherence"] == ("skipped", "attribute_adherence needs probe")
-    assert what_is_left(plan, models, tmp_path / "results").empty
+    assert remaining_work(plan, models, tmp_path / "results").empty
 
 
 @pytest.fixture
-def shaky_baseline(registries: None) -> object:
+def shaky_baseline(registries: None) -> dict[str, bool]:
     """A baseline that fails as long as `broken` is set."""
     state = {"broken": True}
 
@@ -72,7 +70,7 @@ def shaky_baseline(registries: None) -> object:
     def shaky(text: Tokens) -> Tensor:
         return text.hidden * (float("nan") if state["broken"] else 1.0)
 
-    yield state
+    return state
 
 
 def test_paired_metrics_wait_for_their_baseline(
@@ -81,17 +79,17 @@ def test_paired_metrics_wait_for_their_baseline(
     plan = plan_of(models, alphas(0.5), baseline="shaky", metrics=("effect_size", "blockiness"))
     first = run(plan, models, tmp_path, QUIET)
     assert (first.ok, first.failed) == (1, 1)
-    assert {r.metric: r.status for r in records(tmp_path, "scores")} == {
+    assert {r.metric: r.status for r in rows_of(tmp_path, "scores")} == {  # type: ignore[attr-defined]
         "effect_size": "skipped",
         "blockiness": "ok",
     }
     shaky_baseline["broken"] = False
     second = run(plan, models, tmp_path, QUIET)
-    assert (second.ok, second.failed, second.drawn) == (2, 0, 1)
-    last = {(r.cell_id, r.metric): r.status for r in records(tmp_path, "scores")}
+    assert (second.ok, second.failed, second.generated) == (2, 0, 1)
+    last = {(r.cell_id, r.metric): r.status for r in rows_of(tmp_path, "scores")}
     assert set(last.values()) == {"ok"}
     assert len(last) == 4
-    assert what_is_left(plan, models, tmp_path).empty
+    assert remaining_work(plan, models, tmp_path).empty
 
 
 def test_failed_cells_are_tried_again_and_the_rest_is_left_alone(
@@ -100,7 +98,7 @@ def test_failed_cells_are_tried_again_and_the_rest_is_left_alone(
     plan = plan_of(models, Grid("shaky", ()), alphas(0.5))
     assert run(plan, models, tmp_path, QUIET).failed == 1
     again = run(plan, models, tmp_path, QUIET)
-    assert (again.drawn, again.failed, again.reused, again.scored) == (0, 1, 2, 0)
+    assert (again.generated, again.failed, again.reused, again.scored) == (0, 1, 2, 0)
 
 
 def test_the_latest_plan_is_on_record_even_if_all_its_cells_are_there(models: ModelSet, tmp_path: Path) -> None:
@@ -108,10 +106,10 @@ def test_the_latest_plan_is_on_record_even_if_all_its_cells_are_there(models: Mo
     run(wide, models, tmp_path, QUIET)
     for plan in (narrow, wide):
         done = run(plan, models, tmp_path, QUIET)
-        assert (done.drawn, done.scored) == (0, 0)
-        last = records(tmp_path, "runs")[-1].run_id
-        planned = {r.label for r in records(tmp_path, "planned_configurations") if r.run_id == last}
-        assert planned == {configuration.label for configuration in plan.configurations}
+        assert (done.generated, done.scored) == (0, 0)
+        last = max(rows_of(tmp_path, "runs"), key=lambda row: row.sequence)
+        assert (json.loads(last.items), json.loads(last.seeds)) == (plan.expected()["items"], [0])
+        assert remaining_work(plan, models, tmp_path).empty
     assert run(wide, models, tmp_path, QUIET).run_id is None
 
 
@@ -125,7 +123,7 @@ def test_an_image_drawn_in_one_batch_is_the_same_in_any_other(untrained: Path, t
             run(plan_of(models, *grids[::-1], items=item, seeds=(seed,)), models, tmp_path / "parts", QUIET)
 
     def images(results: Path) -> dict[str, str]:
-        return {r.cell_id: r.image_sha256 for r in records(results, "cells")}
+        return {r.cell_id: r.image_sha256 for r in rows_of(results, "cells")}
 
     assert len(images(tmp_path / "whole")) == 24
     assert images(tmp_path / "parts") == images(tmp_path / "whole")
@@ -133,12 +131,12 @@ def test_an_image_drawn_in_one_batch_is_the_same_in_any_other(untrained: Path, t
 
 def test_times_of_all_stages_are_kept_and_give_an_estimate(models: ModelSet, tmp_path: Path) -> None:
     plan = plan_of(models, alphas(0.5))
-    assert what_is_left(plan, models, tmp_path).estimated_seconds is None
+    assert remaining_work(plan, models, tmp_path).estimated_seconds is None
     done = run(plan, models, tmp_path, QUIET)
-    kept = {r.stage: r.count for r in records(tmp_path, "stage_times")}
+    kept = {r.stage: r.count for r in rows_of(tmp_path, "stage_times")}
     assert kept == {"encode": 2, "blend": 2, "denoise": 2, "save": 2, "measure": 2}
     assert sum(done.stages.values()) <= done.seconds
-    more = what_is_left(plan_of(models, alphas(0.5, 0.6), items=3), models, tmp_path).estimated_seconds
+    more = remaining_work(plan_of(models, alphas(0.5, 0.6), items=3), models, tmp_path).estimated_seconds
     assert more is not None
     assert more > 0
 
@@ -147,23 +145,10 @@ def test_half_written_images_of_a_killed_run_are_swept_away(tmp_path: Path) -> N
     left = tmp_path / "images" / "ab" / "abc.partial"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
-    with locked(tmp_path):
+    with folder_lock(tmp_path):
         assert not left.exists()
 
 
 def test_looking_at_what_is_left_writes_nothing(models: ModelSet, tmp_path: Path) -> None:
-    assert len(what_is_left(plan_of(models), models, tmp_path / "none").cells) == 1
+    assert len(remaining_work(plan_of(models), models, tmp_path / "none").cells) == 1
     assert not (tmp_path / "none").exists()
-
-
-def test_a_changed_margin_is_recorded_without_drawing_or_measuring(
-    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = plan_of(models, alphas(0.5))
-    run(plan, models, tmp_path, QUIET)
-    assert run(plan, models, tmp_path, QUIET).run_id is None
-    wider = [{**card, "margin": 7.0} for card in plan.metric_rows()]
-    monkeypatch.setattr(Plan, "metric_rows", lambda self: wider)
-    again = run(plan, models, tmp_path, QUIET)
-    assert (again.drawn, again.scored) == (0, 0)
-    assert records(tmp_path, "metrics")[-1].margin == 7.0

@@ -1,6 +1,5 @@
 """Runs: resumable, independent of batches and crashes, honest about failures."""
 
-import fcntl
 import json
 import os
 import signal
@@ -13,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from synthetic_results import shard_rows
+from filelock import FileLock
+from run_outcomes import rows_of
 from torch import Tensor
 
 from blendbench.core.errors import UsageError
@@ -21,11 +21,13 @@ from blendbench.core.suites import load_suite
 from blendbench.core.tokens import Kind, Tokens
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.registry.strategies import strategy
-from blendbench.run.encode import Embeddings
+from blendbench.run.embeddings import Embeddings
 from blendbench.run.experiments import Experiment, Grid, load_experiment
-from blendbench.run.loop import run, what_is_left
+from blendbench.run.loop import run
 from blendbench.run.plan import CONTROLS, Plan, make_plan, noise_seed
 from blendbench.run.progress import Reporter
+from blendbench.run.resume import missing_scores, remaining_work
+from blendbench.run.sources import SourceReader
 
 
 @pytest.fixture(scope="module")
@@ -44,21 +46,16 @@ def plan_of(models: ModelSet, *grids: Grid, **changes: object) -> Plan:
 
 def outcomes(results: Path) -> tuple[dict[str, tuple[object, ...]], dict[tuple[str, str], object]]:
     """Final cells and scores of a results folder, without what may differ between runs."""
-    cells, scores = {}, {}
-    for record in shard_rows(results):
-        if record.table == "cells":
-            cells[record.cell_id] = (record.status, record.conditioning_sha256, record.image_sha256)
-        if record.table == "scores":
-            scores[(record.cell_id, record.metric)] = record.value
-    return cells, scores
+    cells = {r.cell_id: (r.status, r.conditioning_sha256, r.image_sha256) for r in rows_of(results, "cells")}
+    return cells, {(r.cell_id, r.metric): r.value for r in rows_of(results, "scores")}
 
 
 def test_a_second_run_does_nothing(models: ModelSet, tmp_path: Path) -> None:
     plan = plan_of(models, Grid("lerp", (("alpha", (0.0, 0.5)),)))
     first = run(plan, models, tmp_path, Reporter(quiet=True))
-    assert (first.expected, first.ok, first.drawn) == (3, 3, 3)
+    assert (first.expected, first.ok, first.generated) == (3, 3, 3)
     again = run(plan, models, tmp_path, Reporter(quiet=True))
-    assert (again.drawn, again.scored, again.reused, again.run_id) == (0, 0, 3, None)
+    assert (again.generated, again.scored, again.reused, again.run_id) == (0, 0, 3, None)
 
 
 def test_equal_conditionings_share_one_image(models: ModelSet, tmp_path: Path) -> None:
@@ -75,7 +72,7 @@ def test_a_vanished_image_is_drawing_again(models: ModelSet, tmp_path: Path) -> 
     before = outcomes(tmp_path)
     (cell,) = before[0].values()
     next(tmp_path.glob(f"images/*/{cell[2]}.png")).unlink()
-    assert run(plan, models, tmp_path, Reporter(quiet=True)).drawn == 1
+    assert run(plan, models, tmp_path, Reporter(quiet=True)).generated == 1
     assert outcomes(tmp_path) == before
 
 
@@ -83,12 +80,12 @@ def test_two_experiments_share_their_cells(models: ModelSet, tmp_path: Path) -> 
     run(plan_of(models), models, tmp_path, Reporter(quiet=True))
     other = plan_of(models, name="other")
     done = run(other, models, tmp_path, Reporter(quiet=True))
-    assert (done.drawn, done.reused) == (0, 1)
-    assert {r.experiment for r in shard_rows(tmp_path) if r.table == "cells"} == {"smoke", "other"}
+    assert (done.generated, done.reused) == (0, 1)
+    assert {r.experiment for r in rows_of(tmp_path, "cells")} == {"smoke", "other"}
 
 
 @pytest.fixture
-def broken_strategies(registries: None) -> object:
+def broken_strategies(registries: None) -> None:
     @strategy("not_a_number", version=1, source="test")
     def not_a_number(text: Tokens) -> Tensor:
         return text.hidden * float("nan")
@@ -101,15 +98,13 @@ def broken_strategies(registries: None) -> object:
     def too_long(text: Tokens) -> Tensor:
         return text.hidden[:1].expand(5000, -1)
 
-    yield
-
 
 @pytest.mark.usefixtures("broken_strategies")
 def test_broken_cells_fail_alone_with_their_reason(models: ModelSet, tmp_path: Path) -> None:
     plan = plan_of(models, *(Grid(name, ()) for name in ("not_a_number", "raises", "too_long")))
     done = run(plan, models, tmp_path, Reporter(quiet=True))
     assert (done.ok, done.failed) == (1, 3)
-    errors = {r.strategy: r.error for r in shard_rows(tmp_path) if r.table == "cells" and r.error}
+    errors = {r.strategy: r.error for r in rows_of(tmp_path, "cells") if r.error}
     assert "not finite" in str(errors["not_a_number"])
     assert "KeyError: 'my bug'" in str(errors["raises"])
     assert "longer than" in str(errors["too_long"])
@@ -161,9 +156,7 @@ def test_an_unknown_setting_is_told_before_anything_is_written(models: ModelSet)
 
 
 def test_two_runs_at_once_do_not_mix(models: ModelSet, tmp_path: Path) -> None:
-    tmp_path.mkdir(exist_ok=True)
-    with (tmp_path / "run.lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with FileLock(tmp_path / "run.lock"):
         with pytest.raises(UsageError, match="another run"):
             run(plan_of(models), models, tmp_path, Reporter(quiet=True))
 
@@ -184,9 +177,9 @@ def test_image_tokens_do_not_depend_on_the_prompt_and_text_keeps_its_length(mode
 def test_embeddings_are_computed_once(models: ModelSet, tmp_path: Path) -> None:
     suite = load_suite("miniature")
     plan = plan_of(models, Grid("lerp", ()))
-    first = Embeddings(tmp_path, models, suite).sources(suite.items[0], plan.configurations[1])
+    first = SourceReader(Embeddings(tmp_path, models), suite).read(suite.items[0], plan.configurations[1])
     files = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    again = Embeddings(tmp_path, models, suite).sources(suite.items[0], plan.configurations[1])
+    again = SourceReader(Embeddings(tmp_path, models), suite).read(suite.items[0], plan.configurations[1])
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == files
     assert first.vision is not None
     assert again.vision is not None
@@ -229,11 +222,12 @@ def test_kill_nine_in_the_middle_changes_nothing_in_the_end(untrained: Path, tmp
     assert outcomes(killed) == outcomes(whole)
 
 
-def test_what_is_left_counts_missing_scores(models: ModelSet, tmp_path: Path) -> None:
+def test_remaining_work_counts_missing_scores(models: ModelSet, tmp_path: Path) -> None:
     plan = plan_of(models)
-    assert len(what_is_left(plan, models, tmp_path).cells) == 1
+    left = remaining_work(plan, models, tmp_path)
+    assert (len(left.cells), left.to_score) == (1, 1)
     run(plan, models, tmp_path, Reporter(quiet=True))
     more = plan_of(models, metrics=("effect_size", "blockiness"))
-    left = what_is_left(more, models, tmp_path)
-    assert not left.cells
-    assert list(left.missing_scores.values()) == [["blockiness"]]
+    left = remaining_work(more, models, tmp_path)
+    assert (len(left.cells), left.to_score) == (0, 1)
+    assert list(missing_scores(more, left.images, tmp_path).values()) == [("blockiness",)]

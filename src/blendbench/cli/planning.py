@@ -32,16 +32,23 @@ def checked_experiment(name_or_path: str | Path) -> tuple[Experiment, int]:
 
     Plug-ins that it names have to be loaded before. Errors: UsageError that names the file.
     """
-    from blendbench.run.plan import configurations, metric_versions
+    from blendbench.run.plan import configurations, metrics_of
 
     experiment = load_experiment(name_or_path)
     try:
-        metric_versions(experiment)
-        for model_set, _ in experiment.model_values:
-            configurations(experiment.for_models(model_set))
+        metrics_of(experiment)
+        if experiment.deep is not None:
+            configurations(experiment.at_depth(experiment.deep.hidden_states))
         return experiment, len(configurations(experiment)[1])
     except UsageError as error:
         raise UsageError(f"{name_or_path}: {error}") from None
+
+
+def at_depth_of(experiment: Experiment, models: str) -> Experiment:
+    """Return an experiment as it stands for a model set's depth; only configurations are read. Errors: UsageError."""
+    from blendbench.models.sets import load_model_set
+
+    return experiment if experiment.deep is None else experiment.at_depth(load_model_set(models).facts.hidden_states)
 
 
 def plan_on_models(
@@ -55,23 +62,22 @@ def plan_on_models(
 ) -> tuple["Plan", "ModelSet"]:
     """Load what an experiment names and expand it; `prompt` or `image` make it a private trial of one item.
 
-    On another model set than the experiment is written for, the set's own suite takes the place of the experiment's.
+    On other models than the experiment is written for, the model set's own suite takes the place of the experiment's.
+    Models are other if their content is: a set that was renamed or moved is the same one.
 
-    `memory_budget` and `hash_weights` as `load_model_set` takes them.
-    Errors: UsageError; a wrong name or value is told before anything is loaded, and nothing is written.
+    `memory_budget` and `hash_weights` as `load_model_set` takes them. Errors: UsageError, before anything is loaded or
+    written.
     """
     from blendbench.core.suites import load_suite, trial
     from blendbench.models.sets import load_model_set
-    from blendbench.run.plan import configurations, make_plan, metric_versions
+    from blendbench.run.plan import configurations, make_plan, metrics_of
 
     configurations(experiment)
-    metric_versions(experiment)
+    metrics_of(experiment)
     model_set = load_model_set(models, device, dict(experiment.sampler), memory_budget, hash_weights)
-    elsewhere = experiment.model_set != model_set.name
+    elsewhere = models != experiment.model_set and load_model_set(experiment.model_set).sha256 != model_set.sha256
     suite = load_suite((elsewhere and model_set.file.suite) or experiment.suite)
     if prompt is not None or image is not None:
         suite, experiment = trial(suite, prompt, image), replace(experiment, name=f"{experiment.name}-trial")
     model_set.check()
-    if hash_weights:
-        model_set.download()
     return make_plan(experiment, suite, model_set), model_set

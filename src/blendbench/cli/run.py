@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from blendbench.cli.planning import checked_experiment, load_plugins, plan_on_models, single_grid
+from blendbench.cli.planning import at_depth_of, checked_experiment, load_plugins, plan_on_models, single_grid
 from blendbench.core.errors import UsageError
 from blendbench.run.experiments import Experiment, Value
 
 if TYPE_CHECKING:
+    from blendbench.models.sets import ModelSet
     from blendbench.run.plan import Plan
+    from blendbench.run.resume import Remaining
     from blendbench.verdict.verdict import Canary
 
 
@@ -38,7 +40,6 @@ def run(
         float | None,
         typer.Option(min=1, help="GiB of GPU memory to use; decides what is loaded at once; default: what is free"),
     ] = None,
-    executor: Annotated[Literal["local"], typer.Option(help="how cells are executed")] = "local",
     quick: Annotated[bool, typer.Option("--quick", help="the experiment's quick form")] = False,
     keep_embeddings: Annotated[
         bool, typer.Option("--keep-embeddings", help="keep every stage's embeddings, found by the view embedding_files")
@@ -46,51 +47,35 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and write nothing")] = False,
     json_: Annotated[bool, typer.Option("--json", help="summary as JSON; progress as JSON lines on stderr")] = False,
 ) -> None:
-    """Run an experiment: draw what is not drawn yet, measure it, and bring it into the database."""
-    from blendbench.models.sets import load_model_set
+    """Run an experiment: generate what is missing, score it, and bring it into the database.
 
+    Exit code 5 if a cell or a score failed.
+    """
     added = load_plugins(plugin)
     chosen, _ = checked_experiment(experiment)
     models = models or chosen.model_set
-    chosen = chosen.for_models(load_model_set(models).name)
-    chosen = _overridden(chosen, strategy, set_, added)
+    # Before --set, which has the last word.
+    chosen = _overridden(at_depth_of(chosen, models), strategy, set_, added)
     chosen = chosen.quick() if quick else chosen
 
     plan, model_set = plan_on_models(chosen, models, device, prompt, image, memory_budget, hash_weights=not dry_run)
 
     from blendbench.run.loop import run as execute
     from blendbench.run.progress import Reporter
-    from blendbench.run.resume import what_is_left
+    from blendbench.run.resume import remaining_work
 
     if dry_run:
-        todo = what_is_left(plan, model_set, results)
-        summary = {
-            "experiment": plan.experiment.name,
-            "configurations": [c.label for c in plan.configurations],
-            "items": len(plan.items),
-            "seeds": list(chosen.seeds),
-            "cells": len(plan.cells),
-            "to_draw": len(todo.cells),
-            "to_measure": sum(map(len, todo.missing_scores.values())),
-            "estimated_seconds": todo.estimated_seconds,
-            "weights_hashed": not model_set.provisional,
-        }
-        _print_plan(summary, json_)
-        if model_set.provisional:
-            Console(stderr=True).print(
-                "the weights have not been read yet, so what is finished is not known: all cells count as to draw",
-                highlight=False,
-                soft_wrap=True,
-            )
+        _print_plan(_summary(plan, model_set, remaining_work(plan, model_set, results)), json_)
         return
     done = execute(plan, model_set, results, Reporter(events=json_), keep_embeddings)
-    canary = canary_of(results, plan.experiment.name) if _can_tell(plan) else None
+    # A run with nothing to do has told of its canary before.
+    canary = canary_of(results, plan.experiment.name) if done.run_id and _can_tell(plan) else None
     if json_:
         print(json.dumps({**asdict(done), "canary_detected": canary.detected if canary else None}))
     else:
         Console().print(
-            f"{done.experiment}: {done.ok} of {done.expected} cells ok, {done.failed} failed; {done.drawn} drawn,"
-            f" {done.reused} already there, {done.scored} scores measured in {done.seconds:.0f} s"
+            f"{done.experiment}: {done.ok} of {done.expected} cells ok, {done.failed} failed; {done.generated} generated,"
+            f" {done.reused} reused, {done.scored} scores measured in {done.seconds:.0f} s"
             f"\nnext: blendbench leaderboard {done.experiment} --results {results}",
             highlight=False,
             soft_wrap=True,
@@ -109,8 +94,27 @@ def run(
                 highlight=False,
                 soft_wrap=True,
             )
-    if done.failed:
+    if done.failed or done.scores_failed:
         raise typer.Exit(5)
+
+
+def _summary(plan: "Plan", models: "ModelSet", remaining: "Remaining") -> dict[str, object]:
+    """Return what a dry run reports. `notes` holds what a reader must know before believing the counts."""
+    notes = [f"{c.strategy.name}: {note}" for c in plan.configurations if (note := c.strategy.identity_note)]
+    if models.provisional:
+        notes.append("the weights were not read yet, so what is finished is unknown: all cells count as to generate")
+    return {
+        "experiment": plan.experiment.name,
+        "configurations": [c.label for c in plan.configurations],
+        "items": len(plan.items),
+        "seeds": list(plan.experiment.seeds),
+        "cells": len(plan.cells),
+        "to_generate": len(remaining.cells),
+        "to_score": remaining.to_score,
+        "estimated_seconds": remaining.estimated_seconds,
+        "weights_hashed": not models.provisional,
+        "notes": list(dict.fromkeys(notes)),
+    }
 
 
 def _can_tell(plan: "Plan") -> bool:
@@ -153,11 +157,12 @@ def _print_plan(summary: dict[str, object], as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary))
         return
-    console = Console()
+    console = Console(highlight=False, soft_wrap=True)
     for key, value in summary.items():
-        if isinstance(value, list) and key == "configurations":
-            console.print(f"configurations ({len(value)}):", highlight=False)
-            for label in value:
-                console.print(f"  {label}", highlight=False)
+        if isinstance(value, list) and key in ("configurations", "notes"):
+            if value:
+                console.print(f"{key} ({len(value)}):")
+            for line in value:
+                console.print(f"  {line}", markup=False)
         else:
-            console.print(f"{key}: {value}", highlight=False)
+            console.print(f"{key}: {value}", markup=False)

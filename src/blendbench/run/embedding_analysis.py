@@ -1,12 +1,10 @@
 """The analysis of hidden states: every prompt and image of a suite encoded once, statistics per layer and kind."""
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
@@ -17,8 +15,14 @@ from blendbench.core.hashing import sha256_json
 from blendbench.core.suites import Item, Suite
 from blendbench.core.tokens import Kind, Tokens, select
 from blendbench.models.sets import ModelSet
-from blendbench.results.shards import ShardWriter, shard_paths
-from blendbench.results.store import ingest, open_results
+from blendbench.results.records import (
+    EmbeddingAnalysisRecord,
+    EmbeddingDimensionRecord,
+    EmbeddingValueRecord,
+    Record,
+)
+from blendbench.results.shards import ShardWriter, read_shards
+from blendbench.results.store import ingest
 from blendbench.run.encode import Embeddings, EncodingError
 from blendbench.run.progress import Reporter
 from blendbench.run.provenance import environment, git_commit
@@ -85,16 +89,15 @@ def run_analysis(analysis: Analysis, results: Path, reporter: Reporter, statisti
     encoded, another run in the folder).
     """
     with locked(results):
-        shard = f"embeddings-{analysis.analysis_id[:16]}-{uuid.uuid4().hex[:8]}"
-        question = "SELECT count(*) FROM embedding_analyses WHERE analysis_id = ?"
-        known = shard_paths(results) and open_results(results).rows(question, [analysis.analysis_id]) != [(0,)]
-        fresh = not known
+        shard = f"embeddings-{analysis.analysis_id[:16]}"
+        known = {r.analysis_id for r in read_shards(results).records if isinstance(r, EmbeddingAnalysisRecord)}
+        fresh = analysis.analysis_id not in known
         if fresh or statistics is not None:
             embeddings = Embeddings(results / "embeddings", analysis.models, analysis.suite)
             outcome = analyse(analysis, embeddings, reporter)
             if fresh:
                 with ShardWriter(results, shard) as writer:
-                    writer.append_all(outcome.rows)
+                    writer.append(outcome.records)
             if statistics is not None:
                 save_statistics(statistics, analysis, outcome.arrays)
         ingest(results)
@@ -103,28 +106,10 @@ def run_analysis(analysis: Analysis, results: Path, reporter: Reporter, statisti
 
 @dataclass
 class Outcome:
-    """Rows of an analysis by table, and mean and std (dim,) of every kind of token by name."""
+    """Records of an analysis, and mean and std (dim,) of every kind of token by name, for a file of statistics."""
 
-    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
     arrays: dict[str, Array] = field(default_factory=dict)
-
-    def add(
-        self,
-        analysis_id: str,
-        place: tuple[int, str, bool, str],
-        estimates: Estimates,
-        dimensions: list[Dimension],
-    ) -> None:
-        """Add the rows of one layer, kind of token, with or without position 0, and reference."""
-        at = dict(zip(("layer", "tokens", "position_0", "reference"), place, strict=True)) | {
-            "analysis_id": analysis_id
-        }
-        self.rows.setdefault("embedding_values", []).extend(
-            {**at, "statistic": name, "value": e.value, "low": e.low, "high": e.high} for name, e in estimates.items()
-        )
-        self.rows.setdefault("embedding_dimensions", []).extend(
-            {**at, "rank": rank, **asdict(dimension)} for rank, dimension in enumerate(dimensions, start=1)
-        )
 
 
 def analyse(analysis: Analysis, embeddings: Embeddings, reporter: Reporter) -> Outcome:
@@ -148,17 +133,15 @@ def analyse(analysis: Analysis, embeddings: Embeddings, reporter: Reporter) -> O
                     *_statistics(at, anchor[position_0], layer == analysis.text_layer),
                     *_halves(rows[REFERENCE][position_0]),
                 ):
-                    place = (layer, tokens, position_0, reference)
-                    outcome.add(analysis.analysis_id, place, estimates, dimensions)
+                    place = (analysis.analysis_id, layer, tokens, position_0, reference)
+                    outcome.records += _records(place, estimates, dimensions)
                 words = word_cosine(rows["vl_text"][position_0], rows[REFERENCE][position_0])
-                outcome.add(
-                    analysis.analysis_id, (layer, "vl_text", position_0, "same_layer"), {"word_cosine": words}, []
-                )
+                place = (analysis.analysis_id, layer, "vl_text", position_0, "same_layer")
+                outcome.records += _records(place, {"word_cosine": words}, [])
                 outcome.arrays |= _arrays(at, layer, position_0)
             stage.advance(1)
     dim = len(anchor[True].pooled.mean)
-    # Written last, so that it says that the analysis is whole.
-    outcome.rows["embedding_analyses"] = [_analysis_row(analysis, began, dim)]
+    outcome.records.append(_analysis_record(analysis, began, dim))
     return outcome
 
 
@@ -283,6 +266,15 @@ def _against(summary: Summary, reference: Summary) -> tuple[Estimates, list[Dime
     return found, outlier_dimensions(summary.pooled, reference.pooled, KEPT)
 
 
+def _records(place: tuple[str, int, str, bool, str], estimates: Estimates, dimensions: list[Dimension]) -> list[Record]:
+    values = [EmbeddingValueRecord(*place, name, e.value, e.low, e.high) for name, e in estimates.items()]
+    ranked = [
+        EmbeddingDimensionRecord(*place, rank, **asdict(dimension))
+        for rank, dimension in enumerate(dimensions, start=1)
+    ]
+    return [*values, *ranked]
+
+
 def _arrays(groups: dict[str, Summary], layer: int, position_0: bool) -> dict[str, Array]:
     found: dict[str, Array] = {}
     for tokens, summary in groups.items():
@@ -291,22 +283,22 @@ def _arrays(groups: dict[str, Summary], layer: int, position_0: bool) -> dict[st
     return found
 
 
-def _analysis_row(analysis: Analysis, began: datetime, dim: int) -> dict[str, Any]:
+def _analysis_record(analysis: Analysis, began: datetime, dim: int) -> EmbeddingAnalysisRecord:
     models, suite = analysis.models, analysis.suite
-    return {
-        "analysis_id": analysis.analysis_id,
-        "started_at": began.isoformat(),
-        "blendbench_version": blendbench.__version__,
-        "git_commit": git_commit(),
-        "model_set": models.name,
-        "model_set_sha256": models.sha256,
-        "suite": suite.name,
-        "suite_sha256": suite.sha256,
-        "items": [item.id for item in analysis.items],
-        "layers": list(analysis.layers),
-        "text_layer": analysis.text_layer,
-        "dim": dim,
-        "device": models.device,
-        "dtype": models.dtype,
-        "environment": environment(),
-    }
+    return EmbeddingAnalysisRecord(
+        analysis_id=analysis.analysis_id,
+        started_at=began.isoformat(),
+        blendbench_version=blendbench.__version__,
+        git_commit=git_commit(),
+        model_set=models.name,
+        model_set_sha256=models.sha256,
+        suite=suite.name,
+        suite_sha256=suite.sha256,
+        items=[item.id for item in analysis.items],
+        layers=list(analysis.layers),
+        text_layer=analysis.text_layer,
+        dim=dim,
+        device=models.device,
+        dtype=models.dtype,
+        environment=environment(),
+    )

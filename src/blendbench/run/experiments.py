@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from blendbench.core.config import NAME, read_toml, suggest
 from blendbench.core.errors import UsageError
 from blendbench.core.shipped import shipped
+from blendbench.core.suites import list_suites
+from blendbench.models.sets import list_model_sets
 
 Value = str | int | float | bool
 
@@ -35,12 +37,19 @@ class Quick:
 
 
 @dataclass(frozen=True)
+class Deep:
+    """Parameter values for models with at least `hidden_states` hidden states, in place of an experiment's lists."""
+
+    hidden_states: int
+    values: tuple[tuple[str, tuple[Value, ...]], ...]
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A checked experiment file.
 
     `model_set` is what it runs on if nothing else is asked for; `sampler` overrides its sampler; `items` caps the
-    suite's items; `model_values` holds, for model sets by name, the parameter values that stand there in place of the
-    list's.
+    suite's items; `deep` holds parameter values for models with many layers.
     """
 
     name: str
@@ -56,14 +65,16 @@ class Experiment:
     items: int | None
     quick_part: Quick
     model_set: str = "miniature"
-    model_values: tuple[tuple[str, tuple[tuple[str, tuple[Value, ...]], ...]], ...] = ()
+    deep: Deep | None = None
 
-    def for_models(self, model_set: str) -> "Experiment":
-        """With the values that the file gives for this model set in place of its lists: layers, say, that only it has.
+    def at_depth(self, hidden_states: int) -> "Experiment":
+        """Return it for a vision-language model with so many hidden states: `deep` replaces sweeps where it applies.
 
         A parameter with a single value is no sweep, and keeps it. Errors: UsageError if there is no such list.
         """
-        return self._replaced(f"models.{model_set}.", dict(dict(self.model_values).get(model_set, ())), least=2)
+        if self.deep is None or hidden_states < self.deep.hidden_states:
+            return self
+        return self._replaced("deep.", dict(self.deep.values), least=2)
 
     def quick(self) -> "Experiment":
         """The quick form, for a first look."""
@@ -123,6 +134,12 @@ class _Quick(_Strict):
     seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_different)] = [0]
 
 
+class _Deep(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    hidden_states: int = Field(ge=1)
+
+
 class _ExperimentFile(_Strict):
     name: str = Field(pattern=NAME)
     title: str
@@ -137,7 +154,7 @@ class _ExperimentFile(_Strict):
     items: int | None = Field(default=None, ge=1)
     sampler: _Sampler = _Sampler()
     quick: _Quick = _Quick()
-    models: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    deep: _Deep | None = None
 
 
 def list_experiments() -> list[str]:
@@ -159,7 +176,7 @@ def load_experiment(name_or_path: str | Path) -> Experiment:
         name=file.name,
         title=file.title,
         description=file.description,
-        suite=file.suite,
+        suite=_place(path, file.suite, list_suites()),
         seeds=tuple(file.seeds),
         baseline=file.baseline,
         strategies=tuple(_grid(path, row) for row in file.strategies),
@@ -168,9 +185,18 @@ def load_experiment(name_or_path: str | Path) -> Experiment:
         sampler=tuple((k, v) for k, v in file.sampler.model_dump().items() if v is not None),
         items=file.items,
         quick_part=Quick(file.quick.items, tuple(file.quick.seeds)),
-        model_set=file.model_set,
-        model_values=tuple((name, _values(path, f"models.{name}", row)) for name, row in file.models.items()),
+        model_set=_place(path, file.model_set, list_model_sets()),
+        deep=None if file.deep is None else Deep(file.deep.hidden_states, _values(path, "deep", _extra(file.deep))),
     )
+
+
+def _extra(deep: _Deep) -> dict[str, Any]:
+    return dict(deep.model_extra or {})
+
+
+def _place(path: Path, name: str, names: list[str]) -> str:
+    """Return a shipped name as it is, and a path as seen from the experiment's own folder."""
+    return name if name in names else str(path.parent / name)
 
 
 def _grid(path: Path, row: dict[str, Any]) -> Grid:

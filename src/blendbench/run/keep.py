@@ -1,56 +1,65 @@
-"""Keeping embeddings of every stage: the blended conditionings as files, and which files each cell was made from."""
+"""Keep the embeddings of every stage: conditionings as files, and which files each cell was made from."""
 
 import uuid
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from blendbench.core.hashing import sha256_bytes
+from blendbench.core.files import write_atomically
+from blendbench.core.images import image_identity
 from blendbench.models.sets import ModelSet
-from blendbench.results.shards import ShardWriter, shard_paths
-from blendbench.results.store import open_results
-from blendbench.run.encode import Embeddings
-from blendbench.run.generate import Job, blend
+from blendbench.results.shards import ShardWriter
+from blendbench.results.state import open_state
+from blendbench.run.blend import Blender, BlendFailedError, Job
+from blendbench.run.embeddings import FOLDER, Embeddings
+from blendbench.run.inputs import inputs_of
 from blendbench.run.plan import Cell, Plan
 from blendbench.run.progress import Reporter
 
 CONDITIONING = "conditioning"
-_BATCH = 32  # cells whose records are written at once
+_BATCH = 32  # cells whose rows are written at once
 
 
 def keep_embeddings(plan: Plan, models: ModelSet, results: Path, reporter: Reporter) -> int:
     """Keep the conditioning of every finished cell of `plan` that lacks it, and record the cell's files; how many.
 
     Only blending is repeated, so that a finished run can be given its files later. A conditioning that is not the
-    recorded one (a strategy that is not deterministic) is counted as failed: the image was made from another.
+    recorded one is counted as failed: the image was made from another.
     """
     waiting = _without_files(plan, results)
     if not waiting:
         return 0
-    folder, kept = results / "embeddings", 0
-    embeddings = Embeddings(folder, models, plan.suite)
-    with ShardWriter(results, f"embeddings-of-{plan.experiment.name}-{uuid.uuid4().hex[:8]}") as shard, reporter:
-        stage = reporter.stage("keep", len(waiting))
-        while batch := waiting[:_BATCH]:
-            del waiting[:_BATCH]
-            jobs = [blend(cell, embeddings, models.facts) for cell, _ in batch]
-            same = [job for job, (_, sha256) in zip(jobs, batch, strict=True) if job.sha256 == sha256]
+    folder, kept = results / FOLDER, 0
+    embeddings = Embeddings(folder, models)
+    blender = Blender(embeddings, plan.suite, models.facts)
+    with ShardWriter(results, f"embeddings-{uuid.uuid4().hex[:8]}") as shard, reporter:
+        progress = reporter.stage("keep", len(waiting))
+        for start in range(0, len(waiting), _BATCH):
+            batch = waiting[start : start + _BATCH]
+            same = [job for cell, sha256 in batch if (job := _blended(blender, cell)) and job.sha256 == sha256]
             for job in same:
-                save_conditioning(folder, job)
-            shard.append("cell_embeddings", [row for job in same for row in _rows(job, embeddings)])
-            stage.advance(len(batch), len(batch) - len(same))
+                _save_conditioning(folder, job)
+            shard.append("cell_embeddings", [row for job in same for row in _rows(job, embeddings, plan)])
+            progress.advance(len(batch), len(batch) - len(same))
             kept += len(same)
     return kept
 
 
-def save_conditioning(folder: Path, job: Job) -> None:
-    """Write `<folder>/<sha256>.safetensors` by write-then-rename, unless it is there.
+def _blended(blender: Blender, cell: Cell) -> Job | None:
+    try:
+        return blender.blend(cell)
+    except BlendFailedError:
+        return None
 
-    Tensors: `steps` (transformer calls or 1, tokens, dim) float32 and, if there is an injection, `injected` (tokens,
-    dim); the metadata holds its blocks, the strength, and the hash of the image that denoising starts from.
+
+def _save_conditioning(folder: Path, job: Job) -> None:
+    """Write `<folder>/<sha256>.safetensors`, unless it exists.
+
+    Tensors: `steps` (steps or 1, tokens, dim) float32 and, if there is an injection, `injected` (tokens, dim); the
+    metadata holds its blocks, the strength, and the hash of the image that sampling starts from.
     """
     path = folder / f"{job.sha256}.safetensors"
     if path.is_file():
@@ -62,34 +71,37 @@ def save_conditioning(folder: Path, job: Job) -> None:
     metadata = {
         "blocks": ",".join(map(str, conditioning.blocks)),
         "strength": repr(conditioning.strength),
-        "start_sha256": sha256_bytes(job.start.read_bytes()) if job.start else "",
+        "start_sha256": image_identity(job.start) if job.start else "",
     }
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata)
-    partial.replace(path)
+    write_atomically(path, save(tensors, metadata))
 
 
 def _without_files(plan: Plan, results: Path) -> list[tuple[Cell, str]]:
-    """The finished cells, with their conditionings, whose files are not all recorded and there."""
-    if not shard_paths(results):
-        return []
-    opened = open_results(results)
-    conditionings = dict(
-        opened.rows("SELECT cell_id, conditioning_sha256 FROM cells WHERE status = 'ok' AND conditioning_sha256 <> ''")
-    )
-    recorded: set[str] = set()
-    missing: set[str] = set()
-    for cell_id, sha256 in opened.rows("SELECT cell_id, sha256 FROM cell_embeddings"):
-        there = (results / "embeddings" / f"{sha256}.safetensors").is_file()
-        (recorded if there else missing).add(cell_id)
+    """Return the finished cells, with their conditionings, whose files are not all recorded and there."""
+    with open_state(results) as state:
+        rows = state.finished_cells([cell.cell_id for cell in plan.cells])
+        finished = {cell_id: row for cell_id, row in rows.items() if row.status == "ok"}
+        recorded = state.embedding_files(list(finished))
+    kept = {path.stem for path in (results / FOLDER).glob("*.safetensors")}
+    complete = {cell_id for cell_id, files in recorded.items() if files and kept.issuperset(files)}
     return [
-        (cell, conditionings[cell.cell_id])
+        (cell, str(finished[cell.cell_id].conditioning_sha256))
         for cell in plan.cells
-        if cell.cell_id in conditionings and cell.cell_id not in recorded - missing
+        if cell.cell_id in finished and cell.cell_id not in complete
     ]
 
 
-def _rows(job: Job, embeddings: Embeddings) -> list[dict[str, Any]]:
+def _rows(job: Job, embeddings: Embeddings, plan: Plan) -> Iterator[dict[str, Any]]:
     cell = job.cells[0]
-    read = [{"cell_id": cell.cell_id, **asdict(file)} for file in embeddings.files(cell.item, cell.configuration)]
-    return [*read, {"cell_id": cell.cell_id, "stage": CONDITIONING, "sha256": job.sha256}]
+    for entry in inputs_of(cell.configuration, cell.item, plan.suite):
+        image = entry.view.image
+        for layer in sorted(cell.configuration.layers) if image else [embeddings.text_layer]:
+            yield {
+                "cell_id": cell.cell_id,
+                "stage": entry.part,
+                "sha256": embeddings.key(entry.view, layer),
+                "layer": layer,
+                "image_sha256": image_identity(image) if image else None,
+                "prompt": entry.view.prompt,
+            }
+    yield {"cell_id": cell.cell_id, "stage": CONDITIONING, "sha256": job.sha256}

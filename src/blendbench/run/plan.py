@@ -1,21 +1,22 @@
-"""The plan: every cell of an experiment, with the id that decides whether it was done before."""
+"""The plan: every cell of an experiment, with the id that decides whether it was generated before."""
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from blendbench.core.errors import UsageError
 from blendbench.core.hashing import sha256_json
-from blendbench.core.metric_info import MetricInfo
 from blendbench.core.suites import Item, Suite
-from blendbench.metrics import all_metrics, get_metric
+from blendbench.metrics import Metric, all_metrics, get_metric
+from blendbench.metrics.shared import SCORERS
 from blendbench.models.sets import ModelSet
 from blendbench.registry.strategies import Configuration, get_strategy
 from blendbench.run.experiments import Experiment
+from blendbench.run.inputs import InputIdentities
 
 CONTROLS = ("blank_reference", "unrelated_reference", "noise_reference", "self_alignment", "canary")
-CELL_SCHEMA = 1
+Missing = dict[str, tuple[str, ...]]  # metrics that lack a value, by cell id
+CELL_SCHEMA = 2  # raise it when an unchanged key would stand for other pixels
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,28 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class PlannedMetric:
+    """A metric of a run, and `scorer_sha256`: the identity of its code and of the networks that it reads."""
+
+    metric: Metric
+    scorer_sha256: str
+
+    @property
+    def name(self) -> str:
+        return self.metric.info.name
+
+    @property
+    def version(self) -> int:
+        return self.metric.info.version
+
+    @property
+    def paired(self) -> bool:
+        return self.metric.info.paired
+
+
+@dataclass(frozen=True)
 class Plan:
-    """All cells of a run, baseline first for each item and seed; `metrics` maps names to versions."""
+    """All cells of a run, baseline first for each item and seed."""
 
     experiment: Experiment
     suite: Suite
@@ -41,51 +62,40 @@ class Plan:
     cells: tuple[Cell, ...]
     sampler: dict[str, Any]
     sampler_sha256: str
-    metrics: dict[str, int]
+    metrics: tuple[PlannedMetric, ...]
 
-    def metric_rows(self) -> list[dict[str, Any]]:
-        """Return what is stored of each metric's card: a margin or a unit that changed is a change of the plan too."""
-        return [_metric_row(get_metric(name).info) for name in self.metrics]
-
-    @property
-    def sources(self) -> dict[str, str]:
-        """Hash of the strategy's code, by label."""
-        return {c.label: c.strategy.source_sha256 for c in self.configurations}
+    def expected(self) -> dict[str, list[Any]]:
+        """Return what must exist in the end; reports count missing cells against it."""
+        return {
+            "items": [item.id for item in self.items],
+            "seeds": list(self.experiment.seeds),
+            "labels": [configuration.label for configuration in self.configurations],
+        }
 
     def baseline_of(self, cell: Cell) -> Cell:
-        """The baseline's cell of the same item and seed."""
+        """Return the baseline's cell of the same item and seed."""
         return self._baselines[(cell.item.id, cell.seed)]
+
+    def metric(self, name: str) -> PlannedMetric:
+        """Return a metric of the run by name."""
+        return self._by_name[name]
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, PlannedMetric]:
+        return {metric.name: metric for metric in self.metrics}
 
     @functools.cached_property
     def _baselines(self) -> dict[tuple[str, int], Cell]:
         return {(c.item.id, c.seed): c for c in self.cells if c.configuration == self.baseline}
 
 
-def _metric_row(info: MetricInfo) -> dict[str, Any]:
-    low, high = info.range
-    return {
-        "metric": info.name,
-        "metric_version": info.version,
-        "title": info.title,
-        "role": info.role,
-        "direction": info.direction,
-        "unit": info.unit,
-        "low": low if math.isfinite(low) else None,
-        "high": high if math.isfinite(high) else None,
-        "margin": info.margin,
-        "decimals": info.decimals,
-        "paired": info.paired,
-        "threshold": info.threshold,
-    }
-
-
 def noise_seed(item: str, seed: int) -> int:
-    """The generator seed of an item's initial latents: equal for every strategy, different for every item and seed."""
+    """Return the generator seed of initial latents: equal for all strategies, different for every item and seed."""
     return int(sha256_json({"item": item, "seed": seed})[:12], 16)
 
 
 def configurations(experiment: Experiment) -> tuple[Configuration, tuple[Configuration, ...]]:
-    """The baseline, and all configurations without repetition: baseline, the experiment's own, controls, companions.
+    """Return the baseline, and all configurations once: baseline, the experiment's own, controls, companions.
 
     Errors: UsageError (unknown strategy or parameter, a value outside its range).
     """
@@ -106,9 +116,36 @@ def configurations(experiment: Experiment) -> tuple[Configuration, tuple[Configu
     return baseline, tuple(unique.values())
 
 
-def metric_versions(experiment: Experiment) -> dict[str, int]:
-    """An experiment's metrics (all if it names none) with their versions. Errors: UsageError for an unknown one."""
-    return {name: get_metric(name).version for name in experiment.metrics or all_metrics()}
+def metrics_of(experiment: Experiment) -> list[Metric]:
+    """Return an experiment's metrics, all if it names none. Errors: UsageError for an unknown one."""
+    return [get_metric(name) for name in experiment.metrics or all_metrics()]
+
+
+def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
+    """Expand an experiment on a suite and a model set. Errors: UsageError, before anything is written."""
+    baseline, chosen = configurations(experiment)
+    metrics = tuple(PlannedMetric(metric, _scorer_sha256(metric, models)) for metric in metrics_of(experiment))
+    models.check()
+    _check_layers(chosen, models)
+    items, sampler = suite.items[: experiment.items], models.sampler_record
+    shared = sha256_json([CELL_SCHEMA, models.sha256, models.dtype, sampler])
+    inputs = InputIdentities(suite)
+    keys = {id(configuration): sha256_json(configuration.key()) for configuration in chosen}
+    cells: list[Cell] = []
+    for item in items:
+        read = {id(configuration): inputs.of(configuration, item) for configuration in chosen}
+        for seed in experiment.seeds:
+            noise = noise_seed(item.id, seed)
+            for configuration in chosen:
+                # Suites, items, model sets and files enter by content alone: names and paths are no part of a cell.
+                key = [shared, keys[id(configuration)], read[id(configuration)], noise]
+                cells.append(Cell(sha256_json(key), configuration, item, seed, noise))
+    return Plan(experiment, suite, baseline, chosen, items, tuple(cells), sampler, sha256_json(sampler), metrics)
+
+
+def _scorer_sha256(metric: Metric, models: ModelSet) -> str:
+    networks = {name: models.scorer_sha256(name) for name in SCORERS if metric.reads(name)}
+    return sha256_json([metric.source_sha256, networks])
 
 
 def _check_layers(chosen: tuple[Configuration, ...], models: ModelSet) -> None:
@@ -119,33 +156,3 @@ def _check_layers(chosen: tuple[Configuration, ...], models: ModelSet) -> None:
                 raise UsageError(
                     f"{configuration.label}: layer = {layer} is outside {-states}..{states - 1}, what {models.name} has"
                 )
-
-
-def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
-    """Expand an experiment on a suite and a model set. Errors: UsageError, before anything is written."""
-    baseline, chosen = configurations(experiment)
-    metrics = metric_versions(experiment)
-    models.check()
-    _check_layers(chosen, models)
-    items = suite.items[: experiment.items]
-    sampler = models.sampler_record
-    shared = {
-        "schema": CELL_SCHEMA,
-        "suite": suite.sha256,
-        "sampler": sampler,
-        "model_set": models.sha256,
-        "dtype": models.dtype,
-    }
-    cells = tuple(
-        Cell(
-            sha256_json({**shared, "item": item.id, "configuration": configuration.key(), "seed": seed}),
-            configuration,
-            item,
-            seed,
-            noise_seed(item.id, seed),
-        )
-        for item in items
-        for seed in experiment.seeds
-        for configuration in chosen
-    )
-    return Plan(experiment, suite, baseline, chosen, items, cells, sampler, sha256_json(sampler), metrics)

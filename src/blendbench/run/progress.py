@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBars
 
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 EVENT_EVERY = 1.0  # seconds between events
@@ -46,7 +47,7 @@ class Reporter:
         self.console = Console(stderr=True, quiet=quiet or events)
         self.events = events
         self.live = self.console.is_terminal and not self.console.quiet
-        self.bars = Progress(
+        self.bars = ProgressBars(
             TextColumn("{task.description:<8}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -67,9 +68,9 @@ class Reporter:
         if isinstance(error, KeyboardInterrupt):
             self.event("interrupted")
 
-    def stage(self, name: str, total: int) -> "Stage":
+    def stage(self, name: str, total: int) -> "Progress":
         """Begin a stage of `total` things."""
-        stage = Stage(self, name, total, self.bars.add_task(name, total=total, note=""))
+        stage = Progress(self, name, total, self.bars.add_task(name, total=total, note=""))
         stage.tell()
         return stage
 
@@ -84,7 +85,7 @@ class Reporter:
             print(json.dumps({"event": name, **values}), file=sys.stderr, flush=True)
 
 
-class Stage:
+class Progress:
     """One stage: how many are done, how fast, how many failed."""
 
     def __init__(self, reporter: Reporter, name: str, total: int, task: TaskID) -> None:

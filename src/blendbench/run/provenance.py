@@ -1,40 +1,40 @@
-"""The rows of a run: what was meant to happen, with which code, models and machine."""
+"""Rows of a run: what was meant to happen, with which code, models and machine, and what became of each cell."""
 
 import functools
+import math
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import blendbench
-from blendbench.core.hashing import sha256_bytes
+from blendbench.core.images import image_identity, load_image
 from blendbench.core.suites import Item
-from blendbench.metrics import get_metric
-from blendbench.models.sets import ModelSet
-from blendbench.results.images import image_name
-from blendbench.run.generate import Drawn
-from blendbench.run.image_cache import load_pixels, save_bytes, save_image
-from blendbench.run.plan import Plan
+from blendbench.results.images import ImageStore, image_name
+from blendbench.run.plan import Cell, Plan, PlannedMetric
+
+if TYPE_CHECKING:
+    from blendbench.models.sets import ModelSet
+    from blendbench.results.shards import ShardWriter
+    from blendbench.run.generate import GeneratedImage
 
 _PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "duckdb")
+Row = dict[str, Any]
 
 
-Rows = dict[str, list[dict[str, Any]]]
-
-
-def opening_rows(plan: Plan, models: ModelSet, run_id: str, began: datetime, results: Path) -> Rows:
-    """What a run writes first: itself, its suite, items and strategies. Keeps the references among the images."""
-    suite = plan.suite
+def write_opening(shard: "ShardWriter", plan: Plan, models: "ModelSet", run_id: str, store: ImageStore) -> None:
+    """Write what a run begins with: itself, its suite, items and strategies; keep the references among the images."""
+    suite, memory = plan.suite, models.residency
     run = {
         "run_id": run_id,
         "experiment": plan.experiment.name,
-        "started_at": began.isoformat(),
+        "started_at": datetime.now(UTC).isoformat(),
         "blendbench_version": blendbench.__version__,
         "git_commit": git_commit(),
         "model_set": models.name,
@@ -45,26 +45,25 @@ def opening_rows(plan: Plan, models: ModelSet, run_id: str, began: datetime, res
         "dtype": models.dtype,
         "sampler": plan.sampler,
         "sampler_sha256": plan.sampler_sha256,
-        "baseline": plan.baseline.label,
         "environment": environment(),
+        "baseline": plan.baseline.label,
         "items": [item.id for item in plan.items],
         "seeds": list(plan.experiment.seeds),
     }
-    strategies = {c.strategy.name: c.strategy for c in plan.configurations}.values()
-    # The weights first: what they need is known when they are here.
-    weights, memory = models.weight_files(), models.residency
-    scorers = scorer_hashes(plan.metrics, models)
-    return {
-        "runs": [run],
-        "planned_configurations": [
-            {"run_id": run_id, "label": label, "source_sha256": sha256} for label, sha256 in plan.sources.items()
-        ],
-        "metrics": plan.metric_rows(),
-        "planned_metrics": [
-            {"run_id": run_id, "metric": name, "metric_version": version, "scorer_sha256": scorers[name]}
-            for name, version in plan.metrics.items()
-        ],
-        "memory_plans": [
+    labels = [
+        {"run_id": run_id, "label": c.label, "source_sha256": c.strategy.source_sha256} for c in plan.configurations
+    ]
+    judged = [
+        {"run_id": run_id, "metric": m.name, "metric_version": m.version, "scorer_sha256": m.scorer_sha256}
+        for m in plan.metrics
+    ]
+    shard.append("runs", [run])
+    shard.append("planned_configurations", labels)
+    shard.append("planned_metrics", judged)
+    shard.append("metrics", [metric_row(metric) for metric in plan.metrics])
+    shard.append(
+        "memory_plans",
+        [
             {
                 "run_id": run_id,
                 "residency": memory.name,
@@ -72,19 +71,19 @@ def opening_rows(plan: Plan, models: ModelSet, run_id: str, began: datetime, res
                 "budget_bytes": memory.budget,
             }
         ],
-        "weight_files": [
-            {
-                "model_set_sha256": models.sha256,
-                "component": file.component,
-                "file": file.file,
-                "bytes": file.bytes,
-                "sha256": file.sha256,
-            }
-            for file in weights
-        ],
-        "suites": [{"suite": suite.name, "suite_sha256": suite.sha256, "version": suite.version, "title": suite.title}],
-        "items": _item_rows(plan.items, suite.sha256, results),
-        "strategies": [
+    )
+    shard.append(
+        "weight_files", [{"model_set_sha256": models.sha256, **asdict(file)} for file in models.weight_files()]
+    )
+    shard.append(
+        "suites",
+        [{"suite": suite.name, "suite_sha256": suite.sha256, "version": suite.version, "title": suite.title}],
+    )
+    shard.append("items", _item_rows(plan.items, suite.sha256, store))
+    strategies = {c.strategy.name: c.strategy for c in plan.configurations}.values()
+    shard.append(
+        "strategies",
+        [
             {
                 "strategy": s.name,
                 "version": s.version,
@@ -96,45 +95,59 @@ def opening_rows(plan: Plan, models: ModelSet, run_id: str, began: datetime, res
             }
             for s in strategies
         ],
+    )
+
+
+def metric_row(metric: PlannedMetric) -> Row:
+    """Return the row of `metrics`: a metric's card, with NULL where its range is open."""
+    info = metric.metric.info
+    low, high = (None if math.isinf(end) else float(end) for end in info.range)
+    return {
+        "metric": info.name,
+        "metric_version": info.version,
+        "title": info.title,
+        "role": info.role,
+        "direction": info.direction,
+        "unit": info.unit,
+        "low": low,
+        "high": high,
+        "margin": float(info.margin),
+        "decimals": info.decimals,
+        "paired": info.paired,
+        "threshold": None if info.threshold is None else float(info.threshold),
     }
 
 
-def scorer_hashes(metrics: Iterable[str], models: ModelSet) -> dict[str, str]:
-    """Return the hash of the networks that each metric reads, "" for one that reads none, without loading them."""
-    return {name: get_metric(name).scorer_sha256(models) for name in metrics}
-
-
-def _item_rows(items: Sequence[Item], suite_sha256: str, results: Path) -> list[dict[str, Any]]:
+def _item_rows(items: Sequence[Item], suite_sha256: str, store: ImageStore) -> list[Row]:
     references = list(dict.fromkeys(item.reference for item in items))
     with ThreadPoolExecutor() as pool:
-        kept = dict(zip(references, pool.map(functools.partial(_keep_reference, results), references), strict=True))
+        kept = dict(zip(references, pool.map(functools.partial(_keep_reference, store), references), strict=True))
     return [
         {
             "suite_sha256": suite_sha256,
             "item": item.id,
             "prompt": item.prompt,
-            "reference_sha256": kept[item.reference][0],
+            "reference_sha256": image_identity(item.reference),
             "reference_caption": item.reference_caption,
             "relation": item.relation,
             "expect": asdict(item.expect) if item.expect else None,
             "reference_expect": asdict(item.reference_expect) if item.reference_expect else None,
-            "reference_image": kept[item.reference][1],
+            "reference_image": image_name(kept[item.reference][0]),
+            "reference_flags": kept[item.reference][1],
         }
         for item in items
     ]
 
 
-def _keep_reference(results: Path, reference: Path) -> tuple[str, str]:
-    """Keep a reference among the images: its sha256, and the name of the PNG that it is kept as."""
-    data = reference.read_bytes()
-    is_png = reference.suffix.lower() == ".png"
-    kept = save_bytes(results, data) if is_png else save_image(results, load_pixels(reference))
-    return sha256_bytes(data), image_name(kept)
+def _keep_reference(store: ImageStore, reference: Path) -> tuple[str, list[str]]:
+    """Keep a reference as the encoders see it; its hash, and the flags of what was done to the file's pixels."""
+    loaded = load_image(reference)
+    return store.save(loaded.pixels), list(loaded.flags)
 
 
-def cell_row(drawn: Drawn, plan: Plan, models: ModelSet, run_id: str) -> dict[str, Any]:
-    """The row of one cell."""
-    cell, configuration = drawn.cell, drawn.cell.configuration
+def cell_row(image: "GeneratedImage", plan: Plan, models: "ModelSet", run_id: str) -> Row:
+    """Return the row of one cell."""
+    cell, configuration = image.cell, image.cell.configuration
     return {
         "cell_id": cell.cell_id,
         "run_id": run_id,
@@ -149,18 +162,23 @@ def cell_row(drawn: Drawn, plan: Plan, models: ModelSet, run_id: str) -> dict[st
         "sampler_sha256": plan.sampler_sha256,
         "model_set_sha256": models.sha256,
         "dtype": models.dtype,
-        "status": "ok" if drawn.image_sha256 else "failed",
-        "error": drawn.error,
-        "conditioning_sha256": drawn.conditioning_sha256,
-        "image_sha256": drawn.image_sha256,
+        "status": "ok" if image.image_sha256 else "failed",
+        "error": image.error,
+        "conditioning_sha256": image.conditioning_sha256,
+        "image_sha256": image.image_sha256,
         "noise_seed": cell.noise_seed,
-        "tokens": drawn.tokens,
+        "tokens": image.tokens,
         "source_sha256": configuration.strategy.source_sha256,
     }
 
 
+def batch_row(cell: Cell, batch_size: int, run_id: str) -> Row:
+    """Return the row that says with how many others an image was generated."""
+    return {"cell_id": cell.cell_id, "run_id": run_id, "batch_size": batch_size}
+
+
 def environment() -> dict[str, str]:
-    """Versions of Python, the platform and the packages that a pixel may depend on."""
+    """Return versions of Python, the platform and the packages that a pixel may depend on."""
     packages = {}
     for name in _PACKAGES:
         try:
@@ -171,7 +189,7 @@ def environment() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that this program runs from; None for an installed package."""
+    """Return the commit of the checkout that this program runs from; None for an installed package."""
     root = Path(blendbench.__file__).parents[2]
     if not (root / "pyproject.toml").is_file():
         return None

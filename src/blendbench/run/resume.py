@@ -1,118 +1,100 @@
-"""Resuming: what is left of a plan in a results folder."""
+"""Resuming: what is left of a plan, given what the database of a results folder holds."""
 
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from blendbench.core.errors import UsageError
 from blendbench.models.sets import ModelSet
 from blendbench.results.images import ImageStore
-from blendbench.results.state import PlannedMetric, PlannedScore, State, open_state
-from blendbench.run.plan import Cell, Plan
-from blendbench.run.provenance import scorer_hashes
+from blendbench.results.state import LastPlan, PlannedMetric, PlannedScore, State, open_state
+from blendbench.run.plan import Cell, Missing, Plan
+from blendbench.run.provenance import metric_row
 
 
 @dataclass(frozen=True)
-class Todo:
+class Remaining:
     """What is left of a plan.
 
-    `cells` to draw; `adopt`: rows of finished cells that this experiment has to count as its own; `images` by cell id;
-    `missing_scores`: metrics by cell id; `known`: images by (conditioning, noise seed); `replanned`: the last run of
-    this experiment meant something else; `pace`: seconds a thing, by stage, as the last run here went.
+    `cells` to generate; `adopted`: rows of finished cells that this experiment lacks or has newer ones of; `images`
+    of finished cells by cell id; `seen`: cells that the folder has rows of; `known`: images by (conditioning, noise seed); `to_score` counts the values that are
+    missing; `replanned`: the last run of this experiment planned something else; `pace`: seconds a thing, by stage, as
+    the last run here went.
     """
 
     cells: tuple[Cell, ...]
-    adopt: tuple[dict[str, Any], ...]
+    adopted: list[dict[str, Any]]
     images: dict[str, str]
-    missing_scores: dict[str, list[str]]
+    seen: frozenset[str]
     known: dict[tuple[str, int], str]
+    to_score: int
     replanned: bool
     pace: dict[str, float]
 
     @property
     def empty(self) -> bool:
-        return not (self.cells or self.adopt or self.missing_scores or self.replanned)
+        """True if nothing has to be done."""
+        return not (self.cells or self.adopted or self.to_score or self.replanned)
 
     @property
     def estimated_seconds(self) -> float | None:
-        """How long the rest takes if it goes as fast as the last run here; None if there was none."""
-        counts = {"denoise": len(self.cells), "measure": sum(map(len, self.missing_scores.values()))}
+        """Return how long the rest takes at the pace of the last run here; None if there was none."""
+        counts = {"denoise": len(self.cells), "measure": self.to_score}
         if not self.pace.keys() >= counts.keys():
             return None
         return round(sum(count * self.pace[stage] for stage, count in counts.items()), 1)
 
 
-def what_is_left(plan: Plan, models: ModelSet, results: Path) -> Todo:
-    """Compare a plan with what a results folder holds; a cell whose image is missing or damaged is left too."""
+def remaining_work(plan: Plan, models: ModelSet, results: Path) -> Remaining:
+    """Compare a plan with what a results folder holds; writes nothing but a database that was behind its shards."""
+    name, store = plan.experiment.name, ImageStore(results)
     with open_state(results) as state:
-        known = state.finished_cells([cell.cell_id for cell in plan.cells])
-        named = {cell_id: str(cell.image_sha256) for cell_id, cell in known.items() if cell.status == "ok"}
-        settings = (plan.sampler_sha256, models.sha256, models.dtype)
-        drawn = {(sha256, seed): image for sha256, seed, image in state.known_images(*settings)}
-        there = ImageStore(results).present({*named.values(), *drawn.values()})
-        images = {cell_id: image for cell_id, image in named.items() if image in there}
-        return Todo(
-            cells=tuple(cell for cell in plan.cells if cell.cell_id not in images),
-            adopt=tuple(state.outdated_members(plan.experiment.name, list(images))),
+        rows = state.finished_cells([cell.cell_id for cell in plan.cells])
+        ok = {cell_id: str(row.image_sha256) for cell_id, row in rows.items() if row.status == "ok"}
+        known = state.known_images(plan.sampler_sha256, models.sha256, models.dtype)
+        # A missing or damaged image is generated again.
+        present = store.present({*ok.values(), *(image for *_, image in known)})
+        images = {cell_id: image for cell_id, image in ok.items() if image in present}
+        todo = tuple(cell for cell in plan.cells if cell.cell_id not in images)
+        return Remaining(
+            cells=todo,
+            adopted=state.outdated_members(name, list(images)),
             images=images,
-            missing_scores=_missing_scores(plan, models, state, images),
-            known={key: image for key, image in drawn.items() if image in there},
-            replanned=_is_replanned(plan, models, state),
+            seen=frozenset(rows),
+            known={(conditioning, noise): image for conditioning, noise, image in known if image in present},
+            to_score=len(todo) * len(plan.metrics) + len(_missing(plan, images, state)),
+            replanned=not _is_planned(plan, models, state.last_plan(name)),
             pace=state.pace(),
         )
 
 
-def _missing_scores(plan: Plan, models: ModelSet, state: State, images: dict[str, str]) -> dict[str, list[str]]:
-    baselines = {cell.cell_id: plan.baseline_of(cell).cell_id for cell in plan.cells}
-    scorers = scorer_hashes(plan.metrics, models)
-    paired = {str(row["metric"]): bool(row["paired"]) for row in plan.metric_rows()}
-    metrics = [PlannedMetric(name, version, paired[name], scorers[name]) for name, version in plan.metrics.items()]
-    missing: dict[str, list[str]] = defaultdict(list)
-    finished = [
-        PlannedScore(cell_id, images[cell_id], images.get(baseline, ""))
-        for cell_id, baseline in baselines.items()
-        if cell_id in images
+def missing_scores(plan: Plan, images: dict[str, str], results: Path) -> Missing:
+    """Return the metrics that each cell with an image lacks, by what the database holds."""
+    missing: dict[str, list[str]] = {}
+    with open_state(results) as state:
+        for cell_id, metric in _missing(plan, images, state):
+            missing.setdefault(cell_id, []).append(metric)
+    return {cell_id: tuple(metrics) for cell_id, metrics in missing.items()}
+
+
+def _missing(plan: Plan, images: dict[str, str], state: State) -> list[tuple[str, str]]:
+    cells = [
+        PlannedScore(cell.cell_id, image, images.get(plan.baseline_of(cell).cell_id, ""))
+        for cell in plan.cells
+        if (image := images.get(cell.cell_id))
     ]
-    for cell_id, metric in state.missing_scores(finished, metrics):
-        missing[cell_id].append(metric)
-    for cell_id, baseline in baselines.items():
-        if cell_id not in images:
-            missing[cell_id] = list(plan.metrics)
-        elif baseline not in images:
-            # Its paired scores may stand, but the baseline will have another image.
-            missing[cell_id] = [name for name in plan.metrics if paired[name] or name in missing[cell_id]]
-    return {cell_id: metrics for cell_id, metrics in missing.items() if metrics}
+    metrics = [PlannedMetric(m.name, m.version, m.paired, m.scorer_sha256) for m in plan.metrics]
+    return state.missing_scores(cells, metrics)
 
 
-def _is_replanned(plan: Plan, models: ModelSet, state: State) -> bool:
-    last = state.last_plan(plan.experiment.name)
+def _is_planned(plan: Plan, models: ModelSet, last: LastPlan | None) -> bool:
+    """True if the latest run planned the same: a changed margin or unit of a metric is a change of the plan too."""
     if last is None:
-        return True
-    scorers = scorer_hashes(plan.metrics, models)
-    cards = {str(row["metric"]): row | {"scorer_sha256": scorers[str(row["metric"])]} for row in plan.metric_rows()}
-    settings = (plan.suite.sha256, models.sha256, models.dtype, plan.sampler_sha256, plan.baseline.label)
+        return False
+    expected = plan.expected()
     return (
-        settings != (last.suite_sha256, last.model_set_sha256, last.dtype, last.sampler_sha256, last.baseline)
-        or (tuple(item.id for item in plan.items), tuple(plan.experiment.seeds)) != (last.items, last.seeds)
-        or plan.sources != last.sources
-        or cards != last.metrics
+        (last.suite_sha256, last.model_set_sha256, last.dtype, last.sampler_sha256, last.baseline)
+        == (plan.suite.sha256, models.sha256, models.dtype, plan.sampler_sha256, plan.baseline.label)
+        and (list(last.items), list(last.seeds)) == (expected["items"], expected["seeds"])
+        and last.sources == {c.label: c.strategy.source_sha256 for c in plan.configurations}
+        and last.metrics == {m.name: {**metric_row(m), "scorer_sha256": m.scorer_sha256} for m in plan.metrics}
     )
-
-
-@contextmanager
-def locked(results: Path) -> Iterator[None]:
-    """Hold a results folder for one run; a killed run's lock goes with its process. Errors: UsageError if taken."""
-    results.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(results / "run.lock", timeout=0):
-            ImageStore(results).drop_partial()
-            yield
-    except Timeout:
-        raise UsageError(
-            f"{results}: another run is writing here; wait for it or give --results another folder"
-        ) from None

@@ -1,0 +1,125 @@
+"""Blending: the one place of a run where strategies are called, and what comes out of it: an image to generate."""
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from blendbench.core.conditioning import Conditioning
+from blendbench.core.images import image_identity
+from blendbench.core.suites import Suite
+from blendbench.models.families.base import Facts
+from blendbench.registry.strategies import Configuration
+from blendbench.run.embeddings import Embeddings, EncodingError
+from blendbench.run.plan import Cell
+from blendbench.run.sources import SourceReader
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to generate, and the cells that share it.
+
+    `start` is the image to start from, below strength 1; `buckets` the padded length of the caption in units of the
+    transformer's padding.
+    """
+
+    conditioning: Conditioning
+    sha256: str
+    noise_seed: int
+    start: Path | None
+    buckets: int
+    cells: list[Cell]
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Return what decides the image, for one model set and sampler."""
+        return (self.sha256, self.noise_seed)
+
+    @property
+    def batch_key(self) -> tuple[object, ...]:
+        """Return what all jobs of a batch share: padded length, schedule, injected blocks and strength."""
+        c = self.conditioning
+        return (self.buckets, len(c.steps), c.blocks, c.strength)
+
+    def row(self) -> dict[str, Any]:
+        """Return the row of `conditionings`: shape and moments of what the first step reads."""
+        values = self.conditioning.rows.double()
+        return {
+            "conditioning_sha256": self.sha256,
+            "tokens": len(values),
+            "dim": values.shape[1],
+            "mean": float(values.mean()),
+            "std": float(values.std(correction=0)),
+            "rms": float(values.square().mean().sqrt()),
+        }
+
+
+class BlendFailedError(Exception):
+    """A cell has no conditioning; the message is what its row says."""
+
+
+@dataclass
+class Blender:
+    """Turns cells into jobs."""
+
+    embeddings: Embeddings
+    suite: Suite
+    facts: Facts
+    _reader: SourceReader = field(init=False)
+    # Strategies whose first cell was blended twice with equal results, and those that gave two results.
+    _checked: set[str] = field(default_factory=set, init=False)
+    _refused: dict[str, str] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._reader = SourceReader(self.embeddings, self.suite)
+
+    def blend(self, cell: Cell) -> Job:
+        """Blend one cell. Errors: BlendFailedError, whatever the strategy or the encoders raised."""
+        configuration, name = cell.configuration, cell.configuration.strategy.name
+        if name in self._refused:
+            raise BlendFailedError(self._refused[name])
+        try:
+            conditioning = self._conditioning(cell, configuration)
+            tokens, longest = len(conditioning.rows), self.facts.longest_caption
+            if tokens > longest:
+                raise ValueError(
+                    f"a conditioning of {tokens} tokens is longer than the {longest} that the model has room for"
+                )
+            start = cell.item.reference if conditioning.strength < 1 else None
+            sha256 = conditioning.sha256(image_identity(start) if start else "")
+        except EncodingError as error:
+            raise BlendFailedError(f"EncodingError: {error}") from error
+        except Exception as error:
+            raise BlendFailedError(described(error, configuration)) from error
+        return Job(conditioning, sha256, cell.noise_seed, start, -(-tokens // self.facts.caption_bucket), [cell])
+
+    def _conditioning(self, cell: Cell, configuration: Configuration) -> Conditioning:
+        sources = self._reader.read(cell.item, configuration)
+        conditioning = configuration.blend(sources, seed=cell.noise_seed)
+        name = configuration.strategy.name
+        if name not in self._checked:
+            again = configuration.blend(sources, seed=cell.noise_seed)
+            if again.sha256() != conditioning.sha256():
+                self._refused[name] = (
+                    f"{name} gave two different conditionings for the same cell; make it deterministic (torch, numpy"
+                    " and random are seeded before each call; other sources of randomness, time and kept state are not)"
+                )
+                raise BlendFailedError(self._refused[name])
+            self._checked.add(name)
+        return conditioning
+
+
+def described(error: BaseException, configuration: Configuration) -> str:
+    """Say what a strategy raised, and in which file and line of its own."""
+    if isinstance(error, BlendFailedError):
+        return str(error)
+    place = _place(traceback.extract_tb(error.__traceback__), configuration)
+    return f"{type(error).__name__}: {error}{f' ({place})' if place else ''}"
+
+
+def _place(frames: Sequence[traceback.FrameSummary], configuration: Configuration) -> str | None:
+    # The innermost frame of the strategy's own folder: deeper ones are torch's.
+    own = configuration.strategy.folder
+    inside = [frame for frame in frames if own is not None and Path(frame.filename).is_relative_to(own)]
+    return f"{Path(inside[-1].filename).name}:{inside[-1].lineno}" if inside else None

@@ -1,0 +1,132 @@
+"""The cache of hidden states in `<results>/embeddings/`: each view is encoded once and kept by content hash."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from blendbench.core.errors import UsageError
+from blendbench.core.files import read_file, write_atomically
+from blendbench.core.hashing import sha256_json
+from blendbench.core.images import image_identity
+from blendbench.core.tokens import Tokens
+from blendbench.models.sets import ModelSet
+from blendbench.run.inputs import View
+
+FOLDER = "embeddings"
+_LARGEST = 1 << 32  # bytes of one file
+
+
+class EncodingError(Exception):
+    """A prompt or image that the models cannot encode; every cell that reads it fails with this message."""
+
+
+class Embeddings:
+    """Hidden states by view and layer, read from disk or computed by the model set's encoders."""
+
+    def __init__(self, folder: Path, models: ModelSet) -> None:
+        self.folder, self.models = folder, models
+        self._failures: dict[str, str] = {}
+        self._load = functools.lru_cache(maxsize=128)(self._read)
+
+    @property
+    def text_layer(self) -> int:
+        """The text encoder's layer that conditionings are made from."""
+        return self.models.file.text.layer
+
+    def missing_layers(self, view: View, layers: Iterable[int]) -> tuple[int, ...]:
+        """Return the layers of a view that are not on disk."""
+        return tuple(layer for layer in sorted(set(layers)) if not self.path(self.key(view, layer)).is_file())
+
+    def tokens(self, view: View, layer: int | None = None) -> Tokens:
+        """Return a view's tokens at one layer (default: the text layer), encoded now if they are not kept.
+
+        Errors: EncodingError.
+        """
+        wanted = self.text_layer if layer is None else layer
+        key = self.key(view, wanted)
+        for _ in range(2):
+            if not self.path(key).is_file():
+                self.encode(view, (wanted,))
+            if key in self._failures:
+                raise EncodingError(self._failures[key])
+            try:
+                return self._load(key)
+            except _DamagedError:
+                # What was damaged on disk is computed again, never read.
+                self.path(key).unlink(missing_ok=True)
+        raise EncodingError(f"{self.path(key)} cannot be read back after it was written; check the disk")
+
+    def encode(self, view: View, layers: tuple[int, ...]) -> None:
+        """Encode a view at some layers and keep them; a failure is remembered and raised when they are read."""
+        keys = {self.key(view, layer): layer for layer in layers}
+        if any(key in self._failures for key in keys):
+            return
+        try:
+            encoded = self._encoder(view)(layers)
+        except (ValueError, torch.OutOfMemoryError) as error:
+            lacks_memory = isinstance(error, torch.OutOfMemoryError)
+            self._failures |= dict.fromkeys(keys, "out of memory while encoding" if lacks_memory else str(error))
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for key, layer in keys.items():
+            write_atomically(self.path(key), _packed(encoded[layer]))
+
+    def _encoder(self, view: View) -> Callable[[tuple[int, ...]], Mapping[int, Tokens]]:
+        if view.image is None:
+            return functools.partial(self.models.text.encode_layers, view.prompt)
+        return functools.partial(self.models.vision.encode, view.image, view.prompt)
+
+    def path(self, key: str) -> Path:
+        """Return where the hidden states of a key are kept."""
+        return self.folder / f"{key}.safetensors"
+
+    def key(self, view: View, layer: int) -> str:
+        """Hash what a view's hidden states depend on: models, layer, prompt and image."""
+        image = None if view.image is None else image_identity(view.image)
+        return sha256_json([self.models.sha256, "text" if image is None else "vision", image, view.prompt, layer])
+
+    def _read(self, key: str) -> Tokens:
+        try:
+            # Read whole, not mapped: a mapped file that is cut short meanwhile would end the process.
+            data = read_file(self.path(key), _LARGEST)
+            stored, expected = load(data), _stated_sha256(data)
+        except (SafetensorError, UsageError, ValueError, KeyError) as error:
+            raise _DamagedError from error
+        if expected != _content_sha256(stored):
+            raise _DamagedError
+        rows, columns = stored["grid"].tolist()
+        return Tokens(stored["hidden"], stored["kinds"], (rows, columns) if rows else None)
+
+
+class _DamagedError(Exception):
+    """A file of hidden states is not what was written."""
+
+
+def _packed(encoded: Tokens) -> bytes:
+    tensors = {
+        "hidden": encoded.hidden.contiguous(),
+        "kinds": encoded.kinds.contiguous(),
+        "grid": torch.tensor(encoded.grid or (0, 0)),
+    }
+    return save(tensors, {"sha256": _content_sha256(tensors)})
+
+
+def _stated_sha256(data: bytes) -> str:
+    """Return the hash in the header of a safetensors file. Errors: ValueError, KeyError."""
+    length = int.from_bytes(data[:8], "little")
+    return str(json.loads(data[8 : 8 + length])["__metadata__"]["sha256"])
+
+
+def _content_sha256(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in ("hidden", "kinds", "grid"):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}\0".encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""Encoder inputs: the prompts and images that a configuration reads for an item, and their identity.
+
+Planning, encoding and provenance all start from `inputs_of`, so what a cell's id covers is what the encoders see.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blendbench.core.hashing import sha256_json
+from blendbench.core.images import image_identity
+from blendbench.core.suites import Item, Suite
+from blendbench.registry.strategies import Configuration
+
+
+@dataclass(frozen=True)
+class View:
+    """One encoder pass: a prompt by the text encoder, or an image with a prompt by the vision-language model."""
+
+    prompt: str
+    image: Path | None = None
+
+
+@dataclass(frozen=True)
+class Input:
+    """A view in one part (`text`, `vision`, `neutral`, ...) that a strategy reads."""
+
+    part: str
+    view: View
+
+
+def inputs_of(configuration: Configuration, item: Item, suite: Suite) -> Iterator[Input]:
+    """List every view that a configuration reads for an item, in a fixed order.
+
+    An image that the suite lacks is left out; `sources.assemble` refuses the cell that needs it.
+    """
+    wanted, params = configuration.strategy.inputs, configuration.params
+    yield Input("text", View(item.prompt))
+    if "vision" in wanted and params["reference"] != "self":
+        yield Input("vision", View(item.prompt, reference_image(item, suite, str(params["reference"]))))
+    if "neutral" in wanted:
+        for image in neutral_images(suite, str(params["neutral_picture"])):
+            yield Input("neutral", View(item.prompt, image))
+    if "other" in wanted:
+        yield Input("other", View(item.prompt, item.unrelated))
+    if "wordless" in wanted:
+        yield Input("wordless", View("", item.reference))
+    if "corpus" in wanted:
+        for other in suite.items:
+            yield Input("corpus", View(other.prompt))
+    if "pairs" in wanted:
+        for pair in suite.pairs:
+            yield Input("pairs", View(pair.caption))
+            yield Input("pairs", View(pair.caption, pair.image))
+            yield Input("pairs", View(pair.caption, pair.plain))
+
+
+def reference_image(item: Item, suite: Suite, reference: str) -> Path:
+    """Return the image behind a `reference` setting; `noise` takes its shape from the item's own reference."""
+    return {"blank": suite.blank, "unrelated": item.unrelated}.get(reference, item.reference)
+
+
+def neutral_images(suite: Suite, setting: str) -> list[Path]:
+    """Return the images behind a `neutral_picture` setting; what the suite lacks is not among them."""
+    chosen = {"blank": (suite.blank,), "white": (suite.white,), "mean": (suite.blank, suite.white)}[setting]
+    return [image for image in chosen if image is not None]
+
+
+class InputIdentities:
+    """Hashes of all that a cell is generated from, apart from models, sampler, code and noise.
+
+    Prompts of a corpus and pairs are the same for all items, so they are hashed once a suite.
+    """
+
+    def __init__(self, suite: Suite) -> None:
+        self.suite = suite
+        self._shared: dict[str, str] = {}
+
+    def of(self, configuration: Configuration, item: Item) -> str:
+        """Hash the inputs of a configuration for an item; hex sha256."""
+        own: list[Any] = []
+        shared: dict[str, list[Any]] = {}
+        skip = {part for part in ("corpus", "pairs") if part in self._shared}
+        for entry in _without(inputs_of(configuration, item, self.suite), skip):
+            key = [entry.view.prompt, None if entry.view.image is None else image_identity(entry.view.image)]
+            (shared.setdefault(entry.part, []) if entry.part in ("corpus", "pairs") else own).append([entry.part, key])
+        self._shared |= {part: sha256_json(rows) for part, rows in shared.items()}
+        read = [part for part in ("corpus", "pairs") if part in configuration.strategy.inputs]
+        start = image_identity(item.reference) if configuration.starts_from_reference else None
+        return sha256_json([own, [self._shared.get(part) for part in read], start])
+
+
+def _without(inputs: Iterator[Input], parts: set[str]) -> Iterator[Input]:
+    return (entry for entry in inputs if entry.part not in parts)

@@ -1,0 +1,89 @@
+"""Assemble what a strategy reads for one cell from the cached hidden states."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from blendbench.core.hashing import sha256_json
+from blendbench.core.suites import Item, Suite
+from blendbench.core.tokens import Kind, Pair, Tokens, content, gaussian_like, select
+from blendbench.registry.parameters import layer_weights
+from blendbench.registry.strategies import Configuration, Sources
+from blendbench.run.embeddings import Embeddings
+from blendbench.run.inputs import View, neutral_images, reference_image
+
+
+class SourceReader:
+    """Reads the sources of cells. Pairs are encoded once for the same settings, so that a fit can be kept."""
+
+    def __init__(self, embeddings: Embeddings, suite: Suite) -> None:
+        self.embeddings, self.suite = embeddings, suite
+        self._pairs: dict[tuple[Any, Any, str], tuple[Pair, ...]] = {}
+
+    def read(self, item: Item, configuration: Configuration) -> Sources:
+        """Return what a configuration reads for an item.
+
+        Errors: EncodingError; ValueError if no token is of the kind asked for, or if the suite lacks an image.
+        """
+        wanted, params, embeddings = configuration.strategy.inputs, configuration.params, self.embeddings
+        text = embeddings.tokens(View(item.prompt))
+        found: dict[str, Any] = {}
+        if "vision" in wanted:
+            found["vision"] = self._reference(item, params, text)
+        if "neutral" in wanted:
+            images = neutral_images(self.suite, str(params["neutral_picture"]))
+            if len(images) < (2 if params["neutral_picture"] == "mean" else 1):
+                raise ValueError(f"suite {self.suite.name} has no white image")
+            blanks = [self._selected(View(item.prompt, image), params) for image in images]
+            found["neutral"] = replace(blanks[0], hidden=torch.stack([blank.hidden for blank in blanks]).mean(0))
+        if "other" in wanted:
+            found["other"] = self._selected(View(item.prompt, item.unrelated), params)
+        if "wordless" in wanted:
+            found["wordless"] = self._selected(View("", item.reference), {**params, "tokens": "image_no_markers"})
+        if "corpus" in wanted:
+            found["corpus"] = tuple(embeddings.tokens(View(other.prompt)) for other in self.suite.items)
+        if "pairs" in wanted:
+            found["pairs"] = self._encoded_pairs(params)
+        if "denoising" in wanted:
+            found["denoising"] = embeddings.models.denoising
+        return Sources(text, **found)
+
+    def _reference(self, item: Item, params: Mapping[str, Any], text: Tokens) -> Tokens:
+        reference = str(params["reference"])
+        if reference == "self":
+            return content(text)
+        tokens = self._selected(View(item.prompt, reference_image(item, self.suite, reference)), params)
+        if reference == "noise":
+            return gaussian_like(tokens, int(sha256_json(["noise", item.id])[:12], 16))
+        return tokens
+
+    def _selected(self, view: View, params: Mapping[str, Any]) -> Tokens:
+        """Keep rows of some kinds: image rows from `layer` and all others from `text_layer`."""
+        tokens = self._mixed(view, params["layer"])
+        if params["text_layer"] != "same":
+            other = self._mixed(view, params["text_layer"])
+            of_image = ((tokens.kinds == int(Kind.IMAGE)) | (tokens.kinds == int(Kind.MARKER)))[:, None]
+            tokens = replace(tokens, hidden=torch.where(of_image, tokens.hidden, other.hidden))
+        return select(tokens, params["tokens"])
+
+    def _mixed(self, view: View, layer: Any) -> Tokens:
+        parts = [(weight, self.embeddings.tokens(view, n)) for n, weight in layer_weights(layer).items()]
+        hidden = torch.stack([weight * tokens.hidden for weight, tokens in parts]).sum(0)
+        return replace(parts[0][1], hidden=hidden)
+
+    def _encoded_pairs(self, params: Mapping[str, Any]) -> tuple[Pair, ...]:
+        if not self.suite.pairs:
+            raise ValueError(f"suite {self.suite.name} has no pairs to fit on")
+        key = (params["layer"], params["text_layer"], str(params["tokens"]))
+        if key not in self._pairs:
+            self._pairs[key] = tuple(
+                Pair(
+                    self.embeddings.tokens(View(pair.caption)),
+                    self._selected(View(pair.caption, pair.image), params),
+                    self._selected(View(pair.caption, pair.plain), params),
+                )
+                for pair in self.suite.pairs
+            )
+        return self._pairs[key]
