@@ -11,7 +11,8 @@ import torch
 from blendbench.cli.planning import plan_on_models
 from blendbench.models.sets import load_model_set
 from blendbench.run.experiments import load_experiment
-from blendbench.run.image_cache import image_path, load_pixels
+from blendbench.core.images import load_image
+from blendbench.results.images import ImageStore
 from blendbench.run.loop import run
 from blendbench.run.progress import Reporter
 from blendbench.run.resume import read_ledger
@@ -89,8 +90,8 @@ def test_engine_and_plain_loop_draw_the_same_images(speed_scripts: Path, tiny_se
     assert plain["cells"] == 6
     cells = read_ledger(tmp_path / "engine").cells
     for cell in plan.cells:
-        ours = load_pixels(image_path(tmp_path / "engine", str(cells[cell.cell_id].image_sha256)))
-        theirs = load_pixels(tmp_path / "plain" / f"{cell.cell_id}.png")
+        ours = ImageStore(tmp_path / "engine").load(str(cells[cell.cell_id].image_sha256))
+        theirs = load_image(tmp_path / "plain" / f"{cell.cell_id}.png").pixels
         assert np.abs(ours.astype(np.int16) - theirs).max() <= 1
     assert len((tmp_path / "plain" / "results.csv").read_text().splitlines()) == 7
 

@@ -12,10 +12,11 @@ import plain_loop
 import torch
 
 from blendbench.cli.planning import plan_on_models
+from blendbench.core.images import load_image
 from blendbench.models.residency import GIB
 from blendbench.models.sets import ModelSet
+from blendbench.results.images import ImageStore
 from blendbench.run.experiments import load_experiment
-from blendbench.run.image_cache import image_path, load_pixels
 from blendbench.run.loop import run
 from blendbench.run.plan import Plan, make_plan
 from blendbench.run.progress import Reporter
@@ -135,8 +136,8 @@ def difference(options: argparse.Namespace) -> dict[str, Any]:
     engine = options.work / f"engine_{side}"
     cells = read_ledger(engine).cells
     for path in sorted((options.work / f"plain_{side}").glob("*.png")):
-        ours = load_pixels(image_path(engine, str(cells[path.stem].image_sha256)))
-        means.append(float(np.abs(ours.astype(np.int16) - load_pixels(path)).mean()))
+        ours = ImageStore(engine).load(str(cells[path.stem].image_sha256))
+        means.append(float(np.abs(ours.astype(np.int16) - load_image(path).pixels).mean()))
     return {"cells": len(means), "mean_levels": float(np.mean(means)), "worst_levels": max(means)}
 
 

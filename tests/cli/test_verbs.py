@@ -76,7 +76,7 @@ def test_a_dry_run_writes_nothing(
     )
     plan = json.loads(capsys.readouterr().out)
     assert told == 0
-    assert plan["cells"] == plan["to_draw"] == len(plan["configurations"]) * 24 * 2
+    assert plan["cells"] == plan["to_generate"] == len(plan["configurations"]) * 24 * 2
     assert len(plan["configurations"]) >= 10
     assert not results.exists()
 

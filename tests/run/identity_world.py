@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from blendbench.registry.plugins import load_plugin_file
-from blendbench.registry.registry import Registry
 from PIL import Image
 
 from blendbench.core.suites import load_suite
 from blendbench.models.sets import ModelSet, load_model_set
+from blendbench.registry.plugins import load_plugin_file
+from blendbench.registry.registry import Registry
 from blendbench.run.experiments import Experiment, Grid
 from blendbench.run.plan import Plan, make_plan
 from blendbench.run.resume import Remaining, missing_scores, remaining_work

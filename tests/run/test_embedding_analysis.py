@@ -21,8 +21,8 @@ from blendbench.reports.embeddings import findings
 from blendbench.results.query import read_only_rows
 from blendbench.results.store import open_results
 from blendbench.run.embedding_analysis import Analysis, plan_analysis, run_analysis
+from blendbench.run.lock import folder_lock
 from blendbench.run.progress import Reporter
-from blendbench.run.resume import locked
 
 GUIDE = Path(__file__).parents[2] / "docs" / "embeddings.md"
 ITEMS, LAYERS = 3, (-1, -2, -3)
@@ -189,7 +189,7 @@ def test_what_cannot_be_analysed_is_told_in_one_line(models: ModelSet, suite: Su
 
 
 def test_a_run_in_the_same_folder_is_not_disturbed(analysis: Analysis, tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(UsageError, match="another run"):
+    with folder_lock(tmp_path), pytest.raises(UsageError, match="another run"):
         run_analysis(analysis, tmp_path, Reporter(quiet=True))
 
 

@@ -135,8 +135,12 @@ def test_every_input_is_what_its_name_says(models: ModelSet, suite: Suite, tmp_p
 
 def test_image_tokens_do_not_depend_on_the_prompt(models: ModelSet, suite: Suite, tmp_path: Path) -> None:
     """The image comes first and attention is causal: what a prompt says cannot reach the image's tokens."""
-    found = SourceReader(Embeddings(tmp_path, models), suite).read(suite.items[0], parse_configuration("dual_extraction"))
-    with_prompt = SourceReader(Embeddings(tmp_path, models), suite).read(suite.items[0], parse_configuration("lerp")).vision
+    found = SourceReader(Embeddings(tmp_path, models), suite).read(
+        suite.items[0], parse_configuration("dual_extraction")
+    )
+    with_prompt = (
+        SourceReader(Embeddings(tmp_path, models), suite).read(suite.items[0], parse_configuration("lerp")).vision
+    )
     assert found.wordless is not None and with_prompt is not None
     torch.testing.assert_close(found.wordless.hidden, with_prompt.hidden)
 

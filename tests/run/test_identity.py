@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from blendbench.results.images import ImageStore
 from identity_world import LABELS, METRICS, Change, World, _write_gains, copy_world, make_world, registrations_undone
 from PIL import Image
 
+from blendbench.results.images import ImageStore
 from blendbench.run.loop import run
 from blendbench.run.progress import Reporter
 

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from synthetic_results import shard_rows
 
 from blendbench.cli import main
-from blendbench.results.records import CellRecord
-from blendbench.results.shards import read_shards
+from blendbench.results.images import ImageStore
 from blendbench.run import loop as engine
 from blendbench.run import progress
-from blendbench.run.image_cache import image_path
 from blendbench.run.plan import Plan
 from blendbench.run.progress import Reporter, duration
 
@@ -179,9 +178,9 @@ def test_ctrl_c_ends_cleanly_says_how_to_go_on_and_loses_nothing(arguments: list
     assert "Traceback" not in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is back
     results = Path(arguments[-1])
-    kept = [record for record in read_shards(results).records if isinstance(record, CellRecord)]
+    kept = [record for record in shard_rows(results) if record.table == "cells"]
     assert 0 < len(kept) < 15
-    assert all(image_path(results, str(cell.image_sha256)).is_file() for cell in kept)
+    assert all(ImageStore(results).path(str(cell.image_sha256)).is_file() for cell in kept)
 
 
 @pytest.mark.parametrize(("options", "lines"), [([], 1), (["--json"], 0)])
@@ -202,14 +201,16 @@ def test_what_is_said_of_an_interruption_is_an_event_where_events_are_wanted(
 def test_json_of_the_verb_is_events_and_one_summary(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def drawn_at_once(plan: Plan, models: object, results: Path, reporter: Reporter, keep: bool) -> engine.Summary:
+    def generated_at_once(
+        plan: Plan, models: object, results: Path, reporter: Reporter, keep: bool
+    ) -> engine.RunReport:
         with reporter:
             reporter.stage("images", len(plan.cells)).advance(len(plan.cells))
         count = len(plan.cells)
         name = plan.experiment.name
-        return engine.Summary("r", name, count, count, 0, count, count, 0, 0, 0, 0, 1.0, {}, None, 4, {})
+        return engine.RunReport(name, expected=count, ok=count, reused=0, run_id="r", generated=count)
 
-    monkeypatch.setattr(engine, "run", drawn_at_once)
+    monkeypatch.setattr(engine, "run", generated_at_once)
     experiment = Path(arguments[4]).read_text().replace('"slow", alpha', '"lerp", alpha')
     (tmp_path / "quick.toml").write_text(experiment)
     models = arguments[arguments.index("--models") + 1]

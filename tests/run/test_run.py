@@ -156,9 +156,8 @@ def test_an_unknown_setting_is_told_before_anything_is_written(models: ModelSet)
 
 
 def test_two_runs_at_once_do_not_mix(models: ModelSet, tmp_path: Path) -> None:
-    with FileLock(tmp_path / "run.lock"):
-        with pytest.raises(UsageError, match="another run"):
-            run(plan_of(models), models, tmp_path, Reporter(quiet=True))
+    with FileLock(tmp_path / "run.lock"), pytest.raises(UsageError, match="another run"):
+        run(plan_of(models), models, tmp_path, Reporter(quiet=True))
 
 
 def test_image_tokens_do_not_depend_on_the_prompt_and_text_keeps_its_length(models: ModelSet) -> None:

@@ -67,6 +67,7 @@ CREATE TABLE items (
     expect JSON, -- what must be true of the output
     reference_expect JSON, -- what is true of the reference
     reference_image VARCHAR, -- path in the results folder
+    reference_flags JSON, -- what was done to its pixels when it was loaded
     PRIMARY KEY (suite_sha256, item)
 );
 

@@ -190,6 +190,15 @@ class State:
             metrics={str(card["metric"]): card for card in cards},
         )
 
+    def embedding_files(self, cell_ids: Sequence[str]) -> dict[str, set[str]]:
+        """Return the files of hidden states that are recorded for these cells, by cell id."""
+        rows = self._ask(
+            "SELECT cell_id, list(sha256) FROM cell_embeddings JOIN (SELECT unnest(?) AS cell_id) USING (cell_id)"
+            " GROUP BY cell_id",
+            [list(cell_ids)],
+        )
+        return {cell_id: set(files) for cell_id, files in rows}
+
     def pace(self) -> dict[str, float]:
         """Return seconds per thing by stage, each of the latest run that had that stage."""
         rows = self._ask(

@@ -1,10 +1,12 @@
 """The analysis of hidden states: every prompt and image of a suite encoded once, statistics per layer and kind."""
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
@@ -15,18 +17,13 @@ from blendbench.core.hashing import sha256_json
 from blendbench.core.suites import Item, Suite
 from blendbench.core.tokens import Kind, Tokens, select
 from blendbench.models.sets import ModelSet
-from blendbench.results.records import (
-    EmbeddingAnalysisRecord,
-    EmbeddingDimensionRecord,
-    EmbeddingValueRecord,
-    Record,
-)
-from blendbench.results.shards import ShardWriter, read_shards
-from blendbench.results.store import ingest
-from blendbench.run.encode import Embeddings, EncodingError
+from blendbench.results.shards import ShardWriter, shard_paths
+from blendbench.results.store import ingest, open_results
+from blendbench.run.embeddings import Embeddings, EncodingError
+from blendbench.run.inputs import View
+from blendbench.run.lock import folder_lock
 from blendbench.run.progress import Reporter
 from blendbench.run.provenance import environment, git_commit
-from blendbench.run.resume import locked
 from blendbench.stats.hidden_states.layer import (
     Dimension,
     Estimates,
@@ -88,16 +85,17 @@ def run_analysis(analysis: Analysis, results: Path, reporter: Reporter, statisti
     `statistics`: where the means and standard deviations are written too. Errors: UsageError (a prompt that cannot be
     encoded, another run in the folder).
     """
-    with locked(results):
-        shard = f"embeddings-{analysis.analysis_id[:16]}"
-        known = {r.analysis_id for r in read_shards(results).records if isinstance(r, EmbeddingAnalysisRecord)}
-        fresh = analysis.analysis_id not in known
+    with folder_lock(results):
+        shard = f"embeddings-{analysis.analysis_id[:16]}-{uuid.uuid4().hex[:8]}"
+        question = "SELECT count(*) FROM embedding_analyses WHERE analysis_id = ?"
+        known = shard_paths(results) and open_results(results).rows(question, [analysis.analysis_id]) != [(0,)]
+        fresh = not known
         if fresh or statistics is not None:
-            embeddings = Embeddings(results / "embeddings", analysis.models, analysis.suite)
+            embeddings = Embeddings(results / "embeddings", analysis.models)
             outcome = analyse(analysis, embeddings, reporter)
             if fresh:
                 with ShardWriter(results, shard) as writer:
-                    writer.append(outcome.records)
+                    writer.append_all(outcome.rows)
             if statistics is not None:
                 save_statistics(statistics, analysis, outcome.arrays)
         ingest(results)
@@ -106,10 +104,28 @@ def run_analysis(analysis: Analysis, results: Path, reporter: Reporter, statisti
 
 @dataclass
 class Outcome:
-    """Records of an analysis, and mean and std (dim,) of every kind of token by name, for a file of statistics."""
+    """Rows of an analysis by table, and mean and std (dim,) of every kind of token by name."""
 
-    records: list[Record] = field(default_factory=list)
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     arrays: dict[str, Array] = field(default_factory=dict)
+
+    def add(
+        self,
+        analysis_id: str,
+        place: tuple[int, str, bool, str],
+        estimates: Estimates,
+        dimensions: list[Dimension],
+    ) -> None:
+        """Add the rows of one layer, kind of token, with or without position 0, and reference."""
+        at = dict(zip(("layer", "tokens", "position_0", "reference"), place, strict=True)) | {
+            "analysis_id": analysis_id
+        }
+        self.rows.setdefault("embedding_values", []).extend(
+            {**at, "statistic": name, "value": e.value, "low": e.low, "high": e.high} for name, e in estimates.items()
+        )
+        self.rows.setdefault("embedding_dimensions", []).extend(
+            {**at, "rank": rank, **asdict(dimension)} for rank, dimension in enumerate(dimensions, start=1)
+        )
 
 
 def analyse(analysis: Analysis, embeddings: Embeddings, reporter: Reporter) -> Outcome:
@@ -133,15 +149,17 @@ def analyse(analysis: Analysis, embeddings: Embeddings, reporter: Reporter) -> O
                     *_statistics(at, anchor[position_0], layer == analysis.text_layer),
                     *_halves(rows[REFERENCE][position_0]),
                 ):
-                    place = (analysis.analysis_id, layer, tokens, position_0, reference)
-                    outcome.records += _records(place, estimates, dimensions)
+                    place = (layer, tokens, position_0, reference)
+                    outcome.add(analysis.analysis_id, place, estimates, dimensions)
                 words = word_cosine(rows["vl_text"][position_0], rows[REFERENCE][position_0])
-                place = (analysis.analysis_id, layer, "vl_text", position_0, "same_layer")
-                outcome.records += _records(place, {"word_cosine": words}, [])
+                outcome.add(
+                    analysis.analysis_id, (layer, "vl_text", position_0, "same_layer"), {"word_cosine": words}, []
+                )
                 outcome.arrays |= _arrays(at, layer, position_0)
             stage.advance(1)
     dim = len(anchor[True].pooled.mean)
-    outcome.records.append(_analysis_record(analysis, began, dim))
+    # Written last, so that it says that the analysis is whole.
+    outcome.rows["embedding_analyses"] = [_analysis_row(analysis, began, dim)]
     return outcome
 
 
@@ -172,20 +190,23 @@ def save_statistics(path: Path, analysis: Analysis, arrays: dict[str, Array]) ->
 
 
 def _encode(analysis: Analysis, embeddings: Embeddings, reporter: Reporter) -> None:
-    views = [(item.reference, item.prompt) for item in analysis.items]
-    pending = embeddings.pending_layers(views, analysis.layers)
-    if pending:
-        stage = reporter.stage("encode", len(pending))
-        for encode in pending:
-            encode()
-            stage.advance(1)
+    wanted: dict[View, set[int]] = {}
+    for item in analysis.items:
+        wanted.setdefault(View(item.prompt), {analysis.text_layer}).update(analysis.layers)
+        wanted.setdefault(View(item.prompt, item.reference), set()).update(analysis.layers)
+    missing = {view: found for view, layers in wanted.items() if (found := embeddings.missing_layers(view, layers))}
+    if missing:
+        progress = reporter.stage("encode", len(missing))
+        for view, layers in missing.items():
+            embeddings.encode(view, layers)
+            progress.advance(1)
 
 
 def _text_rows(analysis: Analysis, embeddings: Embeddings, layer: int) -> Rows:
     found = []
     for item in analysis.items:
         with _told(item):
-            found.append(embeddings.text(item.prompt, layer))
+            found.append(embeddings.tokens(View(item.prompt), layer))
     return _both(found)
 
 
@@ -193,7 +214,7 @@ def _layer_rows(analysis: Analysis, embeddings: Embeddings, layer: int) -> dict[
     vision = []
     for item in analysis.items:
         with _told(item):
-            vision.append(embeddings.vision(item.reference, item.prompt, layer))
+            vision.append(embeddings.tokens(View(item.prompt, item.reference), layer))
     return {
         REFERENCE: _text_rows(analysis, embeddings, layer),
         "vl_text": _both([select(tokens, "text") for tokens in vision]),
@@ -266,15 +287,6 @@ def _against(summary: Summary, reference: Summary) -> tuple[Estimates, list[Dime
     return found, outlier_dimensions(summary.pooled, reference.pooled, KEPT)
 
 
-def _records(place: tuple[str, int, str, bool, str], estimates: Estimates, dimensions: list[Dimension]) -> list[Record]:
-    values = [EmbeddingValueRecord(*place, name, e.value, e.low, e.high) for name, e in estimates.items()]
-    ranked = [
-        EmbeddingDimensionRecord(*place, rank, **asdict(dimension))
-        for rank, dimension in enumerate(dimensions, start=1)
-    ]
-    return [*values, *ranked]
-
-
 def _arrays(groups: dict[str, Summary], layer: int, position_0: bool) -> dict[str, Array]:
     found: dict[str, Array] = {}
     for tokens, summary in groups.items():
@@ -283,22 +295,22 @@ def _arrays(groups: dict[str, Summary], layer: int, position_0: bool) -> dict[st
     return found
 
 
-def _analysis_record(analysis: Analysis, began: datetime, dim: int) -> EmbeddingAnalysisRecord:
+def _analysis_row(analysis: Analysis, began: datetime, dim: int) -> dict[str, Any]:
     models, suite = analysis.models, analysis.suite
-    return EmbeddingAnalysisRecord(
-        analysis_id=analysis.analysis_id,
-        started_at=began.isoformat(),
-        blendbench_version=blendbench.__version__,
-        git_commit=git_commit(),
-        model_set=models.name,
-        model_set_sha256=models.sha256,
-        suite=suite.name,
-        suite_sha256=suite.sha256,
-        items=[item.id for item in analysis.items],
-        layers=list(analysis.layers),
-        text_layer=analysis.text_layer,
-        dim=dim,
-        device=models.device,
-        dtype=models.dtype,
-        environment=environment(),
-    )
+    return {
+        "analysis_id": analysis.analysis_id,
+        "started_at": began.isoformat(),
+        "blendbench_version": blendbench.__version__,
+        "git_commit": git_commit(),
+        "model_set": models.name,
+        "model_set_sha256": models.sha256,
+        "suite": suite.name,
+        "suite_sha256": suite.sha256,
+        "items": [item.id for item in analysis.items],
+        "layers": list(analysis.layers),
+        "text_layer": analysis.text_layer,
+        "dim": dim,
+        "device": models.device,
+        "dtype": models.dtype,
+        "environment": environment(),
+    }
