@@ -13,9 +13,9 @@ from blendbench.models.sets import load_model_set
 from blendbench.run.experiments import load_experiment
 from blendbench.core.images import load_image
 from blendbench.results.images import ImageStore
+from blendbench.results.state import open_state
 from blendbench.run.loop import run
 from blendbench.run.progress import Reporter
-from blendbench.run.resume import read_ledger
 
 
 @pytest.fixture
@@ -88,7 +88,8 @@ def test_engine_and_plain_loop_draw_the_same_images(speed_scripts: Path, tiny_se
     assert (done.ok, done.images, done.scores_failed) == (6, 6, 0)
     plain = plain_loop.run_plain(plan, plain_loop.load(models), tmp_path / "plain")
     assert plain["cells"] == 6
-    cells = read_ledger(tmp_path / "engine").cells
+    with open_state(tmp_path / "engine") as state:
+        cells = state.finished_cells([cell.cell_id for cell in plan.cells])
     for cell in plan.cells:
         ours = ImageStore(tmp_path / "engine").load(str(cells[cell.cell_id].image_sha256))
         theirs = load_image(tmp_path / "plain" / f"{cell.cell_id}.png").pixels

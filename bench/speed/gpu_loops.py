@@ -16,11 +16,11 @@ from blendbench.core.images import load_image
 from blendbench.models.residency import GIB
 from blendbench.models.sets import ModelSet
 from blendbench.results.images import ImageStore
+from blendbench.results.state import open_state
 from blendbench.run.experiments import load_experiment
 from blendbench.run.loop import run
 from blendbench.run.plan import Plan, make_plan
 from blendbench.run.progress import Reporter
-from blendbench.run.resume import read_ledger
 
 EXPERIMENT = Path(__file__).with_name("speed.toml")
 
@@ -134,8 +134,10 @@ def difference(options: argparse.Namespace) -> dict[str, Any]:
     """How far the engine's images are from the plain loop's, in 8-bit levels: mean, and the worst cell's mean."""
     (side, _), means = options.shapes[0], []
     engine = options.work / f"engine_{side}"
-    cells = read_ledger(engine).cells
-    for path in sorted((options.work / f"plain_{side}").glob("*.png")):
+    plain = sorted((options.work / f"plain_{side}").glob("*.png"))
+    with open_state(engine) as state:
+        cells = state.finished_cells([path.stem for path in plain])
+    for path in plain:
         ours = ImageStore(engine).load(str(cells[path.stem].image_sha256))
         means.append(float(np.abs(ours.astype(np.int16) - load_image(path).pixels).mean()))
     return {"cells": len(means), "mean_levels": float(np.mean(means)), "worst_levels": max(means)}

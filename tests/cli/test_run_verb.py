@@ -106,7 +106,7 @@ def test_a_second_run_says_that_nothing_was_left(cli: Cli, untrained: Path, expe
     again = cli(*arguments, "--json")
     assert again.stderr == ""
     summary = json.loads(again.stdout)
-    assert (summary["run_id"], summary["drawn"], summary["scored"], summary["reused"]) == (None, 0, 0, 7)
+    assert (summary["run_id"], summary["generated"], summary["scored"], summary["reused"]) == (None, 0, 0, 7)
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,14 @@ def test_a_change_plans_what_it_affects_and_nothing_else(name: str, finished: Wo
     assert to_score == scores
 
 
+def models_moved(world: World) -> None:
+    world.models.rename(world.root / "models-elsewhere")
+
+
+def readme_added(world: World) -> None:
+    (world.models / "clip" / "README.md").write_text("read me")
+
+
 def image_renamed(world: World) -> None:
     (world.suite / "images" / "one.png").rename(world.suite / "images" / "first.png")
     world.edit("suite/suite.toml", "images/one.png", "images/first.png")
@@ -142,7 +150,7 @@ def image_renamed(world: World) -> None:
 
 UNCHANGED: dict[str, Change] = {
     "nothing": lambda world: None,
-    "model set moved": lambda world: world.models.rename(world.root / "models-elsewhere") and None,
+    "model set moved": models_moved,
     "model set renamed": toml('name = "', 'name = "another-'),
     "folder moved": lambda world: None,
     "image renamed": lambda world: (
@@ -157,7 +165,7 @@ UNCHANGED: dict[str, Change] = {
     "comment": code("NUMBER, WORD", "# a comment\nNUMBER, WORD"),
     "docstring": code('"""First."""', '"""Second."""'),
     "equation": code('equation="one"', 'equation="two"'),
-    "README beside the weights": lambda world: (world.models / "clip" / "README.md").write_text("read me") and None,
+    "README beside the weights": readme_added,
 }
 
 

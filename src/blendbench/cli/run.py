@@ -74,8 +74,8 @@ def run(
         print(json.dumps({**asdict(done), "canary_detected": canary.detected if canary else None}))
     else:
         Console().print(
-            f"{done.experiment}: {done.ok} of {done.expected} cells ok, {done.failed} failed; {done.generated} generated,"
-            f" {done.reused} reused, {done.scored} scores measured in {done.seconds:.0f} s"
+            f"{done.experiment}: {done.ok} of {done.expected} cells ok, {done.failed} failed; {done.generated}"
+            f" generated, {done.reused} reused, {done.scored} scores measured in {done.seconds:.0f} s"
             f"\nnext: blendbench leaderboard {done.experiment} --results {results}",
             highlight=False,
             soft_wrap=True,

@@ -39,14 +39,17 @@ class PlannedMetric:
 
     @property
     def name(self) -> str:
+        """Return the metric's name."""
         return self.metric.info.name
 
     @property
     def version(self) -> int:
+        """Return the metric's version."""
         return self.metric.info.version
 
     @property
     def paired(self) -> bool:
+        """Return True if a value depends on the baseline's image."""
         return self.metric.info.paired
 
 

@@ -15,10 +15,10 @@ from blendbench.run.provenance import metric_row
 class Remaining:
     """What is left of a plan.
 
-    `cells` to generate; `adopted`: rows of finished cells that this experiment lacks or has newer ones of; `images`
-    of finished cells by cell id; `seen`: cells that the folder has rows of; `known`: images by (conditioning, noise seed); `to_score` counts the values that are
-    missing; `replanned`: the last run of this experiment planned something else; `pace`: seconds a thing, by stage, as
-    the last run here went.
+    `cells` to generate; `adopted`: rows of finished cells that this experiment lacks or has newer ones of; `images` of
+    finished cells by cell id; `seen`: cells that the folder has rows of; `known`: images by (conditioning, noise seed);
+    `to_score` counts the values that are missing; `replanned`: the last run of this experiment planned something else;
+    `pace`: seconds a thing, by stage, as the last run here went.
     """
 
     cells: tuple[Cell, ...]
