@@ -100,7 +100,7 @@ def test_an_unknown_experiment_gets_a_suggestion(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_experiment(tmp_path / "absent.toml")
     (tmp_path / "folder.toml").mkdir()
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="a folder, not a regular file"):
         load_experiment(tmp_path / "folder.toml")
 
 

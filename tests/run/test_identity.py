@@ -153,13 +153,7 @@ UNCHANGED: dict[str, Change] = {
     "model set moved": models_moved,
     "model set renamed": toml('name = "', 'name = "another-'),
     "folder moved": lambda world: None,
-    "image renamed": lambda world: (
-        (
-            (world.suite / "images" / "one.png").rename(world.suite / "images" / "first.png"),
-            world.edit("suite/suite.toml", "images/one.png", "images/first.png"),
-        )
-        and None
-    ),
+    "image renamed": image_renamed,
     "suite renamed": suite('name = "tiny"', 'name = "small"'),
     "suite title": suite('title = "Tiny"', 'title = "Small"'),
     "comment": code("NUMBER, WORD", "# a comment\nNUMBER, WORD"),
