@@ -35,8 +35,8 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     [
         (["run", "cor"], "did you mean 'core'"),
         (["run", "smoke", "--strategy", "lrep"], "did you mean 'lerp'"),
-        (["run", "smoke", "--strategy", "lerp:alpha=2"], "alpha = 2 is outside 0..1"),
-        (["run", "smoke", "--set", "alpha=2"], "alpha = 2 is outside 0..1"),
+        (["run", "smoke", "--strategy", "lerp:alpha=2"], "alpha = '2' is outside 0..1"),
+        (["run", "smoke", "--set", "alpha=2"], "alpha = '2' is outside 0..1"),
         (["run", "smoke", "--set", "alhpa=0.2"], "did you mean 'alpha'"),
         (["run", "smoke", "--set", "alpha"], "key=v1,v2"),
         (["run", "smoke", "--set", "alpha=0", "--set", "alpha=0.3"], "given twice; write alpha=0,0.3"),
@@ -138,7 +138,7 @@ def test_validate_accepts_what_is_shipped(monkeypatch: pytest.MonkeyPatch, capsy
         ("alpha = [0.1, 0.3]", "layer = [2.5]", "neither a layer"),
         ('"lerp"', '"lrep"', "did you mean 'lerp'"),
         ("seeds", 'metrics = ["grid_enrgy"]\nseeds', "did you mean 'grid_energy'"),
-        ("seeds", "models = {z-image-turbo = {alpha = [7]}}\nseeds", "alpha = 7 is outside 0..1"),
+        ("seeds", "deep = {hidden_states = 25, alpha = [7]}\nseeds", "alpha = 7 is outside 0..1"),
     ],
 )
 @pytest.mark.parametrize("verb", [("validate",), ("run", "--dry-run")])
@@ -159,14 +159,14 @@ def test_a_wrong_value_in_an_experiment_is_told_with_its_file(
     assert error.startswith(f"blendbench: {path}: ") and told in error and error.count("\n") == 1
 
 
-def test_values_for_a_model_set_are_found_by_its_name_wherever_it_lies(
+def test_values_for_deep_models_depend_on_the_models_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder = Path(__file__).parents[2] / "src" / "blendbench" / "models" / "miniature" / "weights"
     path = tmp_path / "deep.toml"
     path.write_text(
         'name = "deep"\ntitle = "x"\nseeds = [0]\nstrategies = [{name = "lerp", layer = [-2, -3]}]\n'
-        "[models.miniature]\nlayer = [-4]\n"
+        "[deep]\nhidden_states = 7\nlayer = [-4]\n"
     )
     common = ("run", str(path), "--dry-run", "--json", "--results", str(tmp_path / "r"))
     assert call(monkeypatch, *common, "--models", str(folder)) == 0
