@@ -90,7 +90,11 @@ class Runner:
         self.readings.pop(name, None)  # one that failed now does not stand for an older one
         if reading is not None:
             self.readings[name] = reading
-        part = {"machine": self.machine, "readings": self.readings, "sections": list(self.notes.values())}
+        part: dict[str, Any] = {
+            "machine": self.machine,
+            "readings": self.readings,
+            "sections": list(self.notes.values()),
+        }
         part |= headline(self.readings)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.out.write_text(json.dumps(self.file | {self.machine["key"]: part}, indent=2, sort_keys=True) + "\n")

@@ -13,6 +13,8 @@ import torch
 
 from blendbench.cli.planning import plan_on_models
 from blendbench.core.images import load_image
+from blendbench.models.families.z_image.denoiser import ZImageDenoiser
+from blendbench.models.families.z_image.text import Qwen3TextEncoder
 from blendbench.models.residency import GIB
 from blendbench.models.sets import ModelSet
 from blendbench.results.images import ImageStore
@@ -56,11 +58,13 @@ class Span:
         """Seconds in all."""
         if self.events:
             torch.cuda.synchronize()
-        return self.seconds + sum(first.elapsed_time(last) for first, last in self.events) / 1000
+        seen: float = sum(first.elapsed_time(last) for first, last in self.events) / 1000
+        return self.seconds + seen
 
 
 def watch(models: ModelSet) -> dict[str, Span]:
     """Count and time the forward passes of the engine's networks from here on."""
+    assert isinstance(models.denoiser, ZImageDenoiser) and isinstance(models.text, Qwen3TextEncoder)
     pipeline = models.denoiser.pipeline
     watched = {
         "transformer": (pipeline.transformer, "forward"),

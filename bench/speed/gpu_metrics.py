@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -115,7 +116,7 @@ def metric_differences(made: Tensor, moved: Tensor, device: str) -> dict[str, di
     return found
 
 
-def random_model(name: str, architecture: str, device: str, tiny: bool) -> nn.Module:
+def random_model(name: str, architecture: str, device: str, tiny: bool) -> Any:
     """An encoder's network of random weights, drawn on the device itself: on the CPU alone that takes a minute."""
     torch.manual_seed(0)
     with torch.device(device):
@@ -128,17 +129,17 @@ def stored(model: nn.Module) -> nn.Module:
     return store_half(model).to(memory_format=torch.channels_last)
 
 
-def encoder_of(model: nn.Module, device: str, tiny: bool) -> Encoder:
+def encoder_of(model: Any, device: str, tiny: bool) -> Encoder:
     """A network as the engine's scorers use it."""
     settings = dict(open_clip.get_model_preprocess_cfg(model)) if not tiny else dict(_TINY_SETTINGS)
     side = settings["size"]
     settings["size"] = (side, side) if isinstance(side, int) else tuple(side)
     settings["interpolation"] = settings.get("interpolation") or "bicubic"
     context = int(model.context_length)
-    return Encoder("random", "", context, 1.0, 0.0, device, model, _words(context, 1000 if tiny else 49000), settings)
+    return Encoder("random", context, 1.0, 0.0, device, model, _words(context, 1000 if tiny else 49000), settings)
 
 
-_TINY_SETTINGS = {
+_TINY_SETTINGS: dict[str, Any] = {
     "size": 32,
     "mean": (0.5,) * 3,
     "std": (0.5,) * 3,
@@ -147,7 +148,7 @@ _TINY_SETTINGS = {
 }
 
 
-def tiny_model(name: str) -> nn.Module:
+def tiny_model(name: str) -> Any:
     vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8}
     text = {"context_length": 16, "vocab_size": 1001, "width": 64, "heads": 2, "layers": 2}
     siglip = {"init_logit_bias": -10.0} if name == "siglip" else {}
@@ -192,7 +193,7 @@ def timings(many: Tensor, others: Tensor, encoders: dict[str, Encoder], repeats:
         "artifact and drift metrics": cost(metrics(drift)),
         "each metric alone": {name: cost(metrics([name]), max(3, repeats // 4)) for name in drift},
         "preparation of the encoders": {
-            name: cost(lambda one=one: one._prepared(many), max(3, repeats // 4)) for name, one in encoders.items()
+            name: cost(partial(one._prepared, many), max(3, repeats // 4)) for name, one in encoders.items()
         },
         "encoders": {},
         "artifact metrics + CLIP + SigLIP": {},
@@ -202,8 +203,7 @@ def timings(many: Tensor, others: Tensor, encoders: dict[str, Encoder], repeats:
         count = repeats if way == SHIPPED else max(3, repeats // 4)
         with computing(way, many.device):
             found["encoders"][way] = {
-                name: cost(lambda one=one: one.encode_images(many), max(3, repeats // 4))
-                for name, one in encoders.items()
+                name: cost(partial(one.encode_images, many), max(3, repeats // 4)) for name, one in encoders.items()
             }
             found["artifact metrics + CLIP + SigLIP"][way] = cost(together, count)
     return found
@@ -241,7 +241,7 @@ def computing(way: str, device: torch.device) -> Iterator[None]:
 
 
 def cosine_differences(
-    made: Tensor, encoders: dict[str, Encoder], wide: dict[str, nn.Module]
+    made: Tensor, encoders: dict[str, Encoder], wide: dict[str, Any]
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Measure, by encoder and way, the largest difference from the cosines of its `wide` weights in float32.
 

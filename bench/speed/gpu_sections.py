@@ -13,6 +13,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from blendbench.models.families.z_image import fast
+from blendbench.models.families.z_image.denoiser import ZImageDenoiser
 from blendbench.models.loading import quiet_loading
 from blendbench.models.sets import load_model_set
 
@@ -185,7 +187,7 @@ def attention(options: argparse.Namespace) -> Reading:
         for name, kernel in kernels.items():
             with sdpa_kernel(kernel):
                 results[name] = scaled_dot_product_attention(*inputs)
-                found[f"{name}_{side}_batch_{batch}_ms"] = meter.ms(lambda x=inputs: scaled_dot_product_attention(*x))
+                found[f"{name}_{side}_batch_{batch}_ms"] = meter.ms(partial(scaled_dot_product_attention, *inputs))
         for name, result in results.items():
             if name != "flash":
                 found[f"{name}_{side}_batch_{batch}_from_flash"] = distance(result, results["flash"])
@@ -205,6 +207,7 @@ def independence(options: argparse.Namespace) -> Reading:
         settings = {"height": side, "width": side, "steps": 3, "batch_size": batch, "compile": compiled}
         models = load_model_set(options.models, options.device, settings)
         denoiser = models.denoiser
+        assert isinstance(denoiser, ZImageDenoiser)
         width = denoiser.pipeline.transformer.config.cap_feat_dim
         made = torch.Generator().manual_seed(0)
         rows = [torch.randn(40 + i, width, generator=made) for i in range(batch)]
@@ -224,16 +227,17 @@ def independence(options: argparse.Namespace) -> Reading:
     return found
 
 
-def _part(options: argparse.Namespace, part: str, kind: Any) -> nn.Module:
+def _part(options: argparse.Namespace, part: str, kind: Any) -> Any:
     models = load_model_set(options.models, options.device)
     with quiet_loading():
         network = kind.from_pretrained(str(models.component("pipeline")), subfolder=part, dtype=models.torch_dtype)
     return network.to(options.device).eval()
 
 
-def _step(network: nn.Module, side: int, batch: int) -> Callable[[], Tensor]:
+def _step(network: Any, side: int, batch: int) -> Callable[[], Tensor]:
     weight = next(network.parameters())
-    config, made = network.config, {"device": weight.device, "dtype": weight.dtype}
+    config = network.config
+    made: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
     latents = torch.randn(batch, config.in_channels, 1, side // 8, side // 8, **made)
     captions = torch.randn(batch, CAPTION, config.cap_feat_dim, **made)
     moment = torch.full((batch,), 0.5, **made)

@@ -88,8 +88,8 @@ def encode_image(loaded: Loaded, image: Path, prompt: str, layer: int) -> Tokens
     """Hidden states of the image's tokens."""
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}]
     text = loaded.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    image = Image.open(image).convert("RGB")
-    inputs = loaded.processor(text=[text], images=[image], return_tensors="pt").to(loaded.device)
+    opened = Image.open(image).convert("RGB")
+    inputs = loaded.processor(text=[text], images=[opened], return_tensors="pt").to(loaded.device)
     states = loaded.vision.model(**inputs, output_hidden_states=True, use_cache=False).hidden_states
     hidden = states[layer][0][inputs["input_ids"][0] == loaded.vision.config.image_token_id].float().cpu()
     merge = loaded.vision.config.vision_config.spatial_merge_size

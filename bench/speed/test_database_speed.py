@@ -102,6 +102,7 @@ def test_a_million_scores_are_ingested_in_5_seconds(benchmark: BenchmarkFixture,
 
     done = benchmark.pedantic(lambda: ingest(tmp_path), setup=fresh, rounds=3)
     assert done.records == 1_125_002
+    assert benchmark.stats is not None
     assert benchmark.stats["min"] <= 5
 
 
@@ -121,6 +122,7 @@ def test_the_paired_view_of_ten_million_scores_answers_in_a_second(benchmark: Be
     query = "SELECT label, metric, count(*) AS n, avg(difference) AS mean FROM paired_effects GROUP BY ALL"
     rows = benchmark.pedantic(lambda: results.query(query), warmup_rounds=1, rounds=5)
     assert rows["n"].sum() == 10_000_008
+    assert benchmark.stats is not None
     assert benchmark.stats["max"] <= 1
 
 
@@ -129,6 +131,7 @@ def test_a_leaderboard_of_100_strategies_takes_10_seconds(benchmark: BenchmarkFi
     results = open_results(tmp_path)
     board = benchmark.pedantic(lambda: read_board(results), rounds=1)
     assert len(board.configurations) == 100
+    assert benchmark.stats is not None
     assert benchmark.stats["max"] <= 10
 
 
@@ -139,4 +142,5 @@ LISTS = [("list", kind) for kind in ("strategies", "metrics", "experiments", "su
 def test_help_and_lists_take_a_third_of_a_second(benchmark: BenchmarkFixture, arguments: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "blendbench", *arguments]
     benchmark.pedantic(lambda: subprocess.run(command, check=True, capture_output=True), warmup_rounds=1, rounds=5)
+    assert benchmark.stats is not None
     assert benchmark.stats["min"] <= 0.3
