@@ -67,7 +67,7 @@ reports: setup-dev
 	$(BIN)/blendbench embeddings --results $(RESULTS) --out reports
 	$(BIN)/blendbench publish $(EXPERIMENTS) --results $(RESULTS) --out reports
 	$(BIN)/blendbench calibrate --out reports --cards metrics --results $(RESULTS)
-	$(BIN)/python -m blendbench.reports.gate --results $(RESULTS) --out reports/gate.md
+	$(BIN)/python bench/pages/gate_page.py --results $(RESULTS) --out reports/gate.md
 	$(BIN)/python -m miniature.evaluate --out reports/miniature.json
 	$(BIN)/python -m miniature.page --measures reports/miniature.json --results $(RESULTS) --out reports/miniature.md
 	$(BIN)/python -m blendbench.results.document docs/sql.md
@@ -77,13 +77,13 @@ reports: setup-dev
 bench: setup-dev
 	mkdir -p .benchmarks
 	$(BIN)/python -m pytest bench/speed --benchmark-only --benchmark-autosave --benchmark-compare --benchmark-json=.benchmarks/last.json
-	$(BIN)/python -m blendbench.reports.speed --benchmarks .benchmarks/last.json
+	$(BIN)/python bench/speed/speed_page.py --benchmarks .benchmarks/last.json
 
 # No set-up here: a machine with a GPU may have its own torch and no network.
 bench-gpu: export PYTHONPATH := src:$(PYTHONPATH)
 bench-gpu:
 	$(GPU_PYTHON) bench/speed/gpu.py --out reports/speed.json
-	$(GPU_PYTHON) -m blendbench.reports.speed
+	$(GPU_PYTHON) bench/speed/speed_page.py
 
 clean:
 	rm -rf $(RESULTS)

@@ -184,7 +184,7 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")
     sheet = drawn[:64].unflatten(0, (8, 8)).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
-    Image.fromarray(sheet.numpy()).save(arguments.out.with_suffix(".png"))
+    Image.fromarray(sheet.numpy()).save(arguments.out.with_suffix(".webp"), quality=90, method=6)
 
 
 if __name__ == "__main__":

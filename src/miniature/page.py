@@ -97,7 +97,7 @@ def quality_table(measures: Measures) -> list[str]:
 
 
 def _mark(reached: bool | None) -> str:
-    return "cannot tell" if reached is None else ("yes" if reached else "**no**")
+    return "undecided" if reached is None else ("yes" if reached else "**no**")
 
 
 def stand_in_claims(board: Board, study: Study | None) -> list[Claim]:
@@ -259,11 +259,11 @@ def main() -> None:
     arguments = parser.parse_args()
     measures = json.loads(arguments.measures.read_text())
     training = [json.loads(line) for line in arguments.training.read_text().splitlines()]
-    with open_results(arguments.results) as results:
-        board = read_board(results, arguments.experiment)
-        analysis = latest_analysis(results, board.run["model_set_sha256"])
-        study = read_study(results, analysis) if analysis else None
-    sheet = arguments.measures.with_suffix(".png")
+    results = open_results(arguments.results)
+    board = read_board(results, arguments.experiment)
+    analysis = latest_analysis(results, board.run["model_set_sha256"])
+    study = read_study(results, analysis) if analysis else None
+    sheet = arguments.measures.with_suffix(".webp")
     name = os.path.relpath(sheet, arguments.out.parent) if sheet.is_file() else None
     arguments.out.write_text(page(board, study, measures, training, name))
 

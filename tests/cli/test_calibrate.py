@@ -46,7 +46,7 @@ def test_the_page_and_the_cards_hold_every_table(
         "Drift",
     ):
         assert f"## {heading}" in text
-    assert "nan" not in text and (tmp_path / "metrics" / "responses.png").stat().st_size > 10_000
+    assert "nan" not in text and (tmp_path / "metrics" / "responses.webp").stat().st_size > 10_000
     assert {row["size"] for row in figures["responses"]} == {128, 256}
     assert figures["periods"]["16"]["auroc"] > figures["periods"]["15"]["auroc"]
 

@@ -11,8 +11,9 @@ from PIL import Image
 from blendbench.cli import check as check_verb
 from blendbench.cli import main
 from blendbench.results.store import open_results
+from blendbench.run.experiments import load_experiment
 from blendbench.verdict import EXIT_CODES
-from blendbench.verdict.decide import items_for_a_regression
+from blendbench.verdict.sequential import LEAST_ITEMS
 
 IDEA = """\
 from blendbench.registry.strategies import strategy
@@ -39,8 +40,7 @@ def check(
     experiment: Path, registries: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """`blendbench check` with a small experiment in place of core: exit code, output, errors."""
-    load = check_verb.load_experiment
-    monkeypatch.setattr(check_verb, "load_experiment", lambda name: load(experiment))
+    monkeypatch.setattr(check_verb, "load_experiment", lambda name: load_experiment(experiment))
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["blendbench", "check", *map(str, arguments)])
@@ -59,25 +59,25 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_loop_draws_gates_and_shows_and_reverting_needs_no_drawing(
+def test_the_loop_generates_gates_and_shows_and_reverting_generates_nothing(
     untrained: Path, check: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     file, results = tmp_path / "idea.py", tmp_path / "results"
     common = (file, "--models", untrained, "--results", results, "--baseline", "lerp:alpha=0.3")
     file.write_text(IDEA.format(name="idea", factor=-1.0))
     code, first, progress = check(*common)
-    # Images of random weights are noise: no metric can tell the canary, and two items could not show it.
+    # Images of random weights are noise: no metric can detect the canary, and two items could not show it.
     assert code == 4
     assert "idea against lerp:alpha=0.3 (check, 2 items, 2 pairs)" in first
     assert "images: 16/16" in progress  # text_only, lerp, idea and five controls on two items
     page = (results / "check" / "check.md").read_text()
-    assert "blendbench gate: canary not detected" in page and "(check.png)" in page
+    assert "blendbench gate: canary not detected" in page and "(check.webp)" in page
     assert "(../gallery/check/index.html)" in page and (results / "gallery" / "check" / "index.html").is_file()
-    worst = re.findall(r"\(\.\./gallery/check/index\.html#item=.*?&a=idea&b=lerp%3Aalpha%3D0\.3&", page)
+    worst = re.findall(r"\(\.\./gallery/check/index\.html#item=.*?&a=lerp%3Aalpha%3D0\.3&b=idea&", page)
     assert len(worst) == len(re.findall(r"^    file://.*#item=", first, re.MULTILINE)) >= 1
-    with Image.open(results / "check" / "check.png") as sheet:
+    with Image.open(results / "check" / "check.webp") as sheet:
         assert sheet.width > 4 * 128 and sheet.height > 2 * 128
-    assert set(open_results(results).query("SELECT experiment FROM cells")["experiment"]) == {"check"}
+    assert open_results(results).rows("SELECT DISTINCT experiment FROM cells") == [("check",)]
 
     file.write_text(IDEA.format(name="idea", factor=-2.0))
     _, changed, progress = check(*common)
@@ -90,7 +90,7 @@ def test_the_loop_draws_gates_and_shows_and_reverting_needs_no_drawing(
     assert (reverted, progress) == (re.sub(r"    file://.*#item=.*\n", "", first), "")
 
 
-def test_sequential_draws_only_what_is_not_settled(
+def test_sequential_generates_only_what_is_not_settled(
     untrained: Path, check: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, results = tmp_path / "idea.py", tmp_path / "results"
@@ -154,5 +154,5 @@ def test_a_quick_look_has_enough_items_for_a_regression() -> None:
     core = check_verb._experiment("text_only", ["lerp"], quick=False)
     quick = check_verb._experiment("text_only", ["lerp"], quick=True)
     assert core.items is None and quick.items is not None
-    assert quick.items >= items_for_a_regression(20) and len(quick.seeds) <= len(core.seeds)
+    assert quick.items >= LEAST_ITEMS and len(quick.seeds) <= len(core.seeds)
     assert (core.name, quick.name, core.controls) == ("check", "check", True)

@@ -7,9 +7,9 @@ import pytest
 from synthetic_results import INCOMPLETE, NO_OP, write_results
 
 from blendbench.cli import main
-from blendbench.reports.compare import compare_metrics
+from blendbench.reports.compare import compare_metrics, reading
 from blendbench.results.store import Results, open_results
-from blendbench.verdict import pair
+from blendbench.verdict import Effect, compare
 
 
 @pytest.fixture(scope="module")
@@ -19,21 +19,23 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return open_results(folder)
 
 
-def test_readings_say_which_is_better(results: Results) -> None:
-    rows = {
-        row.metric.name: row for row in compare_metrics(pair(results, "core", "vision_only", "style_delta:alpha=0.3"))
-    }
-    assert rows["attribute_adherence"].reading == "second" and rows["grid_energy"].reading == "second"
-    assert rows["effect_size"].reading == "differs"
-    assert rows["grid_energy"].effect.mean == pytest.approx(0.3 * 0.65, abs=0.005)
-    swapped = compare_metrics(pair(results, "core", "style_delta:alpha=0.3", "vision_only"))
-    assert {row.metric.name: row.reading for row in swapped}["grid_energy"] == "first"
-    for row in swapped:
-        assert row.effect.mean == pytest.approx(-rows[row.metric.name].effect.mean)
+def compared(results: Results, first: str, second: str) -> dict[str, Effect]:
+    return {effect.metric.name: effect for effect in compare_metrics(compare(results, "core", first, second))}
 
 
-def test_a_no_op_is_the_same_in_everything(results: Results) -> None:
-    assert {row.reading for row in compare_metrics(pair(results, "core", NO_OP, "text_only"))} == {"same"}
+def test_readings_name_the_better_one(results: Results) -> None:
+    there = compared(results, "vision_only", "style_delta:alpha=0.3")
+    assert reading(there["attribute_adherence"]) == reading(there["grid_energy"]) == "second better"
+    assert reading(there["effect_size"]) == "differs"
+    assert there["grid_energy"].mean == pytest.approx(0.3 * 0.65, abs=0.005)
+    back = compared(results, "style_delta:alpha=0.3", "vision_only")
+    assert reading(back["grid_energy"]) == "first better"
+    for name, effect in back.items():
+        assert effect.mean == pytest.approx(-there[name].mean)
+
+
+def test_a_no_op_is_equivalent_in_everything(results: Results) -> None:
+    assert {reading(effect) for effect in compared(results, NO_OP, "text_only").values()} == {"equivalent"}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def test_the_verb_prints_a_table(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder: Path = results.database.parent
+    folder: Path = results.folder
     monkeypatch.setattr(sys, "argv", ["blendbench", "compare", *arguments, "--results", str(folder)])
     with pytest.raises(SystemExit) as end:
         main()

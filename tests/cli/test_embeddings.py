@@ -40,10 +40,10 @@ def test_the_page_shows_the_numbers_of_the_database(made: Path) -> None:
     assert f"{rows['value'].iloc[0]:.3f}".replace("-", "−") in page
     assert "3 prompts" in page
     assert line
-    linked = re.findall(r"\]\((embeddings/\w+\.png)\)", page)
+    linked = re.findall(r"\]\((embeddings/\w+\.webp)\)", page)
     assert len(linked) == len(set(linked)) == 7
     for name in linked:
-        assert (made / "reports" / name).read_bytes().startswith(b"\x89PNG")
+        assert (made / "reports" / name).read_bytes()[8:12] == b"WEBP"
 
 
 def test_the_same_analysis_again_is_read_not_computed_and_writes_the_same_bytes(

@@ -29,9 +29,9 @@ def test_leaderboard_prints_and_writes(folder: Path, tmp_path: Path) -> None:
     done = _call("leaderboard", "core", "--results", folder, "--out", tmp_path)
     printed = done.stdout.decode()
     assert (done.returncode, done.stderr) == (0, b"")
-    assert (tmp_path / "core.md").is_file() and (tmp_path / "core" / "alpha.png").is_file()
-    assert "the canary is worst on grid_energy: yes" in printed
-    assert next(line for line in printed.splitlines() if NO_OP in line).count("same") >= 3
+    assert (tmp_path / "core.md").is_file() and (tmp_path / "core" / "alpha.webp").is_file()
+    assert "the canary is worst on grid_energy: holds" in printed
+    assert next(line for line in printed.splitlines() if NO_OP in line).count("equivalent") >= 3
     assert "incomplete, not ranked" in printed
 
 

@@ -1,9 +1,8 @@
-"""What the page about hidden states says of numbers that are known."""
+"""The page about hidden states on numbers that are known."""
 
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from blendbench.reports.embedding_study import Study, Value, read_study
@@ -23,7 +22,7 @@ def study_of(values: dict[tuple[str, bool, str, str], float]) -> Study:
         layers=(-1, -2),
         text_layer=-2,
         dim=2560,
-        dimensions=pd.DataFrame(),
+        dimensions={},
         values={(-2, *place): Value(value, None, None) for place, value in values.items()},
     )
 
@@ -37,11 +36,11 @@ def test_a_sink_is_named_where_the_std_depends_on_position_0(kept: float, left: 
     assert ("is no attention sink here**" in findings(study)[0]) != sink
 
 
-def test_what_a_one_sided_test_flags_stands_beside_what_is_there() -> None:
+def test_what_a_one_sided_test_flags_stands_beside_what_exists() -> None:
     at = ("vl_image", False, "same_layer")
-    told = findings(study_of({(*at, "lacking_4"): 178, (*at, "exceeding_4"): 2}))[-1]
-    assert "178 have less than a quarter" in told
-    assert "a test for large ratios alone flags 2" in told
+    text = findings(study_of({(*at, "lacking_4"): 178, (*at, "exceeding_4"): 2}))[-1]
+    assert "178 have less than a quarter" in text
+    assert "a test for large ratios alone flags 2" in text
 
 
 def test_without_the_layer_of_the_conditionings_the_first_is_shown() -> None:
@@ -87,8 +86,10 @@ def test_an_analysis_with_gaps_still_makes_a_page(tmp_path: Path) -> None:
     from synthetic_results import write_results
 
     write_results(tmp_path / "results", items=1, images=False)
-    study, path = write_embeddings(tmp_path / "results", tmp_path / "out")
+    results = open_results(tmp_path / "results")
+    study, path = write_embeddings(results, tmp_path / "out")
     assert study.get("vl_image", "std", False) == Value(7.0, 6.5, 7.5)
     assert study.get("vl_image", "pearson", True, "same_layer").value is None
     assert "7.00 [6.50, 7.50]" in path.read_text()
-    assert read_study(open_results(tmp_path / "results"), "analysis1").dim == 192
+    assert read_study(results, "analysis1").dim == 192
+    assert [row.dimension for row in study.outlying("vl_image")] == []

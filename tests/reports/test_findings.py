@@ -21,27 +21,26 @@ from blendbench.reports.claims import (
     corrected,
 )
 from blendbench.reports.findings import Finding, judge, write_findings
-from blendbench.reports.hypotheses import OPEN, PREDICTIONS, SEED, Hypothesis
-from blendbench.results.store import Results, ingest, open_results
+from blendbench.reports.hypotheses import OPEN, PREDICTIONS, SEED_DOCUMENT, Hypothesis
+from blendbench.results.store import Results, open_results
 from blendbench.run.experiments import load_experiment
 from blendbench.run.plan import configurations
-from blendbench.statistics import holm
+from blendbench.stats.decide import holm
+from blendbench.verdict.comparison import Comparisons
 
 TRUTH = "attribute_adherence"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     path = tmp_path_factory.mktemp("findings") / "results"
     write_results(path, items=12, images=False)
-    ingest(path)
-    return path
+    return open_results(path)
 
 
 @pytest.fixture(scope="module")
-def results(folder: Path) -> Results:
-    with open_results(folder) as opened:
-        yield opened
+def source(results: Results) -> Comparisons:
+    return Comparisons(results)
 
 
 @pytest.mark.parametrize(
@@ -81,12 +80,12 @@ def results(folder: Path) -> Results:
         (Measured("core", "std", "vl_text", "above", 1.0), "not run"),
     ],
 )
-def test_a_claim_with_a_known_answer_gets_it(results: Results, claim: Claim, verdict: str) -> None:
-    assert claim.judge(results).verdict == verdict
+def test_a_claim_with_a_known_answer_gets_it(source: Comparisons, claim: Claim, verdict: str) -> None:
+    assert claim.judge(source).verdict == verdict
 
 
-def test_the_evidence_states_the_effect_and_its_interval(results: Results) -> None:
-    outcome = Differs("core", TRUTH, "vision_only", "text_only", "lower").judge(results)
+def test_the_evidence_states_the_effect_and_its_interval(source: Comparisons) -> None:
+    outcome = Differs("core", TRUTH, "vision_only", "text_only", "lower").judge(source)
     mean, low, high = (float(text.replace("−", "-")) for text in re.findall(r"[+−]\d\.\d{3}", outcome.figure))
     assert low < mean < high < 0
     assert mean == pytest.approx(-0.45, abs=0.02)
@@ -113,22 +112,24 @@ def test_a_hypothesis_needs_all_its_claims(verdicts: list[str], whole: str) -> N
     assert finding.verdict == whole
 
 
-def test_the_page_holds_every_statement_and_follows_from_the_database(folder: Path, tmp_path: Path) -> None:
-    judged, page = write_findings(folder, tmp_path)
+def test_the_page_holds_every_statement_and_follows_from_the_database(results: Results, tmp_path: Path) -> None:
+    judged, page = write_findings(results, tmp_path)
     text = page.read_text()
-    for hypothesis in (*SEED, *PREDICTIONS):
+    for hypothesis in (*SEED_DOCUMENT, *PREDICTIONS):
         assert text.count(hypothesis.statement) >= 2
     for _, question, _ in OPEN:
         assert question in text
     counts = {v: sum(f.verdict == v for f in judged) for v in ("supported", "not run")}
-    assert f"{counts['not run']} are not run" in text
-    _, other = write_findings(folder, tmp_path / "again")
+    first = text.splitlines()[2]
+    assert first.startswith(f"Of {len(judged)} statements {counts['supported']} are supported, ")
+    assert first.endswith(f" and {counts['not run']} not run.")
+    _, other = write_findings(results, tmp_path / "again")
     assert other.read_bytes() == page.read_bytes()
 
 
 def test_every_claim_names_configurations_that_its_experiment_has() -> None:
     """A misspelt label would be "not run" for ever."""
-    for hypothesis in (*SEED, *PREDICTIONS):
+    for hypothesis in (*SEED_DOCUMENT, *PREDICTIONS):
         for claim in hypothesis.claims:
             if isinstance(claim, Measured):
                 continue
@@ -141,32 +142,28 @@ def test_every_claim_names_configurations_that_its_experiment_has() -> None:
 
 def test_a_statistic_is_of_the_models_that_the_experiment_ran_on(tmp_path: Path) -> None:
     write_results(tmp_path, items=2, images=False)  # std of vl_image: 7
+    planted = embedding_rows("analysis2", model_set="planted", model_set_sha256="0" * 64)
     later = [
-        record.changed(value=99.0, low=99.0, high=99.0)
-        if record.table == "embedding_values"
-        else record.changed(model_set="planted", model_set_sha256="0" * 64)
-        if record.table == "embedding_analyses"
-        else record
-        for record in embedding_rows("analysis2")
+        row.changed(value=99.0, low=99.0, high=99.0) if row.table == "embedding_values" else row for row in planted
     ]
     append(tmp_path, "run2", *later)
-    ingest(tmp_path)
-    claim = Measured("core", "std", "vl_image", "below", 8.0)
-    with open_results(tmp_path) as opened:
-        assert claim.judge(opened).verdict == "supported"
-        assert replace(claim, bound=6.0).judge(opened).verdict == "refuted"
-        assert replace(claim, experiment="adain").judge(opened).verdict == "not run"
+    claim, opened = Measured("core", "std", "vl_image", "below", 8.0), Comparisons(open_results(tmp_path))
+    assert claim.judge(opened).verdict == "supported"
+    assert replace(claim, bound=6.0).judge(opened).verdict == "refuted"
+    assert replace(claim, experiment="adain").judge(opened).verdict == "not run"
 
 
-def test_a_page_of_tests_is_corrected_as_one(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_of_tests_is_corrected_as_one(
+    results: Results, source: Comparisons, monkeypatch: pytest.MonkeyPatch
+) -> None:
     claims = tuple(
         Differs("core", metric, label, "text_only", "lower")
         for metric in (TRUTH, "clip_cosine")
         for label in ("canary", "vision_only", "style_delta:alpha=0.3")
     )
-    monkeypatch.setattr(findings, "SEED", (Hypothesis("all", "worse", claims),))
+    monkeypatch.setattr(findings, "SEED_DOCUMENT", (Hypothesis("all", "worse", claims),))
     monkeypatch.setattr(findings, "PREDICTIONS", ())
-    alone = [claim.judge(results).p for claim in claims]
+    alone = [claim.judge(source).p for claim in claims]
     (page,) = judge(results)
     together = [outcome.p for outcome in page.outcomes]
     assert together == pytest.approx(list(holm([p for p in alone if p is not None])))

@@ -1,8 +1,10 @@
-"""The gallery's folder: what is in it, that nothing is there twice, and that it follows from the database alone."""
+"""The gallery's folder: its content, without anything twice, follows from the database alone."""
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ from PIL import Image
 from synthetic_results import CONFIGURATIONS, INCOMPLETE, NO_OP, item_name, write_results
 
 from blendbench.core.errors import UsageError
-from blendbench.reports.gallery import write_gallery
+from blendbench.reports.gallery import find_gallery, write_gallery
 from blendbench.reports.gallery.files import PERIOD, STEP, THUMBNAIL, patch_grid_pattern, place_images, thumbnail_name
+from blendbench.results.images import ImageStore
 from blendbench.results.store import open_results
 
 ITEMS = 2
@@ -25,9 +28,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _data(gallery: Path) -> dict[str, object]:
+def _data(gallery: Path) -> dict[str, Any]:
     text = (gallery / "data.js").read_text(encoding="utf-8")
-    read: dict[str, object] = json.loads(text.removeprefix("gallery.setData(").removesuffix(");\n"))
+    read: dict[str, Any] = json.loads(text.removeprefix("gallery.setData(").removesuffix(");\n"))
     return read
 
 
@@ -41,15 +44,13 @@ def _bytes(gallery: Path) -> dict[str, str]:
 
 def test_every_cell_is_there_with_its_numbers(folder: Path) -> None:
     data = _data(folder / "gallery" / "core")
-    labels = [entry["label"] for entry in data["configurations"]]  # type: ignore[attr-defined, index]
-    names = [metric["name"] for metric in data["metrics"]]  # type: ignore[attr-defined, index]
+    labels = [entry["label"] for entry in data["configurations"]]
+    names = [metric["name"] for metric in data["metrics"]]
     assert set(labels) == set(CONFIGURATIONS)
-    assert len(data["cells"]) == len(CONFIGURATIONS) * ITEMS * 2  # type: ignore[arg-type]
-    wide = (
-        open_results(folder).query("SELECT cell_id, grid_energy FROM cell_scores").set_index("cell_id")["grid_energy"]
-    )
-    for label, item, _, cell_id, image, no_op, error, scores in data["cells"]:  # type: ignore[attr-defined]
-        failed = labels[label] == INCOMPLETE and data["items"][item]["id"] == item_name(1)  # type: ignore[index]
+    assert len(data["cells"]) == len(CONFIGURATIONS) * ITEMS * 2
+    wide = dict(open_results(folder).rows("SELECT cell_id, grid_energy FROM cell_scores"))
+    for label, item, _, cell_id, image, no_op, error, scores in data["cells"]:
+        failed = labels[label] == INCOMPLETE and data["items"][item]["id"] == item_name(1)
         assert (image == -1) == failed == bool(error)
         assert bool(no_op) == (labels[label] == NO_OP)
         value = scores[names.index("grid_energy")]
@@ -60,8 +61,8 @@ def test_images_are_named_once_and_share_the_disk_with_the_results(folder: Path)
     gallery = folder / "gallery" / "core"
     data = _data(gallery)
     images = data["images"]
-    assert len(set(images)) == len(images)  # type: ignore[arg-type]
-    for name in images:  # type: ignore[attr-defined]
+    assert len(set(images)) == len(images)
+    for name in images:
         assert (gallery / name).samefile(folder / name)
     assert not (gallery / "thumbnails").exists()  # these are small enough to be their own
 
@@ -88,27 +89,50 @@ def test_without_images_nothing_is_written(tmp_path: Path) -> None:
     assert not (tmp_path / "gallery").exists()
 
 
-def _image(folder: Path, name: str, side: int) -> str:
-    (folder / f"{name}.png").parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((side, side, 3), 100, np.uint8)).save(folder / f"{name}.png")
-    return f"{name}.png"
-
-
 def test_large_images_get_a_thumbnail_and_what_is_not_needed_goes(tmp_path: Path) -> None:
-    results, out = tmp_path / "results", tmp_path / "out"
+    store, out = ImageStore(tmp_path / "results"), tmp_path / "out"
     out.mkdir()
-    sources = {"aa1": _image(results, "aa1", THUMBNAIL + 1), "bb2": _image(results, "bb2", THUMBNAIL)}
-    placed = place_images(sources | {"cc3": "gone.png"}, results, out)
-    assert set(placed.names) == {"aa1", "bb2"}
-    assert placed.small == {"aa1"}
-    with Image.open(out / thumbnail_name("aa1")) as small:
+    large, little = (store.save(np.full((side, side, 3), 100, np.uint8)) for side in (THUMBNAIL + 1, THUMBNAIL))
+    placed = place_images([large, little, "0" * 64], store, out)
+    assert set(placed.names) == {large, little}
+    assert placed.small == {large}
+    with Image.open(out / thumbnail_name(large)) as small:
         assert max(small.size) == THUMBNAIL
-    made = (out / thumbnail_name("aa1")).stat().st_mtime_ns
-    assert place_images(sources, results, out) == placed
-    assert (out / thumbnail_name("aa1")).stat().st_mtime_ns == made
-    place_images({"bb2": sources["bb2"]}, results, out)
-    assert not (out / placed.names["aa1"]).exists() and not (out / thumbnail_name("aa1")).exists()
-    assert (results / "aa1.png").is_file()
+    made = (out / thumbnail_name(large)).stat().st_mtime_ns
+    assert place_images([large, little], store, out) == placed
+    assert (out / thumbnail_name(large)).stat().st_mtime_ns == made
+    place_images([little], store, out)
+    assert not (out / placed.names[large]).exists() and not (out / thumbnail_name(large)).exists()
+    assert store.path(large).is_file()
+
+
+@pytest.mark.parametrize("name", ["data.js", "patch_grid.js", "index.html"])
+def test_a_file_that_a_killed_process_left_half_written_is_written_again(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "gallery"
+    write_gallery(open_results(folder), folder, out)
+    whole = _bytes(out)
+    (out / name).write_bytes((out / name).read_bytes()[:-20])
+    if name == "data.js":
+        assert find_gallery(out) is None
+    write_gallery(open_results(folder), folder, out)
+    assert _bytes(out) == whole
+
+
+def test_damaged_images_are_left_out_and_counted(folder: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(folder, results)
+    ((cut,), (gone,)) = open_results(results).rows(
+        "SELECT image_sha256 FROM cells WHERE label = 'canary' AND seed = 0 ORDER BY item"
+    )
+    store = ImageStore(results)
+    store.path(gone).unlink()
+    store.path(cut).unlink()
+    store.path(cut).write_bytes(b"cut")
+    page, images, left_out = write_gallery(open_results(results), results)
+    assert left_out == 2 and images == len(_data(page.parent)["images"])
+    assert not any(sha256 in name for name in _data(page.parent)["images"] for sha256 in (cut, gone))
 
 
 @pytest.mark.parametrize("amplitude", [1, 3])

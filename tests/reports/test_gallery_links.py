@@ -1,4 +1,4 @@
-"""Links into the gallery: they lead to what they name, and there are none where no gallery goes along."""
+"""Links into the gallery lead to what they name, and pages without a gallery have none."""
 
 import json
 import re
@@ -84,7 +84,7 @@ def test_a_page_links_only_to_a_gallery_that_goes_where_it_goes(folder: Path, tm
         check_leads_to_something(link, inside.parent)
 
 
-def _write_little(results_dir: Path, out: Path) -> tuple[list[object], Path]:
+def _write_little(results: object, out: Path) -> tuple[list[object], Path]:
     out.mkdir(exist_ok=True)
     page = out / "findings.md"
     page.write_text("nothing", encoding="utf-8")
@@ -96,7 +96,7 @@ def test_a_published_page_whose_gallery_is_gone_is_found_out(
 ) -> None:
     # Pages without links into a gallery are not what this is about, and take long.
     monkeypatch.setattr(published, "write_findings", _write_little)
-    monkeypatch.setattr(published, "_of_analysis", lambda records: [])
+    monkeypatch.setattr(published, "_has_analysis", lambda results: False)
     out = tmp_path / "reports"
     write_gallery(open_results(folder), folder, out / "gallery" / "core")
     publish(folder, out, ["core"])

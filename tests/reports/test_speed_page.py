@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from blendbench.reports import speed
+import speed_page as speed
 
 ENGINE = {
     "batch": 1,

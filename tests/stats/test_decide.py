@@ -4,7 +4,6 @@ import ast
 import math
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from blendbench.stats import decide as module
 from blendbench.stats.decide import (
@@ -39,11 +37,12 @@ def _spread(mean: float, deviation: float, n: int) -> Array:
     return scaled
 
 
-@patch("gc.collect", new=lambda: 0)  # statsmodels calls it each time, which takes most of the test
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_holm_equals_statsmodels(p: list[float]) -> None:
-    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+def test_holm_follows_its_definition(p: list[float]) -> None:
+    # Of all p up to this one the greatest, each times the number of p from it on.
+    expected = [min(1.0, max(q * sum(r >= q for r in p) for q in p if q <= own)) for own in p]
+    assert holm(p) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -109,10 +108,9 @@ def test_impossible_margins_are_refused(margin: float, floor: float) -> None:
         paired_test([0.1, 0.2], margin, floor)
 
 
-@pytest.mark.slow
 def test_false_decisions_stay_at_their_nominal_rates() -> None:
     rng = np.random.default_rng(2)
-    margin, families = 0.4, 400
+    margin, families = 0.4, 150
     false_labels = false_clearance = 0
     for _ in range(families):
         nothing = [paired_test(row, margin) for row in rng.normal(0, 1, (5, 16))]
@@ -120,9 +118,9 @@ def test_false_decisions_stay_at_their_nominal_rates() -> None:
         false_labels += any(decision in ("better", "worse") for decision in found)
         at_margin = paired_test(rng.normal(1, 1, 16), margin=1)
         false_clearance += decide(at_margin, "lower", at_margin.p) == "equivalent"
-    # Standard error 1.1 points.
-    assert 0.02 <= false_labels / families <= 0.075
-    assert 0.02 <= false_clearance / families <= 0.075
+    # Standard error 1.8 points.
+    assert 0.01 <= false_labels / families <= 0.09
+    assert 0.01 <= false_clearance / families <= 0.09
 
 
 @pytest.mark.parametrize(("n", "tests"), [(12, 1), (24, 1), (24, 10), (72, 10)])
@@ -131,8 +129,8 @@ def test_the_detectable_difference_is_found_with_power_080(n: int, tests: int) -
     # The spread of the truth, so that only the test's power is measured.
     size = detectable(PairedTest(0.0, 1 / math.sqrt(n), 1, 1, 1, 1.0, 0.0, n), tests)
     nothing = [1.0] * (tests - 1)
-    found = [holm([p, *nothing])[0] <= 0.05 for p in sign_flip_ps(rng.normal(size, 1, (1000, n)))]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.04)  # standard error 1.3 points
+    found = [holm([p, *nothing])[0] <= 0.05 for p in sign_flip_ps(rng.normal(size, 1, (400, n)))]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.06)  # standard error 2 points
 
 
 def test_the_detectable_difference_grows_with_the_family_and_the_floor() -> None:
@@ -149,10 +147,9 @@ def test_too_few_items_detect_nothing() -> None:
     assert math.isinf(detectable(paired_test([1.0], margin=0.1), 1))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mean", "margin", "floor", "tests"),
-    [(0.0, 0.4, 0.0, 4), (0.3, 0.5, 0.0, 1), (0.4, 0.3, 0.0, 6), (0.5, 0.2, 0.2, 3)],
+    [(0.0, 0.4, 0.0, 4), (0.3, 0.5, 0.0, 1), (0.6, 0.3, 0.0, 6), (0.9, 0.2, 0.2, 3)],
 )
 def test_the_needed_items_settle_with_power_080(mean: float, margin: float, floor: float, tests: int) -> None:
     now = paired_test(_spread(mean, 1, 12), margin, floor)
@@ -162,9 +159,9 @@ def test_the_needed_items_settle_with_power_080(mean: float, margin: float, floo
     rng = np.random.default_rng(10)
     settled = [
         decide(test, "lower", min(1.0, tests * test.p)) != "undecided"
-        for test in (paired_test(row, margin, floor) for row in rng.normal(mean, 1, (300, items)))
+        for test in (paired_test(row, margin, floor) for row in rng.normal(mean, 1, (150, items)))
     ]
-    assert np.mean(settled) == pytest.approx(0.8, abs=0.06)  # standard error 2.3 points
+    assert np.mean(settled) == pytest.approx(0.8, abs=0.09)  # standard error 3.3 points
 
 
 def test_needed_items_where_no_number_is_enough() -> None:
@@ -195,8 +192,7 @@ def _labels(page: list[list[tuple[list[float], float, Direction]]]) -> list[list
     ]
 
 
-@pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(families, min_size=1, max_size=4), st.integers(0, 2**32 - 1))
 def test_labels_depend_on_no_seed_and_no_other_row(
     page: list[list[tuple[list[float], float, Direction]]], seed: int

@@ -82,7 +82,7 @@ def test_meeting_in_the_middle_is_exact(n: int, alternative: Alternative) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("alternative", ALTERNATIVES)
-@pytest.mark.parametrize("n", [37, 72, 288])
+@pytest.mark.parametrize("n", [37, 120])
 def test_the_grid_never_understates_p_and_hardly_overstates_it(n: int, alternative: Alternative) -> None:
     seen = []
     for z in (0, 1, 2.2, 2.5, 4):
@@ -115,7 +115,7 @@ def test_the_grid_agrees_with_counting_on_equal_data() -> None:
 
 
 def test_far_more_clusters_than_a_float_has_powers_of_two() -> None:
-    data = np.random.default_rng(5).normal(0.05, 1, 2500)
+    data = np.random.default_rng(5).normal(0.05, 1, 1200)
     normal = stats.norm.sf(data.sum() / np.sqrt((data**2).sum()))
     assert sign_flip_p(data, "greater") == pytest.approx(normal, rel=0.1)
 
@@ -146,9 +146,9 @@ def test_the_clearest_difference_has_the_least_p(clusters: int) -> None:
 @pytest.mark.parametrize("alternative", ALTERNATIVES)
 def test_p_depends_on_no_seed_no_order_and_no_other_row(n: int, alternative: Alternative) -> None:
     rng = np.random.default_rng(7)
-    rows = rng.normal(0.2, 1, (4, n))
+    rows = rng.normal(0.2, 1, (2, n))
     together = sign_flip_ps(rows, alternative).tolist()
-    for seed in range(3):
+    for seed in range(2):
         np.random.seed(seed)  # noqa: NPY002 - the global generator is what must not matter
         assert [sign_flip_p(row, alternative) for row in rows] == together
         assert sign_flip_ps(rng.permuted(rows, axis=1), alternative).tolist() == together
@@ -158,8 +158,8 @@ def test_p_depends_on_no_seed_no_order_and_no_other_row(n: int, alternative: Alt
 def test_sign_flip_false_alarms_stay_at_the_nominal_rate() -> None:
     rng = np.random.default_rng(5)
     for n in (10, 24, 50):
-        alarms = np.mean(sign_flip_ps(rng.standard_t(3, (600, n))) <= 0.05)
-        assert 0.02 <= alarms <= 0.075
+        alarms = np.mean(sign_flip_ps(rng.standard_t(3, (300, n))) <= 0.05)
+        assert 0.015 <= alarms <= 0.09  # standard error 1.3 points
 
 
 @pytest.mark.parametrize("bad", [[], [1.0, math.nan], [math.inf, 1.0]])

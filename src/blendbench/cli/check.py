@@ -31,12 +31,12 @@ def check(
         float | None,
         typer.Option(min=1, help="GiB of GPU memory to use; decides what is loaded at once; default: what is free"),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="fewer items and one seed; less can be told")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="fewer items and one seed; less can be decided")] = False,
     sequential: Annotated[
-        bool, typer.Option("--sequential", help="judge after half of the items, and draw the rest only if need be")
+        bool, typer.Option("--sequential", help="judge after half of the items, and generate the rest only if need be")
     ] = False,
 ) -> None:
-    """Draw the strategies of FILE on the items of core, beside the baseline and the controls, and gate each.
+    """Generate the strategies of FILE on the items of core, beside the baseline and the controls, and gate each.
 
     Exit codes are those of `blendbench gate`; of several candidates the gravest counts.
     """
@@ -51,8 +51,8 @@ def check(
     from blendbench.results.store import open_results
     from blendbench.run.loop import run as execute
     from blendbench.run.progress import Reporter
+    from blendbench.stats.decide import ALPHA
     from blendbench.verdict import gate
-    from blendbench.verdict.decide import ALPHA
     from blendbench.verdict.sequential import Look, looks, settled
 
     candidates = [c.label for c in plan.configurations if c.strategy.name in added and c.label != reference]
@@ -65,24 +65,22 @@ def check(
         execute(part, model_set, results, Reporter())
         opened, cell_ids = open_results(results), [cell.cell_id for cell in part.cells]
         for label in pending:
-            verdicts[label] = gate(
-                opened, label, reference, plan.experiment.name, cell_ids, len(candidates), alpha=look.alpha
-            )
-    gallery, _ = write_gallery(opened, results, experiment=plan.experiment.name)
+            verdicts[label] = gate(opened, label, reference, plan.experiment.name, cell_ids, look.alpha)
+    gallery, *_ = write_gallery(opened, results, experiment=plan.experiment.name)
     page = write_check(
         opened, results, list(verdicts.values()), [cell.cell_id for cell in plan.cells], out or results / "check"
     )
     shown = find_gallery(gallery.parent)
-    print("\n\n".join(as_text(with_links(verdict, shown)) for verdict in verdicts.values()))
+    typer.echo("\n\n".join(as_text(with_links(verdict, shown)) for verdict in verdicts.values()))
     for verdict in verdicts.values() if sequential else ():
         saved = 100 * (1 - verdict.items / len(plan.items))
-        print(f"{verdict.candidate}: {verdict.items} of {len(plan.items)} items, {saved:.0f} % of the work saved")
-    print(f"\nside by side: {page}\nto compare: {gallery.resolve().as_uri()}")
+        typer.echo(f"{verdict.candidate}: {verdict.items} of {len(plan.items)} items, {saved:.0f} % of the work saved")
+    typer.echo(f"\nside by side: {page}\nto compare: {gallery.resolve().as_uri()}")
     raise typer.Exit(_gravest(list(verdicts.values())).exit_code)
 
 
 def _refuse_nothing(file: Path, added: list[str], reference: str) -> None:
-    """Errors: UsageError if a file has nothing to compare with the baseline."""
+    """Refuse a file that has nothing to compare with the baseline."""
     if not added:
         trial = f"blendbench run core --plugin {file} --strategy lerp:align=STEP"
         raise UsageError(f"{file}: registers no strategy, only steps of strategies; try one with `{trial}`")
@@ -103,7 +101,7 @@ def _experiment(baseline: str, added: list[str], quick: bool) -> Experiment:
 
 
 def _part(plan: "Plan", items: int, leaving_out: set[str]) -> "Plan":
-    """The plan on its first items, without some configurations."""
+    """Return the plan on its first items, without some configurations."""
     kept = plan.items[:items]
     configurations = tuple(c for c in plan.configurations if c.label not in leaving_out)
     cells = tuple(cell for cell in plan.cells if cell.item in kept and cell.configuration in configurations)

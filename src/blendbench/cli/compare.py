@@ -17,29 +17,28 @@ def compare(
 ) -> None:
     """Print every metric of two configurations, paired by item and seed. Exit code 5 if cells failed."""
     from blendbench.reports.compare import HEADER, compare_metrics, compared_rows
-    from blendbench.reports.formats import markdown_table
-    from blendbench.reports.gate_formats import text_table
+    from blendbench.reports.formats import markdown_table, text_table
     from blendbench.results.store import open_results
-    from blendbench.verdict.pairing import choose_experiment, labels_of, pair, resolve_label
+    from blendbench.verdict.comparison import choose_experiment, labels_of, resolve_label
+    from blendbench.verdict.comparison import compare as pair_up
 
     opened = open_results(results)
     experiment = choose_experiment(opened, experiment, first, second)
     labels = labels_of(opened, experiment)
-    comparison = pair(opened, experiment, resolve_label(first, labels), resolve_label(second, labels))
+    comparison = pair_up(opened, experiment, resolve_label(first, labels), resolve_label(second, labels))
     if not comparison.pairs and not comparison.failed:
         raise UsageError(
-            f"{experiment}: no metric was measured on both; `blendbench run {experiment}` measures what lacks"
+            f"{experiment}: no metric was measured on both; `blendbench run {experiment}` measures what is missing"
         )
     rows = compared_rows(compare_metrics(comparison))
     names = (f"first: {comparison.candidate}", f"second: {comparison.baseline}")
-    extent = f"{experiment}, {len(comparison.units)} pairs; p two-sided, Holm over the metrics"
+    extent = f"{experiment}, {len(comparison.units)} pairs; p two-sided, Holm over the metrics of a role"
     if format_ == "markdown":
-        print(
-            "\n".join([f"{names[0]}, {names[1]} ({extent})", "", *markdown_table(HEADER, rows, right=(2, 3, 4, 6, 8))])
-        )
+        table = markdown_table(HEADER, rows, right=(2, 3, 4, 6, 8))
+        lines = [f"{names[0]}, {names[1]} ({extent})", "", *table]
     else:
-        print("\n".join([*names, extent, "", *text_table(HEADER, rows)]))
-    left_out = (f"not measured: {name}: {reason}" for name, reason in comparison.left_out.items())
-    for line in (*comparison.notes, *(f"failed: {line}" for line in comparison.failed), *left_out):
-        print(line)
+        lines = [*names, extent, "", *text_table(HEADER, rows)]
+    lines += [f"failed: {line}" for line in comparison.failed]
+    lines += [f"not measured: {name}: {reason}" for name, reason in comparison.left_out.items()]
+    typer.echo("\n".join(lines))
     raise typer.Exit(5 if comparison.failed else 0)

@@ -44,12 +44,13 @@ def embeddings(
     analysis = plan_analysis(load_model_set(models, device), load_suite(suite), items, wanted)
 
     from blendbench.reports.embeddings import findings, write_embeddings
+    from blendbench.results.store import open_results
     from blendbench.run.progress import Reporter
 
     computed = run_analysis(analysis, results, Reporter(quiet=json_), save_statistics)
-    study, page = write_embeddings(results, out, analysis.analysis_id)
+    study, page = write_embeddings(open_results(results), out, analysis.analysis_id)
     if json_:
-        print(json.dumps(_summary(study, computed, page)))
+        typer.echo(json.dumps(_summary(study, computed, page)))
         return
 
     from rich.console import Console

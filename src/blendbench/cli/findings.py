@@ -1,4 +1,4 @@
-"""`blendbench findings`: what the results say of every hypothesis."""
+"""`blendbench findings`: the verdict on every hypothesis."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,18 +9,19 @@ _COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow", "not 
 
 
 def findings(
-    results: Annotated[Path, typer.Option(help="results folder, with as many experiments as there are")] = Path(
+    results: Annotated[Path, typer.Option(help="results folder, with as many experiments as were run")] = Path(
         "results"
     ),
     out: Annotated[Path, typer.Option(help="where findings.md is written")] = Path("reports"),
 ) -> None:
-    """Judge every hypothesis by the results that are there, print the verdicts and write the page."""
+    """Judge every hypothesis by the results, print the verdicts and write the page."""
     from rich.console import Console
     from rich.table import Table
 
     from blendbench.reports.findings import write_findings
+    from blendbench.results.store import open_results
 
-    judged, page = write_findings(results, out)
+    judged, page = write_findings(open_results(results), out)
     table = Table(box=None, show_header=False)
     for column in ("source", "statement", "verdict"):
         table.add_column(column, overflow="fold")

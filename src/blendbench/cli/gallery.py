@@ -1,4 +1,4 @@
-"""`blendbench gallery`: write the pages with the images, or take blind votes in."""
+"""`blendbench gallery`: write the pages with the images, or import blind votes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ def gallery(
     experiment: Annotated[str | None, typer.Argument(help="experiment; default: that of the latest run")] = None,
     results: Annotated[Path, typer.Option(help="results folder")] = Path("results"),
     out: Annotated[Path | None, typer.Option(help="folder to write; default: RESULTS/gallery/EXPERIMENT")] = None,
-    votes: Annotated[Path | None, typer.Option(help="take in this file of blind votes, and write no gallery")] = None,
+    votes: Annotated[Path | None, typer.Option(help="import this file of blind votes, and write no gallery")] = None,
 ) -> None:
     """Write a folder to look at the images with: it needs no server and opens in any browser."""
     if votes is not None:
@@ -19,8 +19,10 @@ def gallery(
     from blendbench.reports.gallery import write_gallery
     from blendbench.results.store import open_results
 
-    page, images = write_gallery(open_results(results), results, out, experiment)
-    print(f"{images} images\nopen: {page.resolve().as_uri()}")
+    page, images, left_out = write_gallery(open_results(results), results, out, experiment)
+    if left_out:
+        typer.echo(f"{left_out} images are damaged or missing and left out; `blendbench run` generates them again")
+    typer.echo(f"{images} images\nopen: {page.resolve().as_uri()}")
 
 
 def _take_in(file: Path, results: Path) -> None:
@@ -29,11 +31,10 @@ def _take_in(file: Path, results: Path) -> None:
     from blendbench.results.votes import take_in_votes
 
     fresh, total = take_in_votes(file, results)
-    print(f"{fresh} new of {total} votes; how the metrics agree with all votes so far:")
+    typer.echo(f"{fresh} new of {total} votes; how the metrics agree with all votes so far:")
     print_table(
         open_results(results).query(
             "SELECT question, metric, votes, agreement, rank_correlation FROM vote_agreement"
-            " WHERE CAST(question AS VARCHAR) = CAST(role AS VARCHAR)"
-            " ORDER BY question, abs(rank_correlation) DESC NULLS LAST, metric"
+            " WHERE question = CAST(role AS VARCHAR) ORDER BY question, abs(rank_correlation) DESC NULLS LAST, metric"
         )
     )

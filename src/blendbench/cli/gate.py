@@ -1,4 +1,4 @@
-"""`blendbench gate`: is a candidate worse than a baseline? The exit code says it too."""
+"""`blendbench gate`: is a candidate worse than a baseline? The exit code answers too."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +16,7 @@ def gate(
         str | None,
         typer.Option(
             help="what the worst items link to: folder or web address of a gallery; default: RESULTS/gallery/EXPERIMENT"
-            " if it is there, except in markdown, which others read"
+            " if it exists, except in markdown, which others read"
         ),
     ] = None,
 ) -> None:
@@ -33,5 +33,5 @@ def gate(
     verdict = judge(open_results(results), candidate, baseline, experiment)
     if named is None and format_ != "markdown":
         named = find_gallery(results / "gallery" / verdict.experiment)
-    print(render(with_links(verdict, named), format_))
+    typer.echo(render(with_links(verdict, named), format_))
     raise typer.Exit(verdict.exit_code)

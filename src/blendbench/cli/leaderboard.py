@@ -23,15 +23,17 @@ def leaderboard(
     """Print how the configurations of an experiment compare, and write the page with intervals and images."""
     from rich.console import Console
 
-    from blendbench.reports.leaderboard import write_leaderboard
+    from blendbench.reports.leaderboard import answer, write_leaderboard
     from blendbench.reports.truth import truth_checks
 
     board, page = write_leaderboard(results, out, experiment, with_gallery=gallery)
-    # Into a file or a log, rows are better long than folded.
+    # In a file or a log, rows are better long than folded.
     console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(answer(board).replace("`", ""), highlight=False, soft_wrap=True)
+    console.print()
     console.print(_table(board))
     for check in truth_checks(board):
-        colour = "bold red" if check.answer == "NO" else "yellow" if check.answer == "cannot tell" else "green"
+        colour = {"does not hold": "bold red", "undecided": "yellow"}.get(check.answer, "green")
         console.print(
             f"{check.question}: [{colour}]{check.answer}[/] ({check.evidence.replace('`', '')})",
             highlight=False,
@@ -44,12 +46,12 @@ def _table(board: "Board") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from blendbench.reports.board import BASELINE
-    from blendbench.reports.formats import number, verdict
-    from blendbench.reports.leaderboard import headline_metrics, marks
+    from blendbench.reports.board import judged_headlines
+    from blendbench.reports.formats import decision_word, number
+    from blendbench.reports.leaderboard import marks
 
-    metrics = headline_metrics(board)
-    table = Table(box=None, header_style="bold", title=f"{board.experiment}: difference to {BASELINE}")
+    metrics = judged_headlines(board)
+    table = Table(box=None, header_style="bold", title=f"{board.experiment}: difference to {board.baseline}")
     table.add_column("configuration", overflow="fold")
     for metric in metrics:
         table.add_column(Text(metric.name.replace("_", "\n", 1)), justify="right")
@@ -60,11 +62,11 @@ def _table(board: "Board") -> "Table":
         for metric in metrics:
             entry = configuration.entries[metric.name]
             if entry.effect is not None:
-                cells.append(f"{number(entry.effect.mean, metric, signed=True)} {verdict(entry, metric)}".rstrip())
+                cells.append(f"{number(entry.effect.mean, metric, signed=True)} {decision_word(entry.effect)}".rstrip())
             else:
-                own = entry.estimate if configuration.label == BASELINE else None
+                own = entry.estimate if configuration.label == board.baseline else None
                 cells.append("–" if own is None else number(own.mean, metric))
         counts = f"{configuration.ok}/{configuration.expected}"
-        notes = marks(configuration) if configuration.complete else "incomplete, not ranked"
+        notes = marks(board, configuration) if configuration.complete else "incomplete, not ranked"
         table.add_row(*(Text(text) for text in (configuration.label, *cells, counts, notes)))
     return table

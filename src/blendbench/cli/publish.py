@@ -12,7 +12,10 @@ def publish(
     out: Annotated[Path, typer.Option(help="where pages and data/ are written")] = Path("reports"),
     check: Annotated[bool, typer.Option("--check", help="only compare the pages with what their data give")] = False,
 ) -> None:
-    """Write leaderboards, findings and the page of hidden states, with their data; exit code 1 if --check differs."""
+    """Write leaderboards, findings and the page of hidden states, with their data.
+
+    Exit code 1 if --check finds a page that differs.
+    """
     from rich.console import Console
 
     from blendbench.reports import published
@@ -22,7 +25,7 @@ def publish(
         for page in published.publish(results, out, experiments):
             console.print(f"written: {page}")
         return
-    wrong = published.differing(out)
+    wrong = published.differing(out, experiments)
     for name in wrong:
         console.print(f"{out / name}.md is not what its data give; write it with: blendbench publish")
     if wrong:

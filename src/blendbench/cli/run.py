@@ -125,14 +125,13 @@ def _can_tell(plan: "Plan") -> bool:
 def canary_of(results: Path, experiment: str) -> "Canary | None":
     """What an experiment's canary shows against the text alone; None if the two cannot be compared (failed cells)."""
     from blendbench.results.store import open_results
-    from blendbench.verdict.pairing import pair
+    from blendbench.verdict.comparison import compare
     from blendbench.verdict.verdict import CANARY, REFERENCE, judge_canary
 
-    with open_results(results) as opened:
-        try:
-            return judge_canary(pair(opened, experiment, CANARY, REFERENCE))
-        except UsageError:
-            return None
+    try:
+        return judge_canary(compare(open_results(results), experiment, CANARY, REFERENCE))
+    except UsageError:
+        return None
 
 
 def _overridden(experiment: Experiment, strategies: list[str], settings: list[str], added: list[str]) -> Experiment:

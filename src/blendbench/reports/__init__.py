@@ -1,1 +1,1 @@
-"""Pages made from the database alone: leaderboards, findings, galleries and their data."""
+"""The pages: pure functions of the database, and of the images that it names."""

@@ -1,68 +1,45 @@
-"""The numbers of a leaderboard: what the database holds for one experiment, with intervals, differences and ranks."""
+"""The numbers of a leaderboard: one experiment with intervals, differences and ranks, from the database alone."""
 
 import json
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
-from blendbench.metrics.cards import changes_of, range_of
+from blendbench.core.metric_info import MetricInfo
+from blendbench.reports.formats import JUDGED_ROLES
+from blendbench.results.metrics import read_metrics
+from blendbench.results.pairs import read_pairs
 from blendbench.results.store import Results
-from blendbench.statistics import (
-    Array,
-    Estimate,
-    PairedEffect,
-    Ranking,
-    bootstrap_t,
-    cluster_means,
-    effects_of,
-    holm,
-    intervals,
-    minimum_detectable,
-    rank,
-)
+from blendbench.stats.clusters import Array, cluster_means
+from blendbench.stats.intervals import Estimate, bootstrap_t, intervals
+from blendbench.stats.ranks import Ranking, rank
+from blendbench.verdict.comparison import experiments_of
+from blendbench.verdict.decide import Effect, decide_effects, measure_effects
 
-BASELINE = "text_only"
-# Kinds that say whether a configuration is good; drift and effect sizes only say how much it changed.
-JUDGED_KINDS = ("adherence", "artifact", "reference")
-# What the overview shows of each judged kind: the first of these that was measured, else the first of its kind by name.
-# Adherence is read by the probe, which shares no weights with the generator or with CLIP; a grid counts by how visible
-# it is, since the energy's share alone puts an invisible patch grid on a flat image level with a destroyed one.
+# What the overview shows of each judged role: the first of these that was measured, else the first of its role by name.
+# The prompt is read by the probe, which shares no weights with the generator or with CLIP. A grid counts by how visible
+# it is: its energy alone puts an invisible grid on a flat image level with a destroyed image.
 HEADLINES = {
-    "adherence": ("attribute_adherence",),
+    "prompt": ("attribute_adherence",),
     "artifact": ("grid_severity", "grid_energy"),
-    "reference": ("reference_style",),
+    "gain": ("reference_style",),
 }
-
-
-@dataclass(frozen=True)
-class MetricInfo:
-    """What the database knows of one metric at the version in use."""
-
-    name: str
-    version: int
-    title: str
-    kind: str
-    direction: str
-    unit: str
-    margin: float
-    decimals: int
+Unit = tuple[str, int]  # item and seed
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One configuration under one metric. Without `complete` there is no effect and no rank, only a partial mean."""
+    """One configuration under one metric. If it is not complete it has no effect and no rank, only a partial mean."""
 
     ok: int
     expected: int
     complete: bool
     estimate: Estimate | None = None
-    effect: PairedEffect | None = None
-    p_adjusted: float | None = None
-    detectable: float | None = None
+    effect: Effect | None = None
     ranking: Ranking | None = None
 
 
@@ -78,27 +55,28 @@ class Configuration:
     failed: int
     expected: int
     same_conditioning: int
-    entries: dict[str, Entry]
+    entries: dict[str, Entry] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
-        """Whether every expected cell is ok."""
+        """True if every expected cell is ok."""
         return self.ok == self.expected
 
     @property
     def no_op(self) -> bool:
-        """Whether the strategy did nothing in any cell."""
-        return self.label != BASELINE and 0 < self.expected == self.same_conditioning
+        """True if the strategy did nothing in any cell."""
+        return 0 < self.expected == self.same_conditioning
 
 
 @dataclass(frozen=True)
 class Board:
-    """All of one experiment: configurations in the order of the report, and where the data come from.
+    """All of one experiment: configurations in the order of the page, and where the data come from.
 
-    `means` holds, per metric, the labels that are complete under it and their item means (labels, items).
+    `means` holds, by metric, the labels that are complete under it and their item means (labels, items).
     """
 
     experiment: str
+    baseline: str
     metrics: dict[str, MetricInfo]
     configurations: tuple[Configuration, ...]
     means: dict[str, tuple[list[str], Array]]
@@ -111,175 +89,154 @@ class Board:
     other_cells: int
 
     def configuration(self, label: str) -> Configuration | None:
-        """The configuration of that label, or None."""
+        """Return the configuration of that label, or None."""
         return next((entry for entry in self.configurations if entry.label == label), None)
 
-    def of_kind(self, *kinds: str) -> list[MetricInfo]:
-        """The metrics of these kinds, the headline of its kind first, then by name."""
-        chosen = [metric for metric in self.metrics.values() if metric.kind in kinds]
-        return sorted(chosen, key=lambda m: (kinds.index(m.kind), m.name != self.headlines.get(m.kind), m.name))
+    def of_role(self, *roles: str) -> list[MetricInfo]:
+        """Return the metrics of these roles, the headline of its role first, then by name."""
+        chosen = [metric for metric in self.metrics.values() if metric.role in roles]
+        return sorted(chosen, key=lambda m: (roles.index(m.role), m.name != self.headlines.get(m.role), m.name))
 
 
 def read_board(results: Results, experiment: str | None = None) -> Board:
     """Compute the board of `experiment` (default: that of the latest run). Errors: UsageError for an unknown one."""
     experiment = _experiment(results, experiment)
-    units = results.query("SELECT * FROM unit_scores WHERE experiment = ? ORDER BY ALL", [experiment])
-    metrics, unmeasured = _metrics(results, experiment, units)
+    run = _run(results, experiment)
+    baseline = str(run["baseline"])
+    scores = _scores(results, experiment)
+    infos = read_metrics(results)
+    versions = results.rows(
+        "SELECT metric, metric_version FROM current_metrics WHERE experiment = ? ORDER BY metric", [experiment]
+    )
+    metrics = {name: infos[name, version] for name, version in versions if scores[name].values}
     headlines = _headlines(metrics)
     entries: dict[str, dict[str, Entry]] = {}
     means: dict[str, tuple[list[str], Array]] = {}
     for name, metric in metrics.items():
-        entries[name], means[name] = _entries(units[units["metric"] == name], metric)
-    _adjust(entries, metrics)
-    configurations = _configurations(results, experiment, entries)
-    counts = results.query(
-        "SELECT count(DISTINCT item) AS items, count(DISTINCT seed) AS seeds FROM expected_cells WHERE experiment = ?",
-        [experiment],
-    ).iloc[0]
+        entries[name], means[name] = _entries(scores[name], metric, baseline)
+    _add_effects(results, experiment, baseline, entries)
+    configurations = [
+        replace(row, entries={name: found[row.label] for name, found in entries.items() if row.label in found})
+        for row in _configurations(results, experiment)
+    ]
+    (items, seeds), *_ = results.rows(
+        "SELECT count(DISTINCT item), count(DISTINCT seed) FROM expected_cells WHERE experiment = ?", [experiment]
+    )
     return Board(
         experiment=experiment,
+        baseline=baseline,
         metrics=metrics,
-        configurations=tuple(sorted(configurations, key=lambda entry: _order(entry, headlines))),
+        configurations=tuple(sorted(configurations, key=lambda entry: _order(entry, baseline, headlines))),
         means=means,
         headlines=headlines,
-        unmeasured=unmeasured,
+        unmeasured={name: scores[name].reason for name, _ in versions if name not in metrics},
         errors=_errors(results, experiment),
-        run=_run(results, experiment),
-        items=int(counts["items"]),
-        seeds=int(counts["seeds"]),
+        run=run,
+        items=int(items),
+        seeds=int(seeds),
         other_cells=_other_cells(results, experiment),
     )
 
 
+@dataclass
+class _Scores:
+    """The scores of one metric: values by label and unit, expected counts, and why others have none."""
+
+    values: dict[str, dict[Unit, float]] = field(default_factory=lambda: defaultdict(dict))
+    expected: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def reason(self) -> str:
+        """The commonest reason why there is no value."""
+        return self.errors.most_common(1)[0][0] if self.errors else "no cell has a score"
+
+
+def _scores(results: Results, experiment: str) -> dict[str, _Scores]:
+    rows = results.rows(
+        """
+        SELECT metric, label, item, seed, status, value, error FROM unit_scores WHERE experiment = ?
+        ORDER BY metric, label, item, seed
+        """,
+        [experiment],
+    )
+    found: dict[str, _Scores] = defaultdict(_Scores)
+    for metric, label, item, seed, status, value, error in rows:
+        scores = found[metric]
+        scores.expected[label] += 1
+        if status == "ok":
+            scores.values[label][item, seed] = value
+        elif error is not None:
+            scores.errors[error] += 1
+    return found
+
+
 def _experiment(results: Results, wanted: str | None) -> str:
-    known = list(results.query("SELECT experiment FROM runs GROUP BY 1 ORDER BY max(sequence) DESC, 1")["experiment"])
+    known = experiments_of(results)
     if wanted is not None and wanted not in known:
         raise UsageError(f"{wanted}: no results of this experiment{suggest(wanted, known)}")
     experiment = wanted if wanted is not None else known[0]
-    if results.query("SELECT count(*) AS n FROM current_cells WHERE experiment = ?", [experiment])["n"][0] == 0:
+    if not results.rows("SELECT 1 FROM current_cells WHERE experiment = ? LIMIT 1", [experiment]):
         raise UsageError(f"{experiment}: its latest run has no cells yet; run `blendbench run {experiment}`")
     return experiment
 
 
-def _metrics(results: Results, experiment: str, units: pd.DataFrame) -> tuple[dict[str, MetricInfo], dict[str, str]]:
-    rows = results.query(
-        """
-        SELECT *, CASE WHEN metric = 'effect_size' THEN 'effect' WHEN role = 'prompt' THEN 'adherence'
-            WHEN role = 'gain' THEN 'reference' ELSE CAST(role AS VARCHAR) END AS kind
-        FROM current_metrics WHERE experiment = ? ORDER BY metric
-        """,
-        [experiment],
-    )
-    metrics, unmeasured = {}, {}
-    for row in rows.to_dict("records"):
-        name = row["metric"]
-        scored = units[units["metric"] == name]
-        if (scored["status"] == "ok").any():
-            metrics[name] = MetricInfo(
-                name,
-                int(row["metric_version"]),
-                row["title"],
-                row["kind"],
-                row["direction"],
-                row["unit"],
-                float(row["margin"]),
-                int(row["decimals"]),
-            )
-        else:
-            reasons = scored.loc[scored["status"] != "missing", "error"].dropna()
-            unmeasured[name] = reasons.mode().iloc[0] if len(reasons) else "no cell has a score"
-    return metrics, unmeasured
-
-
 def _headlines(metrics: dict[str, MetricInfo]) -> dict[str, str]:
     chosen = {}
-    for kind, preferred in HEADLINES.items():
-        names = [name for name, metric in metrics.items() if metric.kind == kind]
+    for role, preferred in HEADLINES.items():
+        names = [name for name, metric in metrics.items() if metric.role == role]
         if names:
-            chosen[kind] = next((name for name in preferred if name in names), names[0])
+            chosen[role] = next((name for name in preferred if name in names), names[0])
     return chosen
 
 
-def _entries(units: pd.DataFrame, metric: MetricInfo) -> tuple[dict[str, Entry], tuple[list[str], Array]]:
-    """The entries of one metric by label, and the item means of the complete ones."""
-    ok = units[units["status"] == "ok"]
-    expected = units.groupby("label").size().sort_index()
-    table = ok.pivot(index=["item", "seed"], columns="label", values="value").sort_index()
-    table = table.reindex(columns=expected.index)
-    # Unscorable is a property of an item: what the baseline could be scored on is what the others are compared on.
-    compared = table[BASELINE].notna() if BASELINE in ok["label"].unique() else table.notna().any(axis=1)
-    shared = table[compared]
-    complete = [str(label) for label in shared.columns if len(shared) and shared[label].notna().all()]
+def _entries(scores: _Scores, metric: MetricInfo, baseline: str) -> tuple[dict[str, Entry], tuple[list[str], Array]]:
+    """Return the entries of one metric by label, and the item means of the complete ones."""
+    # Unscorable is a property of an item: configurations are compared where the baseline could be scored.
+    compared = sorted(scores.values.get(baseline) or {unit for found in scores.values.values() for unit in found})
+    complete = [label for label in sorted(scores.expected) if all(unit in scores.values[label] for unit in compared)]
     entries = {
-        str(label): _entry(table[label].dropna(), int(count), label in complete, range_of(metric.name))
-        for label, count in expected.items()
+        label: Entry(len(scores.values[label]), expected, label in complete)
+        for label, expected in scores.expected.items()
     }
+    for label, entry in entries.items():
+        own = scores.values[label]
+        if own and not entry.complete:
+            partial = cluster_means(list(own.values()), [item for item, _ in own])
+            entries[label] = replace(entry, estimate=bootstrap_t(partial, bounds=metric.range))
     if not complete:
         return entries, ([], np.empty((0, 0)))
-    values, items = shared[complete].to_numpy(dtype=float).T, list(shared.index.get_level_values("item"))
-    means = cluster_means(values, items)
-    found = zip(
-        complete,
-        intervals(means, bounds=range_of(metric.name)),
-        _effects(complete, values, items, changes_of(metric.name)),
-        _rankings(means, metric),
-        strict=True,
-    )
-    for label, estimate, (effect, detectable), ranking in found:
-        entries[label] = replace(
-            entries[label], estimate=estimate, effect=effect, detectable=detectable, ranking=ranking
-        )
+    values = [[scores.values[label][unit] for unit in compared] for label in complete]
+    means = cluster_means(values, [item for item, _ in compared])
+    ranked = metric.direction != "none" and len(means) > 1
+    rankings = rank(means, metric.direction == "higher") if ranked else [None] * len(means)
+    for label, estimate, ranking in zip(complete, intervals(means, bounds=metric.range), rankings, strict=True):
+        entries[label] = replace(entries[label], estimate=estimate, ranking=ranking)
     return entries, (complete, means)
 
 
-def _entry(own: "pd.Series[float]", expected: int, complete: bool, bounds: tuple[float, float]) -> Entry:
-    """Counts of one configuration and, if it is incomplete, the mean of what it has, by (item, seed)."""
-    entry = Entry(len(own), expected, complete)
-    if complete or own.empty:
-        return entry
-    means = cluster_means(own, list(own.index.get_level_values("item")))
-    return replace(entry, estimate=bootstrap_t(means, bounds=bounds))
-
-
-def _effects(
-    labels: list[str], values: Array, items: list[str], bounds: tuple[float, float]
-) -> list[tuple[PairedEffect | None, float | None]]:
-    """Difference of each configuration (labels, units) to the baseline, and the true one that would be found."""
-    if BASELINE not in labels:
-        return [(None, None)] * len(labels)
-    differences = cluster_means(values - values[labels.index(BASELINE)], items)
-    return [
-        (None, None) if label == BASELINE else (effect, minimum_detectable(row))
-        for label, effect, row in zip(labels, effects_of(differences, bounds=bounds), differences, strict=True)
+def _add_effects(results: Results, experiment: str, baseline: str, entries: dict[str, dict[str, Entry]]) -> None:
+    """Add the difference of each complete configuration to the baseline, decided on for each by itself."""
+    pairs = [
+        found
+        for found in read_pairs(results, experiment, baseline)
+        if found.metric.name in entries and entries[found.metric.name][found.label].complete
     ]
+    by_label: dict[str, list[Effect]] = defaultdict(list)
+    for found, effect in zip(pairs, measure_effects(pairs), strict=True):
+        by_label[found.label].append(effect)
+    for label, effects in by_label.items():
+        for effect in decide_effects(effects):
+            name = effect.metric.name
+            entries[name][label] = replace(entries[name][label], effect=effect)
 
 
-def _rankings(means: Array, metric: MetricInfo) -> list[Ranking] | list[None]:
-    if metric.direction == "none" or len(means) < 2:
-        return [None] * len(means)
-    return rank(means, metric.direction == "higher")
-
-
-def _adjust(entries: dict[str, dict[str, Entry]], metrics: dict[str, MetricInfo]) -> None:
-    """Holm over every difference of the judged metrics that is not zero by construction."""
-    tested = [
-        (name, label, entry.effect.p)
-        for name, by_label in entries.items()
-        if metrics[name].kind in JUDGED_KINDS
-        for label, entry in by_label.items()
-        if entry.effect is not None and (entry.effect.low, entry.effect.high) != (0.0, 0.0)
-    ]
-    for (name, label, _), p in zip(tested, holm([p for *_, p in tested]), strict=True):
-        entries[name][label] = replace(entries[name][label], p_adjusted=float(p))
-
-
-def _configurations(results: Results, experiment: str, entries: dict[str, dict[str, Entry]]) -> list[Configuration]:
-    rows = results.query(
+def _configurations(results: Results, experiment: str) -> list[Configuration]:
+    rows = results.rows(
         """
-        SELECT e.label, any_value(c.strategy) AS strategy, any_value(c.params) AS params,
-            coalesce(bool_or(c.control), false) AS control, count(*) AS expected,
-            count(*) FILTER (c.status = 'ok') AS ok, count(*) FILTER (c.status = 'failed') AS failed,
-            count(n.cell_id) AS same_conditioning
+        SELECT e.label, coalesce(any_value(c.strategy), split_part(e.label, ':', 1)), any_value(c.params),
+            coalesce(bool_or(c.control), false), count(*) FILTER (c.status = 'ok'),
+            count(*) FILTER (c.status = 'failed'), count(*), count(n.cell_id)
         FROM expected_cells e
         LEFT JOIN current_cells c USING (experiment, label, item, seed)
         LEFT JOIN no_effect_cells n USING (experiment, label, item, seed)
@@ -288,63 +245,62 @@ def _configurations(results: Results, experiment: str, entries: dict[str, dict[s
         [experiment],
     )
     return [
-        Configuration(
-            label=row["label"],
-            strategy=row["strategy"] if isinstance(row["strategy"], str) else row["label"].partition(":")[0],
-            params=json.loads(row["params"]) if isinstance(row["params"], str) else {},
-            control=bool(row["control"]),
-            ok=int(row["ok"]),
-            failed=int(row["failed"]),
-            expected=int(row["expected"]),
-            same_conditioning=int(row["same_conditioning"]),
-            entries={name: by_label[row["label"]] for name, by_label in entries.items() if row["label"] in by_label},
-        )
-        for row in rows.to_dict("records")
+        Configuration(label, strategy, json.loads(params or "{}"), *rest) for label, strategy, params, *rest in rows
     ]
 
 
-def _order(configuration: Configuration, headlines: dict[str, str]) -> tuple[int, float, str]:
-    """Baseline, then what was measured in full by the rank of the adherence headline, controls, incomplete ones."""
+def _order(configuration: Configuration, baseline: str, headlines: dict[str, str]) -> tuple[int, float, str]:
+    """Order: baseline, complete ones by the rank of the prompt's headline, controls, incomplete ones."""
     group = 3 if not configuration.complete else 2 if configuration.control else 1
-    if configuration.label == BASELINE:
+    if configuration.label == baseline:
         group = 0
-    entry = configuration.entries.get(headlines.get("adherence", ""))
+    entry = configuration.entries.get(headlines.get("prompt", ""))
     place = entry.ranking.rank if entry is not None and entry.ranking is not None else np.inf
     return group, place, configuration.label
 
 
 def _errors(results: Results, experiment: str) -> tuple[tuple[str, str, int], ...]:
-    rows = results.query(
+    rows = results.rows(
         """
-        SELECT f.label, f.error, count(*) AS n FROM failures f
-        JOIN current_cells c USING (experiment, cell_id) WHERE f.experiment = ?
-        GROUP BY ALL ORDER BY f.label, n DESC, f.error
+        SELECT label, error, count(*) AS n FROM failures WHERE experiment = ?
+        GROUP BY ALL ORDER BY label, n DESC, error
         """,
         [experiment],
     )
-    return tuple((str(row["label"]), str(row["error"]), int(row["n"])) for row in rows.to_dict("records"))
+    return tuple((str(label), str(error), int(count)) for label, error, count in rows)
 
 
 def _run(results: Results, experiment: str) -> dict[str, Any]:
-    rows = results.query(
-        """
-        SELECT r.*, u.title AS suite_title, u.version AS suite_version,
-            (SELECT arg_max(d.started_at, (d.sequence, d.run_id)) FROM current_cells c JOIN runs d USING (run_id)
-                WHERE c.experiment = r.experiment) AS data_date
-        FROM runs r JOIN current_sets s USING (run_id)
-        LEFT JOIN suites u ON u.suite_sha256 = r.suite_sha256
-        WHERE r.experiment = ?
-        """,
-        [experiment],
+    names = (
+        "suite",
+        "suite_sha256",
+        "model_set",
+        "model_set_sha256",
+        "dtype",
+        "sampler_sha256",
+        "device",
+        "blendbench_version",
+        "baseline",
     )
-    return {str(key): value for key, value in rows.to_dict("records")[0].items()}
+    (row,) = results.rows(
+        f"""
+        SELECT {", ".join(f"r.{name}" for name in names)},
+            (SELECT max(d.started_at) FROM current_cells c JOIN runs d USING (run_id) WHERE c.experiment = ?)
+        FROM current_sets s JOIN runs r USING (run_id) WHERE s.experiment = ?
+        """,
+        [experiment, experiment],
+    )
+    return dict(zip((*names, "data_date"), row, strict=True))
 
 
 def _other_cells(results: Results, experiment: str) -> int:
-    rows = results.query(
-        """
-        SELECT count(*) AS n FROM cells ANTI JOIN current_cells USING (experiment, cell_id) WHERE experiment = ?
-        """,
+    ((count,),) = results.rows(
+        "SELECT count(*) FROM cells ANTI JOIN current_cells USING (experiment, cell_id) WHERE experiment = ?",
         [experiment],
     )
-    return int(rows["n"][0])
+    return int(count)
+
+
+def judged_headlines(board: Board) -> list[MetricInfo]:
+    """Return the metrics of the overview: one of each judged role."""
+    return [board.metrics[board.headlines[role]] for role in JUDGED_ROLES if role in board.headlines]

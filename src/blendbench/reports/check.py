@@ -1,33 +1,43 @@
 """The page of `blendbench check`: the verdicts, and every item side by side."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from itertools import groupby
 from pathlib import Path
 
-from blendbench.reports.contact_sheet import draw_tiles
-from blendbench.reports.folders import made
+from blendbench.reports.contact_sheet import write_tiles
+from blendbench.reports.folders import make_folder
 from blendbench.reports.gallery.links import FOLDER, find_gallery
 from blendbench.reports.gate_formats import as_markdown, with_links
+from blendbench.reports.images import REFERENCE, PageImages
 from blendbench.results.store import Results
 from blendbench.verdict.verdict import CANARY, Verdict
 
-PAGE, SHEET = "check.md", "check.png"
+PAGE, SHEET = "check.md", "check.webp"
 
 
 def write_check(
-    results: Results, results_dir: Path, verdicts: list[Verdict], cell_ids: Collection[str], out: Path
+    results: Results, results_dir: Path, verdicts: Sequence[Verdict], cell_ids: Collection[str], out: Path
 ) -> Path:
     """Write `out`/check.md with its image: reference, baseline, candidates and canary of each item's first seed.
 
     The worst items link into the gallery of the experiment where it shows the images that were judged.
     """
-    made(out)
+    make_folder(out)
     labels = [verdicts[0].baseline, *(verdict.candidate for verdict in verdicts), CANARY]
-    _draw(results, results_dir, verdicts[0].experiment, labels, cell_ids, out / SHEET)
-    lines = ["# Side by side", "", f"![reference, {', '.join(labels)}]({SHEET})", ""]
-    lines += ["Rows are items, all at their first seed; columns share the initial noise.", ""]
+    images = PageImages(results_dir)
+    _write_sheet(results, images, verdicts[0].experiment, labels, cell_ids, out / SHEET)
+    lines = [
+        "# Side by side",
+        "",
+        "; ".join(f"`{verdict.candidate}`: **{verdict.verdict}**, {verdict.reason}" for verdict in verdicts) + ".",
+        "",
+    ]
+    if (out / SHEET).is_file():
+        lines += [f"![reference, {', '.join(labels)}]({SHEET})", ""]
+    lines += ["Rows are items, all at their first seed; columns share the initial noise.", "", *images.note()]
     gallery = find_gallery(results_dir / FOLDER / verdicts[0].experiment, seen_from=out)
     if gallery is not None:
-        lines += [f"[Every image]({gallery.grid()}) can be looked at and compared in the gallery.", ""]
+        lines += [f"The gallery shows and compares [every image]({gallery.grid()}).", ""]
     for verdict in verdicts:
         lines += [as_markdown(with_links(verdict, gallery)), ""]
     page = out / PAGE
@@ -35,30 +45,23 @@ def write_check(
     return page
 
 
-def _draw(
-    results: Results, results_dir: Path, experiment: str, labels: list[str], cell_ids: Collection[str], path: Path
+def _write_sheet(
+    results: Results, images: PageImages, experiment: str, labels: list[str], cell_ids: Collection[str], path: Path
 ) -> None:
-    rows = results.query(
-        """
-        SELECT c.label, c.item, c.image_sha256, i.prompt, i.reference_image
-        FROM cells c LEFT JOIN items i USING (suite_sha256, item)
+    rows = results.rows(
+        f"""
+        SELECT c.item, c.label, c.image_sha256, i.prompt, {REFERENCE}
+        FROM current_cells c LEFT JOIN items i USING (suite_sha256, item)
         WHERE c.experiment = ? AND list_contains(?, c.cell_id) AND list_contains(?, c.label)
         QUALIFY c.seed = min(c.seed) OVER () ORDER BY c.item
         """,
         [experiment, list(cell_ids), labels],
     )
     prompts, tiles = [], []
-    for _, cells in rows.groupby("item", sort=True):
-        first = cells.iloc[0]
-        images = dict(zip(cells["label"], cells["image_sha256"], strict=True))
-        reference = first["reference_image"]
-        prompts.append(str(first["prompt"]))
-        tiles.append(
-            [results_dir / reference if isinstance(reference, str) else None]
-            + [_path(results_dir, images.get(label)) for label in labels]
-        )
-    draw_tiles(["reference", *labels], prompts, tiles).save(path, "PNG")
-
-
-def _path(results_dir: Path, sha256: object) -> Path | None:
-    return results_dir / "images" / sha256[:2] / f"{sha256}.png" if isinstance(sha256, str) else None
+    for _, cells in groupby(rows, key=lambda row: row[0]):
+        of_item = list(cells)
+        _, _, _, prompt, reference = of_item[0]
+        shown = {label: sha256 for _, label, sha256, *_ in of_item}
+        prompts.append(str(prompt))
+        tiles.append([images.load(reference), *(images.load(shown.get(label)) for label in labels)])
+    write_tiles(["reference", *labels], prompts, tiles, path)

@@ -1,15 +1,16 @@
-"""The plot of metrics over alpha: one panel a headline metric, one line a strategy."""
+"""The plot of metrics over alpha: one panel for each headline metric, one line for each strategy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from blendbench.core.hashing import canonical_json
-from blendbench.reports.board import BASELINE, JUDGED_KINDS, Board, Configuration, MetricInfo
+from blendbench.core.metric_info import MetricInfo
+from blendbench.reports.board import Board, Configuration, judged_headlines
+from blendbench.reports.images import save_plot
 
 # Okabe & Ito (2008): told apart with every common colour blindness; markers and line styles repeat the difference.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -19,15 +20,15 @@ LEGEND_FONT = 8  # points
 
 
 @dataclass(frozen=True)
-class Curve:
+class DoseResponse:
     """The configurations that differ in alpha alone, by alpha."""
 
     label: str
     points: tuple[tuple[float, Configuration], ...]
 
 
-def alpha_curves(board: Board) -> list[Curve]:
-    """Every family of complete configurations with at least two alphas, by label."""
+def dose_responses(board: Board) -> list[DoseResponse]:
+    """Return every family of complete configurations with at least two alphas, by label."""
     families: dict[str, list[tuple[float, Configuration]]] = {}
     for configuration in board.configurations:
         alpha = configuration.params.get("alpha")
@@ -35,53 +36,50 @@ def alpha_curves(board: Board) -> list[Curve]:
             others = {name: value for name, value in configuration.params.items() if name != "alpha"}
             family = canonical_json([configuration.strategy, others])
             families.setdefault(family, []).append((float(alpha), configuration))
-    curves = [
-        Curve(_without_alpha(points[0][1].label), tuple(sorted(points, key=lambda point: point[0])))
+    found = [
+        DoseResponse(_without_alpha(points[0][1].label), tuple(sorted(points, key=lambda point: point[0])))
         for points in families.values()
         if len(points) > 1
     ]
-    return sorted(curves, key=lambda curve: curve.label)
+    return sorted(found, key=lambda family: family.label)
 
 
-def draw_alpha_curves(board: Board, path: Path) -> bool:
-    """Draw the PNG; False (and no file) if no strategy was run with two alphas. Same board, same bytes."""
-    curves = alpha_curves(board)
-    metrics = [board.metrics[board.headlines[kind]] for kind in JUDGED_KINDS if kind in board.headlines]
-    if not curves or not metrics:
+def plot_dose_responses(board: Board, path: Path) -> None:
+    """Write the plot; no file if no strategy was run with two alphas. Same board, same bytes."""
+    families = dose_responses(board)
+    metrics = judged_headlines(board)
+    if not families or not metrics:
         path.unlink(missing_ok=True)
-        return False
+        return
     # Narrow panels: the page shows the image at the width of its text, and the letters shrink with it.
     width = 2.8 * len(metrics) + 0.4
-    columns, legend = legend_size([BASELINE, *(curve.label for curve in curves)], width)
+    columns, legend = legend_size([board.baseline, *(family.label for family in families)], width)
     height = 3.0 + legend
     figure = Figure(figsize=(width, height), dpi=140)
-    FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     for panel, metric in zip(panels, metrics, strict=True):
-        _panel(panel, board, curves, metric)
+        _panel(panel, board, families, metric)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncol=columns, frameon=False, fontsize=LEGEND_FONT)
     figure.tight_layout(rect=(0, legend / height, 1, 1))
-    # The default metadata names the version of matplotlib.
-    figure.savefig(path, metadata={"Software": None})
-    return True
+    save_plot(figure, path)
 
 
 def legend_size(labels: Sequence[str], width: float) -> tuple[int, float]:
-    """Columns and height in inches of a legend below a figure of `width` inches that cuts no label."""
+    """Return columns and height in inches of a legend below a figure of `width` inches that cuts no label."""
     widest = 0.6 + max(map(len, labels)) * 0.62 * LEGEND_FONT / 72
     columns = max(1, min(3, len(labels), int(width / widest)))
     return columns, 0.18 * -(-len(labels) // columns) + 0.15
 
 
-def _panel(panel: Any, board: Board, curves: list[Curve], metric: MetricInfo) -> None:
-    baseline = board.configuration(BASELINE)
+def _panel(panel: Any, board: Board, families: list[DoseResponse], metric: MetricInfo) -> None:
+    baseline = board.configuration(board.baseline)
     estimate = baseline.entries[metric.name].estimate if baseline is not None else None
     if estimate is not None:
-        panel.axhline(estimate.mean, color="0.35", linestyle=":", linewidth=1.2, label=BASELINE)
+        panel.axhline(estimate.mean, color="0.35", linestyle=":", linewidth=1.2, label=board.baseline)
         panel.axhspan(estimate.low, estimate.high, color="0.35", alpha=0.12, linewidth=0)
-    for index, curve in enumerate(curves):
-        points = [(alpha, entry.entries[metric.name].estimate) for alpha, entry in curve.points]
+    for index, family in enumerate(families):
+        points = [(alpha, entry.entries[metric.name].estimate) for alpha, entry in family.points]
         measured = [(alpha, value) for alpha, value in points if value is not None]
         means = [value.mean for _, value in measured]
         errors = [[v.mean - v.low for _, v in measured], [v.high - v.mean for _, v in measured]]
@@ -97,7 +95,7 @@ def _panel(panel: Any, board: Board, curves: list[Curve], metric: MetricInfo) ->
             linewidth=1.4,
             elinewidth=0.9,
             capsize=2,
-            label=curve.label,
+            label=family.label,
         )
     better = {"lower": "lower is better", "higher": "higher is better"}.get(metric.direction, "")
     panel.set_title(f"{metric.title}\n({better})" if better else metric.title, fontsize=10)

@@ -1,22 +1,22 @@
-"""Plots of an analysis of hidden states: one figure a family of statistics, layers from left to right."""
+"""Plots of an analysis of hidden states: one figure for each family of statistics, layers from left to right."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from blendbench.reports.curves import COLOURS, MARKERS
 from blendbench.reports.embedding_study import NAMES, VISION, Study
+from blendbench.reports.images import save_plot
 
 _HEIGHT, _LEGEND = 3.4, 0.42  # inches of a figure, and of them for the legend below
 _ORDER = tuple(NAMES)
 
 
 class Panel(NamedTuple):
-    """One statistic by layer. `log`: the axis; `line`: a value to draw for comparison; `counts`: whole numbers from 0.
+    """One statistic by layer. `log`: the axis; `line`: a value to plot for comparison; `counts`: whole numbers from 0.
 
     `reference`: "" for tokens by themselves, or the text encoder's layer that they are compared with.
     """
@@ -97,19 +97,22 @@ FAMILIES = (
 )
 
 
-def draw_families(study: Study, folder: Path) -> dict[str, str]:
-    """Draw one PNG a family into `folder`; file names by family. The same study gives the same bytes."""
-    return {family.name: _family(study, family, folder / f"{family.name}.png") for family in FAMILIES}
+def plot_families(study: Study, folder: Path) -> dict[str, str]:
+    """Write one plot for each family into `folder`; returns file names by family.
+
+    The same study gives the same bytes.
+    """
+    return {family.name: _family(study, family, folder / f"{family.name}.webp") for family in FAMILIES}
 
 
-def draw_outliers(study: Study, path: Path, count: int = 12) -> str:
-    """The most outlying dimensions of each kind of token at the shown layer, without position 0; two-sided."""
+def plot_outliers(study: Study, path: Path, count: int = 12) -> str:
+    """Plot the most outlying dimensions of each kind of token at the shown layer, without position 0; two-sided."""
     figure, panels = _figure(len(VISION))
     for axes, tokens in zip(panels, VISION, strict=True):
-        rows = study.standing_out(tokens, False, "same_layer").head(count).iloc[::-1]
-        colours = [COLOURS[0] if ratio < 1 else COLOURS[1] for ratio in rows["ratio"]]
-        axes.barh(range(len(rows)), rows["ratio"] - 1, left=1, color=colours)
-        axes.set_yticks(range(len(rows)), [str(d) for d in rows["dimension"]])
+        rows = study.outlying(tokens)[:count][::-1]
+        colours = [COLOURS[0] if row.ratio < 1 else COLOURS[1] for row in rows]
+        axes.barh(range(len(rows)), [row.ratio - 1 for row in rows], left=1, color=colours)
+        axes.set_yticks(range(len(rows)), [str(row.dimension) for row in rows])
         _logarithmic(axes, "x")
         for factor in (1 / 4, 4):
             axes.axvline(factor, color="0.35", linewidth=0.8, linestyle=":")
@@ -125,13 +128,13 @@ def draw_outliers(study: Study, path: Path, count: int = 12) -> str:
 
 def _family(study: Study, family: Family, path: Path) -> str:
     figure, panels = _figure(len(family.panels))
-    drawn: set[str] = set()
+    shown: set[str] = set()
     for axes, panel in zip(panels, family.panels, strict=True):
-        drawn |= _panel(axes, study, panel)
+        shown |= _panel(axes, study, panel)
     handles = [
         Line2D([], [], color=COLOURS[i], marker=MARKERS[i], markersize=4.5, linewidth=1.0, label=NAMES[tokens])
         for i, tokens in enumerate(_ORDER)
-        if tokens in drawn
+        if tokens in shown
     ]
     handles.append(
         Line2D(
@@ -194,7 +197,7 @@ def _panel(axes: Any, study: Study, panel: Panel) -> set[str]:
 
 
 def _logarithmic(axes: Any, which: str) -> None:
-    """A logarithmic axis whose ticks are written as plain numbers, and few enough to be read."""
+    """Make an axis logarithmic, its ticks plain numbers and few enough to be read."""
     getattr(axes, f"set_{which}scale")("log")
     axis = getattr(axes, f"{which}axis")
     low, high = sorted(axis.get_view_interval())
@@ -205,7 +208,6 @@ def _logarithmic(axes: Any, which: str) -> None:
 
 def _figure(columns: int) -> tuple[Figure, Any]:
     figure = Figure(figsize=(max(2.9 * columns, 7.5), _HEIGHT), dpi=120)
-    FigureCanvasAgg(figure)
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
@@ -218,6 +220,5 @@ def _plain(axes: Any) -> None:
 
 def _saved(figure: Figure, path: Path, bottom: float) -> str:
     figure.tight_layout(rect=(0, bottom, 1, 1))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})  # the default metadata names the version of matplotlib
+    save_plot(figure, path)
     return path.name

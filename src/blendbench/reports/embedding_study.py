@@ -4,8 +4,6 @@ import json
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import pandas as pd
-
 from blendbench.core.errors import UsageError
 from blendbench.results.store import Results
 
@@ -21,11 +19,22 @@ VISION = ("vl_text", "vl_image", "vl_markers")
 
 
 class Value(NamedTuple):
-    """A statistic and its 95 % interval over items; None where there is none."""
+    """A statistic and its 95 % interval over items; None where it is unknown."""
 
     value: float | None
     low: float | None
     high: float | None
+
+
+class Dimension(NamedTuple):
+    """One outlying dimension of a kind of token, beside the text encoder's."""
+
+    dimension: int
+    ratio: float
+    std: float
+    reference_std: float
+    share: float
+    reference_share: float
 
 
 ABSENT = Value(None, None, None)
@@ -34,7 +43,10 @@ Place = tuple[int, str, bool, str, str]  # layer, tokens, position_0, reference,
 
 @dataclass(frozen=True)
 class Study:
-    """What was analysed, its values by place, and the dimensions that stand out, in the order of their ranks."""
+    """What was analysed, and its values by place.
+
+    `dimensions`: by kind of token those that stand out at the shown layer, without position 0, by rank.
+    """
 
     analysis_id: str
     model_set: str
@@ -46,74 +58,85 @@ class Study:
     text_layer: int
     dim: int
     values: dict[Place, Value]
-    dimensions: pd.DataFrame
+    dimensions: dict[str, list[Dimension]]
 
     @property
     def shown_layer(self) -> int:
         """The layer of the tables: the one that conditionings are made from, if it was analysed."""
-        return self.text_layer if self.text_layer in self.layers else self.layers[0]
+        return _shown_layer(self.text_layer, self.layers)
 
     def get(
         self, tokens: str, statistic: str, position_0: bool, reference: str = "", layer: int | None = None
     ) -> Value:
-        """A statistic, at the shown layer unless another is named."""
+        """Return a statistic, at the shown layer unless another is named."""
         return self.values.get(
             (self.shown_layer if layer is None else layer, tokens, position_0, reference, statistic), ABSENT
         )
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of token that there are, in the order of tables; few items have no halves."""
+        """The kinds of token that were found, in the order of tables; few items have no halves."""
         found = {tokens for _, tokens, *_ in self.values}
         return [tokens for tokens in NAMES if tokens in found]
 
     def has_position_0(self, tokens: str) -> bool:
-        """Whether position 0 is of this kind; if not, its own statistics are the same with and without."""
+        """Return whether position 0 is of this kind; if not, its statistics are the same with and without."""
         with_it, without = (self.get(tokens, "tokens", position_0).value for position_0 in (True, False))
         return with_it != without
 
-    def standing_out(self, tokens: str, position_0: bool, reference: str) -> pd.DataFrame:
-        """The ranked dimensions of one kind of token at the shown layer."""
-        d = self.dimensions
-        chosen = (d["tokens"] == tokens) & (d["position_0"] == position_0) & (d["reference"] == reference)
-        return d[chosen & (d["layer"] == self.shown_layer)].sort_values("rank")
+    def outlying(self, tokens: str) -> list[Dimension]:
+        """Return the dimensions of one kind of token that stand out, most outlying first."""
+        return self.dimensions.get(tokens, [])
+
+
+def _shown_layer(text_layer: int, layers: tuple[int, ...]) -> int:
+    return text_layer if text_layer in layers else layers[0]
 
 
 def latest_analysis(results: Results, model_set_sha256: str) -> str | None:
-    """The id of the latest analysis of these models, or None."""
-    rows = results.query(
+    """Return the id of the latest analysis of these models, or None."""
+    rows = results.rows(
         "SELECT analysis_id FROM embedding_analyses WHERE model_set_sha256 = ? ORDER BY sequence DESC LIMIT 1",
         [model_set_sha256],
     )
-    return None if rows.empty else str(rows["analysis_id"].iloc[0])
+    return str(rows[0][0]) if rows else None
 
 
 def read_study(results: Results, analysis_id: str | None = None) -> Study:
-    """An analysis, by default the latest. Errors: UsageError if there is none."""
-    rows = results.query(
-        "FROM embedding_analyses WHERE ? IS NULL OR analysis_id = ? ORDER BY sequence DESC, analysis_id DESC LIMIT 1",
+    """Read an analysis, by default the latest. Errors: UsageError if there is none."""
+    names = ("analysis_id", "model_set", "model_set_sha256", "suite", "suite_sha256", "text_layer", "dim")
+    rows = results.rows(
+        f"""
+        SELECT {", ".join(names)}, items, layers FROM embedding_analyses WHERE ? IS NULL OR analysis_id = ?
+        ORDER BY sequence DESC, analysis_id DESC LIMIT 1
+        """,
         [analysis_id, analysis_id],
     )
-    if rows.empty:
+    if not rows:
         raise UsageError("no analysis of hidden states here; make one with `blendbench embeddings`")
-    row = rows.iloc[0]
-    values = results.query("FROM embedding_values WHERE analysis_id = ?", [row["analysis_id"]])
-    dimensions = results.query("FROM embedding_dimensions WHERE analysis_id = ?", [row["analysis_id"]])
+    ((*values, items, layers),) = rows
+    described = dict(zip(names, values, strict=True))
+    shown = tuple(json.loads(layers))
+    found = described["analysis_id"]
+    statistics = results.rows(
+        "SELECT layer, tokens, position_0, reference, statistic, value, low, high FROM embedding_values"
+        " WHERE analysis_id = ?",
+        [found],
+    )
+    outlying = results.rows(
+        """
+        SELECT tokens, dimension, ratio, std, reference_std, share, reference_share FROM embedding_dimensions
+        WHERE analysis_id = ? AND layer = ? AND NOT position_0 AND reference = 'same_layer' ORDER BY tokens, rank
+        """,
+        [found, _shown_layer(described["text_layer"], shown)],
+    )
+    dimensions: dict[str, list[Dimension]] = {}
+    for tokens, *dimension in outlying:
+        dimensions.setdefault(tokens, []).append(Dimension(*dimension))
     return Study(
-        analysis_id=row["analysis_id"],
-        model_set=row["model_set"],
-        model_set_sha256=row["model_set_sha256"],
-        suite=row["suite"],
-        suite_sha256=row["suite_sha256"],
-        items=len(json.loads(row["items"])),
-        layers=tuple(json.loads(row["layers"])),
-        text_layer=int(row["text_layer"]),
-        dim=int(row["dim"]),
-        values={
-            (int(r.layer), r.tokens, bool(r.position_0), r.reference, r.statistic): Value(
-                *(None if pd.isna(v) else float(v) for v in (r.value, r.low, r.high))
-            )
-            for r in values.itertuples()
-        },
+        **described,
+        items=len(json.loads(items)),
+        layers=shown,
+        values={(row[0], row[1], row[2], row[3], row[4]): Value(*row[5:]) for row in statistics},
         dimensions=dimensions,
     )

@@ -3,10 +3,11 @@
 import math
 from pathlib import Path
 
-from blendbench.reports.embedding_plots import FAMILIES, draw_families, draw_outliers
+from blendbench.reports.embedding_plots import FAMILIES, plot_families, plot_outliers
 from blendbench.reports.embedding_study import HALVES, NAMES, REFERENCE, Study, Value, read_study
+from blendbench.reports.folders import make_folder
 from blendbench.reports.formats import MINUS, markdown_table
-from blendbench.results.store import open_results
+from blendbench.results.store import Results
 
 _SINK = 1.5  # position 0 is called a sink if the text encoder's std with it is this many times the std without it
 _OWN = (
@@ -32,32 +33,33 @@ _AGAINST = (
 )
 
 
-def write_embeddings(results_dir: Path, out: Path, analysis_id: str | None = None) -> tuple[Study, Path]:
-    """Write `<out>/embeddings.md` and `<out>/embeddings/*.png` from the database; by default of the latest analysis.
+def write_embeddings(results: Results, out: Path, analysis_id: str | None = None) -> tuple[Study, Path]:
+    """Write `<out>/embeddings.md` and `<out>/embeddings/*.webp`, by default of the latest analysis.
 
     Errors: UsageError if there is none.
     """
-    with open_results(results_dir) as results:
-        study = read_study(results, analysis_id)
+    study = read_study(results, analysis_id)
+    path = make_folder(out) / "embeddings.md"
     folder = out / "embeddings"
-    images = {name: f"{folder.name}/{file}" for name, file in draw_families(study, folder).items()}
-    images["outliers"] = f"{folder.name}/{draw_outliers(study, folder / 'outliers.png')}"
-    path = out / "embeddings.md"
+    images = {name: f"{folder.name}/{file}" for name, file in plot_families(study, folder).items()}
+    images["outliers"] = f"{folder.name}/{plot_outliers(study, folder / 'outliers.webp')}"
     path.write_text(page(study, images), encoding="utf-8")
     return study, path
 
 
 def page(study: Study, images: dict[str, str]) -> str:
-    """The whole page as markdown; `images` are paths by the name of the family."""
+    """Render the page as markdown; `images` are paths by the name of the family."""
     layer = study.shown_layer
     lines = [
         "# Hidden states of the encoders",
         "",
+        findings(study)[0],
+        "",
         _introduction(study),
         "",
-        "## What it says",
+        "## Findings",
         "",
-        *(f"- {sentence}" for sentence in findings(study)),
+        *(f"- {sentence}" for sentence in findings(study)[1:]),
         "",
         f"## Tokens by themselves, layer {layer}",
         "",
@@ -70,7 +72,7 @@ def page(study: Study, images: dict[str, str]) -> str:
         f"## Against the text encoder at the same layer, layer {layer}",
         "",
         f"Correlations and ratios are of the standard deviations of each dimension. The row `{NAMES[HALVES]}` is "
-        "the text encoder against itself: differences as small as its own say nothing.",
+        "the text encoder against itself: differences as small as its own are no finding.",
         "",
         *_table(study, [t for t in study.kinds if t != REFERENCE], "same_layer", _AGAINST),
         "",
@@ -108,7 +110,7 @@ def _introduction(study: Study) -> str:
 
 
 def findings(study: Study) -> list[str]:
-    """What the numbers of the shown layer say, in sentences."""
+    """Return what follows from the numbers of the shown layer, in sentences."""
     return [_sink_sentence(study), _pearson_sentence(study), *_outlier_sentences(study)]
 
 
@@ -120,7 +122,7 @@ def _sink_sentence(study: Study) -> str:
         f"largest dimensions hold {share:.1%} of the second moment with it and {rest:.1%} without"
     )
     if left > 0 and not 1 / _SINK < kept / left < _SINK:
-        return f"**Position 0 is an attention sink**: {figures}. Statistics with it say how many tokens there are."
+        return f"**Position 0 is an attention sink**: {figures}. Statistics with it depend on the number of tokens."
     return f"**Position 0 is no attention sink here**: {figures}."
 
 
@@ -205,14 +207,14 @@ def _outlier_table(study: Study, count: int = 8) -> list[str]:
             f"{row.reference_share:.1%}",
         ]
         for tokens in ("vl_text", "vl_image")
-        for row in study.standing_out(tokens, False, "same_layer").head(count).itertuples()
+        for row in study.outlying(tokens)[:count]
     ]
     header = ["tokens", "dimension", "ratio", "", "std", "text encoder's", "share of second moment", "text encoder's"]
     return markdown_table(header, rows, right=(1, 2, 4, 5, 6, 7))
 
 
 def value_text(value: Value, statistic: str, interval: bool = True) -> str:
-    """A value as it is written, with its interval if it has one; a dash for none."""
+    """Write a value, with its interval if it has one; a dash if it is unknown."""
     if value.value is None:
         return "–"
     if statistic in ("tokens", "items") or statistic.startswith(("lacking", "exceeding")):
@@ -228,7 +230,7 @@ def _correlation(value: float | None) -> str:
 
 
 def _significant(value: float) -> str:
-    """Three significant digits."""
+    """Write three significant digits."""
     if value == 0:
         return "0"
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))

@@ -1,22 +1,23 @@
-"""The findings: every hypothesis with its claims, effects and verdict. The text is made from the database alone."""
+"""The findings: every hypothesis with its claims, effects and verdict, from the database alone."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from blendbench.reports.claims import Outcome, Verdict, corrected
-from blendbench.reports.folders import made
+from blendbench.reports.folders import make_folder
 from blendbench.reports.formats import markdown_table
-from blendbench.reports.hypotheses import OPEN, PREDICTIONS, SEED, Hypothesis
-from blendbench.results.store import Results, open_results
-from blendbench.statistics import holm
+from blendbench.reports.hypotheses import OPEN, PREDICTIONS, SEED_DOCUMENT, Hypothesis
+from blendbench.results.store import Results
+from blendbench.stats.decide import holm
+from blendbench.verdict.comparison import Comparisons
 
 PAGE = "findings.md"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A hypothesis and what the data say of each of its claims."""
+    """A hypothesis and the outcome of each of its claims."""
 
     hypothesis: Hypothesis
     outcomes: tuple[Outcome, ...]
@@ -35,9 +36,10 @@ class Finding:
 
 
 def judge(results: Results) -> list[Finding]:
-    """All hypotheses on one database; directions are corrected for all tests of the page (Holm)."""
-    hypotheses = (*SEED, *PREDICTIONS)
-    found = [[claim.judge(results) for claim in hypothesis.claims] for hypothesis in hypotheses]
+    """Judge all hypotheses on one database; directions are corrected for all tests of the page (Holm)."""
+    hypotheses = (*SEED_DOCUMENT, *PREDICTIONS)
+    source = Comparisons(results)
+    found = [[claim.judge(source) for claim in hypothesis.claims] for hypothesis in hypotheses]
     tested = [(i, j) for i, outcomes in enumerate(found) for j, o in enumerate(outcomes) if o.p is not None]
     adjusted: Iterable[float] = holm([float(found[i][j].p or 0.0) for i, j in tested]) if tested else []
     for (i, j), p in zip(tested, adjusted, strict=True):
@@ -45,25 +47,23 @@ def judge(results: Results) -> list[Finding]:
     return [Finding(hypothesis, tuple(outcomes)) for hypothesis, outcomes in zip(hypotheses, found, strict=True)]
 
 
-def write_findings(results_dir: Path, out: Path) -> tuple[list[Finding], Path]:
-    """Judge the results in `results_dir` and write the page. Errors: UsageError if there are no results."""
-    with open_results(results_dir) as results:
-        findings, runs = judge(results), _runs(results)
-    page = made(out) / PAGE
-    page.write_text("\n".join(_page(findings, runs)) + "\n", encoding="utf-8")
+def write_findings(results: Results, out: Path) -> tuple[list[Finding], Path]:
+    """Judge all results and write the page."""
+    findings = judge(results)
+    page = make_folder(out) / PAGE
+    page.write_text("\n".join(_page(findings, _runs(results))) + "\n", encoding="utf-8")
     return findings, page
 
 
 def _runs(results: Results) -> list[tuple[str, ...]]:
-    rows = results.query(
+    rows = results.rows(
         """
-        SELECT experiment, model_set, left(model_set_sha256, 12) AS weights, suite,
-            left(suite_sha256, 12) AS suite_hash, device, left(arg_max(started_at, (sequence, run_id)), 10) AS date
-        FROM current_runs
-        GROUP BY ALL ORDER BY experiment
+        SELECT r.experiment, model_set, left(r.model_set_sha256, 12), suite, left(r.suite_sha256, 12), device,
+            left(started_at, 10)
+        FROM current_sets JOIN runs r USING (run_id) ORDER BY r.experiment
         """
     )
-    return [tuple(str(value) for value in row.values()) for row in rows.to_dict("records")]
+    return [tuple(map(str, row)) for row in rows]
 
 
 def _page(findings: list[Finding], runs: list[tuple[str, ...]]) -> list[str]:
@@ -72,17 +72,18 @@ def _page(findings: list[Finding], runs: list[tuple[str, ...]]) -> list[str]:
     lines = [
         "# Findings",
         "",
-        "Every hypothesis and question of the working document that blendbench grew from, and what follows from"
-        " the structure of the models, put to the data. Written by `blendbench findings` from the database: no figure"
-        " of a result and no verdict on this page is typed.",
+        f"Of {len(findings)} statements {counts['supported']} are supported, {counts['refuted']} refuted,"
+        f" {counts['undecided']} undecided and {counts['not run']} not run.",
         "",
-        f"Of {len(findings)} statements " + ", ".join(f"{n} are {verdict}" for verdict, n in counts.items()) + ".",
+        "They are every hypothesis and question of the seed document, and predictions that follow from the structure"
+        " of the models. Written by `blendbench findings` from the database: no figure of a result and no verdict on"
+        " this page is typed.",
         "",
         f"**Models: {', '.join(models) or 'none'}.** "
         + (
             "The miniature has the real classes at toy size, trained on a procedural world. What follows from the"
             " architecture (normalisation, causality, positions, token counts) carries over to the real models; which"
-            " layer or which share is best does not."
+            " layer or which dose is best does not."
             + (
                 " In `miniature-planted` two activations are PLANTED in the text."
                 if "miniature-planted" in models
@@ -107,7 +108,7 @@ def _page(findings: list[Finding], runs: list[tuple[str, ...]]) -> list[str]:
         ),
         "",
     ]
-    for title, part in (("The working document", SEED), ("Predictions", PREDICTIONS)):
+    for title, part in (("The seed document", SEED_DOCUMENT), ("Predictions", PREDICTIONS)):
         lines += [f"## {title}", ""]
         for finding in findings:
             if finding.hypothesis in part:
@@ -128,8 +129,8 @@ def _section(finding: Finding) -> list[str]:
         of = f": {outcome.what}" if outcome.what else ""
         lines.append(f"- {outcome.verdict} ({claim.experiment}{n}{p}){of}: {outcome.figure}")
     follows = {"supported": hypothesis.if_supported, "refuted": hypothesis.if_refuted}.get(finding.verdict, "")
-    told = [
+    rest = [
         *([f"What follows: {follows}"] if follows else []),
         *([f"_{hypothesis.limits}_"] if hypothesis.limits else []),
     ]
-    return [*lines, *(line for text in told for line in ("", text)), ""]
+    return [*lines, *(line for text in rest for line in ("", text)), ""]

@@ -5,8 +5,8 @@ from pathlib import Path
 from blendbench.core.errors import UsageError
 
 
-def made(folder: Path) -> Path:
-    """The folder, made if it is not there. Errors: UsageError if it cannot be."""
+def make_folder(folder: Path) -> Path:
+    """Make a folder, if it is not there. Errors: UsageError if it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -2,18 +2,17 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 from xml.etree import ElementTree
 
-from blendbench.reports.board import MetricInfo
-from blendbench.reports.formats import counted, markdown_table, number, p_text
+from blendbench.reports.formats import counted, markdown_table, number, p_text, text_table
 from blendbench.reports.gallery.links import Gallery
-from blendbench.verdict.decide import Effect, MetricVerdict
+from blendbench.verdict.decide import Effect
 from blendbench.verdict.verdict import Verdict, WorstItem
 
-JSON_SCHEMA = 1
+JSON_SCHEMA = 2
 HEADER = (
     "metric",
     "decision",
@@ -27,31 +26,36 @@ HEADER = (
 )
 _WORST_HEADER = ("item", "prompt", "seed", "change", "candidate", "baseline")
 _EXPLANATION = (
-    "Change: candidate minus baseline, mean over items. Pass: the worse bound is within the margin. Regression: worse,"
-    " p (sign flips, one-sided, Holm) at most {:.3g}. Detectable: the true change that is found with power .8."
+    "Change: candidate minus baseline, mean over items. Pass: better, or equivalent (both one-sided tests against the"
+    " margin, p at most {0:.3g}). Regression: worse, p (sign flips, two-sided, Holm within the metric's role) at most"
+    " {0:.3g}. Detectable: the true change that is found with power .8."
 )
 
 
 def with_links(verdict: Verdict, gallery: Gallery | None) -> Verdict:
-    """The verdict with links from its worst items into a gallery that shows their images."""
+    """Return the verdict with links from its worst items into a gallery that shows their images."""
     if gallery is None:
         return verdict
 
     def linked(entry: WorstItem) -> WorstItem:
-        pair = ((verdict.candidate, entry.candidate_image), (verdict.baseline, entry.baseline_image))
+        pair = ((verdict.baseline, entry.baseline_image), (verdict.candidate, entry.candidate_image))
         return replace(entry, link=gallery.comparison(entry.item, entry.seed, *pair))
 
     return replace(verdict, worst=tuple(map(linked, verdict.worst)))
 
 
 def render(verdict: Verdict, form: str) -> str:
-    """The verdict in one of the forms text, markdown, json, junit; ends without a newline."""
+    """Render the verdict as text, markdown, json or junit; ends without a newline."""
     return FORMS[form](verdict)
 
 
 def as_text(verdict: Verdict) -> str:
-    """For the terminal: the verdict, a table of the metrics, notes, canary and worst items."""
-    table = text_table(_header(verdict), [metric_row(entry) for entry in verdict.metrics]) if verdict.metrics else []
+    """Render for the terminal: the verdict, a table of the metrics, notes, canary and worst items."""
+    table = (
+        text_table(_header(verdict), [metric_row(verdict, effect) for effect in verdict.effects])
+        if verdict.effects
+        else []
+    )
     worst = [
         line
         for entry in verdict.worst
@@ -76,10 +80,10 @@ def as_text(verdict: Verdict) -> str:
 
 
 def as_markdown(verdict: Verdict) -> str:
-    """Ready to paste into a pull request."""
-    rows = [list(metric_row(entry)) for entry in verdict.metrics]
-    for row, entry in zip(rows, verdict.metrics, strict=True):
-        if entry.decision == "regression":
+    """Render for a pull request."""
+    rows = [list(metric_row(verdict, effect)) for effect in verdict.effects]
+    for row, effect in zip(rows, verdict.effects, strict=True):
+        if effect.outcome == "regression":
             row[1] = "**regression**"
     lines = [
         f"### blendbench gate: {verdict.verdict}",
@@ -106,24 +110,26 @@ def as_markdown(verdict: Verdict) -> str:
 
 
 def as_json(verdict: Verdict) -> str:
-    """The stable form that docs/gate.md describes; numbers that do not exist are null."""
+    """Render the stable form that docs/gate.md describes; numbers that do not exist are null."""
     return json.dumps(verdict_record(verdict), indent=1, allow_nan=False)
 
 
 def as_junit(verdict: Verdict) -> str:
-    """JUnit XML: a case for the pairs, the canary and each gated metric; inconclusive is an error, not a failure."""
-    gated = [entry for entry in verdict.metrics if entry.decision is not None]
+    """Render JUnit XML: a case for the pairs, the canary and each gated metric.
+
+    Inconclusive is an error, not a failure.
+    """
+    gated = [effect for effect in verdict.effects if effect.outcome is not None]
     name = f"blendbench gate: {verdict.candidate} against {verdict.baseline}"
     suite = ElementTree.Element("testsuite", name=name, tests=str(len(gated) + 2))
     _case(suite, verdict, "pairs", ("error", "cells failed", "\n".join(verdict.failed)) if verdict.failed else None)
     unseen = ("error", "canary not detected", verdict.canary.evidence) if not verdict.canary.detected else None
     _case(suite, verdict, "canary", unseen)
-    for entry in gated:
-        told = ", ".join(
-            f"{head} {cell}" for head, cell in zip(_header(verdict)[2:], metric_row(entry)[2:], strict=True) if cell
-        )
-        bad = {"regression": ("failure", "regression", told), "inconclusive": ("error", "inconclusive", told)}
-        _case(suite, verdict, entry.effect.metric.name, bad.get(str(entry.decision)))
+    for effect in gated:
+        columns = zip(_header(verdict)[2:], metric_row(verdict, effect)[2:], strict=True)
+        text = ", ".join(f"{head} {cell}" for head, cell in columns if cell)
+        bad = {"regression": ("failure", "regression", text), "inconclusive": ("error", "inconclusive", text)}
+        _case(suite, verdict, effect.metric.name, bad.get(str(effect.outcome)))
     for tag, count in (("failures", "failure"), ("errors", "error")):
         suite.set(tag, str(len(suite.findall(f"testcase/{count}"))))
     suite.set("skipped", "0")
@@ -144,7 +150,7 @@ FORMS: dict[str, Callable[[Verdict], str]] = {
 
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as JSON values."""
+    """Return the verdict as JSON values."""
     return {
         "schema": JSON_SCHEMA,
         "verdict": verdict.verdict,
@@ -157,7 +163,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "pairs": verdict.units,
         "alpha": verdict.alpha,
         "canary": asdict(verdict.canary),
-        "metrics": [_metric_record(entry) for entry in verdict.metrics],
+        "metrics": [_metric_record(verdict, effect) for effect in verdict.effects],
         "not_measured": verdict.left_out,
         "worst_items": [asdict(entry) for entry in verdict.worst],
         "failed": list(verdict.failed),
@@ -166,52 +172,39 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def metric_row(entry: MetricVerdict) -> tuple[str, ...]:
-    """One row of the table, in the order of HEADER."""
-    effect = entry.effect
-    metric = _info(effect)
+def metric_row(verdict: Verdict, effect: Effect) -> tuple[str, ...]:
+    """Return one row of the table, in the order of HEADER."""
+    metric = effect.metric
     return (
         metric.name,
-        entry.decision or ("withheld" if effect.gated else "not gated"),
+        effect.outcome or ("withheld" if effect.gated else "not gated"),
         number(effect.baseline_mean, metric),
         number(effect.mean, metric, signed=True),
         f"{number(effect.low, metric, signed=True)} .. {number(effect.high, metric, signed=True)}",
         number(metric.margin, metric),
-        "" if entry.p_adjusted is None else p_text(entry.p_adjusted),
-        number(effect.detectable, metric),
-        needed_words(entry),
+        p_text(effect.p_adjusted) if effect.outcome and effect.p_adjusted is not None else "",
+        number(effect.detectable(verdict.alpha), metric),
+        _needed_words(verdict, effect),
     )
 
 
-def needed_words(entry: MetricVerdict) -> str:
-    """How many seeds, or items, would settle an inconclusive metric."""
-    needed = entry.needed
-    if needed is None:
-        return "more items" if entry.decision == "inconclusive" else ""
-    items = f"{needed.items} items"
-    if needed.seeds is None:
-        return f"{items} (no number of seeds)"
-    return f"{'at least ' if needed.at_least else ''}{needed.seeds} seeds an item, or {items}"
-
-
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned columns, two spaces apart."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (header, *rows)
-    ]
+def _needed_words(verdict: Verdict, effect: Effect) -> str:
+    """Return how many items would settle an inconclusive metric."""
+    if effect.outcome != "inconclusive":
+        return ""
+    needed = effect.needed_items(verdict.alpha)
+    return "more items" if needed is None else f"{needed} items"
 
 
 def canary_words(verdict: Verdict) -> str:
-    """Whether the canary was detected, and by what."""
+    """Return whether the canary was detected, and by what."""
     return f"canary {'detected' if verdict.canary.detected else 'NOT detected'}: {verdict.canary.evidence}"
 
 
 def provenance_words(verdict: Verdict) -> str:
-    """Where the numbers come from, in one line."""
+    """Return where the numbers come from, in one line."""
     where = verdict.provenance
-    versions = ", ".join(f"{e.effect.metric.name} v{e.effect.metric.version}" for e in verdict.metrics)
+    versions = ", ".join(f"{effect.metric.name} v{effect.metric.version}" for effect in verdict.effects)
     return (
         f"{verdict.experiment}; suite {where['suite']} {where['suite_sha256'][:12]}; model set {where['model_set']}"
         f" {where['model_set_sha256'][:12]}; sampler {where['sampler_sha256'][:12]}; {where['dtype']}; {versions};"
@@ -219,9 +212,8 @@ def provenance_words(verdict: Verdict) -> str:
     )
 
 
-def _metric_record(entry: MetricVerdict) -> dict[str, Any]:
-    effect = entry.effect
-    metric = effect.metric
+def _metric_record(verdict: Verdict, effect: Effect) -> dict[str, Any]:
+    metric, test, decided = effect.metric, effect.test, effect.outcome is not None
     values = {
         "baseline_mean": effect.baseline_mean,
         "candidate_mean": effect.candidate_mean,
@@ -231,40 +223,36 @@ def _metric_record(entry: MetricVerdict) -> dict[str, Any]:
         "change_median": effect.median,
         "worse": effect.worse,
         "margin": metric.margin,
-        "floor": effect.floor,
-        "p": effect.p,
-        "p_adjusted": entry.p_adjusted,
-        "p_margin": effect.p_margin,
-        "detectable": effect.detectable,
+        "floor": test.floor,
+        "p": test.p,
+        "p_adjusted": effect.p_adjusted if decided else None,
+        "p_margin": test.p_within_margin,
+        "detectable": effect.detectable(verdict.alpha),
     }
     return {
         "metric": metric.name,
         "version": metric.version,
-        "kind": metric.kind,
+        "role": metric.role,
         "direction": metric.direction,
         "unit": metric.unit,
-        "decision": entry.decision,
+        "decision": effect.outcome,
         **{key: value if value is None or math.isfinite(value) else None for key, value in values.items()},
         "items": effect.items,
         "pairs": effect.units,
         "unscorable_pairs": effect.unscorable,
-        "needed": None if entry.needed is None else asdict(entry.needed),
+        "needed_items": effect.needed_items(verdict.alpha) if effect.outcome == "inconclusive" else None,
     }
 
 
 def _case(suite: ElementTree.Element, verdict: Verdict, name: str, bad: tuple[str, str, str] | None) -> None:
     case = ElementTree.SubElement(suite, "testcase", classname=f"gate.{verdict.experiment}", name=name, time="0")
     if bad is not None:
-        tag, kind, told = bad
-        ElementTree.SubElement(case, tag, type=kind, message=told.splitlines()[0]).text = told
+        tag, kind, text = bad
+        ElementTree.SubElement(case, tag, type=kind, message=text.splitlines()[0]).text = text
 
 
 def _header(verdict: Verdict) -> tuple[str, ...]:
     return tuple(head.format(round(100 * (1 - verdict.alpha), 1)) for head in HEADER)
-
-
-def _info(effect: Effect) -> MetricInfo:
-    return MetricInfo(**asdict(effect.metric))
 
 
 def _extent(verdict: Verdict) -> str:
@@ -272,8 +260,8 @@ def _extent(verdict: Verdict) -> str:
 
 
 def _change_words(verdict: Verdict, entry: WorstItem) -> str:
-    effect = next(m.effect for m in verdict.metrics if m.effect.metric.name == entry.metric)
-    return f"{entry.metric} {number(entry.change, _info(effect), signed=True)}"
+    metric = next(effect.metric for effect in verdict.effects if effect.metric.name == entry.metric)
+    return f"{entry.metric} {number(entry.change, metric, signed=True)}"
 
 
 def _worst_row(verdict: Verdict, entry: WorstItem) -> list[str]:

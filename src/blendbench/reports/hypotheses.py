@@ -1,6 +1,6 @@
-"""The hypotheses and open questions of the work that blendbench tests, each with the claims that decide it.
+"""The hypotheses and open questions that blendbench tests, each with the claims that decide it.
 
-Sources: the working document "Qwen3-VL Experiments" (fblissjr/llm-dit-experiments, 2025-12), by its own numbers, and
+Sources: the seed document "Qwen3-VL Experiments" (fblissjr/llm-dit-experiments, 2025-12), by its own numbers, and
 predictions that follow from the structure of the models.
 """
 
@@ -37,7 +37,7 @@ def _brings_style(experiment: str, candidate: str, baseline: str, elsewhere: str
     )
 
 
-IN_FULL = "At a share of 1: at a small one the plain mixture hardly shows a style either, and nothing could be told."
+IN_FULL = "At a dose of 1: at a small one the plain mixture hardly shows a style either, and nothing could be decided."
 UNMASKED = "outlier_mask_published:alpha=0.3,mode=none"
 OWN = "The miniature has no massive activations of its own, so nothing here speaks about dimensions 4 and 396."
 PLANTED = (
@@ -45,12 +45,12 @@ PLANTED = (
     " such activations would do, not that the real ones do it."
 )
 
-SEED = (
+SEED_DOCUMENT = (
     Hypothesis(
         "what was known",
-        "Image tokens draw more of a grid than text tokens",
+        "Image tokens give more of a grid than text tokens",
         (Differs("vl_only_vs_qwen3", GRID, "vision_only", "vision_only:tokens=text", "higher"),),
-        "Whether the real transformer draws grids from image tokens is for real weights to say.",
+        "Whether the real transformer generates grids from image tokens is for real weights to show.",
         if_refuted="On these models image tokens do not harm by a grid: read adherence first.",
     ),
     Hypothesis(
@@ -77,7 +77,7 @@ SEED = (
             Undoes("planted_sink", TRUTH, "dimension_ablation:alpha=0.3,dimension=96", "lerp:alpha=0.3"),
         ),
         PLANTED,
-        if_refuted="A sink of the text is not to be mended in the image tokens, which lack it; see prediction 4.",
+        if_refuted="A sink of the text cannot be fixed in the image tokens, which lack it; see prediction 4.",
     ),
     Hypothesis(
         "experiment 2, question 6",
@@ -86,7 +86,7 @@ SEED = (
             NotWorse("vl_only_vs_qwen3", TRUTH, "vision_only:tokens=text"),
             NotWorse("vl_only_vs_qwen3", "clip_cosine", "vision_only:tokens=text"),
         ),
-        "The miniature's Qwen3-VL was trained on from its Qwen3; how near the real two are is for real weights to say.",
+        "The miniature's Qwen3-VL was trained on from its Qwen3; how near the real two are, real weights have to show.",
         if_supported="Text could come from Qwen3-VL alone; what an image adds must then come from its image tokens.",
         if_refuted="Qwen3 stays in the pipeline.",
     ),
@@ -94,7 +94,7 @@ SEED = (
         "experiment 2",
         "Image tokens alone lose the prompt",
         (Differs("vl_only_vs_qwen3", TRUTH, "vision_only", "text_only", "lower"),),
-        if_supported="A share of 1 reproduces an image; to follow a prompt, text tokens must stay.",
+        if_supported="A dose of 1 reproduces an image; to follow a prompt, text tokens must stay.",
     ),
     Hypothesis(
         "question 1",
@@ -109,7 +109,7 @@ SEED = (
         "question 1",
         "Text tokens of Qwen3-VL bring artifacts, however well their spread fits",
         (Differs("vl_only_vs_qwen3", GRID, "vision_only:tokens=text", "text_only", "higher"),),
-        if_refuted="There are no artifacts to explain here; why the real ones persisted is for real weights.",
+        if_refuted="There are no artifacts to explain here; why the real ones persisted is for real weights to show.",
     ),
     Hypothesis(
         "question 3",
@@ -121,7 +121,7 @@ SEED = (
         "By elimination: both kinds of token pass through Qwen3-VL's rotary base and sections, which differ from"
         " Qwen3's in the miniature as in the real models. But image tokens alone are spread over rows and columns, so"
         " their positions are not quite the text's.",
-        if_supported="Look for a map of content; mending positions alone would not help.",
+        if_supported="Look for a map of content; fixing positions alone would not help.",
     ),
     Hypothesis(
         "question 5",
@@ -140,7 +140,7 @@ SEED = (
             NotWorse("vl_layer_by_token", STYLE, "lerp:alpha=0.3,layer=-3", "lerp:alpha=0.3"),
             NotWorse("vl_layer_by_token", STYLE, "vision_only:layer=-3", "vision_only"),
         ),
-        "Tokens of an earlier layer are shorter, so the same share is less image: keeping the prompt alone would say"
+        "Tokens of an earlier layer are shorter, so the same dose is less image: keeping the prompt alone would show"
         " nothing. The last claim, without any text, is free of that. Six layers are no thirty-six: which is best does"
         " not carry over.",
         if_refuted="An earlier layer that looks cleaner may only be less image: compare layers at equal norms.",
@@ -203,7 +203,7 @@ SEED = (
     ),
     Hypothesis(
         "experiment 8",
-        "In a mixture, the target deviation matters: it sets the share of the image",
+        "In a mixture, the target deviation matters: it sets the weight of the image",
         (
             Differs(
                 "cross_normalization",
@@ -213,13 +213,13 @@ SEED = (
                 "higher",
             ),
         ),
-        "The same tokens at the text's own deviation and at the seed's 50. Between 50 and 70 the miniature cannot tell:"
-        " its text's deviation is far smaller, so all three are nearly the image alone.",
-        if_supported="A target deviation is a share by another name: report the norms beside alpha.",
+        "The same tokens at the text's own deviation and at the seed document's 50. Between 50 and 70 the miniature has"
+        " no difference: its text's deviation is far smaller, so all three are nearly the image alone.",
+        if_supported="A target deviation is a dose by another name: report the norms beside alpha.",
     ),
     Hypothesis(
         "experiment 9",
-        "A share that decays over the steps keeps the prompt better than a constant one of its mean",
+        "A dose that decays over the steps keeps the prompt better than a constant one of its mean",
         (Differs("timestep_alpha", TRUTH, "timestep_alpha:alpha=0.5", "lerp:alpha=0.25", "higher"),),
     ),
     Hypothesis(
@@ -279,7 +279,7 @@ PREDICTIONS = (
     ),
     Hypothesis(
         "prediction 2",
-        "AdaIN per token does next to nothing, at any share",
+        "AdaIN per token does next to nothing, at any dose",
         (
             Apart("adain", EFFECT, "adain_token:alpha=0.3", "below"),
             Apart("adain", EFFECT, "adain_token:alpha=1", "below"),
@@ -317,7 +317,7 @@ PREDICTIONS = (
         "prediction 4",
         "Without position 0 no two dimensions hold most of the text's second moment",
         (Measured("vl_only_vs_qwen3", "share_top_2", "text_encoder", "below", 0.5),),
-        f"{OWN} It could hardly be otherwise on the miniature; with real weights `blendbench embeddings` tells.",
+        f"{OWN} It could hardly be otherwise on the miniature; with real weights `blendbench embeddings` shows it.",
     ),
     Hypothesis(
         "prediction 4",
@@ -341,7 +341,7 @@ PREDICTIONS = (
     ),
     Hypothesis(
         "prediction 6",
-        "Two-tap interpolation and area averages draw different images",
+        "Two-tap interpolation and area averages give different images",
         (Apart("alignment", EFFECT, "lerp:alpha=0.3,align=interpolate", "above", "lerp:alpha=0.3"),),
         "A miniature image has about as many tokens as a prompt, a real one fifty times as many: the loss of what"
         " interpolation skips does not show here.",
@@ -349,7 +349,7 @@ PREDICTIONS = (
     ),
     Hypothesis(
         "prediction 7",
-        "At equal token norms a share of 0.3 is less image, and keeps the prompt better",
+        "At equal token norms a dose of 0.3 is less image, and keeps the prompt better",
         (
             Differs("normalization", EFFECT, "norm_lerp:alpha=0.3", "global_lerp:alpha=0.3", "lower"),
             Differs("normalization", TRUTH, "norm_lerp:alpha=0.3", "global_lerp:alpha=0.3", "higher"),
@@ -372,7 +372,7 @@ PREDICTIONS = (
     ),
 )
 
-# What no experiment here can decide, and why; said beside the verdicts, so that silence is not taken for an answer.
+# What no experiment here can decide, and why: listed beside the verdicts, so that silence is not taken for an answer.
 OPEN = (
     (
         "question 2",
@@ -383,7 +383,7 @@ OPEN = (
     (
         "question 8",
         "Whether saved embeddings help",
-        "they are kept (`run --keep-embeddings`, view `embedding_files`); that they help is nothing to measure.",
+        "they are kept (`run --keep-embeddings`, view `embedding_files`); whether they help is nothing to measure.",
     ),
     (
         "prediction 9",

@@ -1,107 +1,174 @@
 """The leaderboard page: markdown and images as a pure function of the database and the images it names."""
 
+from collections import Counter
 from pathlib import Path
 
-from blendbench.reports.board import BASELINE, JUDGED_KINDS, Board, Configuration, MetricInfo, read_board
-from blendbench.reports.contact_sheet import caption, draw_contact_sheet
-from blendbench.reports.curves import draw_alpha_curves
-from blendbench.reports.extremes import Extreme, draw_extremes, extremes
-from blendbench.reports.folders import made
-from blendbench.reports.formats import counted, effect_text, estimate_text, label_text, markdown_table, number
+from blendbench.core.metric_info import MetricInfo
+from blendbench.reports.board import Board, Configuration, judged_headlines, read_board
+from blendbench.reports.contact_sheet import caption, write_contact_sheet
+from blendbench.reports.curves import plot_dose_responses
+from blendbench.reports.extremes import Extreme, extremes, write_extremes
+from blendbench.reports.folders import make_folder
+from blendbench.reports.formats import (
+    JUDGED_ROLES,
+    counted,
+    decision_word,
+    effect_text,
+    estimate_text,
+    label_text,
+    markdown_table,
+    number,
+)
 from blendbench.reports.gallery.links import FOLDER, Gallery, find_gallery
 from blendbench.reports.gallery.write import gallery_of
-from blendbench.reports.pareto import draw_front, trades
-from blendbench.reports.residuals import CAPTION, draw_residuals
-from blendbench.reports.truth import Check, truth_checks
+from blendbench.reports.images import PageImages
+from blendbench.reports.pareto import plot_front, trades
+from blendbench.reports.residuals import CAPTION, write_residuals
+from blendbench.reports.truth import LEGEND, Check, truth_checks
+from blendbench.results.images import image_name
 from blendbench.results.store import Results, open_results
-from blendbench.statistics import least_p
+from blendbench.stats.decide import least_items
 
-ALPHA, FRONT, SHEET, EXTREMES = "alpha.png", "front.png", "images.png", "extremes.png"
-RESIDUALS = "residuals.png"
-KIND_TITLES = {
-    "adherence": "Adherence to the prompt",
+ALPHA, FRONT, SHEET, EXTREMES = "alpha.webp", "front.webp", "images.webp", "extremes.webp"
+RESIDUALS = "residuals.webp"
+NAMED = 3
+ROLE_TITLES = {
+    "prompt": "Adherence to the prompt",
     "artifact": "Artifacts",
-    "reference": "What came over from the reference",
+    "gain": "Gain from the reference",
     "drift": "Drift",
-    "effect": "Size of the effect",
     "diagnostic": "Diagnostics",
 }
 ARROWS = {"lower": "lower is better", "higher": "higher is better", "none": "neither direction is better"}
+METHOD = (
+    "- means: over items of the mean over seeds; intervals: studentised bootstrap of items (9,999 resamples; Student's"
+    " t below 10 items), for display; decisions: sign flips of item differences without sampling, Holm within the"
+    " metrics of one role of one configuration; rank: joint bootstrap of items, `=` by a simultaneous interval;"
+    " detectable: the true difference found with power .8 at the level of Holm's first step"
+)
 
 
 def write_leaderboard(
-    results_dir: Path | str, out: Path | str, experiment: str | None = None, with_gallery: bool = False
+    results_dir: Path, out: Path, experiment: str | None = None, with_gallery: bool = False
 ) -> tuple[Board, Path]:
-    """Write `<out>/<experiment>.md` and its images in `<out>/<experiment>/`; the board and the page's path.
-
-    The page links into the gallery of the experiment if there is one that goes where the page goes: beside it in
-    `<out>/gallery/`, which `with_gallery` writes, or in the results folder if `out` is in there too.
-    Errors: UsageError when there are no results, or none of that experiment.
-    """
+    """Write the page of an experiment (default: that of the latest run) of a results folder; as `write_page`."""
     results = open_results(results_dir)
     board = read_board(results, experiment)
-    page = Path(out) / f"{board.experiment}.md"
-    images = made(Path(out) / board.experiment)
-    draw_alpha_curves(board, images / ALPHA)
-    draw_front(board, images / FRONT)
-    draw_contact_sheet(results, board, Path(results_dir), images / SHEET)
-    draw_extremes(extremes(results, board), board, Path(results_dir), images / EXTREMES)
-    draw_residuals(results, board, Path(results_dir), images / RESIDUALS)
     if with_gallery:
-        gallery_of(board, results, Path(results_dir), Path(out) / FOLDER / board.experiment)
-    gallery = gallery_beside(Path(out), board.experiment, Path(results_dir))
-    page.write_text(render(results, board, drawn(images), gallery), encoding="utf-8")
+        gallery_of(board, results, results_dir, out / FOLDER / board.experiment)
+    return write_page(results, results_dir, out, board.experiment)
+
+
+def write_page(
+    results: Results, results_dir: Path, out: Path, experiment: str, keep_sheets: bool = False
+) -> tuple[Board, Path]:
+    """Write `<out>/<experiment>.md` and its images in `<out>/<experiment>/`.
+
+    Returns the board and the page's path. The page links into the gallery of the experiment if there is one that goes
+    where the page goes: beside it in `<out>/gallery/`, or in the results folder if `out` is in there too.
+    `keep_sheets`: leave the sheets of images as they are. Errors: UsageError when there are no results of it.
+    """
+    board = read_board(results, experiment)
+    page = out / f"{board.experiment}.md"
+    folder = make_folder(out / board.experiment)
+    images = PageImages(results_dir)
+    plot_dose_responses(board, folder / ALPHA)
+    plot_front(board, folder / FRONT)
+    if not keep_sheets:
+        write_contact_sheet(results, board, images, folder / SHEET)
+        write_extremes(extremes(results, board), board, images, folder / EXTREMES)
+        write_residuals(results, board, images, folder / RESIDUALS)
+    gallery = gallery_beside(out, board.experiment, results_dir)
+    page.write_text(render(results, board, images_there(folder), gallery, images.note()), encoding="utf-8")
     return board, page
 
 
 def gallery_beside(out: Path, experiment: str, results_dir: Path | None = None) -> Gallery | None:
-    """The gallery that a page in `out` may link to: one that nobody moves, or publishes the page, without."""
+    """Return the gallery that a page in `out` may link to: one that goes wherever the page goes."""
     together = results_dir is not None and out.resolve().is_relative_to(results_dir.resolve())
     places = [out, results_dir] if results_dir is not None and together else [out]
     found = (find_gallery(place / FOLDER / experiment, seen_from=out) for place in places)
     return next((gallery for gallery in found if gallery is not None), None)
 
 
-def drawn(images: Path) -> frozenset[str]:
-    """Which of a page's plots and sheets are there."""
-    return frozenset(name for name in (ALPHA, FRONT, SHEET, EXTREMES, RESIDUALS) if (images / name).is_file())
+def images_there(folder: Path) -> frozenset[str]:
+    """Return which of a page's plots and sheets exist."""
+    return frozenset(name for name in (ALPHA, FRONT, SHEET, EXTREMES, RESIDUALS) if (folder / name).is_file())
 
 
-def render(results: Results, board: Board, images: frozenset[str], gallery: Gallery | None = None) -> str:
-    """The page; `images`: the names of the plots and sheets that were drawn; `gallery`: what it links to."""
+def render(
+    results: Results,
+    board: Board,
+    images: frozenset[str],
+    gallery: Gallery | None = None,
+    left_out: list[str] | None = None,
+) -> str:
+    """Render the page.
+
+    `images`: the names of the plots and sheets that exist; `gallery`: what it links to; `left_out`: the lines about
+    damaged images.
+    """
     shown = extremes(results, board) if gallery is not None else []
     parts = [
         [*_head(board), *_gallery(gallery)],
+        left_out or [],
         _overview(board, gallery),
         _incomplete(board),
         _truth(truth_checks(board)),
         _front(board) if FRONT in images else [],
-        _curves(board) if ALPHA in images else [],
+        _dose_response(board) if ALPHA in images else [],
         _images(board, caption(results, board)) if SHEET in images else [],
-        [*_extremes(board), *_links(shown, gallery)] if EXTREMES in images else [],
+        [*_extremes(board), *_links(board, shown, gallery)] if EXTREMES in images else [],
         _residuals(board) if RESIDUALS in images else [],
-        *(_metric(board, metric) for metric in board.of_kind(*KIND_TITLES)),
+        *(_metric(board, metric) for metric in board.of_role(*ROLE_TITLES)),
         _provenance(board),
     ]
     return "\n".join("\n".join([*part, ""]) for part in parts if part)
 
 
-def marks(configuration: Configuration) -> str:
-    """What a reader must know before believing a row."""
+def marks(board: Board, configuration: Configuration) -> str:
+    """Return what a reader must know before believing a row."""
     notes = []
-    if configuration.label == BASELINE:
+    if configuration.label == board.baseline:
         notes.append("baseline")
-    if configuration.control and configuration.label != BASELINE:
+    elif configuration.control:
         notes.append("control")
     if configuration.same_conditioning:
-        share = f"{configuration.same_conditioning}/{configuration.expected}"
-        notes.append(f"no-op ({share})" if configuration.no_op else f"partly no-op ({share})")
+        fraction = f"{configuration.same_conditioning}/{configuration.expected}"
+        notes.append(f"no-op ({fraction})" if configuration.no_op else f"partly no-op ({fraction})")
     return "; ".join(notes)
 
 
-def headline_metrics(board: Board) -> list[MetricInfo]:
-    """The metrics of the overview: one of each judged kind."""
-    return [board.metrics[board.headlines[kind]] for kind in JUDGED_KINDS if kind in board.headlines]
+def answer(board: Board) -> str:
+    """Return what the board shows in one sentence: which configurations gain, and what of the prompt they keep."""
+    gain, prompt = (board.metrics.get(board.headlines.get(role, "")) for role in ("gain", "prompt"))
+    rows = [c for c in board.configurations if c.complete and not c.control and c.label != board.baseline]
+    extent = f"Of {counted(len(rows), 'complete configuration')}"
+    if prompt is None:
+        return f"{extent} none can be judged: no prompt metric was measured."
+
+    def decided(configuration: Configuration, metric: MetricInfo, *words: str) -> bool:
+        effect = configuration.entries[metric.name].effect
+        return effect is not None and decision_word(effect) in words
+
+    def by_gain(configuration: Configuration) -> float:
+        effect = configuration.entries[gain.name].effect if gain is not None else None
+        return -effect.mean if effect is not None else 0.0
+
+    keep = [c for c in rows if decided(c, prompt, "better", "equivalent")]
+    kept = f"{len(keep)} keep{'s' if len(keep) == 1 else ''} the prompt ({prompt.name} better or equivalent)"
+    if gain is None:
+        return f"{extent} {kept}."
+    gained = sorted((c for c in rows if decided(c, gain, "better")), key=by_gain)
+    both = [c for c in gained if c in keep]
+    names = ", ".join(f"{label_text(c.label)} ({number(-by_gain(c), gain, signed=True)})" for c in both[:NAMED]) + (
+        f" and {len(both) - NAMED} more" if len(both) > NAMED else ""
+    )
+    return (
+        f"{extent} {len(gained)} bring{'s' if len(gained) == 1 else ''} more of the reference ({gain.name} better),"
+        f" {kept}, and {len(both) or 'none'} {'does' if len(both) == 1 else 'do' if both else 'does'} both"
+        f"{f': {names}' if both else ''}."
+    )
 
 
 def _head(board: Board) -> list[str]:
@@ -111,6 +178,8 @@ def _head(board: Board) -> list[str]:
     missing = cells - ok - failed
     return [
         f"# Leaderboard of {board.experiment}",
+        "",
+        answer(board),
         "",
         f"{counted(len(board.configurations), 'configuration')} on {counted(board.items, 'item')} x"
         f" {counted(board.seeds, 'seed')}"
@@ -123,27 +192,27 @@ def _head(board: Board) -> list[str]:
 def _gallery(gallery: Gallery | None) -> list[str]:
     if gallery is None:
         return []
-    return ["", f"[Every image]({gallery.grid()}) can be looked at and compared in the gallery."]
+    return ["", f"The gallery shows and compares [every image]({gallery.grid()})."]
 
 
 def _overview(board: Board, gallery: Gallery | None) -> list[str]:
-    metrics = headline_metrics(board)
+    metrics = judged_headlines(board)
     sorting = metrics[0].name if metrics else ""
     header = ["rank", "configuration", *(f"Δ {metric.name}" for metric in metrics), "ok"]
     rows = []
     for configuration in board.configurations:
-        if not configuration.complete and configuration.label != BASELINE:
+        if not configuration.complete and configuration.label != board.baseline:
             continue
-        entries = [configuration.entries.get(metric.name) for metric in metrics]
-        first = entries[0].ranking if entries and entries[0] is not None else None
+        entries = [configuration.entries[metric.name] for metric in metrics]
+        first = entries[0].ranking if entries else None
         cells = [
-            (estimate_text(entry, metric) if configuration.label == BASELINE else effect_text(entry, metric))
-            if entry is not None
-            else "–"
+            estimate_text(entry.estimate, metric)
+            if configuration.label == board.baseline
+            else effect_text(entry.effect)
             for entry, metric in zip(entries, metrics, strict=True)
         ]
         link = gallery.column(configuration.label, sorting) if gallery else None
-        notes = marks(configuration)
+        notes = marks(board, configuration)
         rows.append(
             [
                 f"{first.rank}{' =' if first.tied_with_best else ''}" if first is not None else "–",
@@ -158,49 +227,45 @@ def _overview(board: Board, gallery: Gallery | None) -> list[str]:
         "",
         *markdown_table(header, rows, right=(0,)),
         "",
-        f"Δ is the mean difference to `{BASELINE}` over the same items and seeds (the row of `{BASELINE}` shows its own"
-        f" means), with a 95 % interval{meanings}. **better** and **worse**: p < .05 after Holm's correction over"
-        " all differences of this page's adherence, artifact and reference metrics. **same**: the whole interval is"
-        " within the metric's margin. **unclear**: neither.",
+        f"Δ is the mean difference to `{board.baseline}` over the same items and seeds (the row of `{board.baseline}`"
+        f" has its own means), with a 95 % interval{meanings}. **better** and **worse**: p at most .05 after Holm's"
+        " correction over the metrics of the same role of the same configuration. **equivalent**: within the metric's"
+        " margin on both sides, each p at most .05. **undecided**: neither. No decision depends on another row.",
         "",
         *_baseline_lacks(board),
         *_too_few_items(board),
         *_no_ops(board),
         f"Rows are in the order of {metrics[0].name if metrics else 'their names'}, controls last;"
-        " `=` marks what cannot be told apart from the first. There is no overall score: how much of the prompt is"
+        " `=` marks ties with the first. There is no overall score: how much of the prompt is"
         " given up for how much of the reference is a choice, not a measurement.",
     ]
 
 
 def _baseline_lacks(board: Board) -> list[str]:
-    baseline = board.configuration(BASELINE)
+    baseline = board.configuration(board.baseline)
     if baseline is not None and baseline.complete:
         return []
-    told = "was not run" if baseline is None else f"has {baseline.ok} of {baseline.expected} cells"
-    return [f"**`{BASELINE}` {told}**: there are no differences where it has none.", ""]
+    state = "was not run" if baseline is None else f"has {baseline.ok} of {baseline.expected} cells"
+    return [f"**`{board.baseline}` {state}**: there are no differences where it has none.", ""]
 
 
 def _too_few_items(board: Board) -> list[str]:
-    effects = [
-        entry.effect
-        for configuration in board.configurations
-        for entry in configuration.entries.values()
-        if entry.p_adjusted is not None and entry.effect is not None
-    ]
-    if not effects or len(effects) * least_p(max(effect.clusters for effect in effects)) < 0.05:
+    families = Counter(metric.role for metric in board.metrics.values() if metric.role in JUDGED_ROLES)
+    short = {role: least for role, tests in families.items() if (least := least_items(tests)) > board.items}
+    if not short:
         return []
+    needs = ", ".join(f"{role} needs {least}" for role, least in short.items())
     return [
-        f"**{counted(board.items, 'item')} {'is' if board.items == 1 else 'are'} too few** for any of these"
-        f" {len(effects)} differences to pass the correction, however large it is: read the intervals, or run more"
-        " items.",
+        f"**{counted(board.items, 'item')} {'is' if board.items == 1 else 'are'} too few** for any difference to be"
+        f" better or worse, however large it is ({needs}): read the intervals, or run more items.",
         "",
     ]
 
 
 def _no_ops(board: Board) -> list[str]:
     lines = [
-        f"- `{entry.label}`: same conditioning as `{BASELINE}` in {entry.same_conditioning} of {entry.expected} cells"
-        + (", bit for bit: this strategy did nothing here" if entry.no_op else "")
+        f"- `{entry.label}`: same conditioning as `{board.baseline}` in {entry.same_conditioning} of {entry.expected}"
+        " cells" + (", bit for bit: this strategy did nothing here" if entry.no_op else "")
         for entry in board.configurations
         if entry.same_conditioning
     ]
@@ -228,30 +293,29 @@ def _incomplete(board: Board) -> list[str]:
 
 
 def _truth(checks: list[Check]) -> list[str]:
-    rows = [[check.question, check.answer.replace("NO", "**NO**"), check.evidence] for check in checks]
+    rows = [
+        [check.question, f"**{check.answer}**" if check.answer == "does not hold" else check.answer, check.evidence]
+        for check in checks
+    ]
     return [
         "## Is the benchmark right where the truth is known?",
         "",
         "The canary is a deliberately broken blend, and the prompt alone should be followed best by its own embedding."
-        " The nearest other configuration is asked, by the paired 95 % interval of the difference: yes if all of it is"
-        " in the expected order; yes, within the margin if what is not stays below the difference that matters on this"
-        " metric; no if all of it is in the other order and beyond that. Where an answer is no, do not order strategies"
-        " by that metric alone: it misses what is wrong here. The rank correlation: yes above 0 and no below it, by its"
-        " interval.",
+        " Do not order strategies by a metric alone whose expectation does not hold: it misses what is wrong here. "
+        + LEGEND,
         "",
         *markdown_table(["expected", "holds", "measured"], rows),
     ]
 
 
 def _front(board: Board) -> list[str]:
-    found = [trade for trade in trades(board) if trade.on_front]
-    told = ", ".join(f"`{trade.label}`" for trade in found) or f"`{BASELINE}` alone"
+    labels = [f"`{trade.label}`" for trade in trades(board) if trade.on_front] or [f"`{board.baseline}` alone"]
     return [
         "## What is given up for what",
         "",
         f"![Change of adherence against change of the reference's style]({board.experiment}/{FRONT})",
         "",
-        f"Not dominated by another mean: {told}. Bars are 95 % intervals; the star is `{BASELINE}`.",
+        f"Not dominated by another mean: {', '.join(labels)}. Bars are 95 % intervals; the star is `{board.baseline}`.",
     ]
 
 
@@ -261,21 +325,21 @@ def _extremes(board: Board) -> list[str]:
         "",
         f"![Best and worst items]({board.experiment}/{EXTREMES})",
         "",
-        f"By the difference of {board.headlines['adherence']} to `{BASELINE}` at the same item and seed, which each row"
-        " states; rows are the configurations on the front above, or the first of the overview.",
+        f"By the difference of {board.headlines['prompt']} to `{board.baseline}` at the same item and seed, which each"
+        " row states; rows are the configurations on the front above, or the first of the overview.",
     ]
 
 
-def _links(shown: list[tuple[Extreme, Extreme]], gallery: Gallery | None) -> list[str]:
-    """The best and the worst pair of each configuration, to be compared in a gallery that has them."""
+def _links(board: Board, shown: list[tuple[Extreme, Extreme]], gallery: Gallery | None) -> list[str]:
+    """Link the best and the worst pair of each configuration into a gallery that has them."""
     lines = []
     for both in shown if gallery is not None else ():
-        told = []
+        words = []
         for word, pair in zip(("best", "worst"), both, strict=True):
-            cells = (pair.label, pair.image), (BASELINE, pair.baseline_image)
+            cells = (board.baseline, image_name(pair.baseline_image)), (pair.label, image_name(pair.image))
             link = gallery.comparison(pair.item, pair.seed, *cells) if gallery is not None else None
-            told.append(_linked(f"{word}: {pair.item}, seed {pair.seed}", link))
-        lines.append(f"- `{both[0].label}`: {'; '.join(told)}")
+            words.append(_linked(f"{word}: {pair.item}, seed {pair.seed}", link))
+        lines.append(f"- `{both[0].label}`: {'; '.join(words)}")
     return ["", *lines] if lines else []
 
 
@@ -283,13 +347,13 @@ def _linked(text: str, link: str | None) -> str:
     return f"[{text}]({link})" if link else text
 
 
-def _curves(board: Board) -> list[str]:
+def _dose_response(board: Board) -> list[str]:
     return [
         "## Dose and response",
         "",
-        f"![Metrics over alpha, one line a strategy]({board.experiment}/{ALPHA})",
+        f"![Metrics over alpha, one line for each strategy]({board.experiment}/{ALPHA})",
         "",
-        f"Means with 95 % intervals over items; the dotted line is `{BASELINE}`.",
+        f"Means with 95 % intervals over items; the dotted line is `{board.baseline}`.",
     ]
 
 
@@ -298,32 +362,37 @@ def _images(board: Board, sheet: str) -> list[str]:
 
 
 def _residuals(board: Board) -> list[str]:
-    return ["## What the images of a strategy share", "", f"![Tiles]({board.experiment}/{RESIDUALS})", "", CAPTION]
+    return [
+        "## What the images of a strategy have in common",
+        "",
+        f"![Tiles]({board.experiment}/{RESIDUALS})",
+        "",
+        CAPTION.format(board.baseline),
+    ]
 
 
 def _metric(board: Board, metric: MetricInfo) -> list[str]:
-    header = ["configuration", "mean", f"difference to {BASELINE}", "rank", "detectable", "ok"]
+    header = ["configuration", "mean", f"difference to {board.baseline}", "rank", "detectable", "ok"]
     rows = []
     for configuration in board.configurations:
         entry = configuration.entries[metric.name]
-        ranking = entry.ranking
+        ranking, effect = entry.ranking, entry.effect
         place = "–"
         if ranking is not None:
             place = f"{ranking.rank} [{ranking.low}, {ranking.high}]{' =' if ranking.tied_with_best else ''}"
-        effect = effect_text(entry, metric) if entry.complete else "incomplete"
         rows.append(
             [
                 label_text(configuration.label),
-                estimate_text(entry, metric),
-                "–" if configuration.label == BASELINE else effect,
+                estimate_text(entry.estimate, metric),
+                effect_text(effect) if entry.complete else "incomplete",
                 place,
-                number(entry.detectable, metric) if entry.detectable is not None else "–",
+                number(effect.detectable(), metric) if effect is not None else "–",
                 f"{entry.ok}/{entry.expected}",
             ]
         )
     return [
         "<details>",
-        f"<summary>{KIND_TITLES[metric.kind]}: {metric.title} ({metric.name}, {ARROWS[metric.direction]})</summary>",
+        f"<summary>{ROLE_TITLES[metric.role]}: {metric.title} ({metric.name}, {ARROWS[metric.direction]})</summary>",
         "",
         f"Unit: {metric.unit or 'none'}. Margin: {metric.margin:g}. Version {metric.version}.",
         "",
@@ -353,9 +422,7 @@ def _provenance(board: Board) -> list[str]:
         )
     return [
         *lines,
-        "- means: over items of the mean over seeds; intervals: studentised bootstrap of items (9,999 draws; Student's"
-        " t below 10 items); p: sign flips of item means; rank: joint bootstrap of items, `=` by a simultaneous"
-        " interval; detectable: the true difference found with power .8 by a one-sided 5 % test",
+        METHOD,
         "- rows: views `unit_scores`, `paired_effects`, `leaderboard` and `no_effect_cells` of the database"
         f" (`blendbench sql \"FROM leaderboard WHERE experiment = '{board.experiment}'\"`)",
     ]

@@ -42,10 +42,10 @@ def calibrate() -> Calibration:
 
 
 def write_calibration(found: Calibration, out: Path) -> Path:
-    """Write metrics.md, metrics.json and metrics/*.png below `out`."""
+    """Write metrics.md, metrics.json and metrics/*.webp below `out`."""
     images = out / "metrics"
     images.mkdir(parents=True, exist_ok=True)
-    plot_responses(found.responses, images / "responses.png")
+    plot_responses(found.responses, images / "responses.webp")
     (out / "metrics.json").write_text(json.dumps(_jsonable(found), indent=1, sort_keys=True) + "\n")
     page = out / "metrics.md"
     page.write_text("\n".join(_page(found)).rstrip() + "\n")
@@ -72,7 +72,7 @@ def _page(found: Calibration) -> list[str]:
         *targets_section(found),
         *_limits(found.responses),
         *_responses(found.responses),
-        "![Dose-response](metrics/responses.png)",
+        "![Dose-response](metrics/responses.webp)",
         "",
         *_recovery(found.recovery),
         *_periods(found.periods),

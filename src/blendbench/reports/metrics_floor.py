@@ -7,17 +7,16 @@ import numpy as np
 
 from blendbench.core.errors import UsageError
 from blendbench.metrics.calibration import DRIFTS, SeedFloor, values_of
-from blendbench.reports.board import BASELINE
-from blendbench.reports.contact_sheet import image_path
 from blendbench.reports.formats import markdown_table
-from blendbench.reports.residuals import pixels
+from blendbench.results.images import ImageStore
 from blendbench.results.store import open_results
+from blendbench.verdict.verdict import REFERENCE
 
 _IMAGES = """
-    SELECT item, seed, image_sha256 FROM current_cells
-    WHERE experiment = ? AND label = ? AND status = 'ok' AND image_sha256 IS NOT NULL ORDER BY item, seed
+    SELECT item, list(image_sha256 ORDER BY seed) FROM current_cells
+    WHERE experiment = ? AND label = ? AND status = 'ok' GROUP BY item ORDER BY item
 """
-_MODELS = "SELECT model_set FROM runs WHERE experiment = ? ORDER BY sequence DESC, run_id DESC LIMIT 1"
+_MODELS = "SELECT model_set FROM current_sets JOIN runs r USING (run_id) WHERE r.experiment = ?"
 
 
 def seed_floor(results: Path, experiment: str) -> SeedFloor:
@@ -25,18 +24,17 @@ def seed_floor(results: Path, experiment: str) -> SeedFloor:
 
     Errors: UsageError if the results folder has no two images of an item there.
     """
-    with open_results(results) as opened:
-        cells = opened.query(_IMAGES, [experiment, BASELINE])
-        models = opened.query(_MODELS, [experiment])
-    cells["path"] = [image_path(results, sha) for sha in cells["image_sha256"]]
-    cells = cells[[path.is_file() for path in cells["path"]]]
-    pairs = [pair for _, group in cells.groupby("item") for pair in pairwise(group["path"])]
+    opened, store = open_results(results), ImageStore(results)
+    cells = opened.rows(_IMAGES, [experiment, REFERENCE])
+    present = store.present(sha256 for _, hashes in cells for sha256 in hashes)
+    pairs = [pair for _, hashes in cells for pair in pairwise(sha256 for sha256 in hashes if sha256 in present)]
     if not pairs:
         raise UsageError(f"{results}: experiment {experiment!r} has no images of two seeds there; run it first")
-    first, second = (np.stack([pixels(pair[k]) for pair in pairs]) for k in (0, 1))
+    first, second = (np.stack([store.load(pair[k]) for pair in pairs]) for k in (0, 1))
     values = {name: np.abs(row) for name, row in values_of(second, DRIFTS, first).items()}
     floor = {name: (float(np.median(row)), float(np.quantile(row, 0.95))) for name, row in values.items()}
-    return SeedFloor(experiment, str(models["model_set"][0]), len(pairs), floor)
+    ((models,),) = opened.rows(_MODELS, [experiment])
+    return SeedFloor(experiment, str(models), len(pairs), floor)
 
 
 def floor_section(floor: SeedFloor) -> list[str]:
@@ -45,7 +43,7 @@ def floor_section(floor: SeedFloor) -> list[str]:
     return [
         "## Drift between seeds",
         "",
-        f"{floor.pairs} pairs of {BASELINE} images of one item and two seeds ({floor.experiment}, models:",
+        f"{floor.pairs} pairs of {REFERENCE} images of one item and two seeds ({floor.experiment}, models:",
         f"{floor.models}): a drift below this floor is no more than another seed makes.",
         "",
         *markdown_table(("metric", "median magnitude", "95 %"), rows, (1, 2)),

@@ -4,38 +4,35 @@ import string
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from blendbench.reports.board import BASELINE, Board, MetricInfo
+from blendbench.core.metric_info import MetricInfo
+from blendbench.reports.board import Board
 from blendbench.reports.curves import LEGEND_FONT, legend_size
-from blendbench.statistics import PairedEffect
+from blendbench.reports.images import save_plot
+from blendbench.verdict.decide import Effect
 
-ON, OFF, CONTROL = (
-    "#0072B2",
-    "#8c8c8c",
-    "#D55E00",
-)  # Okabe & Ito (2008)
+ON, OFF, CONTROL = "#0072B2", "#8c8c8c", "#D55E00"  # Okabe & Ito (2008)
 LABELLED = 8
 WIDTH = 7.2  # inches
 
 
 @dataclass(frozen=True)
 class Trade:
-    """What a configuration changes of the prompt's and of the reference's headline metric, both better upwards."""
+    """What a configuration changes of the headline metrics of prompt and gain, both better upwards."""
 
     label: str
     control: bool
-    prompt: PairedEffect
-    reference: PairedEffect
+    prompt: Effect
+    gain: Effect
     on_front: bool
 
 
 def trades(board: Board) -> list[Trade]:
-    """Every complete configuration but the baseline and no-ops, by label; empty if one of the two is not measured.
+    """Return every complete configuration but the baseline and no-ops, by label.
 
-    On the front: no other one (the baseline at 0, 0 among them, controls not) is at least as good in both means and
-    better in one.
+    Empty if one of the two metrics is not measured. On the front: no other one (the baseline at 0, 0 among them,
+    controls not) is at least as good in both means and better in one.
     """
     metrics = _metrics(board)
     if metrics is None:
@@ -56,30 +53,29 @@ def trades(board: Board) -> list[Trade]:
     )
 
 
-def draw_front(board: Board, path: Path) -> bool:
-    """Draw the PNG; False (and no file) if there is nothing to trade. Same board, same bytes."""
+def plot_front(board: Board, path: Path) -> None:
+    """Write the plot; no file if there is nothing to trade. Same board, same bytes."""
     found, metrics = trades(board), _metrics(board)
     if not found or metrics is None:
         path.unlink(missing_ok=True)
-        return False
+        return
     letters = dict(zip(string.ascii_lowercase, [t for t in found if t.on_front][:LABELLED], strict=False))
     names = [f"{letter}: {trade.label}" for letter, trade in letters.items()]
-    columns, legend_height = legend_size([BASELINE, "on the front", "dominated", "controls", *names], WIDTH)
+    columns, legend_height = legend_size([board.baseline, "on the front", "dominated", "controls", *names], WIDTH)
     height = 4.0 + legend_height
     figure = Figure(figsize=(WIDTH, height), dpi=120)
-    FigureCanvasAgg(figure)
     panel = figure.subplots()
     panel.axhline(0, color="0.7", linewidth=0.8)
     panel.axvline(0, color="0.7", linewidth=0.8)
-    panel.plot(0, 0, marker="*", color="black", markersize=11, linestyle="", label=BASELINE)
+    panel.plot(0, 0, marker="*", color="black", markersize=11, linestyle="", label=board.baseline)
     for name, colour, marker, chosen in (
         ("on the front", ON, "o", [t for t in found if t.on_front]),
         ("dominated", OFF, "s", [t for t in found if not t.on_front and not t.control]),
         ("controls", CONTROL, "^", [t for t in found if t.control]),
     ):
         if chosen:
-            x, y = [t.prompt.mean for t in chosen], [t.reference.mean for t in chosen]
-            bars = [_reach([t.prompt for t in chosen]), _reach([t.reference for t in chosen])]
+            x, y = [t.prompt.mean for t in chosen], [t.gain.mean for t in chosen]
+            bars = [_reach([t.prompt for t in chosen]), _reach([t.gain for t in chosen])]
             panel.errorbar(
                 x,
                 y,
@@ -95,22 +91,21 @@ def draw_front(board: Board, path: Path) -> bool:
             )
     # Points near the baseline lie close together: letters beside them, names in the legend.
     for index, (letter, trade) in enumerate(letters.items()):
-        place, shift = (trade.prompt.mean, trade.reference.mean), (5 + 9 * (index % 3), 6 + 9 * (index % 2))
+        place, shift = (trade.prompt.mean, trade.gain.mean), (5 + 9 * (index % 3), 6 + 9 * (index % 2))
         panel.annotate(letter, place, shift, textcoords="offset points", fontsize=9, fontweight="bold", color=ON)
         # Not as a marker, which would be drawn to fill the same box, an "a" as tall as a "d".
         panel.plot([], [], linestyle="", label=names[index])
-    panel.set_xlabel(f"{metrics[0].title}: difference to {BASELINE} (right is better)", fontsize=9)
+    panel.set_xlabel(f"{metrics[0].title}: difference to {board.baseline} (right is better)", fontsize=9)
     panel.set_ylabel(f"{metrics[1].title}: difference (up is better)", fontsize=9)
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="lower center", ncol=columns, frameon=False, fontsize=LEGEND_FONT)
     figure.tight_layout(rect=(0, legend_height / height, 1, 1))
-    figure.savefig(path, metadata={"Software": None})
-    return True
+    save_plot(figure, path)
 
 
 def _metrics(board: Board) -> tuple[MetricInfo, MetricInfo] | None:
-    names = [board.headlines.get(kind) for kind in ("adherence", "reference")]
+    names = [board.headlines.get(role) for role in ("prompt", "gain")]
     if names[0] is None or names[1] is None:
         return None
     first, second = (board.metrics[name] for name in names if name)
@@ -121,5 +116,5 @@ def _dominates(other: tuple[float, float], point: tuple[float, float]) -> bool:
     return other[0] >= point[0] and other[1] >= point[1] and other != point
 
 
-def _reach(effects: list[PairedEffect]) -> list[list[float]]:
+def _reach(effects: list[Effect]) -> list[list[float]]:
     return [[max(0.0, e.mean - e.low) for e in effects], [max(0.0, e.high - e.mean) for e in effects]]

@@ -1,12 +1,10 @@
 """Publication: pages together with the data that they are made from, so that anybody can check the one by the other.
 
-`reports/data/<table>.parquet` holds the rows of the published experiments and of the analysis of hidden states. Pages
-are written from these data and not from the folder that a run happens to have, which may hold more.
+`reports/data/` holds the current rows of every published experiment, and the latest analysis of hidden states. Pages
+are written from these data, not from the folder of a run, which may hold more.
 """
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from blendbench.core.config import suggest
@@ -14,61 +12,81 @@ from blendbench.core.errors import UsageError
 from blendbench.reports.board import read_board
 from blendbench.reports.embeddings import write_embeddings
 from blendbench.reports.findings import write_findings
-from blendbench.reports.leaderboard import drawn, gallery_beside, render, write_leaderboard
+from blendbench.reports.gallery.data import image_hashes
+from blendbench.reports.leaderboard import gallery_beside, images_there, render, write_page
 from blendbench.results.export import export_experiments, import_published, published_experiments
-from blendbench.results.store import open_results
+from blendbench.results.images import ImageStore
+from blendbench.results.store import Results, open_results
+from blendbench.verdict.comparison import experiments_of
 
 DATA = "data"
 
 
 def publish(results_dir: Path, out: Path, experiments: list[str] | None = None) -> list[Path]:
-    """Write the data of `experiments` (default: all that were run) to `out`/data and every page that they give.
+    """Write the data of `experiments` (default: all that were run) to `out`/data and every page that follows.
 
-    Returns the pages. Errors: UsageError if there are no results, or none of an experiment.
+    Returns the pages. Errors: UsageError if there are no results, none of an experiment, or if some of its images are
+    damaged or missing.
     """
-    with open_results(results_dir) as results:
-        known = [str(name) for (name,) in results.rows("SELECT DISTINCT experiment FROM runs ORDER BY 1")]
-        chosen = experiments or known
-        for unknown in sorted(set(chosen) - set(known)):
-            raise UsageError(f"{unknown}: no results of this experiment{suggest(unknown, known)}")
-        export_experiments(results, chosen, out / DATA)
-    with unpacked(out / DATA) as folder:
-        (folder / "images").symlink_to((results_dir / "images").absolute(), target_is_directory=True)
-        pages = [write_leaderboard(folder, out, name)[1] for name in _experiments(out)]
-        if _has_analysis(out):
-            pages.append(write_embeddings(folder, out)[1])
-        return [*pages, write_findings(folder, out)[1]]
+    results = open_results(results_dir)
+    known = sorted(experiments_of(results))
+    chosen = experiments or known
+    _check_known(chosen, known)
+    store = ImageStore(results_dir)
+    with_images = {name for name in chosen if _has_images(results, store, name)}
+    export_experiments(results, chosen, out / DATA)
+    published = import_published(out / DATA)
+    # Sheets need images; those of experiments that were run elsewhere stay as they are.
+    pages = [
+        write_page(published, results_dir, out, name, keep_sheets=name not in with_images)[1]
+        for name in published_experiments(out / DATA)
+    ]
+    if _has_analysis(published):
+        pages.append(write_embeddings(published, out)[1])
+    return [*pages, write_findings(published, out)[1]]
 
 
-def differing(out: Path) -> list[str]:
-    """Pages in `out` whose text is not what their stored data give. Errors: UsageError if there are no stored data."""
+def differing(out: Path, experiments: list[str] | None = None) -> list[str]:
+    """Return the pages in `out` whose text is not what their stored data give.
+
+    `experiments`: only look at their pages; default: all pages. Errors: UsageError without data.
+    """
+    published, known = import_published(out / DATA), published_experiments(out / DATA)
+    _check_known(experiments or [], known)
     wrong = []
-    with unpacked(out / DATA) as folder, tempfile.TemporaryDirectory() as fresh:
-        with open_results(folder) as results:
-            for name in _experiments(out):
-                board = read_board(results, name)
-                text = render(results, board, drawn(out / name), gallery_beside(out, name))
-                wrong += [name] if _text(out / f"{name}.md") != text else []
-        pages = [write_findings(folder, Path(fresh))[1]]
-        if _has_analysis(out):
-            pages.append(write_embeddings(folder, Path(fresh))[1])
+    for name in experiments or known:
+        board = read_board(published, name)
+        text = render(published, board, images_there(out / name), gallery_beside(out, name))
+        wrong += [name] if _text(out / f"{name}.md") != text else []
+    if experiments:
+        return sorted(wrong)
+    with tempfile.TemporaryDirectory() as fresh:
+        pages = [write_findings(published, Path(fresh))[1]]
+        if _has_analysis(published):
+            pages.append(write_embeddings(published, Path(fresh))[1])
         wrong += [page.stem for page in pages if _text(out / page.name) != _text(page)]
     return sorted(wrong)
 
 
-@contextmanager
-def unpacked(data: Path) -> Iterator[Path]:
-    """A results folder, with its database, made of the stored data; it is gone afterwards."""
-    with import_published(data) as results:
-        yield results.folder
+def _check_known(names: list[str], known: list[str]) -> None:
+    for unknown in sorted(set(names) - set(known)):
+        raise UsageError(f"{unknown}: no results of this experiment{suggest(unknown, known)}")
 
 
-def _experiments(out: Path) -> list[str]:
-    return published_experiments(out / DATA)
+def _has_images(results: Results, store: ImageStore, experiment: str) -> bool:
+    """Return whether the images of an experiment exist. Errors: UsageError if only some of them do."""
+    hashes = image_hashes(results, experiment)
+    missing = len(hashes) - len(store.present(hashes))
+    if 0 < missing < len(hashes):
+        raise UsageError(
+            f"{experiment}: {missing} of {len(hashes)} images are damaged or missing;"
+            f" `blendbench run {experiment}` generates them again"
+        )
+    return missing == 0
 
 
-def _has_analysis(out: Path) -> bool:
-    return (out / DATA / "embedding_analyses.parquet").is_file()
+def _has_analysis(results: Results) -> bool:
+    return bool(results.rows("SELECT 1 FROM embedding_analyses LIMIT 1"))
 
 
 def _text(path: Path) -> str:

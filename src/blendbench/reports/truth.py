@@ -1,25 +1,32 @@
-"""What must hold if the benchmark measures what it says: checked on the data and printed with its numbers."""
+"""What must hold if the benchmark measures what it claims to: checked on the data and printed with its numbers."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from blendbench.reports.board import BASELINE, Board, MetricInfo
+from blendbench.core.metric_info import MetricInfo
+from blendbench.reports.board import Board
 from blendbench.reports.formats import MINUS, number
-from blendbench.statistics import Array, bootstrap_t, spearman_of_means
+from blendbench.stats.clusters import Array
+from blendbench.stats.intervals import bootstrap_t
+from blendbench.stats.ranks import spearman_of_means
+from blendbench.verdict.verdict import CANARY
 
-CANARY = "canary"
 TRUTH = "attribute_adherence"
 JUDGES = ("clip_cosine", "siglip_cosine")
-
-
-Answer = Literal["yes", "yes, within the margin", "cannot tell", "NO"]
+Answer = Literal["holds", "holds within the margin", "undecided", "does not hold"]
+LEGEND = (
+    "By the paired 95 % interval of the difference to the nearest other configuration. **Holds**: all of it is in the"
+    " expected order. **Holds within the margin**: any part in the other order is smaller than the metric's margin."
+    " **Does not hold**: all of it is in the other order, beyond the margin. **Undecided**: none of these. A rank"
+    " correlation holds above 0 and does not hold below it, by its interval."
+)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation, whether the data bear it out, and the figures that say so."""
+    """One expectation, whether it holds in the data, and the figures that show it."""
 
     question: str
     answer: Answer
@@ -27,21 +34,20 @@ class Check:
 
 
 def truth_checks(board: Board) -> list[Check]:
-    """All checks, in the order of the report."""
-    judged = board.of_kind("adherence", "artifact")
-    checks = [_canary_is_worst(board, metric) for metric in judged if metric.direction != "none"]
-    checks += [_baseline_is_best(board, metric) for metric in board.of_kind("adherence") if metric.direction != "none"]
+    """Return all checks, in the order of the page."""
+    judged = [metric for metric in board.of_role("prompt", "artifact") if metric.direction != "none"]
+    checks = [_canary_is_worst(board, metric) for metric in judged]
+    checks += [_baseline_is_best(board, metric) for metric in judged if metric.role == "prompt"]
     return checks + [_agrees_with_truth(board, name) for name in JUDGES]
 
 
 def _canary_is_worst(board: Board, metric: MetricInfo) -> Check:
     question = f"the canary is worst on {metric.name}"
-    labels, means = board.means[metric.name]
-    if CANARY not in labels or len(labels) < 2:
-        return Check(question, "cannot tell", "the canary was not measured in full")
-    rows = dict(zip(labels, means, strict=True))
+    rows = _rows(board, metric.name, with_no_ops=True)
+    if CANARY not in rows or len(rows) < 2:
+        return Check(question, "undecided", "the canary was not measured in full")
     rival = min((_sign(metric) * row.mean(), label) for label, row in rows.items() if label != CANARY)[1]
-    answer, difference = _order(rows[rival], rows[CANARY], metric)
+    answer, difference = order(rows[rival], rows[CANARY], metric)
     return Check(
         question,
         answer,
@@ -50,39 +56,43 @@ def _canary_is_worst(board: Board, metric: MetricInfo) -> Check:
 
 
 def _baseline_is_best(board: Board, metric: MetricInfo) -> Check:
-    question = f"{BASELINE} is best on {metric.name}"
-    labels, means = board.means[metric.name]
-    silent = {entry.label for entry in board.configurations if entry.no_op}
-    if BASELINE not in labels or len(labels) < 2:
-        return Check(question, "cannot tell", f"{BASELINE} was not measured in full")
-    rows = {label: row for label, row in zip(labels, means, strict=True) if label not in silent}
-    others = [(_sign(metric) * row.mean(), label) for label, row in rows.items() if label != BASELINE]
-    if not others:
-        return Check(question, "cannot tell", "nothing else was measured in full")
-    rival = max(others)[1]
-    answer, difference = _order(rows[BASELINE], rows[rival], metric)
+    name = board.baseline
+    question = f"{name} is best on {metric.name}"
+    rows = _rows(board, metric.name)
+    if name not in rows:
+        return Check(question, "undecided", f"{name} was not measured in full")
+    if len(rows) < 2:
+        return Check(question, "undecided", "nothing else was measured in full")
+    rival = max((_sign(metric) * row.mean(), label) for label, row in rows.items() if label != name)[1]
+    answer, difference = order(rows[name], rows[rival], metric)
     return Check(
         question,
         answer,
-        f"{BASELINE} {_mean(rows[BASELINE], metric)}, best other {_mean(rows[rival], metric)}"
-        f" (`{rival}`), {difference}",
+        f"{name} {_mean(rows[name], metric)}, best other {_mean(rows[rival], metric)} (`{rival}`), {difference}",
     )
 
 
-def _order(better: Array, worse: Array, metric: MetricInfo) -> tuple[Answer, str]:
-    """Whether the item means (items,) are in the expected order, judged by their paired interval, and how it reads.
+def _rows(board: Board, metric: str, with_no_ops: bool = False) -> dict[str, Array]:
+    """Return item means by label. No-ops repeat the baseline's images, and would only inflate an agreement."""
+    silent = set() if with_no_ops else {entry.label for entry in board.configurations if entry.no_op}
+    labels, means = board.means[metric]
+    return {label: row for label, row in zip(labels, means, strict=True) if label not in silent}
+
+
+def order(better: Array, worse: Array, metric: MetricInfo) -> tuple[Answer, str]:
+    """Return whether the item means (items,) are in the expected order, by their paired interval, and the figures.
 
     The rival is the nearest of many, so some are ahead by a hair: only what lies beyond the metric's margin matters.
     """
-    difference = bootstrap_t(better - worse)
+    difference = bootstrap_t(better - worse, bounds=metric.changes)
     least, most = sorted((_sign(metric) * difference.low, _sign(metric) * difference.high))
-    answer: Answer = "cannot tell"  # also where a single item leaves the ends NaN
+    answer: Answer = "undecided"  # also where a single item leaves the ends NaN
     if least > 0:
-        answer = "yes"
+        answer = "holds"
     elif least >= -metric.margin:
-        answer = "yes, within the margin"
+        answer = "holds within the margin"
     elif most < -metric.margin:
-        answer = "NO"
+        answer = "does not hold"
     interval = f"[{number(difference.low, metric, signed=True)}, {number(difference.high, metric, signed=True)}]"
     return answer, f"difference {number(difference.mean, metric, signed=True)} {interval}"
 
@@ -98,23 +108,18 @@ def _mean(row: Array, metric: MetricInfo) -> str:
 def _agrees_with_truth(board: Board, judge: str) -> Check:
     question = f"{judge} orders the configurations as {TRUTH} does"
     if judge not in board.means or TRUTH not in board.means:
-        return Check(question, "cannot tell", "one of the two was not measured")
-    # No-ops repeat the baseline's images: counting them again would only inflate the agreement.
-    silent = {entry.label for entry in board.configurations if entry.no_op}
-    first, second = (dict(zip(*board.means[name], strict=True)) for name in (judge, TRUTH))
-    labels = [label for label in first if label in second and label not in silent]
+        return Check(question, "undecided", "one of the two was not measured")
+    first, second = _rows(board, judge), _rows(board, TRUTH)
+    labels = [label for label in first if label in second]
     if len(labels) < 3:
-        return Check(question, "cannot tell", "fewer than three configurations were measured in full")
+        return Check(question, "undecided", "fewer than three configurations were measured in full")
     # An item that only one of the two metrics can score leaves their cluster counts unequal.
     a, b = (np.stack([values[label] for label in labels]) for values in (first, second))
     if a.shape != b.shape:
-        return Check(question, "cannot tell", "the two were measured on different items")
+        return Check(question, "undecided", "the two were measured on different items")
     rho = spearman_of_means(a, b)
     if np.isnan(rho.mean):
-        return Check(question, "cannot tell", "all configurations have the same mean")
+        return Check(question, "undecided", "all configurations have the same mean")
     interval = f"Spearman {rho.mean:.2f} [{rho.low:.2f}, {rho.high:.2f}]".replace("-", MINUS)
-    return Check(
-        question,
-        "yes" if rho.low > 0 else "NO" if rho.high < 0 else "cannot tell",
-        f"{interval} over {len(labels)} configurations",
-    )
+    answer: Answer = "holds" if rho.low > 0 else "does not hold" if rho.high < 0 else "undecided"
+    return Check(question, answer, f"{interval} over {len(labels)} configurations")

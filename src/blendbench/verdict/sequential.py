@@ -1,36 +1,38 @@
 """Looking twice: after half of the items, then after all, at no more risk than looking once.
 
-The risk of 5 % is parted (Bonferroni): 0.56 % for the first look, which is what spending of O'Brien & Fleming's kind
-gives to half of the data (Lan & DeMets 1983), and what is left for the last, for false alarms and for false clearance
-alike. That holds whatever ties the two looks together, where group-sequential boundaries assume means that are normal,
-which those of 12 items with a few outliers are not. The last look keeps most because a defect in few images is only
-seen there, and its sign-flip p cannot get smaller than the number of damaged items allows: 1 % and 4 % catch a grid in
-20 % of the images of the core suite in 76 % of cases, where one look catches it in 87 %. Items come in the order of
-the suite, which is fixed before anything is drawn.
+The risk of 5 % is split (Bonferroni): 0.56 % for the first look, which is what spending of O'Brien & Fleming's kind
+gives to half of the data (Lan & DeMets 1983), and the rest for the last, for false alarms and for false clearance
+alike. That holds however the two looks depend on each other, where group-sequential boundaries assume means that are
+normal, which those of 12 items with a few outliers are not. The last look keeps most because a defect in few images is
+only seen there, and its sign-flip p cannot get smaller than the number of damaged items allows. Items come in the order
+of the suite, which is fixed before anything is generated.
 """
 
 from dataclasses import dataclass
 
-LOOKS = ((0.5, 0.0056), (1.0, 0.0444))  # share of the items, risk of each decision
+LOOKS = ((0.5, 0.0056), (1.0, 0.0444))  # fraction of the items, level of each decision
 LEAST_ITEMS = 12  # of a first look: with fewer, corrected p-values cannot get small enough for any regression
 
 
 @dataclass(frozen=True)
 class Look:
-    """Judge the first `items` of the suite, taking each decision at risk `alpha`."""
+    """A judgement of the first `items` of the suite, each decision at level `alpha`."""
 
     items: int
     alpha: float
 
 
 def looks(items: int) -> tuple[Look, ...]:
-    """The looks at a suite of so many items: one, at the full risk, if half of it is too few."""
-    planned = [Look(round(share * items), alpha) for share, alpha in LOOKS]
+    """Return the looks at a suite of so many items: one, at the full level, if half of it is too few."""
+    planned = [Look(round(fraction * items), alpha) for fraction, alpha in LOOKS]
     if planned[0].items < LEAST_ITEMS:
         return (Look(items, sum(alpha for _, alpha in LOOKS)),)
     return tuple(planned)
 
 
 def settled(verdict: str) -> bool:
-    """Whether a verdict of a first look stands. What is unclear may clear up, and a canary may show on more items."""
+    """Return whether the verdict of a first look stands.
+
+    What is inconclusive may clear up, and a canary may show on more items.
+    """
     return verdict not in ("inconclusive", "canary not detected")

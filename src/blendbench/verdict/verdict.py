@@ -6,23 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from blendbench.core.errors import UsageError
+from blendbench.results.images import image_name
 from blendbench.results.store import Results
-from blendbench.statistics import cluster_means, holm
-from blendbench.verdict.decide import (
-    ALPHA,
-    Effect,
-    MetricVerdict,
-    badness,
-    decide,
-    is_gated,
-    items_for_a_regression,
-    measure_effect,
-)
-from blendbench.verdict.pairing import Comparison, choose_experiment, labels_of, pair, resolve_label
+from blendbench.stats.clusters import cluster_means
+from blendbench.stats.decide import ALPHA, least_items
+from blendbench.verdict.comparison import Comparison, choose_experiment, compare, labels_of, resolve_label
+from blendbench.verdict.decide import Effect, badness, decide_effects, is_gated, measure_effects
 
 CANARY = "canary"
 REFERENCE = "text_only"  # what the canary must be worse than, whatever the candidate is compared with
-CANARY_KINDS = ("artifact", "adherence")
+CANARY_ROLES = ("artifact", "prompt")
 WORST = 5
 # The words of a verdict, and the exit code of `blendbench gate` for each.
 EXIT_CODES = {
@@ -37,7 +30,7 @@ EXIT_CODES = {
 
 @dataclass(frozen=True)
 class Canary:
-    """Whether the known-bad blend was found to be worse than text_only, and by which metrics (or why not)."""
+    """Whether the known-bad blend was found to be worse than text_only, by which metrics, or why not."""
 
     detected: bool
     evidence: str
@@ -45,9 +38,10 @@ class Canary:
 
 @dataclass(frozen=True)
 class WorstItem:
-    """An item on which the candidate is worse than the baseline; `worse` is `change` in the bad direction over `scale`
-    (the margin of the metric). Images are paths relative to the results folder; `link` is the address of the two in
-    a gallery.
+    """An item on which the candidate is worse than the baseline.
+
+    `change` is that of the seed shown; `worse` is the item's mean change in the bad direction, in margins of the
+    metric. Images are paths relative to the results folder, `link` the address of both in a gallery.
     """
 
     item: str
@@ -63,8 +57,9 @@ class WorstItem:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of one candidate. `metrics`: the gated ones first; none is decided on if cells failed or the
-    canary was not detected. `notes`: what a reader should know.
+    """The verdict on one candidate.
+
+    `effects`: the gated metrics first. If cells failed or the canary was not detected, none has a decision.
     """
 
     experiment: str
@@ -72,7 +67,7 @@ class Verdict:
     baseline: str
     verdict: str
     reason: str
-    metrics: tuple[MetricVerdict, ...]
+    effects: tuple[Effect, ...]
     left_out: dict[str, str]
     worst: tuple[WorstItem, ...]
     canary: Canary
@@ -88,10 +83,6 @@ class Verdict:
         """0 pass or no-op, 1 regression, 3 inconclusive, 4 canary not detected, 5 some cells failed."""
         return EXIT_CODES[self.verdict]
 
-    def of(self, decision: str) -> list[MetricVerdict]:
-        """The gated metrics with this decision."""
-        return [entry for entry in self.metrics if entry.decision == decision]
-
 
 def gate(
     results: Results,
@@ -99,238 +90,212 @@ def gate(
     baseline: str,
     experiment: str | None = None,
     cell_ids: Collection[str] | None = None,
-    candidates: int = 1,
     alpha: float = ALPHA,
 ) -> Verdict:
-    """Say whether `candidate` is worse than `baseline`; both are labels, or strategies with one configuration.
+    """Decide whether `candidate` is worse than `baseline`.
 
-    `experiment`: default: the latest that has both. `cell_ids`: the only cells to look at; default: all planned ones.
-    `candidates`: how many are judged together; p-values are corrected for all of them. `alpha`: the risk of each
-    decision (see `sequential` for what to give when looking more than once). A pure function of the database:
-    the same cells give the same verdict. Errors: UsageError if the two cannot be compared or a pair is missing.
+    Both are labels, or strategies with one configuration. `experiment`: default: the latest that has both.
+    `cell_ids`: the only cells to look at; default: all planned ones. `alpha`: the level of each decision
+    (`sequential` has those for more than one look). A pure function of the database: the same cells give the same
+    verdict. Errors: UsageError if the two cannot be compared or a pair is missing.
     """
     experiment = choose_experiment(results, experiment, candidate, baseline)
     labels = labels_of(results, experiment)
-    comparison = pair(
-        results, experiment, resolve_label(candidate, labels), resolve_label(baseline, labels), cell_ids=cell_ids
+    comparison = compare(
+        results, experiment, resolve_label(candidate, labels), resolve_label(baseline, labels), cell_ids
     )
-    canary = find_canary(results, comparison)
-    return judge(comparison, canary, _prompts(results, comparison), _provenance(results, comparison), candidates, alpha)
+    return judge(
+        comparison,
+        find_canary(results, experiment),
+        _prompts(results, experiment),
+        _provenance(results, experiment),
+        alpha,
+    )
 
 
 def judge(
-    comparison: Comparison,
-    canary: Canary,
-    prompts: dict[str, str],
-    provenance: dict[str, str],
-    candidates: int = 1,
-    alpha: float = ALPHA,
+    comparison: Comparison, canary: Canary, prompts: dict[str, str], provenance: dict[str, str], alpha: float = ALPHA
 ) -> Verdict:
-    """The verdict on pairs that are already there; no file is read. Errors: UsageError if nothing can be gated."""
-    effects = [measure_effect(pairs, alpha=alpha) for pairs in comparison.pairs.values()]
-    # Without all pairs, or with metrics that are blind, the effects are shown and nothing is concluded from them.
-    silent = bool(comparison.failed) or not canary.detected
-    metrics = [decide(effect, None) for effect in effects] if silent else decide_all(effects, candidates)
-    gated = [entry for entry in metrics if entry.decision is not None]
+    """Judge pairs that have been read. Errors: UsageError if nothing can be gated."""
+    # Both ends of the interval are one-sided bounds at `alpha`.
+    effects = measure_effects(comparison.pairs.values(), 1 - 2 * alpha, comparison.unscorable)
     if not comparison.failed and not any(effect.gated for effect in effects):
-        raise UsageError(
-            f"{comparison.experiment}: no adherence, artifact or drift metric was measured; nothing to gate"
-        )
-    verdict, reason = _overall(comparison, gated, canary)
+        raise UsageError(f"{comparison.experiment}: no prompt, artifact or drift metric was measured; nothing to gate")
+    # Without all pairs, or with metrics that are blind, the effects are shown and nothing is concluded from them.
+    if not comparison.failed and canary.detected:
+        effects = decide_effects(effects, alpha)
+    effects.sort(key=lambda effect: not effect.gated)
+    verdict, reason = _overall(comparison, effects, canary)
     return Verdict(
         experiment=comparison.experiment,
         candidate=comparison.candidate,
         baseline=comparison.baseline,
         verdict=verdict,
         reason=reason,
-        metrics=tuple(metrics),
+        effects=tuple(effects),
         left_out=comparison.left_out,
         worst=worst_items(comparison, prompts),
         canary=canary,
         failed=comparison.failed,
-        notes=(*comparison.notes, *_notes(comparison, gated, candidates, alpha)),
+        notes=tuple(_notes(comparison, effects, alpha)),
         units=len(comparison.units),
-        items=comparison.units["item"].nunique(),
+        items=comparison.items,
         provenance=provenance,
         alpha=alpha,
     )
 
 
-def decide_all(effects: list[Effect], candidates: int = 1) -> list[MetricVerdict]:
-    """Decide on every metric, gated ones first: Holm over the gated metrics, Bonferroni over the candidates."""
-    gated = [effect for effect in effects if effect.gated]
-    adjusted = np.minimum(holm([effect.p for effect in gated]) * candidates, 1.0)
-    tests = len(gated) * candidates
-    judged = [decide(effect, float(p), tests) for effect, p in zip(gated, adjusted, strict=True)]
-    return judged + [decide(effect, None) for effect in effects if not effect.gated]
-
-
-def find_canary(results: Results, comparison: Comparison) -> Canary:
-    """Compare the canary with text_only in the setting of a comparison, where the most pairs of the two are.
+def find_canary(results: Results, experiment: str) -> Canary:
+    """Compare the canary with text_only, in the experiment of the same setting that has the most pairs of the two.
 
     The canary tests suite, models and metrics, not the candidate: a quick look may lean on the canary of a longer run.
     """
-    refusal = f"{CANARY} and {REFERENCE} were not both measured in {comparison.experiment}; run it with the controls"
-    for experiment in _experiments_with_canary(results, comparison):
+    refusal = f"{CANARY} and {REFERENCE} were not both measured in {experiment}; run it with the controls"
+    rows = results.rows(
+        """
+        WITH same AS (
+            SELECT s.experiment FROM current_sets s
+            JOIN current_sets own USING (suite_sha256, model_set_sha256, dtype, sampler_sha256)
+            WHERE own.experiment = ?
+        )
+        SELECT experiment FROM current_cells JOIN same USING (experiment) WHERE label IN (?, ?)
+        GROUP BY experiment HAVING count(DISTINCT label) = 2
+        ORDER BY count(*) DESC, experiment = ? DESC, experiment
+        """,
+        [experiment, CANARY, REFERENCE, experiment],
+    )
+    for (name,) in rows:
         try:
-            return judge_canary(pair(results, experiment, CANARY, REFERENCE, comparison.setting))
+            return judge_canary(compare(results, str(name), CANARY, REFERENCE))
         except UsageError as error:
             refusal = str(error)
     return Canary(False, refusal)
 
 
-def _experiments_with_canary(results: Results, comparison: Comparison) -> list[str]:
-    setting = comparison.setting
-    rows = results.query(
-        """
-        SELECT experiment FROM cells
-        WHERE label IN (?, ?) AND suite_sha256 = ? AND model_set_sha256 = ? AND dtype = ? AND sampler_sha256 = ?
-        GROUP BY experiment HAVING count(DISTINCT label) = 2
-        ORDER BY count(*) DESC, experiment = ? DESC, experiment
-        """,
-        [
-            CANARY,
-            REFERENCE,
-            setting.suite_sha256,
-            setting.model_set_sha256,
-            setting.dtype,
-            setting.sampler_sha256,
-            comparison.experiment,
-        ],
-    )
-    return [str(name) for name in rows["experiment"]]
-
-
 def judge_canary(against: Comparison) -> Canary:
-    """Detected: of each kind that was measured (artifact, adherence) at least one metric is worse, Holm p <= 5 %.
+    """Detect the canary: of each role that was measured (artifact, prompt) at least one metric must be worse.
 
-    Holm runs within a kind: that both kinds must find it needs no correction (an intersection-union test).
+    Holm's correction runs within a role: that both must find it needs no other (an intersection-union test).
     """
     if against.failed:
         return Canary(False, f"{len(against.failed)} cells or scores failed, the first: {against.failed[0]}")
-    effects = [measure_effect(pairs) for pairs in against.pairs.values()]
-    told, detected = [], True
-    for kind in CANARY_KINDS:
-        judged = [effect for effect in effects if effect.gated and effect.metric.kind == kind]
+    effects = decide_effects(measure_effects(against.pairs.values()))
+    reports, detected = [], True
+    for role in CANARY_ROLES:
+        judged = [effect for effect in effects if effect.gated and effect.metric.role == role]
         if not judged:
             continue
-        p_values = dict(zip([effect.metric.name for effect in judged], holm([e.p for e in judged]), strict=True))
-        found = [name for name, p in p_values.items() if p <= ALPHA]
+        found = [effect for effect in judged if effect.outcome == "regression"]
         detected &= bool(found)
-        shown = found or [min(p_values, key=lambda name: p_values[name])]
-        words = ", ".join(f"{name} (p = {p_values[name]:.2g})" for name in shown)
-        told.append(f"{kind}: {'worse in' if found else 'not worse, nearest is'} {words}")
-        least = items_for_a_regression(len(judged))
+        shown = found or [min(judged, key=lambda effect: effect.p_adjusted or 0.0)]
+        words = ", ".join(f"{effect.metric.name} (p = {effect.p_adjusted:.2g})" for effect in shown)
+        reports.append(f"{role}: {'worse in' if found else 'not worse, nearest is'} {words}")
+        least = least_items(len(judged))
         if not found and max(effect.items for effect in judged) < least:
-            told[-1] += f", which fewer than {least} items cannot show"
-    if not told:
-        return Canary(False, "no artifact or adherence metric was measured")
+            reports[-1] += f", which fewer than {least} items cannot show"
+    if not reports:
+        return Canary(False, "no artifact or prompt metric was measured")
     extent = f"{len(against.units)} pairs with {against.baseline} in {against.experiment}"
-    return Canary(detected, f"{extent}; {'; '.join(told)}")
+    return Canary(detected, f"{extent}; {'; '.join(reports)}")
 
 
 def worst_items(comparison: Comparison, prompts: dict[str, str], count: int = WORST) -> tuple[WorstItem, ...]:
-    """The items on which the candidate is most margins worse in any gated metric, with the seed that shows it best."""
-    images = {(row.item, row.seed): row for row in comparison.units.itertuples()}
+    """Return the items on which the candidate is most margins worse in any gated metric, each with its worst seed."""
+    images = {(unit.item, unit.seed): unit.images for unit in comparison.units}
     found: dict[str, WorstItem] = {}
     for name, pairs in comparison.pairs.items():
         if not is_gated(pairs.metric):
             continue
-        change = pairs.candidate - pairs.baseline
-        worse = badness(pairs.metric, change)
-        scale = pairs.metric.margin or float(np.abs(change).max()) or 1.0
+        worse = badness(pairs.metric, pairs.differences)
+        scale = pairs.metric.margin or float(np.abs(pairs.differences).max()) or 1.0
         for item, mean in zip(sorted(set(pairs.items)), cluster_means(worse, pairs.items), strict=True):
             unit = max((i for i, other in enumerate(pairs.items) if other == item), key=lambda i: float(worse[i]))
-            row = images[item, pairs.seeds[unit]]
+            candidate, baseline = images[item, pairs.seeds[unit]]
             # The same image, measured twice, differs by rounding.
-            harmed = mean > 0 and row.candidate_image != row.baseline_image
-            if harmed and (item not in found or mean / scale > found[item].worse):
+            if mean <= 0 or candidate is None or baseline is None or candidate == baseline:
+                continue
+            if item not in found or mean / scale > found[item].worse:
                 found[item] = WorstItem(
                     item,
-                    int(pairs.seeds[unit]),
+                    pairs.seeds[unit],
                     prompts.get(item, ""),
                     name,
-                    float(change[unit]),
+                    float(pairs.differences[unit]),
                     float(mean / scale),
-                    image_name(str(row.candidate_image)),
-                    image_name(str(row.baseline_image)),
+                    image_name(candidate),
+                    image_name(baseline),
                 )
     return tuple(sorted(found.values(), key=lambda entry: (-entry.worse, entry.item))[:count])
 
 
-def image_name(sha256: str) -> str:
-    """An image's path relative to its results folder."""
-    return f"images/{sha256[:2]}/{sha256}.png"
-
-
-def _overall(comparison: Comparison, gated: list[MetricVerdict], canary: Canary) -> tuple[str, str]:
+def _overall(comparison: Comparison, effects: list[Effect], canary: Canary) -> tuple[str, str]:
     if comparison.failed:
         return "cells failed", f"{len(comparison.failed)} cells or scores failed; no verdict without their pairs"
     if not canary.detected:
         return (
             "canary not detected",
-            f"the metrics do not tell a known-bad blend here, so they clear nobody: {canary.evidence}",
+            f"the metrics do not detect a known-bad blend here, so they clear nothing: {canary.evidence}",
         )
     if comparison.same_conditioning == len(comparison.units):
         return "no-op", f"in all {len(comparison.units)} pairs its conditioning is the baseline's, bit for bit"
-    by_decision = {
-        decision: [entry.effect.metric.name for entry in gated if entry.decision == decision]
-        for decision in ("regression", "inconclusive")
+    names = {
+        outcome: ", ".join(effect.metric.name for effect in effects if effect.outcome == outcome)
+        for outcome in ("regression", "inconclusive")
     }
-    if by_decision["regression"]:
-        return "regression", f"worse in {', '.join(by_decision['regression'])}"
-    if by_decision["inconclusive"]:
-        return "inconclusive", f"cannot tell for {', '.join(by_decision['inconclusive'])}"
-    return "pass", f"within the margin in all {len(gated)} gated metrics"
+    if names["regression"]:
+        return "regression", f"worse in {names['regression']}"
+    if names["inconclusive"]:
+        return "inconclusive", f"undecided in {names['inconclusive']}"
+    return "pass", f"equivalent or better in all {sum(effect.gated for effect in effects)} gated metrics"
 
 
-def _notes(comparison: Comparison, gated: list[MetricVerdict], candidates: int, alpha: float) -> list[str]:
+def _notes(comparison: Comparison, effects: list[Effect], alpha: float) -> list[str]:
     notes = []
     units = len(comparison.units)
     if 0 < comparison.same_conditioning < units:
         notes.append(f"same conditioning as the baseline in {comparison.same_conditioning} of {units} pairs")
     if comparison.same_images == units > comparison.same_conditioning:
         notes.append("every image is the baseline's, bit for bit, though the conditioning differs")
-    needed = items_for_a_regression(len(gated) * candidates, alpha)
-    short = [entry.effect.metric.name for entry in gated if entry.effect.items < needed]
+    gated = [effect for effect in effects if effect.outcome is not None]
+    short = [effect.metric.name for effect in gated if effect.items < least_items(effect.tests, alpha)]
     if short:
-        notes.append(
-            f"with fewer than {needed} items no single metric can be called a regression, for"
-            f" {len(gated) * candidates} tests are corrected for: too few for {', '.join(short)}"
-        )
+        notes.append(f"too few items for a regression to show, however large it is: {', '.join(short)}")
     harmless = [
-        entry.effect.metric.name
-        for entry in gated
-        if entry.decision == "pass" and entry.p_adjusted is not None and entry.p_adjusted <= alpha
+        effect.metric.name
+        for effect in gated
+        if effect.decision == "equivalent" and (effect.p_adjusted or 0.0) <= alpha and effect.worse > 0
     ]
     if harmless:
         notes.append(f"measurably worse, but within the margin: {', '.join(harmless)}")
     return notes
 
 
-def _prompts(results: Results, comparison: Comparison) -> dict[str, str]:
-    rows = results.query("SELECT item, prompt FROM items WHERE suite_sha256 = ?", [comparison.setting.suite_sha256])
-    return dict(zip(rows["item"], rows["prompt"], strict=True))
+def _prompts(results: Results, experiment: str) -> dict[str, str]:
+    return dict(
+        results.rows(
+            "SELECT item, prompt FROM items JOIN current_sets USING (suite_sha256) WHERE experiment = ?", [experiment]
+        )
+    )
 
 
-def _provenance(results: Results, comparison: Comparison) -> dict[str, str]:
-    """Where the numbers come from; nothing of it changes from one reading to the next."""
-    setting = comparison.setting
-    run = results.query(
+def _provenance(results: Results, experiment: str) -> dict[str, str]:
+    """Return where the numbers come from; nothing of it changes from one reading to the next."""
+    names = (
+        "suite",
+        "suite_sha256",
+        "model_set",
+        "model_set_sha256",
+        "dtype",
+        "sampler_sha256",
+        "date",
+        "blendbench_version",
+    )
+    (row,) = results.rows(
         """
-        SELECT model_set, suite, started_at, blendbench_version FROM runs
-        WHERE experiment = ? AND suite_sha256 = ? AND model_set_sha256 = ? AND dtype = ?
-        ORDER BY sequence DESC, run_id DESC LIMIT 1
+        SELECT suite, r.suite_sha256, model_set, r.model_set_sha256, r.dtype, r.sampler_sha256, started_at,
+            blendbench_version
+        FROM current_sets JOIN runs r USING (run_id) WHERE r.experiment = ?
         """,
-        [comparison.experiment, setting.suite_sha256, setting.model_set_sha256, setting.dtype],
-    ).iloc[0]
-    return {
-        "suite": str(run["suite"]),
-        "suite_sha256": setting.suite_sha256,
-        "model_set": str(run["model_set"]),
-        "model_set_sha256": setting.model_set_sha256,
-        "dtype": setting.dtype,
-        "sampler_sha256": setting.sampler_sha256,
-        "date": str(run["started_at"]),
-        "blendbench_version": str(run["blendbench_version"]),
-    }
+        [experiment],
+    )
+    return dict(zip(names, map(str, row), strict=True))

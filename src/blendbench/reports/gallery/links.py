@@ -17,12 +17,15 @@ _HEAD, _TAIL = "gallery.setData(", ");\n"
 
 
 def comparison_link(item: str, seed: int, a: str, b: str, view: View = "slider") -> str:
-    """Two configurations (labels) at one item and seed, relative to the gallery's folder."""
+    """Return the address of two configurations (labels) at one item and seed, relative to the gallery's folder.
+
+    `a` is the baseline: the page shows B minus A.
+    """
     return f"{PAGE}#{urlencode({'item': item, 'seed': seed, 'a': a, 'b': b, 'view': view})}"
 
 
 def grid_link(**filters: str | int | float) -> str:
-    """The grid under filters: metric, min, max, show, verdict, find, columns, seed, sort (docs/gallery.md)."""
+    """Return the address of the grid under filters: metric, min, max, show, verdict, find, columns, seed, sort."""
     return f"{PAGE}#{urlencode(filters)}" if filters else PAGE
 
 
@@ -30,55 +33,64 @@ def grid_link(**filters: str | int | float) -> str:
 class Gallery:
     """A gallery to link to: the address of its folder, and the image that it shows by (label, item, seed).
 
-    Images are named as in a results folder. `images` is None for one on the web, which nobody has looked into.
+    Images are named as in a results folder. `images` is None for one on the web, which cannot be read.
     """
 
     address: str
     images: Mapping[tuple[str, str, int], str] | None
 
     def grid(self, **filters: str | int | float) -> str:
-        """The address of the grid under filters."""
+        """Return the address of the grid under filters."""
         return f"{self.address}/{grid_link(**filters)}"
 
     def column(self, label: str, metric: str) -> str | None:
-        """The address of one configuration beside the baseline, worst first; None if the gallery does not have it."""
+        """Return the address of one configuration beside the baseline, worst first; None if the gallery lacks it."""
         if self.images is not None and all(label != shown for shown, *_ in self.images):
             return None
         return self.grid(columns=label, metric=metric, sort=label)
 
     def comparison(self, item: str, seed: int, a: tuple[str, str], b: tuple[str, str]) -> str | None:
-        """The address of two cells (label, image) side by side; None if the gallery shows others or none there."""
+        """Return the address of two cells (label, image), `a` the baseline; None if the gallery shows other images."""
         if self.images is not None and any(self.images.get((label, item, seed)) != name for label, name in (a, b)):
             return None
         return f"{self.address}/{comparison_link(item, seed, a[0], b[0])}"
 
 
 def data_text(data: Mapping[str, Any]) -> str:
-    """What a gallery shows, as the script that its page reads."""
+    """Return what a gallery shows, as the script that its page reads."""
     return f"{_HEAD}{json.dumps(data, ensure_ascii=True, separators=(',', ':'), allow_nan=False)}{_TAIL}"
 
 
 def find_gallery(folder: Path, seen_from: Path | None = None) -> Gallery | None:
-    """The gallery in `folder`, if there is one; its address is relative to the folder `seen_from`, or a file's."""
-    if not (folder / PAGE).is_file() or not (folder / DATA).is_file():
+    """Return the gallery in `folder`, or None if it has none, or one that was not finished.
+
+    Its address is relative to the folder `seen_from`, or a file's.
+    """
+    if not (folder / PAGE).is_file():
         return None
-    data = json.loads((folder / DATA).read_text(encoding="utf-8").removeprefix(_HEAD).removesuffix(_TAIL))
-    labels, items = (
-        [entry[key] for entry in data[name]] for name, key in (("configurations", "label"), ("items", "id"))
-    )
-    images = {
-        (labels[label], items[item], data["seeds"][seed]): data["images"][image]
-        for label, item, seed, _, image, *_ in data["cells"]
-        if image >= 0
-    }
+    try:
+        text = (folder / DATA).read_text(encoding="utf-8").removeprefix(_HEAD).removesuffix(_TAIL)
+        images = _shown(json.loads(text))
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return None
     if seen_from is None:
         return Gallery(folder.resolve().as_uri(), images)
     # The two may be linked to, so the way between them is that of their real places.
     return Gallery(quote(Path(os.path.relpath(folder.resolve(), seen_from.resolve())).as_posix()), images)
 
 
+def _shown(data: dict[str, Any]) -> dict[tuple[str, str, int], str]:
+    labels = [entry["label"] for entry in data["configurations"]]
+    items = [entry["id"] for entry in data["items"]]
+    return {
+        (labels[label], items[item], data["seeds"][seed]): data["images"][image]
+        for label, item, seed, _, image, *_ in data["cells"]
+        if image >= 0
+    }
+
+
 def named_gallery(place: str) -> Gallery:
-    """The gallery at a folder or at an address on the web. Errors: UsageError if the folder holds none."""
+    """Return the gallery at a folder or at an address on the web. Errors: UsageError if the folder holds none."""
     if place.startswith(("http://", "https://")):
         return Gallery(place.removesuffix(PAGE).rstrip("/"), None)
     found = find_gallery(Path(place))

@@ -35,8 +35,8 @@
 
   const lot = (count) => crypto.getRandomValues(new Uint32Array(1))[0] % count;
 
-  // Every pair that can be told apart is as likely as any other; some thousand tries find one if there is one.
-  function drawPair() {
+  // Every pair of different images is as likely as any other; some thousand tries find one if it exists.
+  function choosePair() {
     const open = [...labels.keys()].filter((index) => index === gallery.baseline || !data.configurations[index].control);
     const { a, b } = gallery.state();
     const [first, second] = [a, b].map((label) => (label ? [labels.indexOf(label)] : open));
@@ -50,7 +50,7 @@
   }
 
   function ask() {
-    pair = drawPair();
+    pair = choosePair();
     since = performance.now();
     const question = field("question").value;
     $("#question").textContent = pair ? QUESTIONS[question] : "No two different images of these configurations.";

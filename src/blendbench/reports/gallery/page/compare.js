@@ -15,7 +15,7 @@
   let timer = null;
   let at = null; // what is shown: {state, row, a, b}
 
-  const draw = {
+  const renderers = {
     side: () => {
       stage.append(figure("A", frame(image(at.a, "A"))), figure("B", frame(image(at.b, "B"))));
     },
@@ -63,7 +63,7 @@
   function image(cell, name) {
     const label = name === "A" ? at.state.a : at.state.b;
     return cell && !cell.error ? gallery.image(cell.image, `${name}: ${label}`)
-      : element("span", { className: "missing", textContent: cell ? `failed: ${cell.error}` : "not drawn" });
+      : element("span", { className: "missing", textContent: cell ? `failed: ${cell.error}` : "not generated" });
   }
 
   const frame = (...children) => element("div", { className: "frame" }, ...children);
@@ -100,7 +100,7 @@
     return image;
   }
 
-  // A canvas that shows files from a disk may be drawn on but not read. Both steps are exact in 8 bits without reading:
+  // A canvas that shows files from a disk may be written but not read. Both steps are exact in 8 bits without reading:
   // the blend mode is |A - B|, and adding an image to itself doubles it.
   function subtract(canvas, a, b) {
     const pen = canvas.getContext("2d");
@@ -182,7 +182,7 @@
       same && "A and B are the same image.",
       at.b?.noOp && `B has the same conditioning as ${data.baseline}: it did nothing here.`,
       at.a?.noOp && `A has the same conditioning as ${data.baseline}: it did nothing here.`,
-      "better, worse: beyond the metric's margin at this one image; the leaderboard says what holds over all.",
+      "better, worse: beyond the metric's margin at this one image; the leaderboard decides over all of them.",
     ];
     $("#notes").textContent = told.filter(Boolean).join(" ");
   }
@@ -214,7 +214,7 @@
     }
     for (const label of document.querySelectorAll("#views [data-for]")) label.hidden = label.dataset.for !== view;
     $("#zoom").parentElement.hidden = view === "patch_grid";
-    draw[view]();
+    renderers[view]();
     for (const image of stage.querySelectorAll(".frame img")) {
       image.addEventListener("load", () => size(image, image.naturalWidth));
     }

@@ -6,7 +6,7 @@
   const field = (name) => form.elements.namedItem(name);
   const body = $("#grid tbody");
   let shown = { rows: [], columns: [], metric: 0, passes: null };
-  let drawn = null; // the state that the table shows
+  let rendered = null; // the state that the table shows
 
   const observer = new IntersectionObserver(
     (entries) => {
@@ -120,8 +120,8 @@
 
   function show(state) {
     const wanted = gallery.address(state);
-    if (wanted === drawn) return;
-    drawn = wanted;
+    if (wanted === rendered) return;
+    rendered = wanted;
     for (const input of form.elements) {
       if (input.name && document.activeElement !== input) input.value = state[input.name] || input.dataset.initial || "";
     }

@@ -1,4 +1,4 @@
-"""`python -m blendbench.reports.speed`: reports/speed.md from reports/speed.json, a pure function of that file.
+"""`python bench/speed/speed_page.py`: reports/speed.md from reports/speed.json, a pure function of that file.
 
 `make bench-gpu` writes the part of a GPU (`h200`), `make bench` the part `cpu`: `--benchmarks` takes it from the file
 that pytest-benchmark stored.
@@ -13,10 +13,8 @@ from typing import Any
 from blendbench.reports.formats import markdown_table
 
 Part = dict[str, Any]
-_HEAD = """# Speed
-
-Written by `python -m blendbench.reports.speed` from `speed.json`. `make bench-gpu` makes the full-size readings on a
-machine with a GPU, `make bench` those of the miniature.
+_HEAD = """Written by `python bench/speed/speed_page.py` from `speed.json`. `make bench-gpu` makes the full-size
+readings on a machine with a GPU, `make bench` those of the miniature.
 
 **What ran with which weights.** The miniature has trained weights. At full size (Z-Image-Turbo, Qwen3-4B, Qwen3-VL-4B,
 CLIP ViT-L-14, SigLIP2 SO400M-384) everything on this page ran with **random weights** in the published folder layout:
@@ -214,7 +212,7 @@ def _counts(readings: Part) -> list[str]:
         if name.startswith("engine_"):
             calls, side = engine["calls"], name.removeprefix("engine_")
             lines.append(
-                f"- {side}²: {engine['run']['images']} images drawn for {engine['run']['expected']} cells;"
+                f"- {side}²: {engine['run']['images']} images generated for {engine['run']['expected']} cells;"
                 f" {calls['text_encoder']} forward passes of the text encoder, {calls['vision_language']} of Qwen3-VL,"
                 f" {calls['transformer']} of the transformer, {calls['vae_decode']} of the VAE."
             )
@@ -341,9 +339,21 @@ def cpu_part(stored: dict[str, Any]) -> Part:
     }
 
 
+def answer(file: dict[str, Part]) -> str:
+    """Return the headline in one sentence: how much faster than the plain loop, once models are warm."""
+    measured = [part for part in file.values() if part.get("ratio_1024")]
+    if not measured:
+        return "At full size nothing is measured yet."
+    best = max(measured, key=lambda part: float(part["ratio_1024"]))
+    return (
+        f"With models loaded and warm, 48 cells at 1024² are generated and scored {best['ratio_1024']:.2f} times faster"
+        f" than by the plain loop ({best['machine']['gpu']})."
+    )
+
+
 def page(file: dict[str, Part]) -> str:
-    """The whole page."""
-    lines = [_HEAD]
+    """Render the whole page."""
+    lines = ["# Speed", "", answer(file), "", _HEAD]
     for name, part in sorted(file.items(), reverse=True):
         lines += cpu_page(part) if name == "cpu" else gpu_page(part)
     if not any(name != "cpu" for name in file):

@@ -1,21 +1,23 @@
-"""`python -m blendbench.reports.gate`: how often the gate cries wolf and what it catches, measured on real images."""
+"""`python bench/pages/gate_page.py`: false-positive rate and power of the gate, measured on generated images."""
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from gate_calibration import SEEDS, Calibration, Scenario, calibrate, interval
+from gate_pool import GRID_LEVELS, SATURATION, Pool, measure_pool
+
 from blendbench.reports.formats import markdown_table
-from blendbench.reports.gate_calibration import SEEDS, Outcome, Scenario, calibrate, interval
-from blendbench.reports.gate_pool import GRID_LEVELS, SATURATION, Pool, measure_pool
 from blendbench.results.store import open_results
-from blendbench.verdict.decide import items_for_a_regression
+from blendbench.stats.decide import least_items
 from blendbench.verdict.sequential import LOOKS
 
 EXPERIMENT = "calibration"
 FALSE_ALARMS, POWER = 0.05, 0.8
 NULL = Scenario("the baseline against itself, other seeds")
-SAME = Scenario("the baseline's own images", share=0.0, fresh=False)
+SAME = Scenario("the baseline's own images", fraction=0.0, fresh=False)
 CLEARANCE = Scenario("worse by exactly the margin", shift=1.0)
 _GRID = f"grid of {GRID_LEVELS:g} grey levels in 20 % of the images"
 _CAST = f"saturation x {SATURATION:g} in all images"
@@ -29,23 +31,43 @@ DEFECTS = (
     Scenario("another item's prompt in 20 % of the images", "swapped", 0.2, fresh=False),
     Scenario("another item's prompt in 20 % of the images", "swapped", 0.2, fresh=True),
 )
-# What the gate promises to catch: candidates share the baseline's noise.
+# What the gate promises to detect: candidates share the baseline's noise.
 PROMISED = (_GRID, _CAST, "another item's prompt in all images")
 
 
 def gate_page(pool: Pool, null_trials: int, trials: int) -> str:
-    """The page, a pure function of the pool. It says no where a promise is broken."""
+    """Render the page, a pure function of the pool. It says no where a promise is broken."""
     null = calibrate(pool, NULL, null_trials)
     clearance = calibrate(pool, CLEARANCE, trials)
     outcomes = [calibrate(pool, scenario, trials) for scenario in DEFECTS]
     once = [null, calibrate(pool, SAME, trials), *outcomes]
     twice = [calibrate(pool, outcome.scenario, outcome.trials, sequential=True) for outcome in once]
-    lines = ["# The gate, measured", "", *_introduction(pool), "", "## Promises", "", *_promises(null, outcomes)]
+    lines = [
+        "# The gate, measured",
+        "",
+        _answer_line(null, outcomes),
+        "",
+        *_introduction(pool),
+        "",
+        "## Promises",
+        "",
+        *_promises(null, outcomes),
+    ]
     lines += ["", "## False alarms", "", *_false_alarms(null, pool)]
     lines += ["", "## Power", "", *_power(outcomes, pool)]
     lines += ["", "## False clearance", "", *_clearance(clearance, pool)]
     lines += ["", "## Looking twice", "", *_sequential(once, twice), "", f"<sub>{_source(pool)}</sub>", ""]
     return "\n".join(lines)
+
+
+def _answer_line(null: Calibration, outcomes: Sequence[Calibration]) -> str:
+    promised = [o for o in outcomes if o.scenario.name in PROMISED and not o.scenario.fresh]
+    least = min(promised, key=lambda outcome: outcome.rate("regression"))
+    return (
+        f"The gate calls the baseline worse than itself in {_percent(null.verdicts['regression'], null.trials)} of"
+        f" resamples, and detects each promised defect in at least"
+        f" {_percent(least.verdicts['regression'], least.trials)} ({least.scenario.name})."
+    )
 
 
 def _introduction(pool: Pool) -> list[str]:
@@ -55,16 +77,16 @@ def _introduction(pool: Pool) -> list[str]:
         f" {SEEDS} seeds. Every resample deals the seeds of every item anew: {SEEDS} to the candidate, {SEEDS} to the"
         f" baseline, {SEEDS} to the images that drift is measured from; then it is judged as `blendbench gate` judges"
         f" ([how](../docs/gate.md)), on {len(pool.metrics)} gated metrics. Intervals are exact 95 % ones for the"
-        " resamples drawn; the images behind them stay the same.",
+        " resamples; the images behind them stay the same.",
     ]
 
 
-def _promises(null: Outcome, outcomes: Sequence[Outcome]) -> list[str]:
+def _promises(null: Calibration, outcomes: Sequence[Calibration]) -> list[str]:
     rows = [
         [
             "false alarms, baseline against itself",
             "at most 5 %",
-            _share(null, "regression"),
+            _fraction(null, "regression"),
             _answer(null.rate("regression") <= FALSE_ALARMS),
         ]
     ]
@@ -73,32 +95,33 @@ def _promises(null: Outcome, outcomes: Sequence[Outcome]) -> list[str]:
             rate = outcome.rate("regression")
             rows.append(
                 [
-                    f"caught: {outcome.scenario.name}",
+                    f"detected: {outcome.scenario.name}",
                     "at least 80 %",
-                    _share(outcome, "regression"),
+                    _fraction(outcome, "regression"),
                     _answer(rate >= POWER),
                 ]
             )
     return markdown_table(("promise", "wanted", "measured", "kept"), rows)
 
 
-def _false_alarms(null: Outcome, pool: Pool) -> list[str]:
+def _false_alarms(null: Calibration, pool: Pool) -> list[str]:
     text = (
         f"{null.trials} resamples. Nothing differs but the initial noise, so every regression is a false alarm. That"
         " many are inconclusive is as it should be: other noise makes other images, and two seeds an item cannot"
         " average that out to within the margins. A real candidate shares the baseline's noise."
     )
-    rows = [["all metrics together", *(_share(null, verdict) for verdict in ("regression", "inconclusive", "pass"))]]
+    rows = [["all metrics together", *(_fraction(null, verdict) for verdict in ("regression", "inconclusive", "pass"))]]
     rows += [_metric_row(metric.name, null) for metric in pool.metrics]
     return [text, "", *markdown_table(("metric", "regression", "inconclusive", "pass"), rows, right=(1, 2, 3))]
 
 
-def _power(outcomes: Sequence[Outcome], pool: Pool) -> list[str]:
-    least = items_for_a_regression(len(pool.metrics))
+def _power(outcomes: Sequence[Calibration], pool: Pool) -> list[str]:
+    families = Counter(metric.role for metric in pool.metrics)
+    least = min(map(least_items, families.values()))
     text = (
-        f"{outcomes[0].trials} resamples each; caught means verdict regression. Same noise: the images without the"
+        f"{outcomes[0].trials} resamples each; detected means verdict regression. Same noise: the images without the"
         " defect are the baseline's, as for a candidate that changes little. Other noise: every image differs from"
-        " the baseline's anyway, and the defect comes on top; the false alarms above are then part of what is caught."
+        " the baseline's anyway, and the defect comes on top; the false alarms above are then part of what is detected."
         f" With the same noise only the items with the defect differ, and fewer than {least} of them cannot bring the"
         " corrected p to 5 %, however plain each is."
     )
@@ -106,8 +129,8 @@ def _power(outcomes: Sequence[Outcome], pool: Pool) -> list[str]:
         [
             o.scenario.name,
             "other" if o.scenario.fresh else "same",
-            _share(o, "regression"),
-            _share(o, "pass"),
+            _fraction(o, "regression"),
+            _fraction(o, "pass"),
             _finders(o),
         ]
         for o in outcomes
@@ -115,11 +138,11 @@ def _power(outcomes: Sequence[Outcome], pool: Pool) -> list[str]:
     return [
         text,
         "",
-        *markdown_table(("defect", "noise", "caught", "passed", "by (share of resamples)"), rows, right=(2, 3)),
+        *markdown_table(("defect", "noise", "detected", "passed", "by (fraction of resamples)"), rows, right=(2, 3)),
     ]
 
 
-def _clearance(clearance: Outcome, pool: Pool) -> list[str]:
+def _clearance(clearance: Calibration, pool: Pool) -> list[str]:
     text = (
         f"{clearance.trials} resamples with other noise and every value worse by exactly the margin: how often each"
         " metric passes all the same. Nominal: at most 5 %."
@@ -128,17 +151,17 @@ def _clearance(clearance: Outcome, pool: Pool) -> list[str]:
     return [text, "", *markdown_table(("metric", "regression", "inconclusive", "pass"), rows, right=(1, 2, 3))]
 
 
-def _sequential(once: Sequence[Outcome], twice: Sequence[Outcome]) -> list[str]:
+def _sequential(once: Sequence[Calibration], twice: Sequence[Calibration]) -> list[str]:
     first, last = (f"{100 * alpha:.2f} %" for _, alpha in LOOKS)
     text = (
         f"`blendbench check --sequential` judges after half of the items at a risk of {first}, and only what is then"
-        f" inconclusive on all items at {last}. Saved is the share of a candidate's images that need not be drawn."
+        f" inconclusive on all items at {last}. Saved is the fraction of a candidate's images that are not needed."
     )
     rows = [
         [
             a.scenario.name,
             "other" if a.scenario.fresh else "same",
-            *(_share(o, "regression") for o in (a, b)),
+            *(_fraction(o, "regression") for o in (a, b)),
             *(_percent(o.verdicts["pass"], o.trials) for o in (a, b)),
             f"{100 * (1 - b.used):.0f} %",
         ]
@@ -148,18 +171,18 @@ def _sequential(once: Sequence[Outcome], twice: Sequence[Outcome]) -> list[str]:
     return [text, "", *markdown_table(header, rows, right=(2, 3, 4, 5, 6))]
 
 
-def _metric_row(name: str, outcome: Outcome) -> list[str]:
-    counts = outcome.decisions[name]
+def _metric_row(name: str, outcome: Calibration) -> list[str]:
+    counts = outcome.outcomes[name]
     return [name, *(_percent(counts[d], outcome.trials) for d in ("regression", "inconclusive", "pass"))]
 
 
-def _finders(outcome: Outcome) -> str:
-    rates = {name: counts["regression"] / outcome.trials for name, counts in outcome.decisions.items()}
+def _finders(outcome: Calibration) -> str:
+    rates = {name: counts["regression"] / outcome.trials for name, counts in outcome.outcomes.items()}
     found = sorted((name for name in rates if rates[name] >= 0.1), key=lambda name: (-rates[name], name))
     return ", ".join(f"{name} {100 * rates[name]:.0f} %" for name in found) or "none in 10 % or more"
 
 
-def _share(outcome: Outcome, verdict: str) -> str:
+def _fraction(outcome: Calibration, verdict: str) -> str:
     low, high = interval(outcome.verdicts[verdict], outcome.trials)
     return f"{_percent(outcome.verdicts[verdict], outcome.trials)} ({100 * low:.1f} to {100 * high:.1f})"
 
@@ -179,7 +202,7 @@ def _source(pool: Pool) -> str:
         f"{where['experiment']}; suite {where['suite']} {where['suite_sha256'][:12]}; model set {where['model_set']}"
         f" {where['model_set_sha256'][:12]}; {where['dtype']}; seeds {', '.join(map(str, json.loads(where['seeds'])))};"
         f" {versions}; run of {where['date'][:19]}. Made by `blendbench run bench/calibration/calibration.toml`, then"
-        " `python -m blendbench.reports.gate`."
+        " `python bench/pages/gate_page.py`."
     )
 
 

@@ -1,4 +1,4 @@
-"""What the gate's calibration draws from: all text_only images of a run, as they are and damaged in known ways."""
+"""The pool that the gate is calibrated on: all text_only images of a run, as they are and damaged in known ways."""
 
 import functools
 import json
@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
 
 from blendbench.core.errors import UsageError
+from blendbench.core.images import load_image
 from blendbench.core.metric_info import MetricInfo
 from blendbench.core.suites import Item, load_suite
+from blendbench.results.images import ImageStore
 from blendbench.results.store import Results
-from blendbench.statistics import Array
+from blendbench.stats.clusters import Array
 from blendbench.verdict.decide import is_gated
-from blendbench.verdict.pairing import Metric
-from blendbench.verdict.verdict import REFERENCE, image_name
+from blendbench.verdict.verdict import REFERENCE
 
 if TYPE_CHECKING:
     from blendbench.metrics import Batch
@@ -27,25 +28,26 @@ GRID_LEVELS = 2.0  # grey levels RMS of the injected mesh
 SATURATION = 1.1
 VARIANTS = ("clean", "grid", "cast", "swapped")
 _BATCH = 32
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Pool:
     """Values (variants, items, seeds, anchors) by gated metric; NaN where an image is unscorable.
 
-    `anchors` has an entry a seed for metrics that compare with a baseline's image (that of the item at the anchor's
-    seed), else one. `source` says where the images come from.
+    `anchors` has an entry for each seed for metrics that compare with a baseline's image (of the item at the anchor's
+    seed), else one. `source`: where the images come from.
     """
 
-    metrics: tuple[Metric, ...]
+    metrics: tuple[MetricInfo, ...]
     items: tuple[str, ...]
     values: dict[str, Array]
     source: dict[str, str]
 
     @property
     def seeds(self) -> int:
-        """Seeds an item."""
-        return next(iter(self.values.values())).shape[2]
+        """The number of seeds for each item."""
+        return int(next(iter(self.values.values())).shape[2])
 
 
 def measure_pool(results: Results, folder: Path, experiment: str, models: "ModelSet") -> Pool:
@@ -57,94 +59,76 @@ def measure_pool(results: Results, folder: Path, experiment: str, models: "Model
 
     items, images, source = _images(results, folder, experiment)
     variants = [_VARIANTS[name](images, models.facts.patch_grid) for name in VARIANTS]
-    described = {name: _described(metric.info) for name, metric in all_metrics().items()}
-    gated = [name for name, metric in described.items() if is_gated(metric)]
-    pairing = [name for name in gated if all_metrics()[name].info.paired]
-    alone = [name for name in gated if name not in pairing]
+    described = {name: metric.info for name, metric in all_metrics().items() if is_gated(metric.info)}
+    paired = [name for name, metric in described.items() if metric.paired]
+    alone = [name for name in described if name not in paired]
     measured = [
         _measure(alone, variant, images, items, models, (None,))
-        | _measure(pairing, variant, images, items, models, range(images.shape[1]))
+        | _measure(paired, variant, images, items, models, range(images.shape[1]))
         for variant in variants
     ]
-    values = {name: np.stack([by_name[name] for by_name in measured]) for name in gated}
+    values = {name: np.stack([by_name[name] for by_name in measured]) for name in described}
     kept = {name: array for name, array in values.items() if np.isfinite(array).any()}
     return Pool(tuple(described[name] for name in kept), tuple(item.id for item in items), kept, source)
 
 
-def _described(info: MetricInfo) -> Metric:
-    kind = "adherence" if info.role == "prompt" else "reference" if info.role == "gain" else info.role
-    return Metric(info.name, info.version, info.title, kind, info.direction, info.unit, info.margin, info.decimals)
-
-
-def _images(results: Results, folder: Path, experiment: str) -> tuple[list[Item], np.ndarray, dict[str, str]]:
-    """Items, their images uint8 (items, seeds, h, w, 3), and where they come from."""
-    rows = results.query(
+def _images(results: Results, folder: Path, experiment: str) -> tuple[list[Item], Pixels, dict[str, str]]:
+    """Return items, their images (items, seeds, h, w, 3), and where they come from."""
+    rows = results.rows(
         """
-        SELECT c.item, c.seed, c.image_sha256, r.suite, c.suite_sha256, r.model_set, c.model_set_sha256, c.dtype,
-            arg_max(r.started_at, (r.sequence, r.run_id)) OVER () AS date
-        FROM current_cells c JOIN runs r USING (run_id)
-        WHERE c.experiment = ? AND c.label = ? AND c.status = 'ok' ORDER BY c.item, c.seed
+        SELECT item, list(image_sha256 ORDER BY seed), list(seed ORDER BY seed) FROM current_cells
+        WHERE experiment = ? AND label = ? AND status = 'ok' GROUP BY item ORDER BY item
         """,
         [experiment, REFERENCE],
     )
-    if rows.empty:
+    if not rows:
         raise UsageError(f"{experiment}: no {REFERENCE} images in {folder}; run bench/calibration/calibration.toml")
-    first = rows.iloc[0]
-    suite = load_suite(str(first["suite"]))
-    if suite.sha256 != first["suite_sha256"]:
+    names = ("experiment", "suite", "suite_sha256", "model_set", "model_set_sha256", "dtype", "date")
+    (where,) = results.rows(
+        """
+        SELECT r.experiment, suite, r.suite_sha256, model_set, r.model_set_sha256, r.dtype, started_at
+        FROM current_sets JOIN runs r USING (run_id) WHERE r.experiment = ?
+        """,
+        [experiment],
+    )
+    source = dict(zip(names, map(str, where), strict=True)) | {"seeds": json.dumps(rows[0][2])}
+    suite = load_suite(source["suite"])
+    if suite.sha256 != source["suite_sha256"]:
         raise UsageError(f"{folder}: its images are of another version of suite {suite.name}; run again")
-    names = rows.pivot(index="item", columns="seed", values="image_sha256")
-    if names.isna().any(axis=None):
+    if any(seeds != rows[0][2] for *_, seeds in rows):
         raise UsageError(f"{experiment}: not every item has the same seeds in {folder}; finish the run")
-    images = np.stack([[_load(folder / image_name(sha)) for sha in row] for row in names.to_numpy()])
+    store = ImageStore(folder)
+    images = np.stack([[store.load(sha256) for sha256 in hashes] for _, hashes, _ in rows])
     by_id = {item.id: item for item in suite.items}
-    source = {
-        "experiment": experiment,
-        "suite": suite.name,
-        "suite_sha256": suite.sha256,
-        "model_set": str(first["model_set"]),
-        "model_set_sha256": str(first["model_set_sha256"]),
-        "dtype": str(first["dtype"]),
-        "date": str(first["date"]),
-        "seeds": json.dumps(list(map(int, names.columns))),
-    }
-    return [by_id[name] for name in names.index], images, source
-
-
-def _load(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.array(image.convert("RGB"))  # a copy: torch warns of arrays that cannot be written
+    return [by_id[item] for item, *_ in rows], images, source
 
 
 @functools.cache
-def _reference(path: Path) -> np.ndarray:
-    return _load(path)
+def _reference(path: Path) -> Pixels:
+    return load_image(path).pixels
 
 
-def _clean(images: np.ndarray, patch_grid: int) -> np.ndarray:
-    return images
-
-
-def _gridded(images: np.ndarray, patch_grid: int) -> np.ndarray:
+def _gridded(images: Pixels, patch_grid: int) -> Pixels:
     from blendbench.metrics.patterns import inject, mesh
 
     flat = images.reshape(-1, *images.shape[2:])
     return inject(flat, mesh(images.shape[2], images.shape[3], patch_grid), GRID_LEVELS).reshape(images.shape)
 
 
-def _saturated(images: np.ndarray, patch_grid: int) -> np.ndarray:
+def _saturated(images: Pixels, _: int) -> Pixels:
     grey = images @ np.array([0.299, 0.587, 0.114])
     moved = grey[..., None] + SATURATION * (images - grey[..., None])
-    return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
+    saturated: Pixels = np.clip(np.rint(moved), 0, 255).astype(np.uint8)
+    return saturated
 
 
-def _swapped(images: np.ndarray, patch_grid: int) -> np.ndarray:
-    # Each item gets the images of the next one: what a candidate draws that hears another prompt.
+def _swapped(images: Pixels, _: int) -> Pixels:
+    # Each item gets the images of the next one: what a candidate generates that gets another prompt.
     return np.roll(images, -1, axis=0)
 
 
-_VARIANTS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
-    "clean": _clean,
+_VARIANTS: dict[str, Callable[[Pixels, int], Pixels]] = {
+    "clean": lambda images, _: images,
     "grid": _gridded,
     "cast": _saturated,
     "swapped": _swapped,
@@ -153,13 +137,13 @@ _VARIANTS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 
 def _measure(
     names: list[str],
-    variant: np.ndarray,
-    clean: np.ndarray,
+    variant: Pixels,
+    clean: Pixels,
     items: list[Item],
     models: "ModelSet",
     anchors: Sequence[int | None],
 ) -> dict[str, Array]:
-    """(items, seeds, anchors) values of metrics on one variant; together, so that they share their inputs."""
+    """Return (items, seeds, anchors) values of metrics on one variant; together, so that they share inputs."""
     from blendbench.metrics import measure
 
     cells = [(i, s) for i in range(len(items)) for s in range(clean.shape[1])]
@@ -174,8 +158,8 @@ def _measure(
 
 
 def _batch(
-    variant: np.ndarray,
-    clean: np.ndarray,
+    variant: Pixels,
+    clean: Pixels,
     items: list[Item],
     models: "ModelSet",
     cells: list[tuple[int, int]],
@@ -185,7 +169,7 @@ def _batch(
 
     from blendbench.metrics import Batch
 
-    def tensor(images: np.ndarray) -> "torch.Tensor":
+    def tensor(images: Pixels) -> "torch.Tensor":
         return torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, -3).to(models.device)
 
     chosen = [items[i] for i, _ in cells]

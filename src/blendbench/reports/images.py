@@ -1,0 +1,61 @@
+"""The images of a results folder as a page shows them: what is damaged or missing is left out and named."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from blendbench.results.images import DamagedImageError, ImageStore
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAMED = 5
+# The hash of an item's reference image, of a row `i` of `items`.
+REFERENCE = "regexp_extract(i.reference_image, '[0-9a-f]{64}')"
+# How images of a page are written: what shows photos, and what has flat colours and thin lines.
+PHOTOS: dict[str, Any] = {"format": "WEBP", "quality": 85, "method": 6}
+PLOTS: dict[str, Any] = {"format": "WEBP", "lossless": True, "quality": 100, "method": 4}
+
+
+class PageImages:
+    """Read images by their hash.
+
+    `damaged` collects the hashes of those that could not be read.
+    """
+
+    def __init__(self, results_dir: Path) -> None:
+        self.store = ImageStore(results_dir)
+        self.damaged: dict[str, None] = {}
+
+    def load(self, sha256: str | None) -> Image.Image | None:
+        """Return an image, or None if there is none or its file is damaged or missing."""
+        if sha256 is None:
+            return None
+        try:
+            return Image.fromarray(self.store.load(sha256))
+        except DamagedImageError:
+            self.damaged[sha256] = None
+            return None
+
+    def note(self) -> list[str]:
+        """Return the lines of a page that name what was left out."""
+        if not self.damaged:
+            return []
+        names = [sha256[:16] for sha256 in self.damaged]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return [
+            f"**{len(names)} image{'s are' if len(names) > 1 else ' is'} damaged or missing and left out**:"
+            f" {', '.join(f'`{name}`' for name in names[:NAMED])}{more}; `blendbench run` generates them again.",
+            "",
+        ]
+
+
+def save_plot(figure: "Figure", path: Path, options: dict[str, Any] | None = None) -> None:
+    """Write a figure without the version of matplotlib in it: the same figure, the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="rgba")
+    image = Image.frombytes("RGBA", figure.canvas.get_width_height(), buffer.getvalue())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.convert("RGB").save(path, **(options or PLOTS))

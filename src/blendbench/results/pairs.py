@@ -1,0 +1,64 @@
+"""The one reader of pairs: the values of two configurations at the same items and seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blendbench.core.metric_info import MetricInfo
+from blendbench.results.metrics import read_metrics
+from blendbench.results.store import Results
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """One metric of a configuration beside a baseline.
+
+    `items` and `seeds` name unit i; `values` and `baseline_values` are (units,). Units that one of the two has no value
+    for are not among them.
+    """
+
+    metric: MetricInfo
+    label: str
+    baseline: str
+    items: tuple[str, ...]
+    seeds: tuple[int, ...]
+    values: Array
+    baseline_values: Array
+
+    @property
+    def differences(self) -> Array:
+        """Candidate minus baseline (units,)."""
+        return self.values - self.baseline_values
+
+
+def read_pairs(results: Results, experiment: str, baseline: str, labels: Sequence[str] | None = None) -> list[Pairs]:
+    """Read the pairs of configurations (default: all) with `baseline`, by label and metric."""
+    metrics = read_metrics(results)
+    rows = results.rows(
+        """
+        SELECT label, metric, metric_version, item, seed, value, baseline_value FROM pairs
+        WHERE experiment = ? AND baseline_label = ? AND (? IS NULL OR list_contains(?, label))
+        ORDER BY label, metric, item, seed
+        """,
+        [experiment, baseline, labels, labels],
+    )
+    found = []
+    for (label, metric, version), units in groupby(rows, key=lambda row: row[:3]):
+        *_, items, seeds, values, baseline_values = zip(*units, strict=True)
+        found.append(
+            Pairs(
+                metrics[metric, version],
+                label,
+                baseline,
+                items,
+                seeds,
+                np.array(values, dtype=np.float64),
+                np.array(baseline_values, dtype=np.float64),
+            )
+        )
+    return found
