@@ -83,12 +83,13 @@ class ImageStore:
         A file that looks as it did when it was written or last hashed is not hashed again.
         """
         known, fresh, found = self._known(), {}, set()
+        folder = f"{self._results}/"  # text: a Path for each of thousands of images would take most of the time
         for sha256 in sha256s:
-            path = self.path(sha256)
+            path = folder + image_name(sha256)
             try:
                 times = _times(path)
                 if known.get(sha256) != times:
-                    if hashlib.sha256(read_file(path, _LARGEST)).hexdigest() != sha256:
+                    if hashlib.sha256(read_file(Path(path), _LARGEST)).hexdigest() != sha256:
                         continue
                     fresh[sha256] = times
                 found.add(sha256)
@@ -134,6 +135,6 @@ class ImageStore:
             return  # a read-only folder; its images are hashed every time
 
 
-def _times(path: Path) -> tuple[int, ...]:
-    found = path.stat()
+def _times(path: Path | str) -> tuple[int, ...]:
+    found = os.stat(path)  # noqa: PTH116  also of text
     return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)

@@ -1,7 +1,7 @@
 """What a results folder holds, for a run that goes on with it: questions in SQL, answered in one connection."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,13 +65,13 @@ class State:
 
     def finished_cells(self, cell_ids: Sequence[str]) -> dict[str, CellState]:
         """Return what is known of these cells; those that nothing is known of are left out."""
-        rows = self._ask(
+        rows = self._each(
             """
             SELECT c.cell_id, c.status, c.image_sha256, c.conditioning_sha256, c.noise_seed
-            FROM cells c JOIN runs r USING (run_id) JOIN (SELECT unnest(?) AS cell_id) USING (cell_id)
+            FROM cells c JOIN runs r USING (run_id) JOIN (SELECT unnest(string_split(?, ' ')) AS cell_id) USING (cell_id)
             QUALIFY row_number() OVER (PARTITION BY c.cell_id ORDER BY r.sequence DESC, c.run_id DESC) = 1
             """,
-            [list(cell_ids)],
+            [_joined(cell_ids)],
         )
         return {cell_id: CellState(*rest) for cell_id, *rest in rows}
 
@@ -84,19 +84,22 @@ class State:
         table = tables()["cells"]
         rows = self._ask(
             f"""
-            WITH wanted AS (SELECT DISTINCT unnest(?) AS cell_id), newest AS (
-                SELECT c.*, r.sequence FROM cells c JOIN wanted USING (cell_id) JOIN runs r USING (run_id)
-                WHERE c.status = 'ok'
-                QUALIFY row_number() OVER (PARTITION BY c.cell_id ORDER BY r.sequence DESC, c.run_id DESC) = 1
-            ), counting AS (
+            WITH counting AS (
                 SELECT c.cell_id FROM cells c JOIN runs r USING (run_id) WHERE c.experiment = ?
                 QUALIFY row_number() OVER (
                     PARTITION BY c.label, c.item, c.seed ORDER BY r.sequence DESC, c.cell_id
                 ) = 1
+            ), outdated AS MATERIALIZED (
+                SELECT DISTINCT unnest(string_split(?, ' ')) AS cell_id EXCEPT SELECT cell_id FROM counting
             )
-            SELECT {table.names} FROM newest ANTI JOIN counting USING (cell_id) ORDER BY cell_id
+            SELECT {table.names} FROM (
+                SELECT c.*, r.sequence FROM cells c JOIN outdated USING (cell_id) JOIN runs r USING (run_id)
+                WHERE c.status = 'ok'
+            )
+            QUALIFY row_number() OVER (PARTITION BY cell_id ORDER BY sequence DESC, run_id DESC) = 1
+            ORDER BY cell_id
             """,
-            [list(cell_ids), experiment],
+            [experiment, _joined(cell_ids)],
         )
         names = [column.name for column in table.columns]
         return [dict(zip(names, row, strict=True)) | {"params": json.loads(row[names.index("params")])} for row in rows]
@@ -110,9 +113,9 @@ class State:
         if not cells or not metrics:
             return []
         self._ask(
-            "CREATE OR REPLACE TEMP TABLE wanted AS"
-            " SELECT unnest(?) AS cell_id, unnest(?) AS image, unnest(?) AS baseline, unnest(range(?)) AS place",
-            [*map(list, zip(*cells, strict=True)), len(cells)],
+            "CREATE OR REPLACE TEMP TABLE wanted AS SELECT unnest(string_split(?, ' ')) AS cell_id,"
+            " unnest(string_split(?, ' ')) AS image, unnest(string_split(?, ' ')) AS baseline, unnest(range(?)) AS place",
+            [*map(_joined, zip(*cells, strict=True)), len(cells)],
         )
         self._ask(
             "CREATE OR REPLACE TEMP TABLE wanted_metrics AS SELECT unnest(?) AS metric, unnest(?) AS metric_version,"
@@ -209,8 +212,19 @@ class State:
         )
         return dict(rows)
 
+    def _each(self, sql: str, parameters: list[Any]) -> Iterator[tuple[Any, ...]]:
+        """Yield rows without holding all of them twice."""
+        found = self._connection.execute(sql, parameters)
+        while rows := found.fetchmany(2048):
+            yield from rows
+
     def _ask(self, sql: str, parameters: list[Any] | None = None) -> list[Any]:
         return self._connection.execute(sql, parameters or []).fetchall()
+
+
+def _joined(hashes: Iterable[str]) -> str:
+    """Join hashes for SQL to split: a parameter that is a list takes many times as much memory."""
+    return " ".join(hashes)
 
 
 @contextmanager

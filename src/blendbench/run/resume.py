@@ -50,17 +50,18 @@ def remaining_work(plan: Plan, models: ModelSet, results: Path) -> Remaining:
     with open_state(results) as state:
         rows = state.finished_cells([cell.cell_id for cell in plan.cells])
         ok = {cell_id: str(row.image_sha256) for cell_id, row in rows.items() if row.status == "ok"}
-        known = state.known_images(plan.sampler_sha256, models.sha256, models.dtype)
         # A missing or damaged image is generated again.
-        present = store.present({*ok.values(), *(image for *_, image in known)})
+        present = store.present(set(ok.values()))
         images = {cell_id: image for cell_id, image in ok.items() if image in present}
         todo = tuple(cell for cell in plan.cells if cell.cell_id not in images)
+        known = state.known_images(plan.sampler_sha256, models.sha256, models.dtype) if todo else []
+        usable = store.present({image for *_, image in known})
         return Remaining(
             cells=todo,
             adopted=state.outdated_members(name, list(images)),
             images=images,
             seen=frozenset(rows),
-            known={(conditioning, noise): image for conditioning, noise, image in known if image in present},
+            known={(conditioning, noise): image for conditioning, noise, image in known if image in usable},
             to_score=len(todo) * len(plan.metrics) + len(_missing(plan, images, state)),
             replanned=not _is_planned(plan, models, state.last_plan(name)),
             pace=state.pace(),
