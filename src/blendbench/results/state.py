@@ -68,7 +68,8 @@ class State:
         rows = self._each(
             """
             SELECT c.cell_id, c.status, c.image_sha256, c.conditioning_sha256, c.noise_seed
-            FROM cells c JOIN runs r USING (run_id) JOIN (SELECT unnest(string_split(?, ' ')) AS cell_id) USING (cell_id)
+            FROM cells c JOIN runs r USING (run_id)
+            JOIN (SELECT unnest(string_split(?, ' ')) AS cell_id) USING (cell_id)
             QUALIFY row_number() OVER (PARTITION BY c.cell_id ORDER BY r.sequence DESC, c.run_id DESC) = 1
             """,
             [_joined(cell_ids)],
@@ -114,7 +115,8 @@ class State:
             return []
         self._ask(
             "CREATE OR REPLACE TEMP TABLE wanted AS SELECT unnest(string_split(?, ' ')) AS cell_id,"
-            " unnest(string_split(?, ' ')) AS image, unnest(string_split(?, ' ')) AS baseline, unnest(range(?)) AS place",
+            " unnest(string_split(?, ' ')) AS image, unnest(string_split(?, ' ')) AS baseline,"
+            " unnest(range(?)) AS place",
             [*map(_joined, zip(*cells, strict=True)), len(cells)],
         )
         self._ask(
