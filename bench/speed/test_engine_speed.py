@@ -47,4 +47,4 @@ def test_planning_a_finished_run_takes_a_second(benchmark: BenchmarkFixture, tmp
     run(plan, models, tmp_path / "engine", Reporter(quiet=True))
     again = benchmark.pedantic(run, (plan, models, tmp_path / "engine", Reporter(quiet=True)), rounds=3)
     assert again.generated == again.scored == 0
-    assert benchmark.stats["min"] <= 1
+    assert benchmark.stats is not None and benchmark.stats["min"] <= 1

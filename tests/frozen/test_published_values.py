@@ -11,8 +11,8 @@ import duckdb
 import pandas as pd
 import pytest
 
-from blendbench.reports.published import unpacked
-from blendbench.results.store import open_results
+from blendbench.results.export import import_published
+from blendbench.results.store import Results, open_results
 
 HERE = Path(__file__).parent
 REPO = HERE.parents[1]
@@ -37,14 +37,14 @@ FRESH_DEFAULT = 2e-4
 
 
 @contextmanager
-def published() -> Iterator[Path]:
-    """Give a results folder made of the published data."""
-    with unpacked(REPO / "reports" / "data") as folder:
-        yield folder
+def published() -> Iterator[Results]:
+    """Give the published data."""
+    with import_published(REPO / "reports" / "data") as results:
+        yield results
 
 
-def read(folder: Path) -> dict[str, pd.DataFrame]:
-    """Read cells, scores and embedding statistics of a results folder, in the words of the frozen files."""
+def read(results: Results) -> dict[str, pd.DataFrame]:
+    """Read cells, scores and embedding statistics, in the words of the frozen files."""
     cells = """
         SELECT experiment, label, item, seed, status::VARCHAR AS status, image_sha256[:16] AS image
         FROM current_cells
@@ -68,9 +68,8 @@ def read(folder: Path) -> dict[str, pd.DataFrame]:
             INTO NAME moment VALUE value
         )
     """
-    with open_results(folder) as results:
-        queries = {"cells": cells, "scores": scores, "embeddings": embeddings}
-        return {name: results.query(sql) for name, sql in queries.items()}
+    queries = {"cells": cells, "scores": scores, "embeddings": embeddings}
+    return {name: results.query(sql) for name, sql in queries.items()}
 
 
 def run_on_cpu(experiment: Path, results: Path) -> None:
@@ -151,8 +150,8 @@ def differences(
 @pytest.fixture(scope="module")
 def today() -> dict[str, pd.DataFrame]:
     """Give the published data of today in the form of the frozen files."""
-    with published() as folder:
-        return summarize(read(folder))
+    with published() as results:
+        return summarize(read(results))
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -207,7 +206,7 @@ def test_a_fresh_run_of_core_has_the_frozen_values(tmp_path: Path) -> None:
     run_on_cpu(part, tmp_path / "results")
     expected = frozen("core_scores").query("item == '01-red-square-green-triangle' and seed == 0")
     assert len(expected) == 20 * 23  # configurations x metrics
-    found = summarize(read(tmp_path / "results"))["core_scores"]
+    found = summarize(read(open_results(tmp_path / "results")))["core_scores"]
     tolerance = pd.Series(FRESH_DEFAULT, index=expected["metric"].unique())
     tolerance.update(pd.Series(FRESH_TOLERANCE))
     wrong = differences(expected, found, KEYS["core_scores"], CHANGED, tolerance)

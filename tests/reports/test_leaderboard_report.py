@@ -198,7 +198,7 @@ def test_an_order_is_judged_by_the_margin(ahead: float, spread: float, answer: s
     metric = replace(METRIC, direction=direction)
     sign = 1 if direction == "higher" else -1
     better_by = sign * metric.margin * (ahead + spread * (-1.0) ** np.arange(ITEMS))
-    found, evidence = order(0.5 + better_by, np.full(ITEMS, 0.5), metric)
+    found, evidence = order(np.asarray(0.5 + better_by, dtype=np.float64), np.full(ITEMS, 0.5), metric)
     assert found == answer
     assert evidence.startswith("difference ")
 

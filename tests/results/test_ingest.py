@@ -15,6 +15,7 @@ from synthetic_results import Row, append, cell_row, item_name, run_rows, score_
 
 from blendbench.core.errors import UsageError
 from blendbench.results import ingest as ingesting
+from blendbench.results import shards
 from blendbench.results.ingest import DATABASE, ingest
 from blendbench.results.schema import tables
 from blendbench.results.store import open_results
@@ -86,7 +87,7 @@ def test_shards_are_hashed_again_only_when_they_look_changed(tmp_path: Path, mon
     write_results(tmp_path, items=1, images=False)
     ingest(tmp_path)
     hashed: list[Path] = []
-    read = ingesting.read_shard
+    read = shards.read_shard
 
     def counted(path: Path, prefix: int = 0) -> object:
         hashed.append(path)
@@ -96,7 +97,7 @@ def test_shards_are_hashed_again_only_when_they_look_changed(tmp_path: Path, mon
     ingest(tmp_path)
     assert len(hashed) == 1  # too fresh to be trusted
     later = time.time_ns() + 10 * ingesting._FRESH_NS
-    monkeypatch.setattr(ingesting.time, "time_ns", lambda: later)
+    monkeypatch.setattr(time, "time_ns", lambda: later)
     for _ in range(3):
         assert ingest(tmp_path).rows == 0
     assert len(hashed) == 2  # once more, and from now on its times are known

@@ -48,8 +48,8 @@ def test_all_layers_of_an_image_come_from_one_forward_pass(models: ModelSet, sui
     assert missing_views(plan.cells, embeddings, suite) == {}
     assert len(list(tmp_path.glob("*.safetensors"))) == 4
     reader = SourceReader(embeddings, suite)
-    layers = [reader.read(c.item, c.configuration).vision for c in plan.cells if c.seed == 0]
-    found = [tokens.hidden for tokens in layers if tokens]
+    visions = [reader.read(c.item, c.configuration).vision for c in plan.cells if c.seed == 0]
+    found = [tokens.hidden for tokens in visions if tokens]
     assert len(found) == 3
     assert not any(torch.equal(a, b) for a, b in itertools.pairwise(found))
 

@@ -79,7 +79,7 @@ def test_paired_metrics_wait_for_their_baseline(
     plan = plan_of(models, alphas(0.5), baseline="shaky", metrics=("effect_size", "blockiness"))
     first = run(plan, models, tmp_path, QUIET)
     assert (first.ok, first.failed) == (1, 1)
-    assert {r.metric: r.status for r in rows_of(tmp_path, "scores")} == {  # type: ignore[attr-defined]
+    assert {r.metric: r.status for r in rows_of(tmp_path, "scores")} == {
         "effect_size": "skipped",
         "blockiness": "ok",
     }

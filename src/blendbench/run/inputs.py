@@ -13,6 +13,8 @@ from blendbench.core.images import image_identity
 from blendbench.core.suites import Item, Suite
 from blendbench.registry.strategies import Configuration
 
+_SHARED = ("corpus", "pairs")  # parts that are the same for all items
+
 
 @dataclass(frozen=True)
 class View:
@@ -79,17 +81,14 @@ class InputIdentities:
 
     def of(self, configuration: Configuration, item: Item) -> str:
         """Hash the inputs of a configuration for an item; hex sha256."""
-        own: list[Any] = []
-        shared: dict[str, list[Any]] = {}
-        skip = {part for part in ("corpus", "pairs") if part in self._shared}
-        for entry in _without(inputs_of(configuration, item, self.suite), skip):
-            key = [entry.view.prompt, None if entry.view.image is None else image_identity(entry.view.image)]
-            (shared.setdefault(entry.part, []) if entry.part in ("corpus", "pairs") else own).append([entry.part, key])
-        self._shared |= {part: sha256_json(rows) for part, rows in shared.items()}
-        read = [part for part in ("corpus", "pairs") if part in configuration.strategy.inputs]
+        parts: dict[str, list[Any]] = {}
+        for entry in inputs_of(configuration, item, self.suite):
+            if entry.part in self._shared:
+                continue
+            image = None if entry.view.image is None else image_identity(entry.view.image)
+            parts.setdefault(entry.part, []).append([entry.view.prompt, image])
+        hashes = {part: sha256_json(rows) for part, rows in parts.items()}
+        self._shared |= {part: hashes.pop(part) for part in _SHARED if part in hashes}
+        read = [self._shared.get(part) for part in _SHARED if part in configuration.strategy.inputs]
         start = image_identity(item.reference) if configuration.starts_from_reference else None
-        return sha256_json([own, [self._shared.get(part) for part in read], start])
-
-
-def _without(inputs: Iterator[Input], parts: set[str]) -> Iterator[Input]:
-    return (entry for entry in inputs if entry.part not in parts)
+        return sha256_json([hashes, read, start])
