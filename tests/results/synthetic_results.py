@@ -37,7 +37,7 @@ CARDS = [
 ]
 PAIRED = ("color_drift", "effect_size")
 # label -> (strategy, params, control, damage): damage lowers adherence and raises artifacts, in known steps.
-CONFIGURATIONS: dict[str, tuple[str, dict[str, object], bool, float]] = {
+CONFIGURATIONS: dict[str, tuple[str, Any, bool, float]] = {
     "text_only": ("text_only", {}, False, 0.0),
     "vision_only": ("vision_only", {"layer": -2}, False, 0.75),
     "style_delta:alpha=0.3": ("style_delta", {"alpha": 0.3}, False, 0.1),

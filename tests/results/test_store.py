@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -264,7 +265,7 @@ def test_planned_cells_that_nobody_made_are_missing_not_absent(folder: Path) -> 
 def test_cells_of_another_setting_or_code_are_not_averaged_with_the_current_ones(folder: Path, field: str) -> None:
     query = "SELECT mean FROM leaderboard WHERE label = 'canary' AND metric = 'grid_energy'"
     before = open_results(folder).rows(query)
-    setting = {} if field == "source_sha256" else {field: sha("old")}
+    setting: dict[str, Any] = {} if field == "source_sha256" else {field: sha("old")}
     other = cell_row("canary", item_name(0), 0, sha("p"), run_id="run0", cell_id=sha("x"), **{field: sha("old")})
     append(folder, "run0", *run_rows("run0", **setting), other, score_row(other, "grid_energy", 1e6))
     append(folder, "run2", *run_rows("run2", items=ITEMS))
@@ -309,9 +310,7 @@ def test_another_baseline_of_the_experiment_has_paired_scores_of_its_own(folder:
 
 
 @pytest.mark.parametrize(("column", "value"), [("metric_version", 2), ("scorer_sha256", sha("other weights"))])
-def test_scores_are_those_of_the_version_and_weights_of_the_latest_run(
-    folder: Path, column: str, value: object
-) -> None:
+def test_scores_are_those_of_the_version_and_weights_of_the_latest_run(folder: Path, column: str, value: Any) -> None:
     cell = cell_row("canary", item_name(0), 0, sha("image", "canary", 0, 0))
     rows = [
         row.changed(**{column: value}) if row.table in ("metrics", "planned_metrics") else row
@@ -461,4 +460,4 @@ def test_import_and_open_results_are_lazy() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
     assert blendbench.open_results is open_results
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
-        _ = blendbench.nope  # type: ignore[attr-defined]
+        _ = blendbench.nope

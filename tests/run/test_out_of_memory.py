@@ -80,9 +80,14 @@ def test_memory_is_given_back_before_the_next_attempt(
     limited(monkeypatch, models, most=2)
     generate = models.denoiser.generate
     monkeypatch.setattr(models, "release_cache", lambda: order.append("released"))
-    monkeypatch.setattr(models.denoiser, "generate", lambda *a: (order.append("drawn"), generate(*a))[1])
+
+    def noted(*given: Any) -> Any:
+        order.append("generated")
+        return generate(*given)
+
+    monkeypatch.setattr(models.denoiser, "generate", noted)
     run(plan_of(models), models, tmp_path, Reporter(quiet=True))
-    assert order[:3] == ["drawn", "released", "drawn"]
+    assert order[:3] == ["generated", "released", "generated"]
 
 
 def test_each_cell_says_with_how_many_its_image_was_drawn(

@@ -17,6 +17,7 @@ import torch
 from run_outcomes import outcome, rows_of
 
 from blendbench.core.suites import load_suite
+from blendbench.metrics import measure
 from blendbench.models.residency import Residency
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.results.images import ImageStore
@@ -67,7 +68,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, models: ModelSet) -> list[str]:
     monkeypatch.setattr(models.text, "encode_layers", note("text", models.text.encode_layers))
     monkeypatch.setattr(models.vision, "encode", note("vision", models.vision.encode))
     monkeypatch.setattr(models.denoiser, "generate", note("draw", models.denoiser.generate))
-    monkeypatch.setattr(score, "measure", note("score", score.measure))
+    monkeypatch.setattr(score, "measure", note("score", measure))
     return seen
 
 
@@ -153,7 +154,7 @@ def test_nothing_that_holds_for_all_threads_is_changed_while_an_image_is_encoded
 
     monkeypatch.setattr(models.vision, "encode", slowly)
     monkeypatch.setattr(models.denoiser, "generate", noted("draw", models.denoiser.generate))
-    monkeypatch.setattr(score, "measure", noted("score", score.measure))
+    monkeypatch.setattr(score, "measure", noted("score", measure))
     cold = iter([True, False, False, False])  # again later, as when memory is too small for a batch
     monkeypatch.setattr(models.denoiser, "is_cold", lambda _: next(cold, True))
     monkeypatch.setattr(models.denoiser, "warm_up", noted("warm_up", lambda _: None))

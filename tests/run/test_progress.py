@@ -39,7 +39,7 @@ def slow(text, *, alpha: float = 0.5):
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time in seconds that the stages see; tests move it."""
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def plan_of(models: ModelSet, *grids: Grid, **changes: object) -> Plan:
     return make_plan(experiment(*grids, **changes), load_suite("miniature"), models)  # type: ignore[arg-type]
 
 
-def outcomes(results: Path) -> tuple[dict[str, tuple[object, ...]], dict[tuple[str, str], object]]:
+def outcomes(results: Path) -> tuple[dict[str, tuple[Any, ...]], dict[tuple[str, str], object]]:
     """Final cells and scores of a results folder, without what may differ between runs."""
     cells = {r.cell_id: (r.status, r.conditioning_sha256, r.image_sha256) for r in rows_of(results, "cells")}
     return cells, {(r.cell_id, r.metric): r.value for r in rows_of(results, "scores")}
