@@ -30,8 +30,11 @@ _MODEL_PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "open_cl
 
 
 def main() -> None:
-    """Run one verb. Exit codes: 0 done or pass, 1 regression, 2 usage or bad input, 3 inconclusive, 4 canary not
-    detected, 5 some cells failed; 130 on Ctrl-C."""
+    """Run one command.
+
+    Exit codes: 0 done or pass, 1 regression, 2 usage or bad input, 3 inconclusive, 4 canary not detected, 5 some cells
+    failed; 130 on Ctrl-C.
+    """
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         width = max(map(len, VERBS))

@@ -24,6 +24,7 @@ class Grid:
     values: tuple[tuple[str, tuple[Value, ...]], ...]
 
     def cells(self) -> list[dict[str, Value]]:
+        """List the parameters of every combination of the grid's values."""
         names = [name for name, _ in self.values]
         return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*(v for _, v in self.values))]
 

@@ -82,7 +82,8 @@ class Reporter:
     def event(self, name: str, **values: object) -> None:
         """Write an event, if events are wanted."""
         if self.events:
-            print(json.dumps({"event": name, **values}), file=sys.stderr, flush=True)
+            sys.stderr.write(json.dumps({"event": name, **values}) + "\n")
+            sys.stderr.flush()
 
 
 class Progress:
