@@ -86,3 +86,9 @@ def test_what_is_built_holds_what_is_needed_and_no_more(tmp_path: Path) -> None:
     assert "tests/conftest.py" in members
     weights = sum(size for name, size in members.items() if name.endswith(".safetensors"))
     assert sum(members.values()) - weights < 6 * MIB
+
+
+def test_the_tracked_tree_stays_below_58_mib() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    paths = [ROOT / name for name in listed.split("\0") if name]
+    assert sum(path.stat().st_size for path in paths if path.is_file()) < 58 * MIB
