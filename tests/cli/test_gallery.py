@@ -31,7 +31,7 @@ def test_it_writes_a_folder_and_says_how_to_open_it(cli: Cli, folder: Path, tmp_
     [
         (("nope",), "no results of this experiment"),
         (("core", "--out", "{file}"), "is no gallery"),
-        (("--votes", "gone.json"), "gone.json: No such file"),
+        (("--votes", "gone.json"), "gone.json: no such file"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(

@@ -97,15 +97,13 @@ FAMILIES = (
 )
 
 
-def plot_families(study: Study, folder: Path) -> dict[str, str]:
-    """Write one plot for each family into `folder`; returns file names by family.
-
-    The same study gives the same bytes.
-    """
-    return {family.name: _family(study, family, folder / f"{family.name}.webp") for family in FAMILIES}
+def plot_families(study: Study, folder: Path) -> None:
+    """Write one plot for each family into `folder`. The same study gives the same bytes."""
+    for family in FAMILIES:
+        _plot_family(study, family, folder / f"{family.name}.webp")
 
 
-def plot_outliers(study: Study, path: Path, count: int = 12) -> str:
+def plot_outliers(study: Study, path: Path, count: int = 12) -> None:
     """Plot the most outlying dimensions of each kind of token at the shown layer, without position 0; two-sided."""
     figure, panels = _figure(len(VISION))
     for axes, tokens in zip(panels, VISION, strict=True):
@@ -123,10 +121,10 @@ def plot_outliers(study: Study, path: Path, count: int = 12) -> str:
         axes.tick_params(axis="y", labelsize=6.5)
     panels[0].set_ylabel("dimension", fontsize=8)
     figure.suptitle(f"Most outlying dimensions, layer {study.shown_layer}, without position 0", fontsize=11)
-    return _saved(figure, path, 0.0)
+    _save(figure, path, 0.0)
 
 
-def _family(study: Study, family: Family, path: Path) -> str:
+def _plot_family(study: Study, family: Family, path: Path) -> None:
     figure, panels = _figure(len(family.panels))
     shown: set[str] = set()
     for axes, panel in zip(panels, family.panels, strict=True):
@@ -151,7 +149,7 @@ def _family(study: Study, family: Family, path: Path) -> str:
     )
     figure.suptitle(family.title, fontsize=11)
     figure.legend(handles=handles, loc="lower center", ncol=3, frameon=False, fontsize=7.5)
-    return _saved(figure, path, _LEGEND / _HEIGHT)
+    _save(figure, path, _LEGEND / _HEIGHT)
 
 
 def _panel(axes: Any, study: Study, panel: Panel) -> set[str]:
@@ -218,7 +216,6 @@ def _plain(axes: Any) -> None:
     axes.set_axisbelow(True)
 
 
-def _saved(figure: Figure, path: Path, bottom: float) -> str:
+def _save(figure: Figure, path: Path, bottom: float) -> None:
     figure.tight_layout(rect=(0, bottom, 1, 1))
     save_plot(figure, path)
-    return path.name

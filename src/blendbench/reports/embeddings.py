@@ -9,6 +9,7 @@ from blendbench.reports.folders import make_folder
 from blendbench.reports.formats import MINUS, markdown_table
 from blendbench.results.store import Results
 
+FOLDER = "embeddings"  # of the plots, beside the page
 _SINK = 1.5  # position 0 is called a sink if the text encoder's std with it is this many times the std without it
 _OWN = (
     ("tokens", "tokens"),
@@ -40,15 +41,14 @@ def write_embeddings(results: Results, out: Path, analysis_id: str | None = None
     """
     study = read_study(results, analysis_id)
     path = make_folder(out) / "embeddings.md"
-    folder = out / "embeddings"
-    images = {name: f"{folder.name}/{file}" for name, file in plot_families(study, folder).items()}
-    images["outliers"] = f"{folder.name}/{plot_outliers(study, folder / 'outliers.webp')}"
-    path.write_text(page(study, images), encoding="utf-8")
+    plot_families(study, out / FOLDER)
+    plot_outliers(study, out / FOLDER / "outliers.webp")
+    path.write_text(render_embeddings(study), encoding="utf-8")
     return study, path
 
 
-def page(study: Study, images: dict[str, str]) -> str:
-    """Render the page as markdown; `images` are paths by the name of the family."""
+def render_embeddings(study: Study) -> str:
+    """Render the page as markdown."""
     layer = study.shown_layer
     lines = [
         "# Hidden states of the encoders",
@@ -83,13 +83,13 @@ def page(study: Study, images: dict[str, str]) -> str:
         "",
         *_outlier_table(study),
         "",
-        f"![outlying dimensions]({images['outliers']})",
+        f"![outlying dimensions]({FOLDER}/outliers.webp)",
         "",
         "## By layer",
         "",
     ]
     for family in FAMILIES:
-        lines += [f"![{family.title}]({images[family.name]})", ""]
+        lines += [f"![{family.title}]({FOLDER}/{family.name}.webp)", ""]
     lines += [
         'Every number, and those of the other layers: `blendbench sql "FROM embedding_statistics WHERE layer = '
         f'{layer}"`; the dimensions: `blendbench sql "FROM embedding_outliers"`. What each statistic is: '

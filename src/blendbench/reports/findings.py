@@ -51,8 +51,13 @@ def write_findings(results: Results, out: Path) -> tuple[list[Finding], Path]:
     """Judge all results and write the page."""
     findings = judge(results)
     page = make_folder(out) / PAGE
-    page.write_text("\n".join(_page(findings, _runs(results))) + "\n", encoding="utf-8")
+    page.write_text(render_findings(results, findings), encoding="utf-8")
     return findings, page
+
+
+def render_findings(results: Results, findings: list[Finding]) -> str:
+    """Render the page."""
+    return "\n".join(_page(findings, _runs(results))) + "\n"
 
 
 def _runs(results: Results) -> list[tuple[str, ...]]:

@@ -4,14 +4,14 @@
 are written from these data, not from the folder of a run, which may hold more.
 """
 
-import tempfile
 from pathlib import Path
 
 from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
 from blendbench.reports.board import read_board
-from blendbench.reports.embeddings import write_embeddings
-from blendbench.reports.findings import write_findings
+from blendbench.reports.embedding_study import read_study
+from blendbench.reports.embeddings import render_embeddings, write_embeddings
+from blendbench.reports.findings import judge, render_findings, write_findings
 from blendbench.reports.gallery.data import image_hashes
 from blendbench.reports.leaderboard import gallery_beside, images_there, render, write_page
 from blendbench.results.export import export_experiments, import_published, published_experiments
@@ -58,13 +58,11 @@ def differing(out: Path, experiments: list[str] | None = None) -> list[str]:
         board = read_board(published, name)
         text = render(published, board, images_there(out / name), gallery_beside(out, name))
         wrong += [name] if _text(out / f"{name}.md") != text else []
-    if experiments:
-        return sorted(wrong)
-    with tempfile.TemporaryDirectory() as fresh:
-        pages = [write_findings(published, Path(fresh))[1]]
+    if not experiments:
+        texts = {"findings": render_findings(published, judge(published))}
         if _has_analysis(published):
-            pages.append(write_embeddings(published, Path(fresh))[1])
-        wrong += [page.stem for page in pages if _text(out / page.name) != _text(page)]
+            texts["embeddings"] = render_embeddings(read_study(published))
+        wrong += [name for name, text in texts.items() if _text(out / f"{name}.md") != text]
     return sorted(wrong)
 
 

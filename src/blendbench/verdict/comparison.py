@@ -134,6 +134,7 @@ class Comparisons:
     def __init__(self, results: Results, labels: Sequence[str] | None = None) -> None:
         self.results = results
         self._labels = None if labels is None else list(labels)
+        self._experiments = experiments_of(results)
         self._cells: dict[str, Cells] = {}
         self._scores: dict[str, dict[str, Scores]] = {}
         self._pairs: dict[tuple[str, str], dict[tuple[str, str], Pairs]] = {}
@@ -149,6 +150,8 @@ class Comparisons:
         """
         if candidate == baseline:
             raise UsageError(f"{candidate}: candidate and baseline are the same configuration; name two")
+        if experiment not in self._experiments:
+            raise UsageError(f"{experiment}: no results of this experiment; run `blendbench run {experiment}`")
         if experiment not in self._cells:
             self._cells[experiment] = _read_cells(self.results, experiment, self._labels)
             self._scores[experiment] = _read_scores(self.results, experiment, self._labels)
