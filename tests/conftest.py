@@ -36,7 +36,7 @@ safetensors.safe_open = _guarded_open  # type: ignore[assignment, misc]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Tell the guard which test runs; the fixtures of modules are set up within it too."""
+    """Name the running test for the guard; the fixtures of modules are set up within it too."""
     _running.append(item)
     try:
         return (yield)

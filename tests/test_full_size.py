@@ -1,4 +1,4 @@
-"""The random model set has the published layout and loads by the normal path; the plain loop draws the same."""
+"""The random model set has the published layout and loads by the normal path; the plain loop generates the same."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_the_layout_is_the_repositories(tiny_set: Path) -> None:
     load_model_set(tiny_set, "cpu").check()
 
 
-def test_engine_and_plain_loop_draw_the_same_images(speed_scripts: Path, tiny_set: Path, tmp_path: Path) -> None:
+def test_engine_and_plain_loop_generate_the_same_images(speed_scripts: Path, tiny_set: Path, tmp_path: Path) -> None:
     """The peer that speed is measured against does the same work."""
     import plain_loop
 

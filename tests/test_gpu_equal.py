@@ -30,8 +30,8 @@ def test_the_staged_path_equals_the_pipeline_and_a_shift_of_one_rounding_shows(
     denoise = ZImageDenoiser.denoise
 
     def shifted(self: ZImageDenoiser, *given: Any) -> torch.Tensor:
-        drawn = denoise(self, *given)
-        return drawn + torch.finfo(torch.float32).eps * drawn.abs().max()
+        images = denoise(self, *given)
+        return images + torch.finfo(torch.float32).eps * images.abs().max()
 
     monkeypatch.setattr(ZImageDenoiser, "denoise", shifted)
     found = script.compare(tiny_set, "cpu", {"steps": 2})

@@ -88,8 +88,8 @@ def test_a_section_that_fails_stops_no_other_and_what_is_measured_again_replaces
     jobs = [job("difference_64", "difference"), job("host", "host"), job("attention", "attention")]
     gpu.Runner(out, tmp_path, tiny_set, 300).process(jobs)
     part = json.loads(out.read_text())[key]
-    told = {note["section"]: note["status"].partition(":")[0] for note in part["sections"]}
-    assert told == {"difference_64": "failed", "host": "ok", "attention": "ok"}
+    statuses = {note["section"]: note["status"].partition(":")[0] for note in part["sections"]}
+    assert statuses == {"difference_64": "failed", "host": "ok", "attention": "ok"}
     assert set(part["readings"]) == {"host", "attention"}
 
     # No time at all: the process is ended before it says anything, and no older reading stands for it.

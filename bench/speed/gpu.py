@@ -71,9 +71,9 @@ class Runner:
             late.start()
             for line in called.stdout or ():
                 if line.startswith("{"):
-                    told = json.loads(line)
-                    waiting.remove(told["section"])
-                    self.note(told["section"], told["status"], told["seconds"], told["reading"])
+                    message = json.loads(line)
+                    waiting.remove(message["section"])
+                    self.note(message["section"], message["status"], message["seconds"], message["reading"])
             called.wait()
             over = not late.is_alive()
             late.cancel()

@@ -3,7 +3,7 @@
 The same prompts and initial noise through `ZImagePipeline.__call__`, with all its networks on the device, and through
 the engine's own text encoder and denoiser, which are never there together. Both run eagerly. What differs is given in
 roundings of the dtype: the distance between 1 and the next number that it can hold, times the size of the values.
-Beside it stands what the pipeline differs from itself by when it draws the same images one by one: no path that
+Beside it stands what the pipeline differs from itself by when it generates the same images one by one: no path that
 batches otherwise can be expected to be closer than that.
 """
 
@@ -31,7 +31,7 @@ PROMPTS = (
 def latents_of(pipeline: Any, models: ModelSet, noise: Tensor, **given: Any) -> Tensor:
     """Final latents (n, channels, height, width) float32 on the CPU, as the pipeline makes them of what is `given`."""
     sampler = models.file.sampler
-    drawn: Tensor = pipeline(
+    images: Tensor = pipeline(
         latents=noise.clone(),
         height=sampler.height,
         width=sampler.width,
@@ -40,7 +40,7 @@ def latents_of(pipeline: Any, models: ModelSet, noise: Tensor, **given: Any) -> 
         output_type="latent",
         **given,
     ).images
-    return drawn.float().cpu()
+    return images.float().cpu()
 
 
 def gap(ours: Tensor, theirs: Tensor, dtype: torch.dtype) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def metric_differences(made: Tensor, moved: Tensor, device: str) -> dict[str, di
 
 
 def random_model(name: str, architecture: str, device: str, tiny: bool) -> Any:
-    """An encoder's network of random weights, drawn on the device itself: on the CPU alone that takes a minute."""
+    """An encoder's network of random weights, sampled on the device itself: on the CPU alone that takes a minute."""
     torch.manual_seed(0)
     with torch.device(device):
         model = tiny_model(name) if tiny else open_clip.create_model(architecture, device=device, precision="fp32")
@@ -199,7 +199,7 @@ def timings(many: Tensor, others: Tensor, encoders: dict[str, Encoder], repeats:
         "artifact metrics + CLIP + SigLIP": {},
     }
     for way in WAYS:
-        # What is as shipped counts; of the others a few repeats tell enough.
+        # What is as shipped counts; of the others a few repeats are enough.
         count = repeats if way == SHIPPED else max(3, repeats // 4)
         with computing(way, many.device):
             found["encoders"][way] = {

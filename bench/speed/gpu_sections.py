@@ -145,7 +145,7 @@ def _in_float32(network: nn.Module, step: Callable[[], Tensor]) -> Tensor:
 
 
 def _against_floor(step: Callable[[], object], meter: Meter, tflop: float, best: float) -> Reading:
-    """A step before and after the products that tell its floor: a warm card at its power limit slows both down."""
+    """A step before and after the products that give its floor: a warm card at its power limit slows both down."""
     seconds = 1.0 if meter.device == "cuda" else 0.0
     repeats = max(5, round(seconds * 1000 / meter.ms(step, 3)))
     before = meter.ms(step, repeats)
@@ -195,14 +195,14 @@ def attention(options: argparse.Namespace) -> Reading:
 
 
 def independence(options: argparse.Namespace) -> Reading:
-    """Whether an image has the same bits whatever is drawn beside it, and how far apart compiled and eager ones are.
+    """Compare images across batches bit by bit, and compiled with eager ones.
 
     Captions of one padded length in a batch; in another order; and one with copies of itself. Three steps: where there
     are CUDA graphs, the first is launched, the second recorded, and the third replayed.
     """
     side, batch = options.shapes[0]
     found: Reading = {"side": side, "batch": batch}
-    drawn: dict[bool, Tensor] = {}
+    images: dict[bool, Tensor] = {}
     for compiled in (False, True):
         settings = {"height": side, "width": side, "steps": 3, "batch_size": batch, "compile": compiled}
         models = load_model_set(options.models, options.device, settings)
@@ -212,18 +212,18 @@ def independence(options: argparse.Namespace) -> Reading:
         made = torch.Generator().manual_seed(0)
         rows = [torch.randn(40 + i, width, generator=made) for i in range(batch)]
         noise = torch.stack([denoiser.initial_latents(i) for i in range(batch)])
-        drawn[compiled] = denoiser.generate([(row,) for row in rows], noise)[0].cpu()
+        images[compiled] = denoiser.generate([(row,) for row in rows], noise)[0].cpu()
         turned = denoiser.generate([(row,) for row in rows[::-1]], noise.flip(0))[0].cpu()
         alone = denoiser.generate([(rows[0],)] * batch, noise[:1].expand(batch, -1, -1, -1))[0].cpu()
         name = "compiled" if models.compiled else "eager"
         if denoiser.stop_replays():
             launched = denoiser.generate([(row,) for row in rows], noise)[0].cpu()
-            found["replayed_equal_to_launched"] = torch.equal(launched, drawn[compiled])
-        found[f"{name}_equal_in_any_order"] = torch.equal(turned.flip(0), drawn[compiled])
-        found[f"{name}_equal_among_copies"] = torch.equal(alone[-1], drawn[compiled][0])
+            found["replayed_equal_to_launched"] = torch.equal(launched, images[compiled])
+        found[f"{name}_equal_in_any_order"] = torch.equal(turned.flip(0), images[compiled])
+        found[f"{name}_equal_among_copies"] = torch.equal(alone[-1], images[compiled][0])
         del models, denoiser
         gc.collect()
-    found["compiled_from_eager_levels"] = float((drawn[True].int() - drawn[False].int()).abs().float().mean())
+    found["compiled_from_eager_levels"] = float((images[True].int() - images[False].int()).abs().float().mean())
     return found
 
 
@@ -257,9 +257,9 @@ def vae(options: argparse.Namespace) -> Reading:
     """
     network, meter = _part(options, "vae", AutoencoderKL), Meter(options.device)
     channels, found = network.config.latent_channels, {}
-    drawn = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     latents = {
-        f"decode_{side}_batch_{batch}": torch.randn(batch, channels, side // 8, side // 8, generator=drawn).to(
+        f"decode_{side}_batch_{batch}": torch.randn(batch, channels, side // 8, side // 8, generator=generator).to(
             options.device, network.dtype
         )
         for side, batch in options.shapes

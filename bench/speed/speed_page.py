@@ -145,12 +145,12 @@ def exactness(part: Part) -> list[str]:
             "",
         ]
     if found := readings.get("independence"):
-        told = [
+        words = [
             f"{key.replace('_', ' ')}: {'yes' if value else '**no**'}"
             for key, value in found.items()
             if isinstance(value, bool)
         ]
-        lines += [f"Bit-equal images at {found['side']}², batches of {found['batch']}: {'; '.join(told)}.", ""]
+        lines += [f"Bit-equal images at {found['side']}², batches of {found['batch']}: {'; '.join(words)}.", ""]
     if rows:
         lines += [
             "Norm of the difference over the norm; one rounding of bfloat16 is 7.8e-3.",
@@ -164,8 +164,8 @@ def exactness(part: Part) -> list[str]:
 def _equalities(found: Part) -> str:
     names = {"text": "text rows", "latents_single": "latents one by one", "latents_batch": "latents in a batch"}
     return "; ".join(
-        f"{told} " + ("equal bit for bit" if found[key]["equal"] else f"{found[key]['largest']:.1e} apart at most")
-        for key, told in names.items()
+        f"{words} " + ("equal bit for bit" if found[key]["equal"] else f"{found[key]['largest']:.1e} apart at most")
+        for key, words in names.items()
     )
 
 

@@ -1,4 +1,4 @@
-"""blendbench: measure how vision embeddings blended into text conditioning change what Z-Image draws."""
+"""blendbench: measure what vision embeddings do to Z-Image's images."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,7 @@
 """The miniature's networks: the real classes of the real pipeline, with tiny configurations.
 
 Every builder returns a freshly initialised module. Sizes are chosen so that all weights together stay below 48 MB in
-half precision and two CPU cores draw a few images a second.
+half precision and two CPU cores generate a few images a second.
 """
 
 from typing import Any

@@ -20,7 +20,7 @@ from blendbench.models.miniature import captions, world
 from blendbench.models.miniature.probe import Probe, ProbeReading, load_probe
 from miniature import folder
 from miniature.tokenizer import QUESTIONS
-from miniature.train.data import draw_images, to_unit
+from miniature.train.data import render_images, to_unit
 from miniature.train.vae import psnr, round_trip
 
 Measures = dict[str, dict[str, float]]
@@ -66,8 +66,8 @@ def measure_probe(probe: Probe, images: Tensor, scenes: world.Scenes) -> Measure
 
 
 def generate(pipeline: ZImagePipeline, prompts: list[str], steps: int, seed: int, batch: int) -> Tensor:
-    """Draw one image a prompt: (n, 3, 128, 128) uint8 on the CPU."""
-    drawn = []
+    """Generate one image a prompt: (n, 3, 128, 128) uint8 on the CPU."""
+    generated = []
     for i in range(0, len(prompts), batch):
         chunk = list(prompts[i : i + batch])
         generators = [torch.Generator().manual_seed(seed + i + j) for j in range(len(chunk))]
@@ -81,14 +81,14 @@ def generate(pipeline: ZImagePipeline, prompts: list[str], steps: int, seed: int
             max_sequence_length=64,
             output_type="pt",
         ).images
-        drawn.append((images.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu())
-    return torch.cat(drawn)
+        generated.append((images.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu())
+    return torch.cat(generated)
 
 
 def measure_generation(
     pipeline: ZImagePipeline, probe: Probe, n: int, steps: int, batch: int
 ) -> tuple[Measures, Tensor]:
-    """Adherence of text-only images to held-out prompts drawn from all phrasings."""
+    """Adherence of text-only images to held-out prompts sampled from all phrasings."""
     scenes = world.sample_scenes(n, seed=901, held_out=True)
     described = captions.describe(scenes, seed=901)
     scenes = replace(scenes, style=torch.tensor([d.style for d in described]))
@@ -164,7 +164,7 @@ def main() -> None:
     arguments = parser.parse_args()
     models, device = arguments.models, arguments.device
     scenes = world.sample_scenes(512, seed=900, held_out=True)
-    images = draw_images(scenes, "cpu")
+    images = render_images(scenes, "cpu")
     probe = load_probe(models / "probe")
     results: dict[str, Measures] = {"probe_rendered": measure_probe(probe, images, scenes)}
     vae = AutoencoderKL.from_pretrained(models / "pipeline" / "vae")
@@ -178,12 +178,14 @@ def main() -> None:
     pipeline = ZImagePipeline.from_pretrained(models / "pipeline", dtype=torch.float32).to(device)
     pipeline.set_progress_bar_config(disable=True)
     started = time.monotonic()
-    results["generation"], drawn = measure_generation(pipeline, probe, arguments.prompts, 9, arguments.batch)
-    results["speed"] = {"images_a_second": {"value": len(drawn) / (time.monotonic() - started), "n": len(drawn)}}
+    results["generation"], generated = measure_generation(pipeline, probe, arguments.prompts, 9, arguments.batch)
+    results["speed"] = {
+        "images_a_second": {"value": len(generated) / (time.monotonic() - started), "n": len(generated)}
+    }
     print(json.dumps({k: results[k] for k in ("generation", "speed")}, indent=1), flush=True)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")
-    sheet = drawn[:64].unflatten(0, (8, 8)).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
+    sheet = generated[:64].unflatten(0, (8, 8)).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
     Image.fromarray(sheet.numpy()).save(arguments.out.with_suffix(".webp"), quality=90, method=6)
 
 

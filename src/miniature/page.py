@@ -181,24 +181,24 @@ def kinds_differ(study: Study | None) -> Claim:
     text = "(e) per-dimension spread: text tokens close to the text encoder's, image tokens of another kind"
     if study is None:
         return Claim(text, None, "not measured")
-    told = []
+    figures = []
     for tokens in ("vl_text", "vl_image"):
         spearman, logarithms, least, greatest = (
             value_text(study.get(tokens, name, False, "same_layer"), name)
             for name in ("spearman", "log_pearson", "ratio_min", "ratio_max")
         )
-        told.append(f"{NAMES[tokens]}: Spearman {spearman}, of logarithms {logarithms}, ratios {least}..{greatest}")
+        figures.append(f"{NAMES[tokens]}: Spearman {spearman}, of logarithms {logarithms}, ratios {least}..{greatest}")
     near = study.get("vl_text", "spearman", False, "same_layer").low
     far = study.get("vl_image", "spearman", False, "same_layer").high
     shown = None if near is None or far is None else near > 0.9 and far < near - 0.1
-    return Claim(text, shown, "; ".join(told))
+    return Claim(text, shown, "; ".join(figures))
 
 
 def page(
     board: Board, study: Study | None, measures: Measures, training: list[dict[str, Any]], sheet: str | None = None
 ) -> str:
-    """The whole report as markdown; `sheet`: where the image of what text_only draws is, seen from the page."""
-    drawn = [f"![64 images of text_only on held-out scenes]({sheet})", ""] if sheet else []
+    """Write the report as markdown; `sheet` is the path of the sample images."""
+    sheet_lines = [f"![64 images of text_only on held-out scenes]({sheet})", ""] if sheet else []
     stages = markdown_table(
         ["stage", "seconds trained", "steps' batch", "scenes", "last loss", "on"],
         [
@@ -226,7 +226,7 @@ def page(
         "",
         *quality_table(measures),
         "",
-        *drawn,
+        *sheet_lines,
         "## A faithful stand-in?",
         "",
         f"Differences to text_only with 95 % intervals, from experiment `{board.experiment}`. (c): no step goes back by"

@@ -72,7 +72,7 @@ def tokenizer() -> Qwen2Tokenizer:
     built.add_tokens([AddedToken(token, special=True) for token in _SPECIALS])
     misplaced = [t for t, i in SPECIAL_TOKENS.items() if built.convert_tokens_to_ids(t) != i]
     if misplaced:
-        raise ValueError(f"special tokens landed on other ids than SPECIAL_TOKENS says: {misplaced}")
+        raise ValueError(f"special tokens got other ids than SPECIAL_TOKENS says: {misplaced}")
     return built
 
 

@@ -46,8 +46,8 @@ def check(
         monkeypatch.setattr(sys, "argv", ["blendbench", "check", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
             main()
-        told = capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
+        printed = capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
 
     yield call
 
@@ -96,15 +96,15 @@ def test_sequential_generates_only_what_is_not_settled(
     file.write_text(IDEA.format(name="idea", factor=-1.0))
     common = (file, "--models", untrained, "--results", results, "--sequential")
     monkeypatch.setattr("blendbench.verdict.sequential.LEAST_ITEMS", 1)
-    _, told, progress = check(*common)
+    _, report, progress = check(*common)
     # The canary was not detected on the first item, which one more item might have changed.
     assert "images: 7/7" in progress and progress.count("images: 7/7") == 2
-    assert "idea: 2 of 2 items, 0 % of the work saved" in told
+    assert "idea: 2 of 2 items, 0 % of the work saved" in report
     monkeypatch.setattr("blendbench.verdict.sequential.settled", lambda verdict: True)
     file.write_text(IDEA.format(name="idea", factor=-2.0))
-    _, told, progress = check(*common)
+    _, report, progress = check(*common)
     assert "images: 1/1" in progress
-    assert "idea: 1 of 2 items, 50 % of the work saved" in told
+    assert "idea: 1 of 2 items, 50 % of the work saved" in report
 
 
 STEP = """\
@@ -118,7 +118,7 @@ def last(text, vision):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("none.py",), "none.py: no such file"),
         (("idea.py", "--baseline", "lerpp"), "did you mean 'lerp'"),
@@ -129,7 +129,7 @@ def last(text, vision):
 )
 def test_bad_input_is_one_line_and_writes_nothing(
     arguments: tuple[str, ...],
-    told: str,
+    message: str,
     check: Callable[..., tuple[int, str, str]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -139,7 +139,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     Path("step.py").write_text(STEP)
     code, _, error = check(*arguments)
     assert (code, error.count("\n")) == (2, 1)
-    assert told in error and "--plugin" not in error.partition("; ")[0]
+    assert message in error and "--plugin" not in error.partition("; ")[0]
     assert not Path("results").exists()
 
 

@@ -39,7 +39,7 @@ def test_a_no_op_is_equivalent_in_everything(results: Results) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (["vision_only", "text_only"], 0, "first: vision_only"),
         (["vision_only", "text_only", "--format", "markdown"], 0, "| grid_energy | artifact |"),
@@ -51,7 +51,7 @@ def test_the_verb_prints_a_table(
     results: Results,
     arguments: list[str],
     code: int,
-    told: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -61,4 +61,4 @@ def test_the_verb_prints_a_table(
         main()
     assert (end.value.code or 0) == code
     printed = capsys.readouterr()
-    assert told in printed.out + printed.err
+    assert message in printed.out + printed.err

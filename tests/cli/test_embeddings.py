@@ -52,12 +52,12 @@ def test_the_same_analysis_again_is_read_not_computed_and_writes_the_same_bytes(
     before = {path.name: path.read_bytes() for path in (made / "reports").rglob("*.*")}
     where = ["--models", untrained, "--results", made / "results", "--out", made / "reports"]
     assert call(monkeypatch, *where, "--items", 3, "--layers", "-2,-4", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["computed"], told["items"], told["layers"]) == (False, 3, [-2, -4])
+    report = json.loads(capsys.readouterr().out)
+    assert (report["computed"], report["items"], report["layers"]) == (False, 3, [-2, -4])
     assert {path.name: path.read_bytes() for path in (made / "reports").rglob("*.*")} == before
     pearson = [
         row
-        for row in told["statistics"]
+        for row in report["statistics"]
         if (row["statistic"], row["tokens"]) == ("pearson", "vl_text")
         and (row["layer"], row["reference"], row["position_0"]) == (-2, "same_layer", False)
     ]
@@ -65,7 +65,7 @@ def test_the_same_analysis_again_is_read_not_computed_and_writes_the_same_bytes(
     assert pearson[0]["low"] <= pearson[0]["value"] <= pearson[0]["high"]
 
 
-def test_a_file_that_cannot_be_written_is_told_in_one_line(
+def test_a_file_that_cannot_be_written_is_reported_in_one_line(
     made: Path, untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("no folder")
@@ -76,7 +76,7 @@ def test_a_file_that_cannot_be_written_is_told_in_one_line(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--layers", "-2,x"], "whole numbers"),
         (["--layers", "-2,-99"], "-99 is outside -7..-1"),
@@ -88,12 +88,16 @@ def test_a_file_that_cannot_be_written_is_told_in_one_line(
     ],
 )
 def test_mistakes_get_one_line_and_write_nothing(
-    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert call(monkeypatch, *arguments) == 2
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -27,7 +27,7 @@ def test_it_writes_a_folder_and_says_how_to_open_it(cli: Cli, folder: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("nope",), "no results of this experiment"),
         (("core", "--out", "{file}"), "is no gallery"),
@@ -35,13 +35,13 @@ def test_it_writes_a_folder_and_says_how_to_open_it(cli: Cli, folder: Path, tmp_
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
-    cli: Cli, folder: Path, tmp_path: Path, arguments: tuple[str, ...], told: str
+    cli: Cli, folder: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     file = tmp_path / "file"
     file.write_text("mine")
     done = cli("gallery", *(argument.format(file=file) for argument in arguments), "--results", folder)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert told in done.stderr
+    assert message in done.stderr
     assert file.read_text() == "mine"
 
 

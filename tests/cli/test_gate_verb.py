@@ -27,7 +27,7 @@ def test_the_exit_code_is_the_verdict(cli: Cli, folder: Path, candidate: str, co
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--candidate", "adain_dime"], "did you mean 'adain_dim"),
         (["--candidate", "adain_dim", "--experiment", "smoke"], "smoke"),
@@ -35,10 +35,10 @@ def test_the_exit_code_is_the_verdict(cli: Cli, folder: Path, candidate: str, co
         ([], "--candidate"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(cli: Cli, folder: Path, arguments: list[str], told: str) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(cli: Cli, folder: Path, arguments: list[str], message: str) -> None:
     done = cli("gate", "--results", folder, *arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert told in done.stderr
+    assert message in done.stderr
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -28,9 +28,9 @@ def test_the_budget_decides_what_is_loaded_at_once(
     common = ["run", mine, "--models", untrained, "--device", "cpu", "--json"]
     plans = {}
     for budget in (1, 50):
-        told = call(monkeypatch, *common, "--results", tmp_path / str(budget), "--memory-budget", budget)
+        code = call(monkeypatch, *common, "--results", tmp_path / str(budget), "--memory-budget", budget)
         printed = capsys.readouterr()
-        assert told == 0, printed.err
+        assert code == 0, printed.err
         plans[budget] = json.loads(printed.out)["residency"]
         assert f"memory plan {plans[budget]}" in printed.err
     assert plans == {1: "staged", 50: "resident"}
@@ -50,7 +50,7 @@ def test_a_dry_run_does_not_wait_for_weights_to_be_read(
     assert call(monkeypatch, *plan) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["weights_hashed"] is False
-    assert "all cells count as to draw" in printed.err
+    assert "all cells count as to generate" in printed.err
     fingerprint.file_hashes(untrained.rglob("*.safetensors"))
     assert call(monkeypatch, *plan) == 0
     printed = capsys.readouterr()

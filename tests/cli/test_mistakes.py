@@ -36,9 +36,9 @@ def results(folder: Path, change: Shard | None = None, items: int = 2) -> Path:
 
 
 def refused(capsys: pytest.CaptureFixture[str]) -> str:
-    told = capsys.readouterr()
-    assert told.out == "" and told.err.count("\n") == 1
-    return told.err
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    return printed.err
 
 
 def _nan(record: dict[str, object]) -> dict[str, object]:
@@ -51,7 +51,7 @@ def _value_of_a_failure(record: dict[str, object]) -> dict[str, object]:
 
 @pytest.mark.parametrize("change", [_nan, _value_of_a_failure])
 @pytest.mark.parametrize("verb", [("gate", "--candidate", CANDIDATE), ("sql", "FROM scores")])
-def test_a_score_that_breaks_the_rules_is_told_by_shard_and_line(
+def test_a_score_that_breaks_the_rules_is_reported_by_shard_and_line(
     change: Shard,
     verb: tuple[str, ...],
     tmp_path: Path,
@@ -81,7 +81,7 @@ def test_one_seed_that_lacks_a_pair_is_an_error_and_not_left_out(
         assert "2 of 4 pairs are missing in core, the first is item item-00, seed 1" in refused(capsys)
 
 
-def test_nothing_to_compare_is_told(
+def test_nothing_to_compare_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = results(tmp_path, lambda record: None if record["record"] == "score" else record)
@@ -109,7 +109,7 @@ def test_one_item_ranks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "expected"),
     [
         ("text", "not a database that can be read\n"),
         ("foreign", "none of blendbench"),
@@ -117,8 +117,8 @@ def test_one_item_ranks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("older", "made by an older blendbench"),
     ],
 )
-def test_a_file_in_place_of_a_folder_is_told_from_a_database_of_this_version(
-    kind: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_file_in_place_of_a_folder_is_distinguished_from_a_database_of_this_version(
+    kind: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "some.duckdb"
     if kind == "text":
@@ -137,7 +137,7 @@ def test_a_file_in_place_of_a_folder_is_told_from_a_database_of_this_version(
     assert call(monkeypatch, "gate", "--candidate", CANDIDATE, "--results", file) == 2
     message = refused(capsys)
     # A file that blendbench did not make is never to be deleted.
-    assert told in message and "delete" not in message
+    assert expected in message and "delete" not in message
 
 
 def test_a_spoilt_database_beside_its_shards_may_be_deleted(
@@ -152,7 +152,7 @@ def test_a_spoilt_database_beside_its_shards_may_be_deleted(
 
 
 @pytest.mark.parametrize("verb", [("leaderboard",), ("publish",)])
-def test_a_place_where_nothing_can_be_written_is_told(
+def test_a_place_where_nothing_can_be_written_is_reported(
     verb: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, file = results(tmp_path / "r"), tmp_path / "file"

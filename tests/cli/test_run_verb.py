@@ -42,9 +42,9 @@ def test_a_failing_cell_gives_exit_code_5_and_the_others_are_done(
     plugin.write_text(PLUGIN)
     results = tmp_path / "results"
     common = (experiment, "--models", untrained, "--results", results, "--plugin", plugin)
-    told = cli("run", *common, "--set", "when=true,false", "--json")
-    assert told.returncode == 5, told.stderr
-    summary = json.loads(told.stdout)
+    done = cli("run", *common, "--set", "when=true,false", "--json")
+    assert done.returncode == 5, done.stderr
+    summary = json.loads(done.stdout)
     # 9 configurations: text_only, lerp, breaks twice, 5 controls; two items.
     assert (summary["expected"], summary["ok"], summary["failed"]) == (18, 16, 2)
     assert summary["scored"] == 16
@@ -110,7 +110,7 @@ def test_a_second_run_says_that_nothing_was_left(cli: Cli, untrained: Path, expe
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["run", "smoke", "--device", "tpu"], "--device"),
         (["run", "smoke", "--nonsense"], "--nonsense"),
@@ -119,11 +119,11 @@ def test_a_second_run_says_that_nothing_was_left(cli: Cli, untrained: Path, expe
         (["run", "smoke", "--models", "z-image-turbo"], "or name a folder"),
     ],
 )
-def test_wrong_options_get_one_line(cli: Cli, arguments: list[str], told: str, tmp_path: Path) -> None:
+def test_wrong_options_get_one_line(cli: Cli, arguments: list[str], message: str, tmp_path: Path) -> None:
     done = cli(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert told in done.stderr
+    assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -165,7 +165,7 @@ def test_help_of_a_verb_needs_no_torch() -> None:
         subprocess.run([sys.executable, "-c", code, verb], check=True, capture_output=True)
 
 
-def test_a_run_tells_whether_its_canary_was_found_broken(tmp_path: Path) -> None:
+def test_a_run_reports_whether_its_canary_was_found_broken(tmp_path: Path) -> None:
     write_results(tmp_path, items=12, images=False)
     ingest(tmp_path)
     found = canary_of(tmp_path, "core")
@@ -175,7 +175,7 @@ def test_a_run_tells_whether_its_canary_was_found_broken(tmp_path: Path) -> None
     assert canary_of(tmp_path, "another") is None
 
 
-def test_a_canary_that_is_as_good_as_the_text_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_canary_that_is_as_good_as_the_text_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     strategy, params, control, _ = CONFIGURATIONS["canary"]
     monkeypatch.setitem(CONFIGURATIONS, "canary", (strategy, params, control, 0.0))
     write_results(tmp_path, items=12, images=False)

@@ -31,7 +31,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["run", "cor"], "did you mean 'core'"),
         (["run", "smoke", "--strategy", "lrep"], "did you mean 'lerp'"),
@@ -47,17 +47,21 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     ],
 )
 def test_mistakes_get_one_line_and_write_nothing(
-    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert call(monkeypatch, *arguments) == 2
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_misspelt_key_and_a_missing_image_are_told_with_their_file(
+def test_a_misspelt_key_and_a_missing_image_are_reported_with_their_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "mine.toml"
@@ -71,11 +75,11 @@ def test_a_dry_run_writes_nothing(
     untrained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = tmp_path / "results"
-    told = call(
+    code = call(
         monkeypatch, "run", "core", "--models", str(untrained), "--results", str(results), "--dry-run", "--json"
     )
     plan = json.loads(capsys.readouterr().out)
-    assert told == 0
+    assert code == 0
     assert plan["cells"] == plan["to_generate"] == len(plan["configurations"]) * 24 * 2
     assert len(plan["configurations"]) >= 10
     assert not results.exists()
@@ -105,13 +109,13 @@ def test_strategies_are_listed_for_people_with_their_own_settings(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(monkeypatch, "list", "strategies") == 0
-    told = capsys.readouterr().out
-    lines = {line.split()[0]: line for line in told.splitlines() if line.strip()}
+    output = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in output.splitlines() if line.strip()}
     assert "alpha=0.3 align=area" in lines["lerp"]
     assert "layer=" not in lines["lerp"]
     assert "reference=blank" in lines["blank_reference"]  # what differs from the rest is shown
     assert "control" in lines["blank_reference"]
-    assert "reference=item layer=-2 text_layer=same tokens=image_no_markers" in told
+    assert "reference=item layer=-2 text_layer=same tokens=image_no_markers" in output
 
 
 def test_help_and_import_load_nothing_heavy() -> None:
@@ -121,8 +125,8 @@ def test_help_and_import_load_nothing_heavy() -> None:
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    told = subprocess.run([sys.executable, "-m", "blendbench", "--help"], capture_output=True, text=True, check=True)
-    assert all(verb in told.stdout for verb in VERBS)
+    done = subprocess.run([sys.executable, "-m", "blendbench", "--help"], capture_output=True, text=True, check=True)
+    assert all(verb in done.stdout for verb in VERBS)
 
 
 def test_validate_accepts_what_is_shipped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +136,7 @@ def test_validate_accepts_what_is_shipped(monkeypatch: pytest.MonkeyPatch, capsy
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("alpha = [0.1, 0.3]", "alpha = 'high'", "lerp: alpha = 'high' is not a number"),
         ("alpha = [0.1, 0.3]", "layer = [2.5]", "neither a layer"),
@@ -142,11 +146,11 @@ def test_validate_accepts_what_is_shipped(monkeypatch: pytest.MonkeyPatch, capsy
     ],
 )
 @pytest.mark.parametrize("verb", [("validate",), ("run", "--dry-run")])
-def test_a_wrong_value_in_an_experiment_is_told_with_its_file(
+def test_a_wrong_value_in_an_experiment_is_reported_with_its_file(
     verb: tuple[str, ...],
     old: str,
     new: str,
-    told: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -156,7 +160,7 @@ def test_a_wrong_value_in_an_experiment_is_told_with_its_file(
     path.write_text(text.replace(old, new))
     assert call(monkeypatch, *verb, str(path)) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"blendbench: {path}: ") and told in error and error.count("\n") == 1
+    assert error.startswith(f"blendbench: {path}: ") and message in error and error.count("\n") == 1
 
 
 def test_values_for_deep_models_depend_on_the_models_alone(

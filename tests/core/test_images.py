@@ -190,7 +190,7 @@ def test_other_modes_are_what_pillow_shows(mode: str) -> None:
 
 
 @pytest.mark.parametrize("lossless", [True, False])
-def test_lossy_webp_is_told_from_lossless(lossless: bool) -> None:
+def test_lossy_webp_is_distinguished_from_lossless(lossless: bool) -> None:
     frames = [Image.fromarray(photo()), Image.fromarray(photo()[::-1])]
     coding = () if lossless else ("jpeg",)
     assert loaded(frames[0], "WEBP", lossless=lossless).flags == coding

@@ -87,8 +87,8 @@ def test_every_image_has_a_free_licence_and_an_origin(suite: Suite) -> None:
         if record.origin.startswith("scikit-image, skimage.data."):
             assert record.licence in ("CC0-1.0", "public domain")
             name = record.origin.removeprefix("scikit-image, skimage.data.").partition(":")[0]
-            told = " ".join(str(getattr(skimage.data, name).__doc__).split())
-            assert ("CC0" if record.licence == "CC0-1.0" else "public domain") in told.replace("Commons CC0", "CC0")
+            text = " ".join(str(getattr(skimage.data, name).__doc__).split())
+            assert ("CC0" if record.licence == "CC0-1.0" else "public domain") in text.replace("Commons CC0", "CC0")
         else:
             assert record.licence == "Apache-2.0"
             assert "make_images.py" in record.origin
@@ -110,7 +110,7 @@ def test_neutrals_show_nothing(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize("name", ["castle", "robin", "tea-sign"])
-def test_drawn_images_are_what_the_script_draws(suite: Suite, maker: ModuleType, name: str) -> None:
+def test_rendered_images_are_what_the_script_renders(suite: Suite, maker: ModuleType, name: str) -> None:
     assert_alike(maker.drawn(name), suite.folder / "images" / f"{name}.jpg")
 
 
@@ -133,8 +133,8 @@ def test_experiments_run_on_it_with_the_real_models(tmp_path: Path) -> None:
     assert (experiment.suite, shipped_set.file.suite) == ("miniature", "standard")
     folder = tmp_path / "models"
     shutil.copytree(WEIGHTS, folder)
-    told = (folder / "model_set.toml").read_text().replace('"miniature"', '"other"', 1)
-    (folder / "model_set.toml").write_text('suite = "standard"\n' + told)
+    rest = (folder / "model_set.toml").read_text().replace('"miniature"', '"other"', 1)
+    (folder / "model_set.toml").write_text('suite = "standard"\n' + rest)
     assert plan_on_models(experiment, str(folder), "cpu")[0].suite.name == "standard"
     assert plan_on_models(experiment, "miniature", "cpu")[0].suite.name == "miniature"
     written_for_it = replace(experiment, model_set="other")

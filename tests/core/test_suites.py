@@ -1,4 +1,4 @@
-"""Suites are read strictly, and every mistake is told in one line."""
+"""Suites are read strictly, and every mistake is reported in one line."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def test_a_suite_is_read(suite: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("prompt =", "promt =", "did you mean 'prompt'"),
         ('"a.png"', '"gone.png"', "image 'gone.png': no such file"),
@@ -61,11 +61,11 @@ def test_a_suite_is_read(suite: Path) -> None:
         ('background = "white"', 'backgroud = "white"', "did you mean 'background'"),
     ],
 )
-def test_mistakes_in_a_suite_are_named(suite: Path, old: str, new: str, told: str) -> None:
+def test_mistakes_in_a_suite_are_named(suite: Path, old: str, new: str, message: str) -> None:
     (suite / "suite.toml").write_text(SUITE.replace(old, new))
     with pytest.raises(UsageError) as caught:
         load_suite(suite)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "suite.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -136,21 +136,21 @@ def test_a_private_trial_replaces_what_is_given_and_drops_what_no_longer_holds(t
     assert trial(suite, None, photo).items[0].expect == suite.items[0].expect
     photo.write_bytes(b"no image")
     wrong = [(" ", None, "empty"), ("a", photo, "not an image"), ("a", tmp_path / "gone", "no such file")]
-    for prompt, image, told in wrong:
-        with pytest.raises(UsageError, match=told):
+    for prompt, image, message in wrong:
+        with pytest.raises(UsageError, match=message):
             trial(suite, prompt, image)
 
 
 def test_facts_and_category_are_read(suite: Path) -> None:
-    told = 'category = "shapes"\nfacts = ["one circle", "the circle is red"]\nrelation ='
-    (suite / "suite.toml").write_text(SUITE.replace("relation =", told))
+    facts = 'category = "shapes"\nfacts = ["one circle", "the circle is red"]\nrelation ='
+    (suite / "suite.toml").write_text(SUITE.replace("relation =", facts))
     item = load_suite(suite).items[0]
     assert (item.category, item.facts) == ("shapes", ("one circle", "the circle is red"))
     assert trial(load_suite(suite), "a dog", None).items[0].facts == ()
 
 
 def record(name: str) -> str:
-    return f'\n[[images]]\nfile = "{name}.png"\nlicence = "CC0-1.0"\norigin = "drawn"\n'
+    return f'\n[[images]]\nfile = "{name}.png"\nlicence = "CC0-1.0"\norigin = "rendered"\n'
 
 
 def test_licences_are_recorded_for_all_images_or_for_none(suite: Path) -> None:

@@ -41,7 +41,7 @@ def test_large_steps_at_patch_borders_reach_the_clipping_limit() -> None:
 
 
 @pytest.mark.parametrize(("amplitude", "at_least"), [(1, 0.90), (4, 0.99)])
-def test_offsets_are_told_from_clean_photos(
+def test_offsets_are_distinguished_from_clean_photos(
     clean: Pixels, clean_scores: Values, amplitude: float, at_least: float
 ) -> None:
     injected = score(patterns.inject(clean, patterns.offsets(256, 256), amplitude))

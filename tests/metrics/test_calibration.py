@@ -37,8 +37,8 @@ def test_harmless_edits_are_not_taken_for_a_pattern() -> None:
 
 @pytest.mark.slow
 def test_content_that_repeats_is_no_false_alarm() -> None:
-    drawn = {name: images[::6] for name, images in periodic_images(256).items()}
-    for name, row in calibration.false_alarms(drawn).items():
+    rendered = {name: images[::6] for name, images in periodic_images(256).items()}
+    for name, row in calibration.false_alarms(rendered).items():
         assert row["faint_grid"] == row["visible_grid"] == 0, name
 
 

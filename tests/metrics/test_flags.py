@@ -109,7 +109,7 @@ def test_size_is_compared_with_what_was_generated(clean: list[Pixels]) -> None:
     assert not set(pixel_flags(batch(clean[0]), generated=(256, 256))[0]) & {"size_differs", "not_whole_patches"}
 
 
-def test_content_that_repeats_is_told_from_a_patch_grid(clean: list[Pixels]) -> None:
+def test_content_that_repeats_is_distinguished_from_a_patch_grid(clean: list[Pixels]) -> None:
     y_, x = np.mgrid[:256, :256]
     windows = (
         100 + 60.0 * (((x + 5) % 48 < 24) & ((y_ + 9) % 48 < 24)) + np.random.default_rng(0).normal(0, 2, (256, 256))

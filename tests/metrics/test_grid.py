@@ -68,7 +68,7 @@ def test_white_noise_has_no_patch_grid(size: int) -> None:
     ],
     ids=["texture", "shifted mesh", "sinus"],
 )
-def test_one_grey_level_is_told_from_clean_photos(
+def test_one_grey_level_is_distinguished_from_clean_photos(
     clean: Pixels, clean_scores: Values, pattern: Values, at_least: float
 ) -> None:
     assert patterns.auroc(score(patterns.inject(clean, pattern, 1)), clean_scores) >= at_least

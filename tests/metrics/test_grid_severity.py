@@ -22,17 +22,17 @@ def clean() -> Pixels:
     return patterns.crops(256, at_most=1)
 
 
-def flat_drawing(amplitude: float, size: int = 512) -> Pixels:
+def flat_disks(amplitude: float, size: int = 512) -> Pixels:
     """Discs of flat colour, dithered as a VAE would, under a tiled texture."""
     rng = np.random.default_rng(2)
-    drawing = np.full((size, size, 3), 190.0)
+    disks = np.full((size, size, 3), 190.0)
     y, x = np.mgrid[:size, :size]
     for _ in range(6):
         row, column, radius = rng.uniform(0, size), rng.uniform(0, size), rng.uniform(size / 12, size / 4)
-        drawing[(y - row) ** 2 + (x - column) ** 2 < radius**2] = rng.uniform(20, 240, 3)
-    drawing = ndimage.gaussian_filter(drawing, (0.7, 0.7, 0)) + rng.normal(0, 0.35, (size, size, 1))
-    drawing += amplitude * patterns.texture(size, size)[..., None]
-    return clipped(drawing)[None]
+        disks[(y - row) ** 2 + (x - column) ** 2 < radius**2] = rng.uniform(20, 240, 3)
+    disks = ndimage.gaussian_filter(disks, (0.7, 0.7, 0)) + rng.normal(0, 0.35, (size, size, 1))
+    disks += amplitude * patterns.texture(size, size)[..., None]
+    return clipped(disks)[None]
 
 
 def destroyed(size: int = 256, rms: float = 30, alike: float = 0.06) -> Pixels:
@@ -96,13 +96,13 @@ def test_the_amplitude_does_not_depend_on_the_patch_grid_or_on_the_ground() -> N
 
 
 def test_severity_orders_what_the_fraction_alone_does_not(clean: Pixels) -> None:
-    invisible, wreck = read(flat_drawing(0.25)), read(destroyed())
+    invisible, wreck = read(flat_disks(0.25)), read(destroyed())
     faint = read(patterns.inject(clean, patterns.mesh(256, 256), 1))
     plain = read(patterns.inject(clean, patterns.mesh(256, 256), 2))
     order = [read(clean).severity.median(), invisible.severity[0], faint.severity.median(), plain.severity.median()]
     order.append(wreck.severity[0])
     assert (np.diff(order) > 0.1).all(), order
-    # By fraction, the drawing would be as bad as the wreck.
+    # By fraction, the flat disks would be as bad as the wreck.
     assert invisible.odd[0] + invisible.even[0] > wreck.odd[0] + wreck.even[0]
 
 

@@ -108,16 +108,16 @@ def test_a_single_file_is_called_that_and_comes_with_the_way_out(hub_set: Path, 
 
 
 @pytest.mark.parametrize(
-    ("revision", "told"),
+    ("revision", "message"),
     [("main", "revisions.pipeline: String should match"), ("", "pin its commit as pipeline under [revisions]")],
 )
-def test_only_a_whole_commit_pins_a_repository(hub_set: Path, revision: str, told: str) -> None:
+def test_only_a_whole_commit_pins_a_repository(hub_set: Path, revision: str, message: str) -> None:
     toml = hub_set / "model_set.toml"
     new = f'pipeline = "{revision}"' if revision else ""
     toml.write_text(toml.read_text().replace(f'pipeline = "{COMMIT}"', new))
     with pytest.raises(UsageError) as error:
         load_model_set(hub_set, "cpu").check()
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_downloads_take_no_pickle_and_no_code(
@@ -154,9 +154,9 @@ def test_doctor_says_what_a_repository_still_has_to_download(
     )
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     lines = {finding.line: finding.fatal for finding in diagnose(load_model_set(hub_set, "cpu"))}
-    (told,) = (line for line in lines if line.startswith("pipeline"))
-    assert "12.0 GB are downloaded at the first run" in told
-    assert not lines[told]
+    (download,) = (line for line in lines if line.startswith("pipeline"))
+    assert "12.0 GB are downloaded at the first run" in download
+    assert not lines[download]
     assert any(line.startswith("disk:") and "12.0 GB are needed" in line for line in lines)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     offline = [finding.line for finding in diagnose(load_model_set(hub_set, "cpu")) if finding.fatal]

@@ -43,7 +43,7 @@ def shard(folder: Path, stem: str, parts: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "changes", "told"),
+    ("file", "changes", "message"),
     [
         (
             "pipeline/model_index.json",
@@ -87,24 +87,24 @@ def shard(folder: Path, stem: str, parts: int) -> None:
     ],
 )
 def test_another_architecture_or_size_is_one_line_before_loading(
-    copy: Path, file: str, changes: dict[str, Any], told: str
+    copy: Path, file: str, changes: dict[str, Any], message: str
 ) -> None:
     rewrite(copy / file, **changes)
     with pytest.raises(UsageError) as error:
         load_model_set(copy, "cpu").check()
     assert str(copy / file) in str(error.value)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_siglip_where_a_clip_belongs_is_told(copy: Path) -> None:
+def test_a_siglip_where_a_clip_belongs_is_reported(copy: Path) -> None:
     shutil.rmtree(copy / "clip")
     shutil.copytree(copy / "siglip", copy / "clip")
     with pytest.raises(UsageError, match=r"clip.open_clip_config\.json: model_cfg\.init_logit_bias = -10"):
         load_model_set(copy, "cpu").check()
 
 
-def test_every_missing_file_is_told_not_the_first_alone(copy: Path) -> None:
+def test_every_missing_file_is_reported_not_the_first_alone(copy: Path) -> None:
     gone = [
         "pipeline/transformer/diffusion_pytorch_model.safetensors",
         "pipeline/vae/config.json",
@@ -116,10 +116,10 @@ def test_every_missing_file_is_told_not_the_first_alone(copy: Path) -> None:
     for file in gone:
         (copy / file).unlink()
     problems = "\n".join(load_model_set(copy, "cpu").problems())
-    told = [finding.line for finding in diagnose(load_model_set(copy, "cpu")) if finding.fatal]
+    lines = [finding.line for finding in diagnose(load_model_set(copy, "cpu")) if finding.fatal]
     for file in gone:
         assert file.split("/", 1)[1] in problems
-        assert any(file.split("/", 1)[1] in line for line in told)
+        assert any(file.split("/", 1)[1] in line for line in lines)
 
 
 @pytest.mark.parametrize("layout", ["model-00001-of-00003.safetensors", "model.safetensors.index.json"])
@@ -150,7 +150,7 @@ def test_pickles_are_refused_by_name(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda data: b"", lambda data: data + b"0" * 9])
-def test_a_damaged_weight_file_is_told_from_its_header(copy: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_weight_file_is_recognised_by_its_header(copy: Path, damage: Callable[[bytes], bytes]) -> None:
     path = copy / "vision_language" / "model.safetensors"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(UsageError, match=r"vision_language.model\.safetensors is"):
@@ -167,13 +167,13 @@ def test_parameters_are_counted_without_loading(untrained: Path) -> None:
     assert models.memory_sizes().weights["text"] == 4 * sum(p.numel() for p in models.text.encoder.parameters())
 
 
-def test_every_missing_folder_is_told(copy: Path) -> None:
+def test_every_missing_folder_is_reported(copy: Path) -> None:
     for name in ("pipeline", "siglip"):
         shutil.rmtree(copy / name)
-    told = [finding.line for finding in diagnose(load_model_set(copy, "cpu")) if finding.fatal]
-    assert len(told) == 2
-    assert "folder 'pipeline' is missing" in told[0]
-    assert "folder 'siglip' is missing" in told[1]
+    lines = [finding.line for finding in diagnose(load_model_set(copy, "cpu")) if finding.fatal]
+    assert len(lines) == 2
+    assert "folder 'pipeline' is missing" in lines[0]
+    assert "folder 'siglip' is missing" in lines[1]
 
 
 def test_a_chat_template_may_be_where_older_processors_have_it(copy: Path) -> None:

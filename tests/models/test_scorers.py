@@ -227,7 +227,7 @@ def test_attention_in_half_precision_takes_masks_and_leaves_other_functions_alon
     assert not torch.equal(found, exact)
 
 
-def test_nothing_is_drawing_for_weights_that_are_read(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_sampled_for_weights_that_are_read(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     create = open_clip.create_model_from_pretrained
 
     def watched(*args: Any, **kwargs: Any) -> Any:

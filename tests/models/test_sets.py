@@ -96,7 +96,7 @@ def test_latents_belong_to_their_seed(models: ModelSet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("steps = 9", "stepps = 9", "sampler.stepps: unknown key; did you mean 'steps'?"),
         ('dtype = "float32"', 'dtype = "float8"', "dtype"),
@@ -109,10 +109,10 @@ def test_latents_belong_to_their_seed(models: ModelSet) -> None:
         ("steps = 9", "steps = 1\nsigmas = [1.0]\nshift = 3.0", "give either sigmas or shift"),
     ],
 )
-def test_mistakes_in_the_file_are_told_with_their_field(copy: Path, old: str, new: str, told: str) -> None:
+def test_mistakes_in_the_file_are_reported_with_their_field(copy: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         load_model_set(edit(copy, old, new)).check()
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -183,7 +183,7 @@ def test_compiled_networks_are_another_sampler_and_uncompiled_ones_are_the_same_
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there_is_told(untrained: Path) -> None:
+def test_a_gpu_that_is_not_there_is_reported(untrained: Path) -> None:
     with pytest.raises(UsageError, match="--device cpu"):
         _ = load_model_set(untrained, "cuda").device
     assert load_model_set(untrained).device == "cpu"

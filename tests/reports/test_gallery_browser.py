@@ -74,7 +74,7 @@ def page(chromium: Any, results: Path) -> Iterator[Callable[[str], Any]]:
 
 
 def until(driver: Any, condition: Callable[[], object]) -> None:
-    """Wait until a condition holds; the page draws when the browser has time."""
+    """Wait until a condition holds; the page renders when the browser has time."""
     WebDriverWait(driver, 10, 0.05).until(lambda _: condition())
 
 
@@ -174,7 +174,7 @@ def test_a_whole_label_shows_that_configuration_beside_the_baseline(page: Callab
     assert names == ["text_only", "lerp:alpha=0.1,align=area"]
 
 
-def test_failures_and_no_ops_are_told_in_words(page: Callable[..., Any]) -> None:
+def test_failures_and_no_ops_are_reported_in_words(page: Callable[..., Any]) -> None:
     driver = page(grid_link(show="failed"))
     until(driver, lambda: "conditioning has NaN" in one(driver, "#grid tbody").text)
     driver = page(grid_link(show="no-ops"))

@@ -17,7 +17,7 @@ ENGINE = {
     "run": {"expected": 48, "images": 48, "seconds": 38.4},
     "warm_up": {"seconds": 41.6},
 }
-PLAIN = {"1024": {"cells": 48, "seconds_a_cell": 2.0, "stages_a_cell": {"draw": 1.4, "encode": 0.13}}}
+PLAIN = {"1024": {"cells": 48, "seconds_a_cell": 2.0, "stages_a_cell": {"generate": 1.4, "encode": 0.13}}}
 READINGS: dict[str, Any] = {
     "plain": PLAIN,
     "engine_1024": ENGINE,
@@ -66,7 +66,7 @@ def row(page: str, start: str) -> list[str]:
     return next(line for line in page.splitlines() if line.startswith(f"| {start}")).strip("| ").split(" | ")
 
 
-def test_targets_are_told_kept_missed_or_not_measured(part: dict[str, Any]) -> None:
+def test_targets_are_reported_kept_missed_or_not_measured(part: dict[str, Any]) -> None:
     page = speed.page({"h200": part | {"busy_1024": 0.5}})
     assert row(page, "1024², 48 cells")[1:] == ["at least 2.2", "2.50", "yes"]
     assert row(page, "512², 48 cells")[2:] == ["not measured", "–"]
@@ -82,7 +82,7 @@ def test_the_page_says_what_ran_with_random_weights_and_what_failed(part: dict[s
     assert row(page, "1024² | 1") == ["1024²", "1", "150.0", "84.0", "–", "80.0", "75.0", "70.0", "1.12", "1.20"]
     assert row(page, "transformer, 1024_batch_1") == ["transformer, 1024_batch_1", "compiled from eager", "4.2e-03"]
     assert "eager equal in any order: yes; compiled equal in any order: **no**" in page
-    assert row(page, "plain loop, 1024²")[1:] == ["1", "48", "2.000", "draw 1400 ms, encode 130 ms"]
+    assert row(page, "plain loop, 1024²")[1:] == ["1", "48", "2.000", "generate 1400 ms, encode 130 ms"]
     assert "8 forward passes of the text encoder, 8 of Qwen3-VL" in page
     assert f"the engine would be {2.0 * 48 / (432 * 0.075):.2f} times faster than the plain loop" in page
 
@@ -107,7 +107,7 @@ SCORING = {
 }
 
 
-def test_scoring_and_the_comparison_with_the_pipeline_are_told(part: dict[str, Any]) -> None:
+def test_scoring_and_the_comparison_with_the_pipeline_are_reported(part: dict[str, Any]) -> None:
     equal = {
         "sampler": {"height": 1024},
         "dtype": "bfloat16",
@@ -131,7 +131,7 @@ def test_without_a_gpu_the_page_says_so() -> None:
 def test_the_cpu_s_part_comes_from_pytest_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stored = {
         "machine_info": {"machine": "x86_64", "python_version": "3.11", "cpu": {"brand_raw": "A CPU", "count": 2}},
-        "benchmarks": [{"name": "test_x", "stats": {"min": 0.25}, "extra_info": {"times_faster": 3.5, "told": "no"}}],
+        "benchmarks": [{"name": "test_x", "stats": {"min": 0.25}, "extra_info": {"times_faster": 3.5, "note": "no"}}],
     }
     (tmp_path / "last.json").write_text(json.dumps(stored))
     (tmp_path / "speed.json").write_text(

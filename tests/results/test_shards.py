@@ -111,30 +111,30 @@ BAD_ROWS: list[tuple[Row, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("row", "told"), BAD_ROWS)
-def test_a_bad_row_is_not_written_and_nothing_with_it(tmp_path: Path, row: Row, told: str) -> None:
-    with ShardWriter(tmp_path, "run1") as writer, pytest.raises(RowError, match=told) as caught:
+@pytest.mark.parametrize(("row", "message"), BAD_ROWS)
+def test_a_bad_row_is_not_written_and_nothing_with_it(tmp_path: Path, row: Row, message: str) -> None:
+    with ShardWriter(tmp_path, "run1") as writer, pytest.raises(RowError, match=message) as caught:
         writer.append_all({"cells": [{k: v for k, v in CELL.items() if k != "table"}], "scores": []})
         append_to(writer, [row])
     assert "\n" not in str(caught.value)
     assert shard_rows(tmp_path) == [CELL | {"split": "", "environment_sha256": ""}]
 
 
-@pytest.mark.parametrize(("row", "told"), [(row, told) for row, told in BAD_ROWS if "nan" not in told])
-def test_a_bad_row_in_a_shard_is_named_with_its_line(tmp_path: Path, row: Row, told: str) -> None:
+@pytest.mark.parametrize(("row", "message"), [(row, message) for row, message in BAD_ROWS if "nan" not in message])
+def test_a_bad_row_in_a_shard_is_named_with_its_line(tmp_path: Path, row: Row, message: str) -> None:
     good = [line(CELL), *(line(SCORE, metric=f"m{i}") for i in range(20))]
     path = write_shard(tmp_path, HEADER, *good, line(row), line(SCORE, metric="other"), line(CELL, experiment="other"))
     with pytest.raises(UsageError) as caught:
         ingest(tmp_path)
     text = str(caught.value)
     assert text.startswith(f"{path}:{len(good) + 2}: ") and "\n" not in text and len(text) < 400
-    if told not in ("CHECK", "value is inf"):
-        assert told.split(" is ", maxsplit=1)[0] in text
+    if message not in ("CHECK", "value is inf"):
+        assert message.split(" is ", maxsplit=1)[0] in text
     assert not (tmp_path / "blendbench.duckdb").exists() and not (tmp_path / ".ingest").exists()
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
         ("{", "not JSON"),
         ("", "not JSON"),
@@ -156,12 +156,12 @@ def test_a_bad_row_in_a_shard_is_named_with_its_line(tmp_path: Path, row: Row, t
         (line(SCORE) + line(SCORE), "not JSON"),
     ],
 )
-def test_what_is_no_row_is_named_with_its_line(tmp_path: Path, bad: str | bytes, told: str) -> None:
+def test_what_is_no_row_is_named_with_its_line(tmp_path: Path, bad: str | bytes, message: str) -> None:
     path = write_shard(tmp_path, HEADER, line(SCORE), bad, line(SCORE, metric="other"))
-    if not told:
+    if not message:
         assert ingest(tmp_path).rows == 3
         return
-    with pytest.raises(UsageError, match=told) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         ingest(tmp_path)
     assert str(caught.value).startswith(f"{path}:3: ") and len(str(caught.value)) < 700
 
@@ -177,7 +177,7 @@ def test_fuzzed_shards_give_one_line(tmp_path: Path, file: Path, with_header: bo
 
 
 @pytest.mark.parametrize(
-    ("head", "told"),
+    ("head", "message"),
     [
         ('{"record": "run", "run_id": "x"}', r"format 1\); convert the folder once with `blendbench convert"),
         ('{"format": 3, "sequence": 1, "run_id": "x"}', "written by a newer blendbench"),
@@ -190,10 +190,10 @@ def test_fuzzed_shards_give_one_line(tmp_path: Path, file: Path, with_header: bo
         ("x", "not JSON"),
     ],
 )
-def test_a_shard_without_its_header_is_refused(tmp_path: Path, head: str, told: str) -> None:
+def test_a_shard_without_its_header_is_refused(tmp_path: Path, head: str, message: str) -> None:
     write_shard(tmp_path, head, line(SCORE))
     for call in (lambda: ingest(tmp_path), lambda: next_sequence(tmp_path), lambda: ShardWriter(tmp_path, "run2")):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             call()
 
 

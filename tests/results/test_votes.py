@@ -62,7 +62,7 @@ def test_votes_come_back_from_the_shards_and_count_once(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("votes", "changes", "told"),
+    ("votes", "changes", "message"),
     [
         ([vote(1, "text_only", "canary", "both")], {}, "choice"),
         ([vote(1, "text_only", "canary", "left", item=1, seed=1)], {}, "no cell"),
@@ -77,10 +77,10 @@ def test_votes_come_back_from_the_shards_and_count_once(folder: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_one_line_and_writes_nothing(
-    folder: Path, votes: list[dict[str, Any]], changes: dict[str, Any], told: str
+    folder: Path, votes: list[dict[str, Any]], changes: dict[str, Any], message: str
 ) -> None:
     before = sorted(path.name for path in (folder / "shards").iterdir())
-    with pytest.raises(UsageError, match=told) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         take_in_votes(write(folder, *votes, **changes), folder)
     assert "\n" not in str(caught.value)
     assert sorted(path.name for path in (folder / "shards").iterdir()) == before

@@ -176,7 +176,7 @@ def test_statistics_are_written_for_use_elsewhere(
     np.testing.assert_allclose(mean, rows_by_hand(models, suite, -2)["vl_image"][1].mean(0), atol=1e-5)
 
 
-def test_what_cannot_be_analysed_is_told_in_one_line(models: ModelSet, suite: Suite, tmp_path: Path) -> None:
+def test_what_cannot_be_analysed_is_reported_in_one_line(models: ModelSet, suite: Suite, tmp_path: Path) -> None:
     for layer in (-99, 0, 3):
         with pytest.raises(UsageError, match=rf"--layers: {layer} is outside -7..-1"):
             plan_analysis(models, suite, None, (-2, layer))
@@ -223,8 +223,8 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_planted_sink_is_found_and_left_out(models: ModelSet, suite: Suite, results: Path, tmp_path: Path) -> None:
     run_analysis(plan_analysis(models, suite, ITEMS, (-2,)), tmp_path, Reporter(quiet=True))
     study = read_study(open_results(tmp_path))
-    told = findings(study)
-    assert "**Position 0 is an attention sink**" in told[0]
+    lines = findings(study)
+    assert "**Position 0 is an attention sink**" in lines[0]
     assert value(tmp_path, -2, "text_encoder", True, "", "share_top_2") > 0.99
     assert value(tmp_path, -2, "vl_text", True, "same_layer", "pearson") > 0.999
     for statistic in ("std", "share_top_2", "effective_rank"):
@@ -239,7 +239,7 @@ def test_a_planted_sink_is_found_and_left_out(models: ModelSet, suite: Suite, re
     assert not set(outlying[~outlying["position_0"]].head(2)["dimension"]) >= {4, 96}
 
 
-def test_hidden_states_that_are_not_finite_are_told(
+def test_hidden_states_that_are_not_finite_are_reported(
     models: ModelSet, suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inner = VisionEncoder.encode

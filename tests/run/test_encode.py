@@ -98,7 +98,7 @@ def test_a_prompt_that_is_too_long_fails_its_own_item_only(models: ModelSet, sui
     assert all("64" in str(r.error) for r in cells if r.status == "failed")
 
 
-def test_a_layer_that_is_not_there_is_told_before_anything_is_loaded(models: ModelSet, suite: Suite) -> None:
+def test_a_layer_that_is_not_there_is_reported_before_anything_is_loaded(models: ModelSet, suite: Suite) -> None:
     with pytest.raises(UsageError, match=r"layer = -99 is outside"):
         plan_of(models, suite, Grid("lerp", (("layer", (-99,)),)))
 
@@ -186,8 +186,8 @@ def test_a_suite_without_pairs_or_a_white_image_fails_the_cells_that_need_them(
     plan = plan_of(models, bare, Grid("mlp_projection", ()), Grid("style_delta", (("neutral_picture", ("white",)),)))
     done = run(plan, models, tmp_path, Reporter(quiet=True))
     assert (done.ok, done.failed) == (1, 2)
-    told = {str(r.error) for r in rows_of(tmp_path, "cells") if r.error}
-    assert {"no pairs to fit on" in error or "no white image" in error for error in told} == {True}
+    errors = {str(r.error) for r in rows_of(tmp_path, "cells") if r.error}
+    assert {"no pairs to fit on" in error or "no white image" in error for error in errors} == {True}
 
 
 def test_every_registered_strategy_can_be_generated(models: ModelSet, suite: Suite, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_grid_is_expanded_in_the_order_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("seeds =", "seed =", "did you mean 'seeds'"),
         ("seeds = [0, 1]", "seeds = []", "seeds"),
@@ -84,12 +84,12 @@ def test_a_grid_is_expanded_in_the_order_written(tmp_path: Path) -> None:
         ("[{name", "[[{name", "not valid TOML"),
     ],
 )
-def test_mistakes_in_an_experiment_are_named(tmp_path: Path, old: str, new: str, told: str) -> None:
+def test_mistakes_in_an_experiment_are_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = tmp_path / "tiny.toml"
     path.write_text(EXPERIMENT.replace(old, new))
     with pytest.raises(UsageError) as caught:
         load_experiment(path)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "tiny.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
 

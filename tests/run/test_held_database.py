@@ -35,14 +35,14 @@ def test_a_complete_run_says_that_it_is_and_how_it_gets_into_the_database(
     monkeypatch.setattr(ingest_module, "LOCK_TIMEOUT", 0.3)
     write_results(tmp_path, images=False)
     with held(tmp_path / DATABASE) as process:
-        with pytest.raises(UsageError) as told:
+        with pytest.raises(UsageError) as caught:
             bring_in(tmp_path, "core")
-        message = str(told.value)
+        message = str(caught.value)
         assert f"the run is complete and safe in {tmp_path / 'shards'}" in message
         assert f"another process (PID {process}) holds it open" in message
         assert f"`blendbench leaderboard core --results {tmp_path}`" in message
         assert "\n" not in message
-        # A reader meanwhile is told who holds it, and not that a run is complete.
+        # A reader meanwhile is shown who holds it, and not that a run is complete.
         with pytest.raises(DatabaseHeldError, match=f"PID {process}") as refused:
             ingest(tmp_path)
         assert "the run is complete" not in str(refused.value)

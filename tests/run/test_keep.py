@@ -121,9 +121,9 @@ def test_what_is_injected_or_started_from_is_kept_too(models: ModelSet, suite: S
     assert found.sha256() == injection.stem
     start = files_of(tmp_path, "img2img")["conditioning"]
     with safe_open(start, "pt") as file:
-        told = file.metadata()
-        found = Conditioning(tuple(file.get_tensor("steps")), strength=float(told["strength"]))
-    assert found.sha256(told["start_sha256"]) == start.stem
+        metadata = file.metadata()
+        found = Conditioning(tuple(file.get_tensor("steps")), strength=float(metadata["strength"]))
+    assert found.sha256(metadata["start_sha256"]) == start.stem
 
 
 def test_a_conditioning_that_is_not_the_recorded_one_is_not_kept(

@@ -90,7 +90,7 @@ def test_memory_is_given_back_before_the_next_attempt(
     assert order[:3] == ["generated", "released", "generated"]
 
 
-def test_each_cell_says_with_how_many_its_image_was_drawn(
+def test_each_cell_says_with_how_many_its_image_was_generated(
     models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited(monkeypatch, models, most=2)

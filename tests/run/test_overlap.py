@@ -1,4 +1,4 @@
-"""Where the device computes by itself, encoding, storing and scoring go on while it draws: in another order, the same.
+"""Encoding, storing and scoring overlap with generation and change no result.
 
 The CPU stands in for such a device: what is launched is done at once, but everything happens in the order of a GPU.
 """
@@ -46,7 +46,7 @@ def overlapping(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def watched(monkeypatch: pytest.MonkeyPatch, models: ModelSet) -> list[str]:
-    """What happens, in order: text, vision, draw, score; in brackets what goes to the stream beside the drawing."""
+    """What happens, in order: text, vision, generate, score; in brackets what goes to the stream beside generation."""
     seen: list[str] = []
     beside = threading.local()
 
@@ -67,7 +67,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, models: ModelSet) -> list[str]:
     monkeypatch.setattr(ModelSet, "beside", lambda _: Beside())
     monkeypatch.setattr(models.text, "encode_layers", note("text", models.text.encode_layers))
     monkeypatch.setattr(models.vision, "encode", note("vision", models.vision.encode))
-    monkeypatch.setattr(models.denoiser, "generate", note("draw", models.denoiser.generate))
+    monkeypatch.setattr(models.denoiser, "generate", note("generate", models.denoiser.generate))
     monkeypatch.setattr(score, "measure", note("score", measure))
     return seen
 
@@ -90,42 +90,42 @@ def test_the_outcome_is_that_of_one_stage_after_the_other(
     assert (other.ok, other.images, other.scored) == (one.ok, one.images, one.scored) == (15, 15, 30)
 
 
-def test_what_comes_next_is_encoded_and_what_is_drawing_is_scored_while_batches_are_drawn(
+def test_the_next_batch_is_encoded_and_the_last_is_scored_during_generation(
     models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overlapping(monkeypatch)
     seen = watched(monkeypatch, models)
     go(models, tmp_path)
-    # Nothing is drawn before its prompt is encoded, and only what is left when all is drawn is scored at the end.
+    # Nothing is generated before its prompt is encoded; only the rest is scored at the end.
     assert seen[0] == "(text)"
     assert seen.count("(text)") == seen.count("(vision)") == 3
-    assert seen.index("(score)") < len(seen) - 1 - seen[::-1].index("draw")
-    assert set(seen[len(seen) - seen[::-1].index("draw") :]) <= {"(score)", "score"}
+    assert seen.index("(score)") < len(seen) - 1 - seen[::-1].index("generate")
+    assert set(seen[len(seen) - seen[::-1].index("generate") :]) <= {"(score)", "score"}
     assert "vision" not in seen and "text" not in seen
 
 
-def test_drawing_goes_on_while_an_image_is_encoded(
+def test_generation_goes_on_while_an_image_is_encoded(
     models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overlapping(monkeypatch)
     encode, generate = models.vision.encode, models.denoiser.generate
-    drawn, batches, passes = threading.Condition(), [0], [0]
+    generated, batches, passes = threading.Condition(), [0], [0]
 
     def encoded(*given: Any) -> Any:
         passes[0] += 1
-        if passes[0] == 2:  # the second item's image, begun before the first batch: two are drawn meanwhile
-            with drawn:
-                assert drawn.wait_for(lambda: batches[0] >= 2, timeout=60)
+        if passes[0] == 2:  # the second item's image, begun before the first batch: two are generated meanwhile
+            with generated:
+                assert generated.wait_for(lambda: batches[0] >= 2, timeout=60)
         return encode(*given)
 
-    def draw(*given: Any) -> Any:
-        with drawn:
+    def counted(*given: Any) -> Any:
+        with generated:
             batches[0] += 1
-            drawn.notify_all()
+            generated.notify_all()
         return generate(*given)
 
     monkeypatch.setattr(models.vision, "encode", encoded)
-    monkeypatch.setattr(models.denoiser, "generate", draw)
+    monkeypatch.setattr(models.denoiser, "generate", counted)
     assert go(models, tmp_path).ok == 15
     assert passes[0] == 3
 
@@ -134,7 +134,7 @@ def test_nothing_that_holds_for_all_threads_is_changed_while_an_image_is_encoded
     models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overlapping(monkeypatch)
-    under_way, during = threading.Event(), {"draw": 0, "score": 0, "warm_up": 0}
+    under_way, during = threading.Event(), {"generate": 0, "score": 0, "warm_up": 0}
 
     def noted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def called(*given: Any) -> Any:
@@ -153,13 +153,13 @@ def test_nothing_that_holds_for_all_threads_is_changed_while_an_image_is_encoded
         return found
 
     monkeypatch.setattr(models.vision, "encode", slowly)
-    monkeypatch.setattr(models.denoiser, "generate", noted("draw", models.denoiser.generate))
+    monkeypatch.setattr(models.denoiser, "generate", noted("generate", models.denoiser.generate))
     monkeypatch.setattr(score, "measure", noted("score", measure))
     cold = iter([True, False, False, False])  # again later, as when memory is too small for a batch
     monkeypatch.setattr(models.denoiser, "is_cold", lambda _: next(cold, True))
     monkeypatch.setattr(models.denoiser, "warm_up", noted("warm_up", lambda _: None))
     assert go(models, tmp_path, items=6).ok == 30
-    assert during.pop("draw") > 0
+    assert during.pop("generate") > 0
     assert during == {"score": 0, "warm_up": 0}
 
 
@@ -176,7 +176,7 @@ def test_an_encoder_that_breaks_stops_the_run(
         go(models, tmp_path)
 
 
-def test_an_encoder_that_cannot_be_loaded_fails_its_cells_before_anything_is_drawing(
+def test_an_encoder_that_cannot_be_loaded_fails_its_cells_before_anything_is_generated(
     models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overlapping(monkeypatch)
@@ -189,8 +189,8 @@ def test_an_encoder_that_cannot_be_loaded_fails_its_cells_before_anything_is_dra
     monkeypatch.setattr(ModelSet, "vision", property(lost))
     done = go(models, tmp_path)
     assert (done.ok, done.failed) == (3, 12)  # text_only reads no image
-    drawn = seen.index("draw")
-    assert seen[:drawn].count("lost") == 4 and "lost" not in seen[drawn:]
+    first = seen.index("generate")
+    assert seen[:first].count("lost") == 4 and "lost" not in seen[first:]
 
 
 def test_without_memory_for_it_stages_take_turns_and_no_network_comes_twice(
@@ -201,10 +201,10 @@ def test_without_memory_for_it_stages_take_turns_and_no_network_comes_twice(
     models.residency = Residency("resident", 0, None, roomy=False)
     go(models, tmp_path)
     turns = [name for i, name in enumerate(seen) if i == 0 or seen[i - 1] != name]
-    assert turns == ["text", "vision", "draw", "score"]
+    assert turns == ["text", "vision", "generate", "score"]
 
 
-def test_a_batch_under_way_keeps_the_size_it_was_drawn_with(
+def test_a_batch_under_way_keeps_the_size_it_was_generated_with(
     models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overlapping(monkeypatch)
@@ -260,7 +260,7 @@ def test_an_interrupted_run_has_an_image_for_every_row_and_goes_on_to_the_same_e
         patch.setattr(models.denoiser, "generate", interrupted)
         go(models, tmp_path / "stopped")
     kept = outcome(tmp_path / "stopped")["cells"]
-    assert len(kept) == 4  # of four batches of two, the last two were still being drawn or stored
+    assert len(kept) == 4  # of four batches of two, the last two were still being generated or stored
     stored = {path.stem for path in (tmp_path / "stopped").glob("images/*/*.png")}
     assert {image for _, _, image, _ in kept} <= stored
     go(models, tmp_path / "stopped")
@@ -293,5 +293,5 @@ def test_compiling_is_a_stage_of_its_own_once_for_each_batch_size(
     assert done.stages["warm_up"] >= 0
     kept = {r.stage: r.count for r in rows_of(tmp_path, "stage_times")}
     assert (kept["warm_up"], kept["denoise"]) == (1, 10)
-    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [e["done"] for e in told if e.get("stage") == "warm-up"] == [0, 1]
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [e["done"] for e in events if e.get("stage") == "warm-up"] == [0, 1]

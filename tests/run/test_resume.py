@@ -113,7 +113,7 @@ def test_the_latest_plan_is_on_record_even_if_all_its_cells_are_there(models: Mo
     assert run(wide, models, tmp_path, QUIET).run_id is None
 
 
-def test_an_image_drawn_in_one_batch_is_the_same_in_any_other(untrained: Path, tmp_path: Path) -> None:
+def test_an_image_generated_in_one_batch_is_the_same_in_any_other(untrained: Path, tmp_path: Path) -> None:
     grids = (alphas(0.1, 0.2, 0.3), Grid("concatenate", ()), Grid("vision_only", ()))
     models = load_model_set(untrained, "cpu", {"steps": 2, "batch_size": 4})
     whole = plan_of(models, *grids, items=2, seeds=(0, 1))

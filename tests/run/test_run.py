@@ -67,7 +67,7 @@ def test_equal_conditionings_share_one_image(models: ModelSet, tmp_path: Path) -
     assert set(scores.values()) == {0.0}
 
 
-def test_a_vanished_image_is_drawing_again(models: ModelSet, tmp_path: Path) -> None:
+def test_a_vanished_image_is_generated_again(models: ModelSet, tmp_path: Path) -> None:
     plan = plan_of(models)
     run(plan, models, tmp_path, Reporter(quiet=True))
     before = outcomes(tmp_path)
@@ -151,7 +151,7 @@ def test_every_strategy_starts_from_the_same_noise(models: ModelSet) -> None:
     assert noise_seed("a", 0) == noise_seed("a", 0) != noise_seed("a", 1)
 
 
-def test_an_unknown_setting_is_told_before_anything_is_written(models: ModelSet) -> None:
+def test_an_unknown_setting_is_reported_before_anything_is_written(models: ModelSet) -> None:
     with pytest.raises(UsageError, match=r"outside 0\.\.1"):
         plan_of(models, Grid("lerp", (("alpha", (2,)),)))
 
@@ -217,8 +217,8 @@ def test_kill_nine_in_the_middle_changes_nothing_in_the_end(untrained: Path, tmp
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     left = len(outcomes(killed)[0])
-    told = subprocess.run([*command, "--results", str(killed), "--json"], check=True, capture_output=True, text=True)
-    assert json.loads(told.stdout)["reused"] == left
+    done = subprocess.run([*command, "--results", str(killed), "--json"], check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout)["reused"] == left
     assert outcomes(killed) == outcomes(whole)
 
 

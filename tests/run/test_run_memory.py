@@ -43,7 +43,7 @@ def test_every_weight_file_is_stored_with_its_hash(untrained: Path, tmp_path: Pa
     assert len(stored) == 7
 
 
-def test_the_memory_plan_is_told_and_stored(
+def test_the_memory_plan_is_reported_and_stored(
     untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models = load_model_set(untrained, "cpu", {"steps": 1}, memory_budget=TINY_BUDGET)

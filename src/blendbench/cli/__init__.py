@@ -8,7 +8,7 @@ from blendbench.core.errors import UsageError
 
 VERBS = {
     "run": "run or resume an experiment",
-    "check": "draw the strategies of a file and say whether they are worse than a baseline",
+    "check": "generate the strategies of a file and say whether they are worse than a baseline",
     "gate": "say whether a candidate is worse than a baseline, with an exit code",
     "compare": "print all metrics of two configurations side by side",
     "leaderboard": "write and print the leaderboard of an experiment",
@@ -80,8 +80,8 @@ def _verb(name: str, arguments: list[str]) -> int:
     try:
         return app(args=arguments, prog_name=f"blendbench {name}", standalone_mode=False) or 0
     except refusal as error:
-        told = " ".join(error.format_message().split())
-        raise UsageError(f"{name}: {told}; see `blendbench {name} --help`") from None
+        reason = " ".join(error.format_message().split())
+        raise UsageError(f"{name}: {reason}; see `blendbench {name} --help`") from None
 
 
 def _refuse(message: str) -> NoReturn:

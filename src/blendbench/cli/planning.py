@@ -1,4 +1,4 @@
-"""What the verbs that draw share: from an experiment and the user's options to a plan on a model set."""
+"""Turn an experiment and the user's options into a plan."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -68,8 +68,8 @@ def run(
         _print_plan(_summary(plan, model_set, remaining_work(plan, model_set, results)), json_)
         return
     done = execute(plan, model_set, results, Reporter(events=json_), keep_embeddings)
-    # A run with nothing to do has told of its canary before.
-    canary = canary_of(results, plan.experiment.name) if done.run_id and _can_tell(plan) else None
+    # A run with nothing to do has reported its canary before.
+    canary = canary_of(results, plan.experiment.name) if done.run_id and _can_judge_canary(plan) else None
     if json_:
         print(json.dumps({**asdict(done), "canary_detected": canary.detected if canary else None}))
     else:
@@ -117,7 +117,7 @@ def _summary(plan: "Plan", models: "ModelSet", remaining: "Remaining") -> dict[s
     }
 
 
-def _can_tell(plan: "Plan") -> bool:
+def _can_judge_canary(plan: "Plan") -> bool:
     """Whether there are controls, and items enough for a sign-flip test to reach 5 % after a correction for two."""
     return plan.experiment.controls and len(plan.items) >= 6
 

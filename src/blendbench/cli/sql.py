@@ -41,7 +41,7 @@ def sql(
 
 
 def print_table(rows: "pd.DataFrame") -> None:
-    """Print rows as a table to read; NULL where there is none, and how many rows there are on stderr."""
+    """Print rows as a table, NULL where a value is missing; count on stderr."""
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table

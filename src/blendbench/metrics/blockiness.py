@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from blendbench.metrics.batch import Batch
 
-# Steps on either side that tell the trend, and steps on either side that a border is compared with.
+# Steps on either side that give the trend, and steps on either side that a border is compared with.
 _REACH = 4
 _CLIP = math.log(8)
 _MIN_TILES = 3

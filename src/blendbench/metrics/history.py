@@ -153,7 +153,7 @@ def _repeats(luma: Tensor, threshold: float) -> Tensor:
     ).any(0)
     place = torch.arange(len(strong))
     strong &= place > _LOWEST_OF_CONTENT * _FREQUENCIES
-    # An image tells frequencies apart only as finely as it is large.
+    # The larger an image, the finer its frequency resolution.
     reach = _FREQUENCIES // min(luma.shape) // 2
     found = torch.nn.functional.max_pool1d(strong.float()[None], 2 * reach + 1, 1, reach)[0] > 0
     return torch.stack([found[(place / multiple).round().long()] for multiple in _MULTIPLES]).any(0)

@@ -1,4 +1,7 @@
-"""Drawn images whose content repeats without any generator's patch grid: walls, facades, pages, stripes, pixel art."""
+"""Render images with repeating content but no generator's patch grid.
+
+Walls, facades, pages, stripes and pixel art.
+"""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont

@@ -51,7 +51,7 @@ class DescribedSet:
 
     @functools.cached_property
     def device(self) -> str:
-        """The device that networks run on. Errors: UsageError if cuda was asked for and there is none."""
+        """Return the device of the networks. Errors: UsageError if cuda is missing."""
         return choose_device(self.requested_device)
 
     @property

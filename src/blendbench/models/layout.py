@@ -94,7 +94,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _shards(part: Path, names: tuple[str, ...]) -> list[Path]:
-    """Return the files of one network's weights; the expected one if there are none."""
+    """Return a network's weight files; the expected one if all are missing."""
     for name in names:
         index = part / f"{name}.safetensors.index.json"
         if index.is_file():

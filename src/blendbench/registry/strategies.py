@@ -199,8 +199,8 @@ class Configuration:
             except (Exception, KeyboardInterrupt):
                 raise
             except BaseException as error:  # SystemExit above all: a strategy cannot end the run
-                told = BlendError(f"{name} tried to end the program: {type(error).__name__}")
-                raise told.with_traceback(error.__traceback__) from error
+                failure = BlendError(f"{name} tried to end the program: {type(error).__name__}")
+                raise failure.with_traceback(error.__traceback__) from error
         if checked.strength < 1 and not self.starts_from_reference:
             raise BlendError(f"{name}: only a strategy with a parameter `strength` may start from the reference image")
         return checked

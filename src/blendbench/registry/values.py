@@ -201,7 +201,7 @@ def _number(values: Values, value: Any) -> str | None:
     kind = type(value)
     own = "" if kind.__module__ == "builtins" else values.define(kind)
     if isinstance(value, float):
-        # All NaN are one value; hex tells -0.0 from 0.0.
+        # All NaN are one value; hex distinguishes -0.0 from 0.0.
         return f"float:{own}{'nan' if math.isnan(value) else float(value).hex()}"
     if isinstance(value, complex):
         return f"complex:{own}{values.encode(value.real)},{values.encode(value.imag)}"

@@ -12,7 +12,7 @@ from blendbench.core.metric_info import MetricInfo
 from blendbench.reports.board import Board, Configuration, judged_headlines
 from blendbench.reports.images import save_plot
 
-# Okabe & Ito (2008): told apart with every common colour blindness; markers and line styles repeat the difference.
+# Okabe & Ito (2008): distinguishable with every common colour blindness; markers and line styles repeat the difference.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.")

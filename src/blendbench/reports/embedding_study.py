@@ -103,7 +103,7 @@ def latest_analysis(results: Results, model_set_sha256: str) -> str | None:
 
 
 def read_study(results: Results, analysis_id: str | None = None) -> Study:
-    """Read an analysis, by default the latest. Errors: UsageError if there is none."""
+    """Read an analysis, by default the latest. Errors: UsageError if missing."""
     names = ("analysis_id", "model_set", "model_set_sha256", "suite", "suite_sha256", "text_layer", "dim")
     rows = results.rows(
         f"""

@@ -37,7 +37,7 @@ _AGAINST = (
 def write_embeddings(results: Results, out: Path, analysis_id: str | None = None) -> tuple[Study, Path]:
     """Write `<out>/embeddings.md` and `<out>/embeddings/*.webp`, by default of the latest analysis.
 
-    Errors: UsageError if there is none.
+    Errors: UsageError if it is missing.
     """
     study = read_study(results, analysis_id)
     path = make_folder(out) / "embeddings.md"

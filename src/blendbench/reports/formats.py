@@ -10,7 +10,7 @@ from blendbench.stats.intervals import Estimate
 from blendbench.verdict.decide import Effect
 
 MINUS = "−"
-# Roles that tell whether a configuration is good; drift and diagnostics only tell how much it changed.
+# Roles that say whether a configuration is good; drift and diagnostics only say how much it changed.
 JUDGED_ROLES = ("prompt", "artifact", "gain")
 _TIGHT = "\u00a0"  # a space at which a browser does not break the line
 

@@ -30,7 +30,7 @@ class PageImages:
         self.damaged: dict[str, None] = {}
 
     def load(self, sha256: str | None) -> Image.Image | None:
-        """Return an image, or None if there is none or its file is damaged or missing."""
+        """Return an image, or None if its file is missing or damaged."""
         if sha256 is None:
             return None
         try:

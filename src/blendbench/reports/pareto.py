@@ -93,7 +93,7 @@ def plot_front(board: Board, path: Path) -> None:
     for index, (letter, trade) in enumerate(letters.items()):
         place, shift = (trade.prompt.mean, trade.gain.mean), (5 + 9 * (index % 3), 6 + 9 * (index % 2))
         panel.annotate(letter, place, shift, textcoords="offset points", fontsize=9, fontweight="bold", color=ON)
-        # Not as a marker, which would be drawn to fill the same box, an "a" as tall as a "d".
+        # Not as a marker, which would be scaled to fill the same box, an "a" as tall as a "d".
         panel.plot([], [], linestyle="", label=names[index])
     panel.set_xlabel(f"{metrics[0].title}: difference to {board.baseline} (right is better)", fontsize=9)
     panel.set_ylabel(f"{metrics[1].title}: difference (up is better)", fontsize=9)

@@ -38,7 +38,7 @@ def _tables() -> dict[str, tuple[str, dict[str, str]]]:
     return {name: (_prose(comment), dict(_COLUMN.findall(body))) for comment, name, body in found}
 
 
-def _table(connection: duckdb.DuckDBPyConnection, name: str, told: str, comments: dict[str, str]) -> str:
+def _table(connection: duckdb.DuckDBPyConnection, name: str, description: str, comments: dict[str, str]) -> str:
     keyed = tables().get(name)
     key = f" Key: {', '.join(keyed.key)}." if keyed else ""
     rows = connection.execute(f'SELECT column_name, column_type, "null" FROM (DESCRIBE {name})').fetchall()
@@ -46,7 +46,7 @@ def _table(connection: duckdb.DuckDBPyConnection, name: str, told: str, comments
         f"| {column} | {_type(kind)}{' or NULL' if null == 'YES' else ''} | {comments.get(column, '')} |"
         for column, kind, null in rows
     ]
-    return "\n".join([f"### {name}", "", told + key, "", "| column | type | |", "| --- | --- | --- |", *lines])
+    return "\n".join([f"### {name}", "", description + key, "", "| column | type | |", "| --- | --- | --- |", *lines])
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, comment: str) -> str:

@@ -25,7 +25,7 @@ class CellState(NamedTuple):
 
 
 class PlannedScore(NamedTuple):
-    """A cell that a run wants scores of, with the images that they are measured on ("" if there is none)."""
+    """A cell to score, with the images it is measured on ("" if missing)."""
 
     cell_id: str
     image_sha256: str

@@ -205,7 +205,7 @@ def _encode(analysis: Analysis, embeddings: Embeddings, reporter: Reporter) -> N
 def _text_rows(analysis: Analysis, embeddings: Embeddings, layer: int) -> Rows:
     found = []
     for item in analysis.items:
-        with _told(item):
+        with _naming_the_item(item):
             found.append(embeddings.tokens(View(item.prompt), layer))
     return _both(found)
 
@@ -213,7 +213,7 @@ def _text_rows(analysis: Analysis, embeddings: Embeddings, layer: int) -> Rows:
 def _layer_rows(analysis: Analysis, embeddings: Embeddings, layer: int) -> dict[str, Rows]:
     vision = []
     for item in analysis.items:
-        with _told(item):
+        with _naming_the_item(item):
             vision.append(embeddings.tokens(View(item.prompt, item.reference), layer))
     return {
         REFERENCE: _text_rows(analysis, embeddings, layer),
@@ -224,7 +224,7 @@ def _layer_rows(analysis: Analysis, embeddings: Embeddings, layer: int) -> dict[
 
 
 @contextmanager
-def _told(item: Item) -> Iterator[None]:
+def _naming_the_item(item: Item) -> Iterator[None]:
     try:
         yield
     except EncodingError as error:

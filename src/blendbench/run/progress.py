@@ -71,7 +71,7 @@ class Reporter:
     def stage(self, name: str, total: int) -> "Progress":
         """Begin a stage of `total` things."""
         stage = Progress(self, name, total, self.bars.add_task(name, total=total, note=""))
-        stage.tell()
+        stage.report()
         return stage
 
     def note(self, text: str) -> None:
@@ -92,14 +92,14 @@ class Progress:
     def __init__(self, reporter: Reporter, name: str, total: int, task: TaskID) -> None:
         self.reporter, self.name, self.total, self.task = reporter, name, total, task
         self.done, self.failed = 0, 0
-        self.started = self.told = time.monotonic()
+        self.started = self.reported = time.monotonic()
 
     def expect(self, total: int) -> None:
         """Fewer or more things than thought are to be done in all."""
         if total != self.total:
             self.total = total
             self.reporter.bars.update(self.task, total=total)
-            self.tell()
+            self.report()
 
     @property
     def rate(self) -> float:
@@ -118,12 +118,12 @@ class Progress:
         failures = f", [bold red]{self.failed} failed[/]" if self.failed else ""
         self.reporter.bars.update(self.task, completed=self.done, note=f"{self.rate:.1f}/s{failures}")
         every = EVENT_EVERY if self.reporter.events else LINE_EVERY
-        if time.monotonic() - self.told > every or self.done == self.total:
-            self.tell()
+        if time.monotonic() - self.reported > every or self.done == self.total:
+            self.report()
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Say how far the stage is: an event, or a line where there are no bars."""
-        self.told = time.monotonic()
+        self.reported = time.monotonic()
         left = self.seconds_left
         self.reporter.event(
             "progress",

@@ -1,4 +1,4 @@
-"""Controls: strategies that every run contains, so that an effect can be told from its look-alikes.
+"""Controls: strategies that every run contains, so that an effect can be distinguished from its look-alikes.
 
 Four of them are `lerp` at its default alpha with something else in place of the reference: whatever they share with
 `lerp` is not the reference's doing. The canary is a blend that is broken by construction: if the metrics do not rank it

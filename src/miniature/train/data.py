@@ -28,12 +28,12 @@ def _describe(part: tuple[world.Scenes, int]) -> list[tuple[str, int]]:
     return [(d.caption, d.style) for d in captions.describe(*part)]
 
 
-def draw_images(scenes: world.Scenes, device: str) -> Tensor:
+def render_images(scenes: world.Scenes, device: str) -> Tensor:
     """Render all scenes: (n, 3, 128, 128) uint8 on `device`."""
     images = torch.empty(len(scenes), 3, world.SIZE, world.SIZE, dtype=torch.uint8, device=device)
     for i in range(0, len(scenes), 1024):
-        drawn = world.render(scenes[i : i + 1024].to(device))
-        images[i : i + 1024] = (drawn * 255).round().to(torch.uint8)
+        rendered = world.render(scenes[i : i + 1024].to(device))
+        images[i : i + 1024] = (rendered * 255).round().to(torch.uint8)
     return images
 
 

@@ -14,7 +14,7 @@ from blendbench.models.miniature import captions
 from blendbench.models.miniature.probe import Probe
 from blendbench.models.miniature.world import POSITIONS, sample_scenes
 from miniature import recognition
-from miniature.train.data import draw_images, to_unit, training_scenes
+from miniature.train.data import render_images, to_unit, training_scenes
 from miniature.train.loop import Batch, Recipe, Training
 
 _SEEDS = {"clip": 15, "siglip": 16, "probe": 17}
@@ -26,10 +26,10 @@ def train_contrastive(
     """Train "clip" (softmax over the batch) or "siglip" (sigmoid over all pairs)."""
     torch.manual_seed(_SEEDS[name])
     chosen, texts = training_scenes(scenes, seed=_SEEDS[name], workers=workers)
-    draw = random.Random(_SEEDS[name])
+    rng = random.Random(_SEEDS[name])
     both = zip(texts, captions.canonical(chosen), strict=True)
-    ids = open_clip.get_tokenizer(f"local-dir:{out / name}")([draw.choice(pair) for pair in both]).to(device)
-    images = draw_images(chosen, device)
+    ids = open_clip.get_tokenizer(f"local-dir:{out / name}")([rng.choice(pair) for pair in both]).to(device)
+    images = render_images(chosen, device)
     model: Any = recognition.network(name).to(device)
     labels = torch.arange(recipe.batch, device=device)
     signs = 2 * torch.eye(recipe.batch, device=device) - 1
@@ -60,7 +60,7 @@ def train_probe(out: Path, recipe: Recipe, device: str, scenes: int, _workers: i
     torch.manual_seed(_SEEDS["probe"])
     half = scenes // 2
     parts = [sample_scenes(half, 17), sample_scenes(half, 18, held_out=True)]
-    images = torch.cat([draw_images(part, device) for part in parts])
+    images = torch.cat([render_images(part, device) for part in parts])
     truth: dict[str, Tensor] = {}
     for name in ("shape", "colour", "size", "position", "background", "style"):
         truth[name] = torch.cat([getattr(part, name) for part in parts]).to(device)

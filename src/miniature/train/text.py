@@ -27,11 +27,11 @@ def answer(question: str, full: str, facts: Attributes) -> str:
 
 def exchanges(scenes: world.Scenes, texts: list[str], seed: int) -> list[str]:
     """One exchange a scene: 60 % restate a caption canonically, 40 % put the full caption and a question."""
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     lines = []
     for caption, full, facts in zip(texts, captions.canonical(scenes), captions.attributes(scenes), strict=True):
-        question = draw.choice(QUESTIONS)
-        if draw.random() < 0.6:
+        question = rng.choice(QUESTIONS)
+        if rng.random() < 0.6:
             lines.append(conversation(caption, full))
         else:
             lines.append(conversation(f"{full}. {question}", answer(question, full, facts)))

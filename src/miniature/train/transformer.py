@@ -18,7 +18,7 @@ from blendbench.models.families.z_image.fast import RealRotaryAttention, real_ro
 from blendbench.models.miniature import captions, world
 from miniature import architecture
 from miniature.tokenizer import prompt
-from miniature.train.data import draw_images, pad_ids, to_unit, training_scenes
+from miniature.train.data import pad_ids, render_images, to_unit, training_scenes
 from miniature.train.loop import Batch, Recipe, Training
 
 SHIFT = 3.0  # the sampler's own: training spends its time at the noise levels that sampling visits
@@ -155,8 +155,8 @@ def _conditions(
     out: Path, scenes: world.Scenes, texts: list[str], device: str
 ) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
     encoder = Qwen3ForCausalLM.from_pretrained(out / "pipeline" / "text_encoder", dtype=torch.float32).to(device)
-    draw = random.Random(13)
-    verbose = [draw.random() < VERBOSE for _ in texts]
+    rng = random.Random(13)
+    verbose = [rng.random() < VERBOSE for _ in texts]
     full = captions.canonical(scenes)
     results = {}
     for wanted, length in ((False, 32), (True, 64)):
@@ -177,7 +177,7 @@ def _latents(out: Path, scenes: world.Scenes, device: str) -> Tensor:
     vae = AutoencoderKL.from_pretrained(out / "pipeline" / "vae", dtype=torch.float32).to(device)
     tokens = torch.empty(len(scenes), 64, 64, dtype=torch.bfloat16, device=device)
     for i in range(0, len(scenes), 1024):
-        images = draw_images(scenes[i : i + 1024], device)
+        images = render_images(scenes[i : i + 1024], device)
         with torch.autocast(device, torch.bfloat16):
             mean = vae.encode(to_unit(images)).latent_dist.mean.float()
         tokens[i : i + 1024] = patches((mean - vae.config.shift_factor) * vae.config.scaling_factor)

@@ -1,7 +1,7 @@
 """Stage `vae`: the autoencoder, with a latent space that is compact and forgives small errors.
 
 The Kullback-Leibler term is strong enough that channels which an image does not need collapse to the prior, and that
-the decoder is used to noisy latents: a small transformer then has less to learn, and its errors are drawn cleanly.
+the decoder is used to noisy latents: a small transformer then has less to learn, and its errors are decoded cleanly.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, l1_loss, mse_loss
 
 from miniature import architecture
-from miniature.train.data import draw_images, to_unit, training_scenes
+from miniature.train.data import render_images, to_unit, training_scenes
 from miniature.train.loop import Batch, Recipe, Training
 
 KL_WEIGHT = 2e-3
@@ -23,7 +23,7 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> 
     torch.manual_seed(12)
     torch.backends.cudnn.benchmark = True
     model = architecture.vae().to(device, memory_format=torch.channels_last)
-    images = draw_images(training_scenes(scenes, seed=12, workers=workers)[0], device)
+    images = render_images(training_scenes(scenes, seed=12, workers=workers)[0], device)
 
     def loss(batch: Batch) -> Tensor:
         target = to_unit(batch["images"]).contiguous(memory_format=torch.channels_last)

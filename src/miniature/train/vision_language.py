@@ -17,7 +17,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_
 from blendbench.models.miniature import captions, world
 from miniature import architecture
 from miniature.tokenizer import QUESTIONS, prompt, tokenizer
-from miniature.train.data import conversation, draw_images, pad_ids, to_unit, training_scenes
+from miniature.train.data import conversation, pad_ids, render_images, to_unit, training_scenes
 from miniature.train.loop import Batch, Recipe, Training
 from miniature.train.text import answer, next_token_loss
 
@@ -131,15 +131,15 @@ def text_states(text: Qwen3ForCausalLM, ids: Tensor) -> Tensor:
 
 def exchanges(scenes: world.Scenes, texts: list[str], seed: int) -> list[tuple[str, str]]:
     """One (request, answer) an image: mostly a question about it, sometimes another scene's caption to restate."""
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     full, facts = captions.canonical(scenes), captions.attributes(scenes)
     lines = []
     for i in range(len(scenes)):
-        if draw.random() < OTHER_CAPTION:
-            other = draw.randrange(len(scenes))
+        if rng.random() < OTHER_CAPTION:
+            other = rng.randrange(len(scenes))
             lines.append((texts[other], full[other]))
         else:
-            question = QUESTIONS[0] if draw.random() < 0.7 else draw.choice(QUESTIONS[1:])
+            question = QUESTIONS[0] if rng.random() < 0.7 else rng.choice(QUESTIONS[1:])
             lines.append((question, answer(question, full[i], facts[i])))
     return lines
 
@@ -221,7 +221,7 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> 
     text = text.to(device).eval().requires_grad_(False)
     network = BatchedForward(model)
     chosen, texts = training_scenes(scenes, seed=14, workers=workers)
-    images = draw_images(chosen, device)
+    images = render_images(chosen, device)
     pairs = exchanges(chosen, texts, seed=14)
     ids, lengths = pad_ids([conversation(f"{IMAGE}{request}", reply) for request, reply in pairs], LENGTH)
     plain, plain_lengths = (x.to(device) for x in pad_ids([prompt(request) for request, _ in pairs], CAPTION_LENGTH))
@@ -232,11 +232,11 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> 
     weight = torch.where(starts, 1.0, 0.1) * is_text
     ids, weight = ids.to(device), weight.to(device)
 
-    told, _ = pad_ids([prompt(caption) for caption in captions.canonical(chosen)], CAPTION_LENGTH)
+    prompt_ids, _ = pad_ids([prompt(caption) for caption in captions.canonical(chosen)], CAPTION_LENGTH)
     known = torch.tensor(attribute_ids())
-    targets = word_targets(told, known).to(device)
+    targets = word_targets(prompt_ids, known).to(device)
     known = known.to(device)
-    dictionary = word_states(text, told[:DICTIONARY].to(device), known)
+    dictionary = word_states(text, prompt_ids[:DICTIONARY].to(device), known)
     vocabulary = model.model.language_model.embed_tokens.weight
 
     def loss(batch: Batch) -> Tensor:

@@ -68,12 +68,12 @@ def canonical(scenes: Scenes) -> list[str]:
 
 def describe(scenes: Scenes, seed: int) -> list[Described]:
     """Sample one phrasing per scene. Where the style is left out, it is replaced by flat with `FLAT_IF_UNSTATED`."""
-    draw = random.Random(seed)
-    return [_describe(draw, *row) for row in _rows(scenes)]
+    rng = random.Random(seed)
+    return [_describe(rng, *row) for row in _rows(scenes)]
 
 
 def _describe(
-    draw: random.Random,
+    rng: random.Random,
     shapes: list[int],
     colours: list[int],
     sizes: list[int],
@@ -82,33 +82,33 @@ def _describe(
     style: int,
 ) -> Described:
     background_name, style_name = list(BACKGROUNDS)[background], STYLES[style]
-    says_position = draw.random() < STATED["position"]
+    says_position = rng.random() < STATED["position"]
     objects, states = [], []
     for shape, colour, size, position in zip(shapes, colours, sizes, positions, strict=True):
         if shape < 0:
             continue
         words: list[str] = []
-        if draw.random() < STATED["size"]:
-            words.append(draw.choice(SIZE_WORDS[list(SIZES)[size]]))
-        words += [list(COLOURS)[colour], draw.choice(SHAPE_WORDS[SHAPES[shape]])]
+        if rng.random() < STATED["size"]:
+            words.append(rng.choice(SIZE_WORDS[list(SIZES)[size]]))
+        words += [list(COLOURS)[colour], rng.choice(SHAPE_WORDS[SHAPES[shape]])]
         words.insert(0, _article(words[0]))
         if says_position:
-            words.append(draw.choice(POSITION_WORDS[list(POSITIONS)[position]]))
+            words.append(rng.choice(POSITION_WORDS[list(POSITIONS)[position]]))
         objects.append(" ".join(words))
         states.append((list(COLOURS)[colour], SHAPES[shape]))
-    if len(objects) == 2 and draw.random() < 0.5:
+    if len(objects) == 2 and rng.random() < 0.5:
         objects.reverse()
     content = " and ".join(objects)
-    says_background = draw.random() < STATED["background"]
+    says_background = rng.random() < STATED["background"]
     if says_background:
-        content += draw.choice(BACKGROUND_TEMPLATES).format(_article(background_name), background_name)
-    says_style = draw.random() < STATED["style"]
+        content += rng.choice(BACKGROUND_TEMPLATES).format(_article(background_name), background_name)
+    says_style = rng.random() < STATED["style"]
     if says_style:
-        word = draw.choice(STYLE_WORDS[style_name])
-        caption = draw.choice(STYLE_TEMPLATES).format(_article(word), word, content)
+        word = rng.choice(STYLE_WORDS[style_name])
+        caption = rng.choice(STYLE_TEMPLATES).format(_article(word), word, content)
     else:
-        caption = draw.choice(PLAIN_TEMPLATES).format(content)
-        style = STYLES.index("flat") if draw.random() < FLAT_IF_UNSTATED else style
+        caption = rng.choice(PLAIN_TEMPLATES).format(content)
+        style = STYLES.index("flat") if rng.random() < FLAT_IF_UNSTATED else style
     facts = Attributes(tuple(states), background_name if says_background else None, style_name if says_style else None)
     return Described(caption, facts, style)
 

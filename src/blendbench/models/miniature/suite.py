@@ -41,13 +41,13 @@ def prompt_of(scenes: world.Scenes, with_style: bool) -> str:
     return text if with_style else text.rsplit(",", 1)[0]
 
 
-def reference_scene(scene: world.Scenes, matched: bool, draw: random.Random) -> world.Scenes:
+def reference_scene(scene: world.Scenes, matched: bool, rng: random.Random) -> world.Scenes:
     """A reference for a prompt's scene: the same objects, or others elsewhere; always another, not flat, style."""
     styles = [i for i, name in enumerate(world.STYLES) if name != "flat" and i != int(scene.style)]
-    style = torch.tensor([draw.choice(styles)])
+    style = torch.tensor([rng.choice(styles)])
     if matched:
         return replace(scene, style=style)
-    other = world.sample_scenes(200, seed=draw.randrange(2**31))
+    other = world.sample_scenes(200, seed=rng.randrange(2**31))
     used = {(int(s), int(c)) for s, c in zip(scene.shape[0], scene.colour[0], strict=True) if s >= 0}
     shapes, colours = {s for s, _ in used}, {c for _, c in used}
     for i in range(len(other)):
@@ -56,12 +56,12 @@ def reference_scene(scene: world.Scenes, matched: bool, draw: random.Random) -> 
         fresh = all(s not in shapes and c not in colours for s, c in pairs)
         if fresh and int(candidate.background) != int(scene.background):
             return replace(candidate, style=style)
-    raise ValueError("no unrelated scene among 200; draw more")
+    raise ValueError("no unrelated scene among 200; sample more")
 
 
 def write_suite(out: Path) -> None:
     """Write suite.toml and images/ into `out`."""
-    draw = random.Random(SEED)
+    rng = random.Random(SEED)
     (out / "images").mkdir(parents=True, exist_ok=True)
     for name, grey in GREYS.items():
         Image.fromarray(np.full((world.SIZE, world.SIZE, 3), grey, np.uint8)).save(out / "images" / f"{name}.png")
@@ -71,11 +71,11 @@ def write_suite(out: Path) -> None:
         with_style = i % 3 == 2
         scene = (combined if with_style else plain)[i : i + 1]
         scenes.append(scene if with_style else replace(scene, style=torch.tensor([world.STYLES.index("flat")])))
-        references.append(reference_scene(scenes[-1], i % 2 == 0, draw))
+        references.append(reference_scene(scenes[-1], i % 2 == 0, rng))
     lines = [_HEAD]
     for i, (scene, reference) in enumerate(zip(scenes, references, strict=True)):
         name = f"{i + 1:02d}"
-        _draw(reference, out / "images" / f"reference-{name}.png")
+        _render(reference, out / "images" / f"reference-{name}.png")
         # The control's image is the reference of an item half the suite away, so with other objects.
         far = (i + ITEMS // 2 + 1) % ITEMS + 1
         with_style = i % 3 == 2
@@ -99,7 +99,7 @@ reference_expect = {_inline(captions.attributes(reference)[0])}
 
 
 def _pairs(out: Path) -> list[str]:
-    """Draw the images to fit on; their scenes are seeded apart from the items'."""
+    """Render the images to fit on; their scenes are seeded apart from the items'."""
     styles = [i for i, name in enumerate(world.STYLES) if name != "flat"] * PAIRS_A_STYLE
     scenes = world.sample_scenes(len(styles), SEED + 1)
     lines = []
@@ -107,8 +107,8 @@ def _pairs(out: Path) -> list[str]:
         styled = replace(scenes[i : i + 1], style=torch.tensor([style]))
         plain = replace(styled, style=torch.tensor([world.STYLES.index("flat")]))
         name = f"images/pair-{i + 1:02d}"
-        _draw(styled, out / f"{name}.png")
-        _draw(plain, out / f"{name}-plain.png")
+        _render(styled, out / f"{name}.png")
+        _render(plain, out / f"{name}-plain.png")
         lines.append(
             f"""
 [[pairs]]
@@ -120,7 +120,7 @@ plain = "{name}-plain.png"
     return lines
 
 
-def _draw(scene: world.Scenes, path: Path) -> None:
+def _render(scene: world.Scenes, path: Path) -> None:
     pixels = (world.render(scene)[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     Image.fromarray(pixels).save(path)
 

@@ -53,7 +53,7 @@ def compare(rows: Spread, reference: Spread) -> Values:
 
 
 def mean_cosine(rows: Spread, direction: Array) -> float | None:
-    """Mean cosine of rows to a direction of length one; None if there is none on either side."""
+    """Return the mean cosine of rows to a unit direction; None if one is missing."""
     if rows.directed == 0 or not direction.any():
         return None
     return float(rows.directions @ direction / rows.directed)

@@ -18,7 +18,7 @@ _WITHOUT_INTERVAL = ("std_max", "ratio_min", "ratio_max", "lacking_", "exceeding
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, None where there is none, and its 95 % interval over items, if it has one."""
+    """A value or None, and its 95 % interval over items where it has one."""
 
     value: float | None
     low: float | None = None

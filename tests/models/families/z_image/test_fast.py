@@ -130,9 +130,9 @@ def test_a_batch_size_is_warmed_up_once_and_then_no_caption_compiles(
     compiled.warm_up(2)
     assert not compiled.is_cold(2)
     graphs = counter.frame_count
-    drawn, finite = compiled.generate([(row,) for row in rows], noise)
+    images, finite = compiled.generate([(row,) for row in rows], noise)
     assert finite.all()
-    assert (drawn.int() - expected.int()).abs().max() <= 1
+    assert (images.int() - expected.int()).abs().max() <= 1
     assert counter.frame_count == graphs
     assert compiled.is_cold(1)
 

@@ -24,8 +24,8 @@ def models(untrained: Path) -> ModelSet:
 def captions(models: ModelSet) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     width = models.facts.caption_width
     generator = torch.Generator().manual_seed(0)
-    drawn = [torch.randn(20, width, generator=generator) for _ in range(4)]
-    return drawn[:2], drawn[2:]
+    rows = [torch.randn(20, width, generator=generator) for _ in range(4)]
+    return rows[:2], rows[2:]
 
 
 @pytest.fixture(scope="module")
@@ -129,15 +129,15 @@ class _Watching:
 
 def test_img2img_at_full_strength_ignores_the_image(models, captions, latents) -> None:  # type: ignore[no-untyped-def]
     black, white = np.zeros((2, 128, 128, 3), np.uint8), np.full((2, 128, 128, 3), 255, np.uint8)
-    drawn = [models.denoiser.generate(constant(captions[0]), latents, start=Start(p, 1.0))[0] for p in (black, white)]
-    assert np.array_equal(*drawn)
-    assert np.array_equal(drawn[0], models.denoiser.generate(constant(captions[0]), latents)[0])
+    images = [models.denoiser.generate(constant(captions[0]), latents, start=Start(p, 1.0))[0] for p in (black, white)]
+    assert np.array_equal(*images)
+    assert np.array_equal(images[0], models.denoiser.generate(constant(captions[0]), latents)[0])
     apart = [models.denoiser.generate(constant(captions[0]), latents, start=Start(p, 0.5))[0] for p in (black, white)]
     assert not np.array_equal(*apart)
 
 
 @pytest.mark.trained
-def test_planted_activations_are_in_the_text_and_not_in_the_image_nor_in_what_is_drawing() -> None:
+def test_planted_activations_are_in_the_text_and_not_in_the_image_nor_in_what_is_generated() -> None:
     """The shipped variant for outlier experiments: as in Qwen3-4B, one token carries nearly all of two dimensions."""
     plain, planted = (
         load_model_set("miniature", "cpu", {"steps": 1}),
@@ -159,8 +159,8 @@ def test_planted_activations_are_in_the_text_and_not_in_the_image_nor_in_what_is
     noise = plain.denoiser.initial_latents(0)[None]
     cleared = rows[0].clone()
     cleared[0, dimensions] = 0
-    drawn = planted.denoiser.generate([(rows[1],)], noise)[0]
-    assert np.array_equal(drawn, plain.denoiser.generate([(cleared,)], noise)[0])
+    images = planted.denoiser.generate([(rows[1],)], noise)[0]
+    assert np.array_equal(images, plain.denoiser.generate([(cleared,)], noise)[0])
 
 
 def test_a_plant_of_unequal_lists_is_refused(tmp_path: Path) -> None:

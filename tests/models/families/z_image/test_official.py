@@ -63,6 +63,6 @@ def test_latents_from_prompts_are_the_pipelines_own(both: tuple[ModelSet, Any], 
 def test_images_are_the_pipelines_own(both: tuple[ModelSet, Any]) -> None:
     models, pipeline = both
     latents = torch.stack([models.denoiser.initial_latents(seed) for seed in (5, 6)])
-    drawn, finite = models.denoiser.generate([(models.text.encode(p).hidden,) for p in PROMPTS[:2]], latents)
+    images, finite = models.denoiser.generate([(models.text.encode(p).hidden,) for p in PROMPTS[:2]], latents)
     assert finite.all()
-    assert np.array_equal(drawn, (official(pipeline, PROMPTS[:2], latents, "np") * 255).round().astype(np.uint8))
+    assert np.array_equal(images, (official(pipeline, PROMPTS[:2], latents, "np") * 255).round().astype(np.uint8))

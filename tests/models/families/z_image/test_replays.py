@@ -133,7 +133,7 @@ def test_a_cuda_graph_gives_the_call_s_own_bits() -> None:
     assert forward.calls == 2 + 4  # type: ignore[attr-defined]
 
 
-def test_a_denoiser_draws_the_same_with_replays_and_leaves_injections_out(
+def test_a_denoiser_generates_the_same_with_replays_and_leaves_injections_out(
     untrained: Path, remembered: type[Remembered]
 ) -> None:
     parts = load_model_set(untrained, "cpu", {"steps": 3}).denoiser

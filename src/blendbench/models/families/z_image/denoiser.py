@@ -13,7 +13,7 @@ from blendbench.models.families.z_image.injection import injected, refined
 from blendbench.models.families.z_image.replays import Replays
 from blendbench.models.tokens import Plant
 
-# Captions that warm up: odd and even multiples of 32 tokens, which some kernels tell apart.
+# Captions that warm up: odd and even multiples of 32 tokens, which some kernels treat differently.
 _WARM_UP_TOKENS = (64, 96)
 
 

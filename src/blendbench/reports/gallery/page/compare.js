@@ -55,8 +55,8 @@
         return;
       }
       for (const [name, cell] of [["A", at.a], ["B", at.b]]) stage.append(figure(name, ...patch_grid(cell)));
-      const told = "What repeats every 16 pixels of the brightness, as 4 × 4 periods: blue is darker, orange brighter. In small images the content shows through.";
-      stage.append(element("p", { className: "quiet", textContent: told }));
+      const explanation = "What repeats every 16 pixels of the brightness, as 4 × 4 periods: blue is darker, orange brighter. In small images the content shows through.";
+      stage.append(element("p", { className: "quiet", textContent: explanation }));
     },
   };
 
@@ -70,8 +70,8 @@
 
   function figure(name, ...children) {
     const { a, b } = at.state;
-    const told = { A: `A: ${a}`, B: `B: ${b}`, slider: `A: ${a} | B: ${b}`, difference: `|A − B| a colour channel: ${a}, ${b}` };
-    return element("figure", {}, element("figcaption", { textContent: told[name] }), ...children);
+    const captions = { A: `A: ${a}`, B: `B: ${b}`, slider: `A: ${a} | B: ${b}`, difference: `|A − B| a colour channel: ${a}, ${b}` };
+    return element("figure", {}, element("figcaption", { textContent: captions[name] }), ...children);
   }
 
   function setSplit(value) {
@@ -134,13 +134,13 @@
     pen.putImageData(pixels, 0, 0);
     const strength = Math.sqrt(levels.reduce((sum, level) => sum + level * level, 0) / levels.length);
     const range = Math.max(...levels) - Math.min(...levels);
-    const told = `RMS ${strength.toFixed(2)}, range ${range.toFixed(2)} grey levels`;
+    const measured = `RMS ${strength.toFixed(2)}, range ${range.toFixed(2)} grey levels`;
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", told);
-    return [frame(canvas), element("p", { className: "measured", textContent: told })];
+    canvas.setAttribute("aria-label", measured);
+    return [frame(canvas), element("p", { className: "measured", textContent: measured })];
   }
 
-  // Blue through white to orange, which colour-blind readers tell apart.
+  // Blue through white to orange, which colour-blind readers distinguish.
   function diverging(value) {
     const strength = Math.min(1, Math.abs(value));
     const end = value < 0 ? [0, 90, 181] : [214, 94, 0];
@@ -178,13 +178,13 @@
     const caption = element("figcaption", { textContent: `reference: ${item.caption}${item.relation ? ` (${item.relation})` : ""}` });
     $("#reference").replaceChildren(gallery.image(item.reference, `reference: ${item.caption}`), caption);
     const same = at.a && at.b && at.a.image >= 0 && at.a.image === at.b.image;
-    const told = [
+    const notes = [
       same && "A and B are the same image.",
       at.b?.noOp && `B has the same conditioning as ${data.baseline}: it did nothing here.`,
       at.a?.noOp && `A has the same conditioning as ${data.baseline}: it did nothing here.`,
       "better, worse: beyond the metric's margin at this one image; the leaderboard decides over all of them.",
     ];
-    $("#notes").textContent = told.filter(Boolean).join(" ");
+    $("#notes").textContent = notes.filter(Boolean).join(" ");
   }
 
   function show(state) {
