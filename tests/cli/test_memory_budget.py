@@ -50,7 +50,7 @@ def test_a_dry_run_does_not_wait_for_weights_to_be_read(
     assert call(monkeypatch, *plan) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["weights_hashed"] is False
-    assert "all cells count as to generate" in printed.err
+    assert "all cells count as to generate" in printed.out
     fingerprint.file_hashes(untrained.rglob("*.safetensors"))
     assert call(monkeypatch, *plan) == 0
     printed = capsys.readouterr()
