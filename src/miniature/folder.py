@@ -73,7 +73,10 @@ def write_scaffold(folder: Path) -> None:
 
 
 def save_component(folder: Path, name: str, module: Any) -> None:
-    """Save a trained network in half precision where the model set expects it. Errors: non-finite weights."""
+    """Save a trained network in half precision where the model set expects it.
+
+    Errors: non-finite weights.
+    """
     places = {
         "text_encoder": "pipeline/text_encoder",
         "transformer": "pipeline/transformer",

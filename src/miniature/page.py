@@ -177,7 +177,10 @@ def _style_transfers(board: Board) -> Claim:
 
 
 def kinds_differ(study: Study | None) -> Claim:
-    """Property (e), from the analysis of hidden states; None if it was not made."""
+    """Property (e), from the analysis of hidden states.
+
+    None if it was not made.
+    """
     text = "(e) per-dimension spread: text tokens close to the text encoder's, image tokens of another kind"
     if study is None:
         return Claim(text, None, "not measured")

@@ -21,7 +21,7 @@ def calibrate(
     ] = None,
     experiment: Annotated[str, typer.Option(help="the experiment of --results")] = "core",
 ) -> None:
-    """Measure detection limits and false alarms of the metrics on known patterns."""
+    """Measure detection limits and false-positive rates on known patterns."""
     from dataclasses import replace
 
     from blendbench.reports.metrics import calibrate as measure

@@ -1,4 +1,4 @@
-"""`blendbench check`: the daily loop, from a file with an idea to a verdict."""
+"""`blendbench check`: take a file with an idea to a verdict."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +36,9 @@ def check(
         bool, typer.Option("--sequential", help="judge after half of the items, and generate the rest only if need be")
     ] = False,
 ) -> None:
-    """Generate the strategies of FILE on the items of core, beside the baseline and the controls, and gate each.
+    """Generate the strategies of FILE on core and gate each.
+
+    The baseline and the controls are generated beside them.
 
     Exit codes are those of `blendbench gate`; of several candidates the gravest counts.
     """

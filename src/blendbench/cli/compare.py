@@ -15,7 +15,10 @@ def compare(
     results: Annotated[Path, typer.Option(help="results folder")] = Path("results"),
     format_: Annotated[Literal["text", "markdown"], typer.Option("--format", help="output")] = "text",
 ) -> None:
-    """Print every metric of two configurations, paired by item and seed. Exit code 5 if cells failed."""
+    """Print every metric of two configurations, paired by item and seed.
+
+    Exit code 5 if cells failed.
+    """
     from blendbench.reports.compare import HEADER, compare_metrics, compared_rows
     from blendbench.reports.formats import markdown_table, text_table
     from blendbench.results.store import open_results

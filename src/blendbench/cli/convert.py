@@ -1,4 +1,4 @@
-"""`blendbench convert`: bring a results folder of an older format to the present one, once."""
+"""`blendbench convert`: convert a results folder of an older format once."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,10 @@ import typer
 def convert(
     folder: Annotated[Path, typer.Argument(help="results folder that an older blendbench wrote")],
 ) -> None:
-    """Convert a results folder of format 1 once; the old shards stay beside the new ones."""
+    """Convert a results folder of format 1 once.
+
+    The old shards stay beside the new ones.
+    """
     from blendbench.results.convert import OLD_FOLDER, convert
 
     rows = convert(folder, known_limits())
@@ -21,7 +24,10 @@ def convert(
 
 
 def known_limits() -> dict[tuple[str, int], dict[str, float | None]]:
-    """Return what format 1 did not hold of the metrics of this installation; None where a range is open."""
+    """Return what format 1 did not hold of the metrics of this installation.
+
+    None where a range is open.
+    """
     from blendbench.metrics import all_metrics
 
     def finite(limit: float) -> float | None:

@@ -1,4 +1,4 @@
-"""`blendbench doctor`: check that everything here that a run needs is there."""
+"""`blendbench doctor`: check that everything a run needs is here."""
 
 import importlib.metadata
 import os
@@ -27,7 +27,10 @@ def doctor(
     models: Annotated[str, typer.Option(help="model set to look at: a shipped name or a folder")] = "miniature",
     results: Annotated[Path, typer.Option(help="results folder to look at")] = Path("results"),
 ) -> None:
-    """Check packages, device, results folder and a model set; exit code 2 if a run could not work."""
+    """Check packages, device, results folder and a model set.
+
+    Exit code 2 if a run could not work.
+    """
     print(f"python {sys.version.split()[0]}")
     versions = {name: _version(name) for name in _NEEDED}
     for name, found in versions.items():

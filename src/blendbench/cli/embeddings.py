@@ -1,4 +1,4 @@
-"""`blendbench embeddings`: what the hidden states of the encoders look like, layer by layer."""
+"""`blendbench embeddings`: compare the encoders' hidden states by layer."""
 
 import json
 import sys
@@ -32,7 +32,10 @@ def embeddings(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="print every statistic as JSON")] = False,
 ) -> None:
-    """Compare the text encoder's hidden states with Qwen3-VL's, by layer and kind of token."""
+    """Compare the text encoder's hidden states with Qwen3-VL's.
+
+    The comparison is by layer and kind of token.
+    """
     wanted = _layers(layers)
     if save_statistics is not None and save_statistics.suffix != ".safetensors":
         raise UsageError(f"--save-statistics {save_statistics}: name a .safetensors file")

@@ -14,7 +14,7 @@ def findings(
     ),
     out: Annotated[Path, typer.Option(help="where findings.md is written")] = Path("reports"),
 ) -> None:
-    """Judge every hypothesis by the results, print the verdicts and write the page."""
+    """Judge every hypothesis, print the verdicts and write the page."""
     from rich.console import Console
     from rich.table import Table
 

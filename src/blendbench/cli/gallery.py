@@ -1,4 +1,4 @@
-"""`blendbench gallery`: write the pages with the images, or import blind votes."""
+"""`blendbench gallery`: write the image pages, or import blind votes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,10 @@ def gallery(
     out: Annotated[Path | None, typer.Option(help="folder to write; default: RESULTS/gallery/EXPERIMENT")] = None,
     votes: Annotated[Path | None, typer.Option(help="import this file of blind votes, and write no gallery")] = None,
 ) -> None:
-    """Write a folder to look at the images with: it needs no server and opens in any browser."""
+    """Write a folder to look at the images with.
+
+    It needs no server and opens in any browser.
+    """
     if votes is not None:
         _take_in(votes, results)
         return

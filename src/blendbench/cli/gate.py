@@ -1,4 +1,7 @@
-"""`blendbench gate`: is a candidate worse than a baseline? The exit code answers too."""
+"""`blendbench gate`: decide whether a candidate is worse than a baseline.
+
+The exit code answers too.
+"""
 
 from pathlib import Path
 from typing import Annotated, Literal

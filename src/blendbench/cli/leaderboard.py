@@ -1,4 +1,4 @@
-"""`blendbench leaderboard`: print the overview and write the page with its images."""
+"""`blendbench leaderboard`: print the overview and write the page."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,10 @@ def leaderboard(
         bool, typer.Option("--gallery", help="also write OUT/gallery/EXPERIMENT, which the page then links to")
     ] = False,
 ) -> None:
-    """Print how the configurations of an experiment compare, and write the page with intervals and images."""
+    """Compare the configurations of an experiment and write the page.
+
+    The page has intervals and images.
+    """
     from rich.console import Console
 
     from blendbench.reports.leaderboard import answer, write_leaderboard

@@ -37,7 +37,9 @@ def measure(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="print one JSON array instead of one object a line")] = False,
 ) -> int:
-    """Score images with every metric whose inputs are given; no results folder is needed.
+    """Score images with every metric whose inputs are given.
+
+    No results folder is needed.
 
     Files of a folder that are not images are named on stderr. Exit code 5 if an image could not be read or scored.
     """
@@ -76,7 +78,7 @@ class _Inputs:
 
     @property
     def generated(self) -> tuple[int, int] | None:
-        """Return (height, width) as generated: the baseline's, or the model set's own."""
+        """Return (height, width) as generated, by the baseline or model set."""
         if self.baseline is not None:
             height, width = self.baseline.pixels.shape[:2]
             return height, width
@@ -102,7 +104,7 @@ class _Inputs:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return a file itself, or the files directly in a folder that bear an image's suffix, by name.
+    """Return a file, or the image files directly in a folder, by name.
 
     Among them what only looks like a file, as a dangling link: it gets a record that says so.
     """

@@ -13,14 +13,20 @@ if TYPE_CHECKING:
 
 
 def load_plugins(paths: list[Path]) -> list[str]:
-    """Import files that register strategies; the names they added. Errors: UsageError."""
+    """Import files that register strategies; the names they added.
+
+    Errors: UsageError.
+    """
     from blendbench.registry.strategies import load_plugin
 
     return [name for path in paths for name in load_plugin(path)]
 
 
 def single_grid(text: str) -> Grid:
-    """`NAME[:param=value,...]` as a grid of one configuration. Errors: UsageError."""
+    """Parse `NAME[:param=value,...]` as a grid of one configuration.
+
+    Errors: UsageError.
+    """
     from blendbench.registry.strategies import parse_configuration
 
     configuration = parse_configuration(text)
@@ -28,7 +34,9 @@ def single_grid(text: str) -> Grid:
 
 
 def checked_experiment(name_or_path: str | Path) -> tuple[Experiment, int]:
-    """An experiment whose strategies, values and metrics exist, and the number of its configurations.
+    """Expand an experiment whose strategies, values and metrics exist.
+
+    Returns it with the number of its configurations.
 
     Plug-ins that it names have to be loaded before. Errors: UsageError that names the file.
     """
@@ -45,7 +53,10 @@ def checked_experiment(name_or_path: str | Path) -> tuple[Experiment, int]:
 
 
 def at_depth_of(experiment: Experiment, models: str) -> Experiment:
-    """Return an experiment as it stands for a model set's depth; only configurations are read. Errors: UsageError."""
+    """Return an experiment as it stands for a model set's depth.
+
+    Only configurations are read. Errors: UsageError.
+    """
     from blendbench.models.sets import load_model_set
 
     return experiment if experiment.deep is None else experiment.at_depth(load_model_set(models).facts.hidden_states)
@@ -60,7 +71,9 @@ def plan_on_models(
     memory_budget: float | None = None,
     hash_weights: bool = True,
 ) -> tuple["Plan", "ModelSet"]:
-    """Load what an experiment names and expand it; `prompt` or `image` make it a private trial of one item.
+    """Load what an experiment names and expand it.
+
+    `prompt` or `image` make it a private trial of one item.
 
     On other models than the experiment is written for, the model set's own suite takes the place of the experiment's.
     Models are other if their content is: a set that was renamed or moved is the same one.

@@ -12,7 +12,7 @@ def publish(
     out: Annotated[Path, typer.Option(help="where pages and data/ are written")] = Path("reports"),
     check: Annotated[bool, typer.Option("--check", help="only compare the pages with what their data give")] = False,
 ) -> None:
-    """Write leaderboards, findings and the page of hidden states, with their data.
+    """Write leaderboards, findings and hidden states, with their data.
 
     Exit code 1 if --check finds a page that differs.
     """

@@ -47,7 +47,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and write nothing")] = False,
     json_: Annotated[bool, typer.Option("--json", help="summary as JSON; progress as JSON lines on stderr")] = False,
 ) -> None:
-    """Run an experiment: generate what is missing, score it, and bring it into the database.
+    """Run an experiment: generate what is missing, score it and store it.
 
     Exit code 5 if a cell or a score failed.
     """
@@ -99,7 +99,10 @@ def run(
 
 
 def _summary(plan: "Plan", models: "ModelSet", remaining: "Remaining") -> dict[str, object]:
-    """Return what a dry run reports. `notes` holds what a reader must know before believing the counts."""
+    """Return what a dry run reports.
+
+    `notes` holds what a reader must know before believing the counts.
+    """
     notes = [f"{c.strategy.name}: {note}" for c in plan.configurations if (note := c.strategy.identity_note)]
     if models.provisional:
         notes.append("the weights were not read yet, so what is finished is unknown: all cells count as to generate")
@@ -118,12 +121,18 @@ def _summary(plan: "Plan", models: "ModelSet", remaining: "Remaining") -> dict[s
 
 
 def _can_judge_canary(plan: "Plan") -> bool:
-    """Whether there are controls, and items enough for a sign-flip test to reach 5 % after a correction for two."""
+    """Return whether the canary can be judged.
+
+    That takes controls, and items enough for a sign-flip test to reach 5 % after a correction for two.
+    """
     return plan.experiment.controls and len(plan.items) >= 6
 
 
 def canary_of(results: Path, experiment: str) -> "Canary | None":
-    """What an experiment's canary shows against the text alone; None if the two cannot be compared (failed cells)."""
+    """Compare an experiment's canary with the text alone.
+
+    Returns None if the two cannot be compared because cells failed.
+    """
     from blendbench.results.store import open_results
     from blendbench.verdict.comparison import compare
     from blendbench.verdict.verdict import CANARY, REFERENCE, judge_canary
@@ -135,7 +144,10 @@ def canary_of(results: Path, experiment: str) -> "Canary | None":
 
 
 def _overridden(experiment: Experiment, strategies: list[str], settings: list[str], added: list[str]) -> Experiment:
-    """Apply --strategy and --set; strategies of plug-ins join the list unless --strategy gives one."""
+    """Apply --strategy and --set.
+
+    Strategies of plug-ins join the list unless --strategy gives one.
+    """
     grids = [single_grid(text) for text in strategies]
     if not grids and added:
         experiment = replace(experiment, strategies=(*experiment.strategies, *map(single_grid, added)))

@@ -13,7 +13,10 @@ def validate(
         list[Path], typer.Argument(help="experiment .toml files, suite or model set folders, plug-in .py files")
     ],
 ) -> None:
-    """Check files; the first mistake is printed in one line, with exit code 2. Name plug-ins before what uses them."""
+    """Check files; the first mistake is printed in one line, with exit code 2.
+
+    Name plug-ins before what uses them.
+    """
     for path in files:
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder")

@@ -1,1 +1,4 @@
-"""Shared types, configuration reading, hashing, errors and files: nothing here imports another layer."""
+"""Types, configuration, hashing, errors and files shared by all layers.
+
+Nothing here imports another layer.
+"""

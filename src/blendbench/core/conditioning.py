@@ -1,4 +1,4 @@
-"""What a strategy gives to the transformer: caption rows, a schedule of them, and where else they act."""
+"""Conditionings: caption rows, their schedule, and where else they act."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,7 +8,10 @@ from blendbench.core.lazy import Tensor, torch
 
 
 class BlendError(ValueError):
-    """A strategy gave no usable conditioning; the cell fails with this message."""
+    """A strategy gave no usable conditioning.
+
+    The cell fails with this message.
+    """
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,10 @@ class Conditioning:
             )
 
     def sha256(self, start: str = "") -> str:
-        """Hash all that acts; `start` identifies the starting image, and counts below strength 1 only."""
+        """Hash all that acts.
+
+        `start` identifies the starting image, and counts below strength 1 only.
+        """
         digest = hashlib.sha256(f"{tuple(self.rows.shape)}".encode())
         for part in self._parts():
             digest.update(part)

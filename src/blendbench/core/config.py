@@ -1,4 +1,4 @@
-"""Read TOML files into checked models, with errors that name file, field and fix."""
+"""Read TOML files into checked models; errors name file, field and fix."""
 
 import difflib
 import tomllib
@@ -17,7 +17,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_toml(path: Path, model: type[Model]) -> Model:
-    """Read and check a TOML file of at most 8 MiB. Errors: UsageError naming the file, the field and the fix."""
+    """Read and check a TOML file of at most 8 MiB.
+
+    Errors: UsageError naming the file, the field and the fix.
+    """
     try:
         # Editors on Windows put a byte-order mark in front.
         content = tomllib.loads(read_file(path, BYTE_LIMIT).decode("utf-8-sig"))
@@ -29,7 +32,10 @@ def read_toml(path: Path, model: type[Model]) -> Model:
 
 
 def checked(content: object, model: type[Model], where: str) -> Model:
-    """Check a mapping against a model. Errors: UsageError that begins with `where`."""
+    """Check a mapping against a model.
+
+    Errors: UsageError that begins with `where`.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -43,14 +49,14 @@ def checked(content: object, model: type[Model], where: str) -> Model:
 
 
 def one_line(text: object, longest: int = 500) -> str:
-    """Return a text as one printable line that is not longer than a reader wants."""
+    """Return a text as one printable line of limited length."""
     line = " ".join(str(text).split())
     line = line if line.isprintable() else ascii(line)[1:-1]
     return line if len(line) <= longest else f"{line[: longest - 4]} ..."
 
 
 def suggest(name: str, known: list[str]) -> str:
-    """Return a did-you-mean for an unknown name, or the list of known ones if it is short."""
+    """Return a did-you-mean for an unknown name, or a list of known ones."""
     name = one_line(name, 100)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:

@@ -2,4 +2,7 @@
 
 
 class UsageError(Exception):
-    """Bad input: the message names the file, the field and the fix. The command line exits with code 2."""
+    """Bad input: the message names the file, the field and the fix.
+
+    The command line exits with code 2.
+    """

@@ -8,7 +8,10 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """Serialise `value` so that equal values give equal text: sorted keys, no spaces, no NaN."""
+    """Serialise equal values to equal text.
+
+    Keys are sorted, there are no spaces, and NaN is refused.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -23,7 +26,10 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_contents(contents: Mapping[Path, str], root: Path) -> str:
-    """Hash names (relative to `root`, posix) and contents of files, independent of their order; hex sha256."""
+    """Hash names and contents of files, in any order; hex sha256.
+
+    Names are relative to `root`, in posix form.
+    """
     digest = hashlib.sha256()
     for path in sorted(contents):
         digest.update(f"{path.relative_to(root).as_posix()}\0{contents[path]}\n".encode())

@@ -102,7 +102,10 @@ def image_suffixes() -> tuple[str, ...]:
 
 
 def image_identity(path: Path) -> str:
-    """Hash an image file by content, hex sha256; its name and place are no part of it. Errors: ImageError."""
+    """Hash an image file by content, hex sha256.
+
+    Its name and place are no part of it. Errors: ImageError.
+    """
     try:
         found = path.stat()
     except OSError as error:

@@ -1,4 +1,6 @@
-"""Import torch at its first use: `from blendbench.core.lazy import Tensor, torch`.
+"""Import torch at its first use.
+
+Write `from blendbench.core.lazy import Tensor, torch`.
 
 Planning, lists and reports need no torch, which takes seconds to import.
 """

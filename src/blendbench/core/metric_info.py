@@ -1,4 +1,4 @@
-"""What is known about a metric: how its values read, and how large a difference matters."""
+"""Describe a metric: how values read and which difference matters."""
 
 import math
 from dataclasses import dataclass

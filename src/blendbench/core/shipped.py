@@ -1,4 +1,7 @@
-"""Where the shipped prompts/, metrics/ and bench/ folders are: in the wheel, or in the working tree."""
+"""Find the shipped prompts/, metrics/ and bench/ folders.
+
+They are in the wheel, or in the working tree.
+"""
 
 from pathlib import Path
 
@@ -6,6 +9,6 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def shipped(folder: str) -> Path:
-    """The folder `prompts`, `metrics` or `bench` that belongs to this installation."""
+    """Return the installation's folder `prompts`, `metrics` or `bench`."""
     in_wheel = _PACKAGE / "_shipped" / folder
     return in_wheel if in_wheel.is_dir() else _PACKAGE.parents[1] / folder

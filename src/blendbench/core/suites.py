@@ -1,4 +1,7 @@
-"""Suites: frozen, versioned sets of prompts and reference images, read from prompts/<suite>/suite.toml."""
+"""Suites: frozen, versioned sets of prompts and reference images.
+
+They are read from prompts/<suite>/suite.toml.
+"""
 
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -17,7 +20,10 @@ from blendbench.core.shipped import shipped
 
 @dataclass(frozen=True)
 class Attributes:
-    """Ground truth of an image, or what a prompt states; `None` and `()` mean not stated."""
+    """Ground truth of an image, or what a prompt states.
+
+    `None` and `()` mean not stated.
+    """
 
     objects: tuple[tuple[str, str], ...]  # (colour, shape)
     background: str | None = None
@@ -46,7 +52,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Under which licence an image of a suite may be passed on, and where it comes from."""
+    """Licence and origin of an image of a suite."""
 
     image: Path
     licence: str
@@ -55,7 +61,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class FitPair:
-    """A caption, an image of it, and an image of the same content in a plain style: what fits are made on."""
+    """A caption with an image of it and a plain-style image, to fit on."""
 
     caption: str
     image: Path
@@ -64,7 +70,9 @@ class FitPair:
 
 @dataclass(frozen=True)
 class Suite:
-    """A frozen set of items; `sha256` covers its prompts, its facts and its images by content.
+    """A frozen set of items.
+
+    `sha256` covers its prompts, its facts and its images by content.
 
     `blank` and `white` show nothing; `pairs` are for strategies that fit, and none of them is an item's; `images`
     holds the licence of each image where `licence` does not hold for all.
@@ -131,12 +139,15 @@ class _SuiteFile(_Strict):
 
 
 def list_suites() -> list[str]:
-    """Names of the shipped suites."""
+    """Return the names of the shipped suites."""
     return sorted(path.parent.name for path in shipped("prompts").glob("*/suite.toml"))
 
 
 def load_suite(name_or_folder: str | Path) -> Suite:
-    """Load a shipped suite by name, or any suite by folder. Errors: UsageError in one line."""
+    """Load a shipped suite by name, or any suite by folder.
+
+    Errors: UsageError in one line.
+    """
     folder = Path(name_or_folder)
     if not (folder / "suite.toml").is_file():
         folder = shipped("prompts") / str(name_or_folder)
@@ -199,7 +210,9 @@ def load_suite(name_or_folder: str | Path) -> Suite:
 
 
 def trial(suite: Suite, prompt: str | None, image: Path | None) -> Suite:
-    """A private suite of one item: the first of `suite` with another prompt, another reference image, or both.
+    """Return a private suite of one item.
+
+    It is the first of `suite` with another prompt, another reference image, or both.
 
     What no longer holds (expected contents) is dropped. Errors: UsageError (an empty prompt, not an image).
     """
@@ -223,7 +236,10 @@ def trial(suite: Suite, prompt: str | None, image: Path | None) -> Suite:
 
 
 def _content_sha256(suite: Suite) -> str:
-    """Hash what a suite asks for: prompts and images by content. File names, titles and licences are no part of it."""
+    """Hash what a suite asks for: prompts and images by content.
+
+    File names, titles and licences are no part of it.
+    """
 
     def by_content(value: Any) -> Any:
         return image_identity(value) if isinstance(value, Path) else value
@@ -237,7 +253,7 @@ def _content_sha256(suite: Suite) -> str:
 
 
 def _check_recorded(source: Path, provenance: tuple[Provenance, ...], used: set[Path]) -> None:
-    """A suite records the licence of all its images one by one, or of none."""
+    """Check that licences are recorded for all images or for none."""
     recorded = {record.image for record in provenance}
     if recorded and (missing := sorted(used - recorded)):
         name = missing[0].relative_to(source.parent).as_posix()
@@ -259,7 +275,10 @@ def _image(folder: Path, checked: set[Path], name: str, field: str) -> Path:
 
 
 def _loaded(path: Path, where: str) -> Path:
-    """Check that a file can be loaded as an image. Errors: UsageError that begins with `where`."""
+    """Check that a file can be loaded as an image.
+
+    Errors: UsageError that begins with `where`.
+    """
     try:
         load_image(path)
     except ImageError as error:

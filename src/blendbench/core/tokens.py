@@ -10,7 +10,7 @@ TokenMode = Literal["full", "text", "image", "image_no_markers"]
 
 
 class Kind(IntEnum):
-    """What a token is: part of the chat template, of the prompt, a vision marker, or of the image."""
+    """Kinds of token: chat template, prompt, vision marker or image."""
 
     TEMPLATE = 0
     TEXT = 1
@@ -39,7 +39,9 @@ class Tokens:
 
     @property
     def without_sink(self) -> slice:
-        """Return the rows that are not position 0 of a chat template, which carries the attention sink.
+        """Return the rows without position 0 of a chat template.
+
+        That position carries the attention sink.
 
         In Qwen3-4B two dimensions of that token hold 97.7 % of all second moments at layer -2, so statistics with it
         and without it differ. All rows, if the first is no template row or if there is no other.
@@ -88,7 +90,10 @@ def content(tokens: Tokens) -> Tokens:
 
 
 def gaussian_like(tokens: Tokens, seed: int) -> Tokens:
-    """Sample Gaussian rows with the norms of `tokens`: the size of vision without its content."""
+    """Sample Gaussian rows with the norms of `tokens`.
+
+    They have the size of vision tokens without their content.
+    """
     noise = torch.randn(tokens.hidden.shape, generator=torch.Generator().manual_seed(seed))
     scale = tokens.hidden.norm(dim=1, keepdim=True) / noise.norm(dim=1, keepdim=True)
     return Tokens(noise * scale, tokens.kinds, tokens.grid)

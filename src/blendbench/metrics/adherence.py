@@ -48,7 +48,7 @@ def clip_cut_tokens(batch: Batch) -> Tensor:
 
 @metric("siglip_cut_tokens", needs=("prompts", "siglip"))
 def siglip_cut_tokens(batch: Batch) -> Tensor:
-    """Count (n,) the tokens of each prompt that lie past the context of SigLIP."""
+    """Count (n,) the tokens of each prompt beyond SigLIP's context."""
     return _cut(batch["prompts"], batch["siglip"])
 
 
@@ -92,7 +92,10 @@ def _facts(read: Reading, i: int, stated: Attributes | None) -> list[Tensor]:
 
 
 def position(names: Sequence[str], name: str) -> int:
-    """Return the index of a stated name among those that the probe knows. Errors: ValueError."""
+    """Return the index of a stated name among those that the probe knows.
+
+    Errors: ValueError.
+    """
     if name not in names:
         raise ValueError(f"the probe knows no {name!r}; it knows {', '.join(names)}")
     return names.index(name)

@@ -21,7 +21,7 @@ _ROUNDING = 1 / 12
 
 
 def read_bands(luma: Tensor) -> Tensor:
-    """Return (n, 18) log power a pixel in bands of frequency of (n, h, w) luma.
+    """Return (n, 18) log power per pixel in frequency bands of (n, h, w) luma.
 
     float64; NaN below 64 pixels a side.
     """
@@ -41,7 +41,7 @@ def read_bands(luma: Tensor) -> Tensor:
 
 
 def slope(bands: Tensor) -> Tensor:
-    """Return (n,) least-squares slopes of (n, 18) log power over log frequency."""
+    """Return (n,) least-squares slopes of log power over log frequency."""
     x = torch.linspace(math.log(_LOWEST), math.log(_HIGHEST), 2 * _BANDS + 1, device=bands.device, dtype=bands.dtype)[
         1::2
     ]
@@ -51,7 +51,7 @@ def slope(bands: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _bands(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the band of each place of the half plane, and the sizes of the bands.
+    """Return the band of each place of the half plane, and the band sizes.
 
     _BANDS stands for no band; sizes count places of the whole plane.
     """

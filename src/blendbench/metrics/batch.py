@@ -1,4 +1,4 @@
-"""A batch of images to be scored, with the inputs that several metrics share."""
+"""A batch of images to score, with the inputs that metrics share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Hold n images of one size and all that is known about how they were made.
+    """Hold n images of one size and how they were made.
 
     `images`: uint8 (n, 3, h, w) as generated, never resized. `baselines`: the baseline's images of the same items and
     seeds, and `baseline_image_sha256s` their hashes. `references`: one uint8 (3, h, w) an image, of any size.
@@ -74,7 +74,10 @@ class Batch:
     if not TYPE_CHECKING:
 
         def __getattribute__(self, name: str) -> Any:
-            """Refuse a field that the running metric has not declared: its scores would not be keyed by it."""
+            """Refuse a field that the running metric has not declared.
+
+            Its scores would not be keyed by it.
+            """
             if name in _KEPT_BACK:
                 declared = object.__getattribute__(self, "__dict__").get("_declared")
                 if declared is not None and name not in roots(declared):
@@ -82,7 +85,10 @@ class Batch:
             return object.__getattribute__(self, name)
 
     def __getitem__(self, name: str) -> Any:
-        """Return an input by its name in `needs`. Errors: ValueError if it is missing or was not declared."""
+        """Return an input by its name in `needs`.
+
+        Errors: ValueError if it is missing or was not declared.
+        """
         if self._declared is not None and name not in self._declared and name not in roots(self._declared):
             raise ValueError(f"reads {name!r}, which is not among its needs {self._declared}; add it there")
         if name not in SHARED:
@@ -96,7 +102,7 @@ class Batch:
         return self._made[name]
 
     def declaring(self, needs: Iterable[str], origin: str) -> Batch:
-        """Return this batch for code that may read `needs` and what they are made from.
+        """Return this batch for code that reads `needs` and their inputs.
 
         Code from outside the package gets copies, so that nothing it writes in place reaches another metric.
         """
@@ -116,7 +122,10 @@ class Batch:
         return replace(self, **{name: rows[i : i + 1] for name, rows in entries.items() if rows is not None})
 
     def take_over(self, other: Batch) -> None:
-        """Keep what `other`, a batch of one, has computed from an equal baseline or reference image."""
+        """Take over what a batch of one computed from an equal image.
+
+        The image is the baseline or the reference.
+        """
         same = set(SCORERS)
         if self.baselines is not None and other.baselines is not None and torch.equal(self.baselines, other.baselines):
             same.add("baselines")
@@ -125,7 +134,7 @@ class Batch:
         self._made.update({name: value for name, value in other._made.items() if roots((name,)) <= same})
 
     def missing(self, need: str) -> str | None:
-        """Return the first field or scorer that `need` is made from and this batch does not have."""
+        """Return the first field or scorer that `need` takes and is missing."""
         if need in SHARED:
             return next((gap for root in SHARED.get(need).needs if (gap := self.missing(root))), None)
         return need if getattr(self.scorers if need in SCORERS else self, need, None) is None else None

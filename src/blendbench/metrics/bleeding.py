@@ -1,4 +1,7 @@
-"""Colour bleeding: colour that changes where lightness has no edge. Experimental."""
+"""Colour bleeding: colour that changes where lightness has no edge.
+
+Experimental.
+"""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def _along(field: Tensor, count: int, axis: int) -> Tensor:
 
 
 def _ratio(field: Tensor, reach: int, floor: float, axis: int) -> Tensor:
-    """Return (n, m) means over the other axis of the clipped log ratio of steps.
+    """Return (n, m) means over the other axis of clipped log ratios of steps.
 
     The ratio is (E + floor) / (mean of E beside + floor). E is the magnitude of a step along `axis` less the trend: the
     mean of the `reach` steps on either side, which telescopes. m is the size less 1 + 4 `reach`.

@@ -188,7 +188,7 @@ def benign_auroc(clean: np.ndarray) -> dict[str, dict[str, float]]:
 
 
 def false_alarms(sets: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Return the fraction of clean images with each flag that follows from pixels.
+    """Return the fraction of clean images with each flag based on pixels.
 
     By set of uint8 (n, h, w, 3) images; `images` is how many.
     """

@@ -1,4 +1,4 @@
-"""Metric cards: TOML between two `+++` lines, then a description for people."""
+"""Metric cards: TOML between `+++` lines, then a description."""
 
 import math
 import tomllib
@@ -71,7 +71,10 @@ class Card(BaseModel):
 
 
 def make_card(where: str, fields: dict[str, Any]) -> Card:
-    """Check the fields of a card. Errors: UsageError in one line that begins with `where`."""
+    """Check the fields of a card.
+
+    Errors: UsageError in one line that begins with `where`.
+    """
     try:
         return Card(**fields)
     except ValidationError as error:
@@ -87,7 +90,10 @@ def make_card(where: str, fields: dict[str, Any]) -> Card:
 
 
 def read_card(path: Path) -> Card:
-    """Read and check one card. Errors: UsageError naming the file and the field."""
+    """Read and check one card.
+
+    Errors: UsageError naming the file and the field.
+    """
     if not path.is_file():
         raise UsageError(f"{path}: no such metric card; write one with TOML front matter between two {FENCE} lines")
     try:

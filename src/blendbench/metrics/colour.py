@@ -1,4 +1,4 @@
-"""Colour, tone, saturation and clipping: how far colours moved from the baseline image."""
+"""Colour, tone, saturation and clipping against the baseline image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @metric("color_drift", needs=("palette", "baseline_palette"))
 def color_drift(batch: Batch) -> Tensor:
-    """Return (n,) sliced Wasserstein-1 distances of OKLab (a, b) to the baseline.
+    """Return (n,) sliced Wasserstein-1 OKLab (a, b) distances to the baseline.
 
     In OKLab units. Definition: metrics/color_drift.md.
     """
@@ -35,13 +35,19 @@ def tone_drift(batch: Batch) -> Tensor:
 
 @metric("saturation_shift", needs=("oklab", "baseline_oklab"))
 def saturation_shift(batch: Batch) -> Tensor:
-    """Return (n,) mean OKLab chroma less the baseline's; above 0 for more colour."""
+    """Return (n,) mean OKLab chroma less the baseline's.
+
+    Above 0 for more colour.
+    """
     return _mean_chroma(oklab(batch)) - _mean_chroma(baseline_oklab(batch))
 
 
 @metric("clip_shift", needs=("images", "baselines"))
 def clip_shift(batch: Batch) -> Tensor:
-    """Return (n,) fractions of pixels with a channel at 0 or 255, less the baseline's."""
+    """Return (n,) fractions of clipped pixels, less the baseline's.
+
+    A pixel is clipped if a channel is 0 or 255.
+    """
     return _clipped(batch.images) - _clipped(batch["baselines"])
 
 

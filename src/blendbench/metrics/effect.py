@@ -1,4 +1,7 @@
-"""Effect size: how far an image is from its text_only baseline; 0 for a blend that does nothing."""
+"""Effect size: how far an image is from its text_only baseline.
+
+0 for a blend that does nothing.
+"""
 
 from __future__ import annotations
 

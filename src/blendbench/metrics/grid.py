@@ -1,4 +1,4 @@
-"""The grid metrics: how much of an image is locked to the generator's patch grid, and how visible that is."""
+"""Grid metrics: how strong and how visible the patch grid is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @metric("grid_energy", needs=("patch_grid_reading",))
 def grid_energy(batch: Batch) -> Tensor:
-    """Return (n,) fractions of normalised high-frequency power on the patch grid.
+    """Return (n,) fractions of normalised high-frequency power on the grid.
 
     NaN below eight tiles a side. Definition and source: metrics/grid_energy.md.
     """

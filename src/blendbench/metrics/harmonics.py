@@ -1,4 +1,7 @@
-"""Where the harmonics of a patch grid lie in a half-plane power spectrum, with the places around each of them."""
+"""Locate the harmonics of a patch grid in a half-plane power spectrum.
+
+Each comes with the places around it.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def _place(v: int, u: int, height: int, width: int) -> int:
 
 @lru_cache(maxsize=32)
 def patch_grid_combs(height: int, width: int, p: int, device: torch.device) -> tuple[Comb, ...]:
-    """Return the p * p - 1 harmonics of period p: those on each axis, and the rest.
+    """Return the p * p - 1 harmonics of period p: on each axis, and the rest.
 
     `height` and `width` are multiples of p.
 

@@ -131,7 +131,7 @@ def is_hollow(luma: Tensor) -> bool:
 
 
 def _periodicity(luma: Tensor) -> Tensor:
-    """Return the spectrum of the mean log second difference along the last axis.
+    """Return the spectrum of mean log second differences of the last axis.
 
     (_FREQUENCIES / 2 + 1,), over its local mean.
     """
@@ -140,7 +140,7 @@ def _periodicity(luma: Tensor) -> Tensor:
 
 
 def _repeats(luma: Tensor, threshold: float) -> Tensor:
-    """Mark multiples of frequencies that stand out in the mean luma of an axis.
+    """Mark multiples of frequencies that stand out in an axis's mean luma.
 
     Returns (_FREQUENCIES / 2 + 1,).
     """

@@ -129,7 +129,10 @@ def reading(batch: Batch) -> Reading:
 
 
 def _each(images: list[Tensor], function: Callable[[Tensor], Made]) -> list[Made]:
-    """Call `function` with each (3, h, w) image as a batch of one; equal images in a row are read once."""
+    """Call `function` with each (3, h, w) image as a batch of one.
+
+    Equal images in a row are read once.
+    """
     made: list[Made] = []
     last: Tensor | None = None
     for image in images:

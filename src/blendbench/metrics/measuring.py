@@ -1,4 +1,7 @@
-"""Score a batch with several metrics: one outcome an image and metric, and never a 0 for a failure."""
+"""Score a batch with several metrics.
+
+There is one outcome per image and metric, and a failure is never a 0.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ _LARGE = 1 << 17
 
 @dataclass(frozen=True)
 class Score:
-    """Hold one metric of one image: a finite value if and only if the status is ok, else the reason in `error`.
+    """Hold one metric of one image.
+
+    The value is finite if and only if the status is ok; else `error` holds the reason.
 
     `baseline_image_sha256`: the baseline's image that a paired metric was computed against; '' for other metrics, for
     what was skipped, and where the batch has no hashes.
@@ -44,7 +49,10 @@ class WrongResultError(ValueError):
 
 
 def all_metrics() -> dict[str, Metric]:
-    """Return every metric by name: the shipped ones, those of installed packages and of loaded plug-in files."""
+    """Return every metric by name.
+
+    These are the shipped ones, those of installed packages and those of loaded plug-in files.
+    """
     return METRICS.all()
 
 
@@ -76,7 +84,10 @@ def _against(score: Score, baseline: str) -> Score:
 
 
 def _parts(batch: Batch) -> Iterator[Batch]:
-    """Yield large images one by one on the CPU, so that their inputs fit the cache; each takes over what it shares."""
+    """Yield large images one by one on the CPU, so that inputs fit the cache.
+
+    Each takes over the inputs that it shares.
+    """
     large = math.prod(batch.images.shape[-2:]) > _LARGE
     if len(batch) == 1 or not large or batch.images.device.type != "cpu":
         yield batch

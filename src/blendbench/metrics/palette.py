@@ -1,4 +1,4 @@
-"""Colour distributions of images, and Wasserstein-1 distances between them."""
+"""Colour distributions of images and Wasserstein-1 distances between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Fine detail that is locked to the generator's patch grid: one reading for all grid metrics.
+"""Measure fine detail locked to the generator's patch grid.
+
+All grid metrics use this one reading.
 
 Definitions and sources: metrics/grid_energy.md, metrics/grid_amplitude.md, metrics/grid_severity.md.
 """
@@ -64,7 +66,10 @@ def is_too_small(height: int, width: int, p: int) -> bool:
 
 
 def read_patch_grid(luma: Tensor, p: int) -> PatchGridReading:
-    """Read (n, h, w) luma in 0..255 at period p; all NaN below eight tiles a side."""
+    """Read (n, h, w) luma in 0..255 at period p.
+
+    All NaN below eight tiles a side.
+    """
     rows, columns = (size // p for size in luma.shape[-2:])
     if is_too_small(luma.shape[-2], luma.shape[-1], p):
         nothing = torch.full((len(luma),), math.nan, device=luma.device)
@@ -88,7 +93,7 @@ def read_patch_grid(luma: Tensor, p: int) -> PatchGridReading:
 
 
 def _peaks(power: Tensor, p: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sum over the harmonics above their floor and their neighbours, (n,) each.
+    """Sum (n,) over the harmonics above their floor and their neighbours.
 
     Excess power of the odd ones, of the even ones; squared amplitude of the pattern and of its visible part, both times
     the squared sum of the weights.
@@ -159,7 +164,7 @@ def _sub_excess(power: Tensor, p: int, width: int, multiple: int) -> Tensor:
 
 
 def _own_fraction(comb: Tensor, sub: Tensor) -> Tensor:
-    """Return (n,) how far the generator, not the content, accounts for the pattern.
+    """Return (n,) how far the generator accounts for the pattern.
 
     1 where the harmonics stand alone, towards 0 where content of a longer period accounts for them. Never quite 0: of
     two patterns on the same content the stronger one has the greater value.

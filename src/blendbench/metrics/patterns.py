@@ -1,4 +1,4 @@
-"""Images to calibrate the detectors on: photos, injected patterns and benign edits.
+"""Calibration images: photos, injected patterns and benign edits.
 
 A pattern is a (h, w) float field of unit RMS; `inject` adds it at an amplitude in grey levels and rounds to 8 bits.
 """
@@ -57,7 +57,7 @@ def _package_folder(name: str, package: str) -> Path:
 
 @cache
 def photos() -> dict[str, np.ndarray]:
-    """Return the uint8 (h, w, 3) photos that scikit-image and scikit-learn install.
+    """Return the uint8 (h, w, 3) photos of scikit-image and scikit-learn.
 
     Errors: UsageError without those packages.
     """
@@ -91,7 +91,7 @@ def crops(size: int, at_most: int = 2, offset: int = 0) -> np.ndarray:
 
 
 def colourful(size: int) -> np.ndarray:
-    """Cut the middle of each photo that is in colour, uint8 (n, size, size, 3)."""
+    """Cut the middle of each colour photo, uint8 (n, size, size, 3)."""
     middles = [((p.shape[0] - size) // 2, (p.shape[1] - size) // 2, p) for p in (photos()[name] for name in COLOURFUL)]
     return np.stack([photo[y : y + size, x : x + size] for y, x, photo in middles])
 
@@ -138,7 +138,7 @@ def checkerboard(height: int, width: int) -> np.ndarray:
 
 
 def inject(images: np.ndarray, pattern: np.ndarray, amplitude: float) -> np.ndarray:
-    """Add a unit-RMS pattern at `amplitude` grey levels RMS to uint8 (n, h, w, 3)."""
+    """Add a unit-RMS pattern at `amplitude` grey levels to (n, h, w, 3)."""
     moved = images.astype(np.float64) + amplitude * pattern[None, :, :, None]
     return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
 
@@ -167,6 +167,6 @@ def benign(images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Return the probability that a positive is above a negative, ties one half."""
+    """Return P(positive above negative), with ties as one half."""
     above = (positive[:, None] > negative[None]).mean()
     return float(above + 0.5 * (positive[:, None] == negative[None]).mean())

@@ -56,7 +56,10 @@ class Probe(Protocol):
 
 
 class Scorers(Protocol):
-    """Offer the networks of a model set that judge images; None for a missing one."""
+    """Offer the networks of a model set that judge images.
+
+    None for a missing one.
+    """
 
     @property
     def clip(self) -> Encoder | None:
@@ -71,4 +74,4 @@ class Scorers(Protocol):
         """Return the attribute probe."""
 
     def scorer_sha256(self, name: str) -> str | None:
-        """Return the identity of "clip", "siglip" or "probe"; None for a missing one."""
+        """Return the identity of "clip", "siglip" or "probe", or None."""

@@ -33,11 +33,11 @@ def reference_style(batch: Batch) -> Tensor:
 
 @metric("reference_similarity", needs=("siglip_images", "siglip_references"))
 def reference_similarity(batch: Batch) -> Tensor:
-    """Return (n,) raw cosines of SigLIP's embeddings of each image and its reference."""
+    """Return (n,) raw SigLIP cosines of each image and its reference."""
     return (siglip_images(batch) * siglip_references(batch)).sum(-1)
 
 
 @metric("content_override", needs=("siglip_images", "siglip_baselines", "siglip_references"))
 def content_override(batch: Batch) -> Tensor:
-    """Return (n,) reference_similarity of each image less that of its baseline."""
+    """Return (n,) reference_similarity of each image less its baseline's."""
     return ((siglip_images(batch) - siglip_baselines(batch)) * siglip_references(batch)).sum(-1)

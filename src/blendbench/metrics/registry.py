@@ -52,7 +52,7 @@ METRICS: Registry[Metric] = Registry(
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """Map a batch of n images to (n,) values, NaN where the metric is not defined."""
+    """Map a batch of n images to (n,) values, NaN where undefined."""
 
     info: MetricInfo
     card: Card
@@ -77,13 +77,13 @@ class Metric:
 
     @cached_property
     def source_sha256(self) -> str:
-        """Return the hash of the code that makes a value: the function's, and that of the shared inputs it needs."""
+        """Return the hash of the function's code and of its shared inputs'."""
         identity = source_identity(self.function, self.version, declared_files=self.files)
         inputs = {name: source_identity(source.function, 1).sha256 for name, source in sources(self.needs).items()}
         return sha256_json([identity.sha256, inputs])
 
     def scorer_sha256(self, scorers: Scorers | None) -> str:
-        """Return the identity of the judging networks that it reads, '' if it reads none; nothing is loaded."""
+        """Return the identity of its judging networks, '' for none; load nothing."""
         found = [scorers.scorer_sha256(name) for name in SCORERS if self.reads(name)] if scorers else []
         hashes = [sha256 for sha256 in found if sha256]
         return hashes[0] if len(hashes) == 1 else sha256_json(hashes) if hashes else ""

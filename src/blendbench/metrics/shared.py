@@ -27,7 +27,7 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class SharedInput(Generic[Made]):
-    """Compute something from a batch, once: call it with the batch to get the value.
+    """Compute a value from a batch once: call it with the batch.
 
     `needs`: the fields, scorers and other shared inputs that `function` reads.
     """
@@ -47,7 +47,7 @@ SHARED: Registry[SharedInput[Any]] = Registry("shared input", modules=("blendben
 
 
 def shared_input(name: str, *, needs: tuple[str, ...]) -> Callable[[Callable[[Any], Made]], SharedInput[Made]]:
-    """Register a function of a batch whose value metrics may need by this name.
+    """Register a function of a batch as a value that metrics may need.
 
     Errors: UsageError for a name that is malformed or taken, or an unknown need.
     """
@@ -79,7 +79,7 @@ def roots(needs: Iterable[str]) -> frozenset[str]:
 
 
 def sources(needs: Iterable[str]) -> dict[str, SharedInput[Any]]:
-    """Return the shared inputs among some needs, and those that these are made from, by name."""
+    """Return the shared inputs among some needs, and their own, by name."""
     found: dict[str, SharedInput[Any]] = {}
     for need in needs:
         if need in SHARED:

@@ -1,4 +1,7 @@
-"""Style gain: how far an image moved towards the look of its reference, measured without a network."""
+"""Style gain: how far an image moved towards its reference's look.
+
+It is measured without a network.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _ALIKE = 0.02
     needs=("palette", "baseline_palette", "reference_palette", "bands", "baseline_bands", "reference_bands"),
 )
 def style_gain(batch: Batch) -> Tensor:
-    """Return (n,) how far each image moved towards the look of its reference, -1..1.
+    """Return (n,) movement towards the look of the reference, -1..1.
 
     The distance in look from the baseline to the reference less that from the image, over their sum.
     """
@@ -36,7 +39,7 @@ def style_gain(batch: Batch) -> Tensor:
 
 
 def _distance(one: Palette, other: Palette, bands: Tensor, others: Tensor) -> Tensor:
-    """Return (n,) means of the distances in colour, tone and texture, each over its step."""
+    """Return (n,) means of colour, tone and texture distances in steps."""
     texture = (bands - others).abs().mean(-1)
     steps = [chroma_distance(one, other) / _CHROMA, tone_distance(one, other) / _TONE, texture / _TEXTURE]
     return torch.stack(steps).mean(0)

@@ -1,4 +1,4 @@
-"""Fine texture: how steeply the power of an image falls with frequency, against the baseline image."""
+"""Fine texture: the fall of power with frequency, against the baseline."""
 
 from __future__ import annotations
 

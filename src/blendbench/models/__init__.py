@@ -1,4 +1,4 @@
-"""Everything with weights: model sets, encoders, the diffusion pipeline and the scorers."""
+"""Model sets, encoders, the diffusion pipeline and the scorers."""
 
 import os
 

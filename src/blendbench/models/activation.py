@@ -1,4 +1,7 @@
-"""CLIP's activation function: QuickGELU or GELU, the same weights mean different networks."""
+"""CLIP's activation function, QuickGELU or GELU.
+
+The same weights are different networks under each.
+"""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +13,7 @@ Activation = Literal["quick_gelu", "gelu"]
 
 
 def resolve_activation(folder: Path, declared: bool | None = None, repository: str | None = None) -> Activation:
-    """Return the activation function that the weights in a folder were trained with.
+    """Return the activation function that a folder's weights need.
 
     Args:
         folder: A scorer in open_clip's layout.
@@ -47,7 +50,7 @@ def _named(quick: bool) -> Activation:
 
 
 def _hidden_act(path: Path) -> bool | None:
-    """Read transformers' name of the activation, where image and text network agree."""
+    """Read transformers' activation name where image and text network agree."""
     config = read_object(path)
     parts = [config, config.get("vision_config") or {}, config.get("text_config") or {}]
     names = {part["hidden_act"] for part in parts if isinstance(part, dict) and "hidden_act" in part}

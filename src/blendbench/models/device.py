@@ -10,7 +10,7 @@ _DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
 def choose_device(requested: str) -> str:
-    """Resolve "auto", "cpu" or "cuda"; torch is imported only where there may be a GPU.
+    """Resolve "auto", "cpu" or "cuda", importing torch only beside a GPU.
 
     Errors: UsageError if cuda is asked for and not usable.
     """

@@ -1,4 +1,4 @@
-"""What a model set needs of this machine, and whether it is here: files, hub, memory and disk. Nothing is loaded."""
+"""Diagnose a model set's files, hub, memory and disk without loading it."""
 
 import os
 import shutil
@@ -23,7 +23,10 @@ class Finding:
 
 
 def diagnose(models: ModelSet) -> Iterator[Finding]:
-    """Report everything that a run on this model set needs, found or missing: all of it, not the first alone."""
+    """Report everything that a run on this model set needs.
+
+    All findings are reported, not only the first.
+    """
     places: dict[str, Place] = {}
     downloads, complete = 0, True
     for name in COMPONENTS:
@@ -79,7 +82,10 @@ def _missing(place: Place) -> list[str]:
 
 
 def _downloadable(place: Place) -> tuple[Finding, int]:
-    """Report whether an incomplete repository can be downloaded, and how many bytes are left."""
+    """Report whether an incomplete repository can be downloaded.
+
+    The report has the bytes that are left.
+    """
     subject = f"{place.component}: {place}"
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         return Finding(f"{subject}: not complete in the hub's cache, and HF_HUB_OFFLINE is set", fatal=True), 0
@@ -94,7 +100,10 @@ def _downloadable(place: Place) -> tuple[Finding, int]:
 
 
 def _disk(needed: int) -> Finding:
-    """Report the room for `needed` bytes of downloads; without any, the room for results."""
+    """Report the room for `needed` bytes of downloads.
+
+    Without any, the room for results.
+    """
     if not needed:
         return Finding(f"disk: {shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB are free here for results")
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -108,7 +117,7 @@ def _disk(needed: int) -> Finding:
 
 
 def _memory(models: ModelSet) -> Finding:
-    """Report the plan that a run would take here, and whether one image at a time fits."""
+    """Report the plan of a run here and whether one image at a time fits."""
     if models.device == "cpu":
         budget = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     else:

@@ -1,4 +1,7 @@
-"""sha256 of weight files, cached by path, size and time of change: 35 GB are read once."""
+"""Cache sha256 of weight files by path, size and modification time.
+
+35 GB are read once.
+"""
 
 import hashlib
 import json
@@ -18,7 +21,7 @@ _REPORTED = 1024**3
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One file of weights: its name in the component's folder, size in bytes and content hash."""
+    """One weight file: name in the component's folder, size and hash."""
 
     component: str
     file: str
@@ -27,7 +30,7 @@ class WeightFile:
 
 
 def cache_file() -> Path:
-    """Return the JSON file in the user's cache folder that holds the hashes of large files."""
+    """Return the file in the user's cache that holds hashes of large files."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blendbench" / "weights.json"
 
 
@@ -38,7 +41,10 @@ def unread(paths: Iterable[Path]) -> list[Path]:
 
 
 def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
-    """Hash files, several at a time; large ones are read at most once, and a note is printed if that takes long."""
+    """Hash files, several at a time.
+
+    Large ones are read at most once, and a note is printed if that takes long.
+    """
     chosen = list(paths)
     known = _known()
     found = {path: known[_key(path)] for path in chosen if _key(path) in known}

@@ -1,4 +1,6 @@
-"""Store weights in half precision and widen them block by block when used: half the memory, float32 results.
+"""Store weights in half precision and widen them block by block.
+
+This takes half the memory and gives float32 results.
 
 TF32 products round their inputs to 10 bits of mantissa, as many as float16 has, so results differ from those of wide
 weights by one rounding. Weights below float16's normal range (6e-5) lose more digits, but no more than 3e-8 each.
@@ -12,7 +14,9 @@ from torch import Tensor, nn
 
 
 def store_half(network: nn.Module) -> nn.Module:
-    """Keep the matrices of all transformer blocks and token embeddings of a float32 network in float16, in place.
+    """Keep transformer blocks' matrices and token embeddings in float16.
+
+    The float32 network is changed in place.
 
     Nothing else changes: blocks compute in float32, one block at a time is wide. Errors: ValueError if a weight is
     outside of float16's range.
@@ -55,7 +59,10 @@ class _Wide:
 
 
 def _matrices(block: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
-    """Yield (path, module, attribute, weight) of every parameter with two dimensions or more."""
+    """Yield (path, module, attribute, weight) of every matrix parameter.
+
+    A matrix has two dimensions or more.
+    """
     for path, owner in list(block.named_modules()):
         for key, weight in list(owner.named_parameters(recurse=False)):
             if weight.ndim >= 2:

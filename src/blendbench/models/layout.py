@@ -1,4 +1,4 @@
-"""The files of a component: which must be there, which hold weights, and which decide what is computed."""
+"""List a component's files: required, with weights, and with settings."""
 
 import json
 import math
@@ -30,11 +30,11 @@ class Layout:
         return [" or ".join(names) for names in self.needed if not any((folder / name).is_file() for name in names)]
 
     def weight_files(self, folder: Path) -> list[Path]:
-        """Return the files that weights are read from and that are there: all shards, or the one file."""
+        """Return the weight files that are here: all shards, or the one file."""
         return [path for place, names in self.networks for path in _shards(folder / place, names) if path.is_file()]
 
     def absent_weights(self, folder: Path) -> list[str]:
-        """Describe weight files that are missing or cut short, and pickles in their place."""
+        """Describe missing or truncated weight files, and pickles instead of them."""
         lines: list[str] = []
         for place, names in self.networks:
             part = folder / place
@@ -55,19 +55,22 @@ class Layout:
         return not self.absent(folder) and not self.absent_weights(folder)
 
     def parameters(self, folder: Path, place: str = "") -> int:
-        """Count the values of a network's weights from the headers of its files; 0 for what is missing."""
+        """Count the values of a network's weights from the headers of its files.
+
+        0 for what is missing.
+        """
         files = _shards(folder / place, dict(self.networks)[place])
         return sum(math.prod(entry["shape"]) for path in files if path.is_file() for entry in header(path).values())
 
     def identity_files(self, folder: Path) -> list[Path]:
-        """Return every file that decides what the component computes, and no other."""
+        """Return exactly the files that decide what the component computes."""
         names = [name for names in self.needed for name in names if name not in self.identity_ignores]
         settings = [path for name in (*names, *self.optional) if (path := folder / name).is_file()]
         return [*settings, *self.weight_files(folder)]
 
 
 def header(path: Path) -> dict[str, Any]:
-    """Read the header of a safetensors file: name -> {dtype, shape, data_offsets}.
+    """Read a safetensors header: name -> {dtype, shape, data_offsets}.
 
     Errors: ValueError if it is none, or cut short.
     """
@@ -85,7 +88,10 @@ def header(path: Path) -> dict[str, Any]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object; return an empty one if it is none, which every check then reports."""
+    """Read a JSON object.
+
+    Return an empty one if it is none, which every check then reports.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,7 @@
-"""Load by the libraries' own `from_pretrained`: safetensors only, no remote code, no random weights."""
+"""Load networks by the libraries' own `from_pretrained`.
+
+Only safetensors, no remote code, no random weights.
+"""
 
 import warnings
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ import transformers.utils.logging as transformers_logging
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Silence progress bars and warnings of diffusers, transformers and the hub client within the context."""
+    """Silence diffusers, transformers and the hub client within the context."""
     libraries = (diffusers_logging, transformers_logging)
     before = [(library, library.is_progress_bar_enabled(), library.get_verbosity()) for library in libraries]
     for library in libraries:
@@ -33,7 +36,7 @@ def quiet_loading() -> Iterator[None]:
 
 
 def load_complete(kind: Any, folder: Path, dtype: torch.dtype, device: str) -> Any:
-    """Load a network of class `kind` from the safetensors files of `folder` onto `device`.
+    """Load a network of class `kind` from safetensors onto `device`.
 
     With the package accelerate each tensor goes from the file straight to a GPU and host memory never holds the
     network; without it, the network passes through host memory. Errors: ValueError if a weight is missing, which `kind`
@@ -57,5 +60,8 @@ def load_complete(kind: Any, folder: Path, dtype: torch.dtype, device: str) -> A
 
 
 def _without_hooks(network: Any) -> None:
-    """Remove accelerate's hooks that move inputs before every forward: on one device they only cost time."""
+    """Remove accelerate's hooks, which only cost time on one device.
+
+    They move inputs before every forward.
+    """
     import_module("accelerate.hooks").remove_hook_from_submodules(network)

@@ -1,4 +1,4 @@
-"""model_set.toml: the components of a model set, their commits, and how images are sampled with them."""
+"""model_set.toml: components, their commits and the sampling."""
 
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ class _Strict(BaseModel):
 
 
 class Sampler(_Strict):
-    """How images are sampled.
+    """The settings of the sampler.
 
     Attributes:
         height: Pixels.
@@ -50,21 +50,23 @@ class Sampler(_Strict):
         return self
 
     def overridden(self, values: dict[str, float]) -> "Sampler":
-        """Replace fields; other steps or another shift take the place of explicit sigmas."""
+        """Replace fields; other steps or another shift replace explicit sigmas."""
         if {"steps", "shift"} & values.keys():
             return self.model_copy(update={"sigmas": None, **values})
         return self.model_copy(update=values)
 
 
 class Text(_Strict):
-    """Which hidden state of the text encoder conditions the transformer, and the longest prompt in tokens."""
+    """The text encoder's conditioning layer and longest prompt in tokens."""
 
     layer: int = -2
     max_sequence_length: int = 512
 
 
 class Planted(_Strict):
-    """Massive activations added to the hidden states of position 0, for models that have none of their own.
+    """Massive activations to add at position 0.
+
+    They are for models that have none of their own.
 
     `dimensions` get `values` added, in both encoders and at every layer. The transformer reads position 0 without them.
     """
@@ -80,7 +82,10 @@ class Planted(_Strict):
 
 
 class Revisions(_Strict):
-    """The commit of each component that is a hub repository, in full: branches and tags can move."""
+    """The full commit of each component that is a hub repository.
+
+    Branches and tags can move.
+    """
 
     pipeline: Commit | None = None
     vision_language: Commit | None = None

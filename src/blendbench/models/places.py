@@ -1,4 +1,6 @@
-"""Where the components of a model set are: folders here, or hub repositories at a pinned commit.
+"""Find the components of a model set.
+
+They are in folders here, or in hub repositories at a pinned commit.
 
 A repository becomes a folder too, that of its commit in the hub's cache; everything else reads folders only. So there
 is one place where something is downloaded, and what is downloaded are configurations, tokenizers and safetensors:
@@ -22,7 +24,10 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True)
 class Place:
-    """Where one component is. `value` is what model_set.toml says; `commit` is None for a folder."""
+    """The place of one component.
+
+    `value` is what model_set.toml says; `commit` is None for a folder.
+    """
 
     component: str
     value: str
@@ -35,11 +40,11 @@ class Place:
 
     @property
     def name(self) -> str:
-        """The folder, or the repository's name."""
+        """Return the folder, or the repository's name."""
         return str(self.local) if self.local else self.value
 
     def known(self) -> Path | None:
-        """The folder, without asking the hub; None if nothing of this commit is in its cache."""
+        """Return the folder without asking the hub; None if it is not cached."""
         if self.local:
             return self.local
         try:
@@ -48,17 +53,26 @@ class Place:
             return None
 
     def configured(self) -> Path:
-        """The folder with its configurations, downloaded if need be. Errors: UsageError in one line."""
+        """Return the folder with configurations, downloading if needed.
+
+        Errors: UsageError in one line.
+        """
         return self.known() or self._fetched(_SMALL)
 
     def complete(self) -> Path:
-        """The folder with all weights, downloaded if need be. Errors: UsageError in one line."""
+        """Return the folder with all weights, downloading if needed.
+
+        Errors: UsageError in one line.
+        """
         if self.local:
             return self.local
         return self._fetched(self._patterns)
 
     def to_download(self) -> int:
-        """Bytes that `complete` would still have to download, as the hub says. Errors: whatever its client raises."""
+        """Return the bytes that `complete` would download, as the hub says.
+
+        Errors: whatever its client raises.
+        """
         from huggingface_hub import HfApi
 
         known = self.known()

@@ -1,4 +1,7 @@
-"""What the folders of a model set must hold, known from names, configurations and headers: nothing is loaded."""
+"""Check the contents of a model set's folders without loading anything.
+
+Names, configurations and headers are read.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -37,7 +40,9 @@ _VISION_LANGUAGE = "qwen3_vl"
 
 
 def layout(component: str, folder: Path) -> Layout:
-    """Return the files of a component; those of a pipeline depend on its family.
+    """Return the files of a component.
+
+    Those of a pipeline depend on its family.
 
     A pipeline of no known family needs its model_index.json alone: `mismatches` reports what is in it.
     """
@@ -52,7 +57,7 @@ def layout(component: str, folder: Path) -> Layout:
 
 
 def mismatches(folders: Mapping[str, Path], file: ModelSetFile) -> list[str]:
-    """Describe configurations of another architecture than expected, and parts that do not fit each other."""
+    """Describe configurations that are unexpected or do not fit each other."""
     lines = list(_vision_language(folders))
     if "pipeline" in folders and (folders["pipeline"] / "model_index.json").is_file():
         try:

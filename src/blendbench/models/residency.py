@@ -1,4 +1,4 @@
-"""Choose which networks share the device's memory, from their sizes, before anything is loaded.
+"""Choose which networks share the device's memory, before loading.
 
 The groups of a model set are the text encoder, the vision-language model, the generator (transformer and VAE) and the
 scorers. A group that a plan keeps apart is freed, not only moved, before another one is loaded, and the other way
@@ -48,7 +48,7 @@ class Residency:
         return one == other or (one not in alone and other not in alone)
 
     def at_once(self, *groups: str) -> bool:
-        """Report whether groups may not only be on the device but work there at once."""
+        """Report whether groups may also work on the device at once."""
         if unknown := set(groups) - set(GROUPS):
             raise ValueError(f"unknown groups {sorted(unknown)}")
         return self.roomy and not set(groups) & set(PLANS[self.name])
@@ -67,7 +67,10 @@ class Sizes:
     working: Mapping[str, int]
 
     def needs(self, plan: str, at_once: bool = False) -> int:
-        """Return a plan's memory at its peak; `at_once`: with groups that are together working at the same time."""
+        """Return a plan's memory at its peak.
+
+        `at_once`: with groups that are together working at the same time.
+        """
         alone = PLANS[plan]
         shared = [group for group in GROUPS if group not in alone]
         peaks = [self.weights[group] + self.working[group] for group in alone]
@@ -78,19 +81,28 @@ class Sizes:
 
 
 def working_memory(images: int, pixels: int, value_bytes: int) -> dict[str, int]:
-    """Return each group's working memory for batches of `images` of `pixels`, in values of `value_bytes`."""
+    """Return each group's working memory for batches of `images`.
+
+    `pixels` is their size; the memory is in values of `value_bytes`.
+    """
     return {**_OTHERS, "generate": _GENERATING * images * pixels * value_bytes}
 
 
 def choose(sizes: Sizes, budget: int | None) -> Residency:
-    """Return the plan that loads the least often within `budget` bytes; the smallest where none fits."""
+    """Return the plan that loads the least often within `budget` bytes.
+
+    The smallest where none fits.
+    """
     fitting = (name for name in PLANS if budget is None or sizes.needs(name) <= budget)
     name = next(fitting, list(PLANS)[-1])
     return Residency(name, sizes.needs(name), budget, budget is None or sizes.needs(name, at_once=True) <= budget)
 
 
 def free_memory(device: str) -> int | None:
-    """Return the bytes of a device's memory that a run may use; None for the CPU, which can swap."""
+    """Return the bytes of a device's memory that a run may use.
+
+    None for the CPU, which can swap.
+    """
     if device == "cpu":
         return None
     import torch
@@ -108,7 +120,10 @@ def free_cache(device: str) -> None:
 
 
 def settle(device: str) -> None:
-    """Wait until loaded weights are on the device, where any stream may read them; free what loading took."""
+    """Wait until loaded weights are on the device; free what loading took.
+
+    Afterwards any stream may read them.
+    """
     if device != "cpu":
         import torch
 
@@ -126,7 +141,10 @@ def limit(device: str, budget: int) -> None:
 
 
 def peak(device: str) -> int | None:
-    """Return the most bytes allocated on a device since the last call; None for the CPU."""
+    """Return the most bytes allocated on a device since the last call.
+
+    None for the CPU.
+    """
     if device == "cpu":
         return None
     import torch

@@ -1,4 +1,7 @@
-"""CLIP and SigLIP as scorers: open_clip models from a folder, in float32 (TF32 on NVIDIA GPUs)."""
+"""CLIP and SigLIP as scorers, in float32 (TF32 on NVIDIA GPUs).
+
+The models are open_clip's, loaded from a folder.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -72,7 +75,10 @@ class Encoder:
         return _CHUNK[torch.device(self.device).type]
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Encode uint8 (n, 3, h, w) as float32 (n, d) rows of unit norm, on the encoder's device."""
+        """Encode uint8 (n, 3, h, w) as float32 (n, d) rows of unit norm.
+
+        They stay on the encoder's device.
+        """
         with torch.inference_mode(), _tensor_cores(), self._attention():
             return torch.cat(
                 [_unit(self._model.encode_image(self._prepared(part))) for part in images.split(self._chunk)]
@@ -88,7 +94,10 @@ class Encoder:
         return HalfAttention() if narrow else nullcontext()
 
     def encode_texts(self, texts: list[str]) -> Tensor:
-        """Encode n texts as float32 (n, d) rows of unit norm, on the encoder's device; each text is encoded once."""
+        """Encode n texts as float32 (n, d) rows of unit norm, each text once.
+
+        They stay on the encoder's device.
+        """
         new = sorted(set(texts) - self._texts.keys())
         with torch.inference_mode(), _tensor_cores():
             for start in range(0, len(new), self._chunk):
@@ -103,7 +112,10 @@ class Encoder:
         return ids
 
     def token_counts(self, texts: list[str]) -> list[int]:
-        """Count each text's tokens with start and end, before it is cut to `context_length`; 4096 at most."""
+        """Count each text's tokens before truncation; 4096 at most.
+
+        Start and end tokens count; the cut is at `context_length`.
+        """
         empty = self._tokenizer([""])[0]
         padding = int(empty[-1])
         # Where the end token pads as well, one of them belongs to the text.
@@ -112,7 +124,10 @@ class Encoder:
         return [min(int((row != padding).nonzero()[-1:].sum() + 1) + ends, _LONGEST) for row in rows]
 
     def _prepared(self, images: Tensor) -> Tensor:
-        """Resize by the checkpoint's configuration, on 8-bit values as Pillow does, then normalise."""
+        """Resize by the checkpoint's configuration, then normalise.
+
+        Resizing is on 8-bit values, as in Pillow.
+        """
         settings = self._preprocess
         height, width = settings["size"]
         shortest = settings["resize_mode"] == "shortest"
@@ -129,7 +144,7 @@ class Encoder:
 
 
 def load_encoder(folder: Path, quick_gelu: bool, device: str = "cpu") -> Encoder:
-    """Load CLIP or SigLIP from a folder in open_clip's layout, safetensors only.
+    """Load CLIP or SigLIP from an open_clip folder, safetensors only.
 
     On a GPU weights are stored in half precision and widened as they are used.
 
@@ -202,7 +217,10 @@ def _check_texts(name: Path, model: nn.Module, tokenizer: Any, context: int) -> 
 
 
 def pools_end_token(model: nn.Module) -> bool:
-    """Report whether the text embedding is read at the end token, the highest id of the text."""
+    """Report whether the text embedding is read at the end token.
+
+    That token has the highest id of the text.
+    """
     holder = model.text if hasattr(model, "text") else model
     return getattr(holder, "text_pool_type", getattr(holder, "pool_type", "")) == "argmax"
 
@@ -235,7 +253,7 @@ def _tensor_cores() -> Iterator[None]:
 
 
 class Uninitialised(TorchFunctionMode):
-    """Skip random initial values: filling them takes longer than reading the weights that replace them."""
+    """Skip random initial values, which cost more than reading the weights."""
 
     def __torch_function__(
         self, function: Callable[..., Any], _types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -247,7 +265,7 @@ class Uninitialised(TorchFunctionMode):
 
 
 class HalfAttention(TorchFunctionMode):
-    """Run attention in fp16: TF32's mantissa width, and fused attention kernels that fp32 lacks."""
+    """Run attention in fp16: TF32's mantissa width, and fused kernels."""
 
     def __torch_function__(
         self, function: Callable[..., Any], _types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

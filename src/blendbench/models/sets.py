@@ -1,4 +1,6 @@
-"""Model sets: pipeline, vision-language encoder and scorers, named by one model_set.toml.
+"""Model sets: pipeline, vision-language encoder and scorers.
+
+One model_set.toml names them.
 
 Components load on first use: a run with nothing left to do loads nothing. They share the device by the plan of
 `residency`.
@@ -75,14 +77,14 @@ def load_model_set(
 
 @dataclass
 class ModelSet(DescribedSet):
-    """An opened model set: the description of its files, and the parts that are loaded."""
+    """An opened model set: its description and its loaded parts."""
 
     _loaded: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     _loading_one: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
     @functools.cached_property
     def residency(self) -> memory.Residency:
-        """The plan of what shares the device's memory; a budget of the user is enforced from now on."""
+        """Return the memory plan of the device; enforce the user's budget."""
         budget = memory.free_memory(self.device)
         if self.memory_budget is not None:
             asked = int(self.memory_budget * memory.GIB)
@@ -91,11 +93,16 @@ class ModelSet(DescribedSet):
         return memory.choose(self.memory_sizes(), budget)
 
     def at_once(self, *groups: str) -> bool:
-        """Report whether groups of networks can work at once: on a device of its own, with memory for all."""
+        """Report whether groups of networks can work at once.
+
+        That takes a device of its own, with memory for all.
+        """
         return self.asynchronous and self.residency.at_once(*groups)
 
     def load(self, *parts: str) -> bool:
-        """Load parts now instead of at their first use; report whether all could be.
+        """Load parts now instead of at their first use.
+
+        Report whether all could be.
 
         Loading changes settings of the whole process for a moment: do it before threads work side by side.
         """
@@ -126,7 +133,10 @@ class ModelSet(DescribedSet):
         return torch.cuda.Stream(priority=-1)
 
     def peak_memory(self) -> int | None:
-        """Return the most bytes allocated on the GPU since the last call; None without a GPU."""
+        """Return the most bytes allocated on the GPU since the last call.
+
+        None without a GPU.
+        """
         return memory.peak(self.device)
 
     def release_cache(self) -> None:
@@ -134,7 +144,10 @@ class ModelSet(DescribedSet):
         memory.free_cache(self.device)
 
     def _part(self, name: str, load: Callable[[], T]) -> T:
-        """Return a part, loaded once; parts that must not share the device with it are freed first."""
+        """Return a part, loaded once.
+
+        Parts that must not share the device with it are freed first.
+        """
         # None is a valid part: a scorer that the set lacks.
         if (ready := self._loaded.get(name, self)) is not self:
             return cast(T, ready)
@@ -169,7 +182,7 @@ class ModelSet(DescribedSet):
 
     @property
     def text(self) -> "TextEncoder":
-        """The text encoder."""
+        """Return the text encoder."""
         part: TextEncoder = self._part("text", self._load_text)
         return part
 
@@ -180,7 +193,7 @@ class ModelSet(DescribedSet):
 
     @property
     def vision(self) -> "VisionEncoder":
-        """The vision-language encoder."""
+        """Return the vision-language encoder."""
         part: VisionEncoder = self._part("vision", self._load_vision)
         return part
 
@@ -193,12 +206,12 @@ class ModelSet(DescribedSet):
 
     @property
     def clip(self) -> Any:
-        """CLIP as a scorer, or None."""
+        """Return CLIP as a scorer, or None."""
         return self._part("clip", lambda: self._load_scorer("clip"))
 
     @property
     def siglip(self) -> Any:
-        """SigLIP as a scorer, or None."""
+        """Return SigLIP as a scorer, or None."""
         return self._part("siglip", lambda: self._load_scorer("siglip"))
 
     def _load_scorer(self, name: str) -> Any:
@@ -213,7 +226,7 @@ class ModelSet(DescribedSet):
 
     @property
     def probe(self) -> Any:
-        """The network that recognises the miniature's objects, or None."""
+        """Return the miniature's recognition network, or None."""
         return self._part("probe", self._load_probe)
 
     def _load_probe(self) -> Any:

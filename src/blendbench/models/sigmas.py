@@ -1,4 +1,7 @@
-"""Noise levels of flow-matching samplers, computed as diffusers computes them but without importing it."""
+"""Noise levels of flow-matching samplers, as diffusers computes them.
+
+Diffusers is not imported.
+"""
 
 from collections.abc import Sequence
 
@@ -8,7 +11,7 @@ Levels = np.ndarray[tuple[int], np.dtype[np.float32]]
 
 
 def spaced(steps: int) -> Levels:
-    """Return `steps` levels from 1 down to 1 / steps, rounded as `torch.linspace` rounds them.
+    """Return `steps` levels from 1 to 1 / steps, rounded like torch.linspace.
 
     torch fills the first half from the start and the second half from the end, each value with one rounding.
     """
@@ -28,7 +31,9 @@ def shifted(levels: Levels, shift: float) -> Levels:
 
 
 def resolve(steps: int, shift: float, explicit: Sequence[float] | None = None) -> tuple[float, ...]:
-    """Return the levels that the transformer sees and the final 0; explicit ones are taken as they are.
+    """Return the levels that the transformer sees and the final 0.
+
+    Explicit ones are taken as they are.
 
     Each value is the shortest decimal of a float32, so that a list copied from a record gives the same record.
     """

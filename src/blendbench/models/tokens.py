@@ -9,14 +9,14 @@ from blendbench.core.tokens import Kind
 
 
 class Plant(Protocol):
-    """Massive activations of position 0: dimension indices and the values added there."""
+    """Massive activations of position 0: dimension indices and values."""
 
     dimensions: list[int]
     values: list[float]
 
 
 def planted(hidden: Tensor, plant: Plant | None) -> Tensor:
-    """Add the planted values at position 0 of the hidden states (tokens, dim) of a whole turn."""
+    """Add the planted values at position 0 of a turn's states (tokens, dim)."""
     if plant is None:
         return hidden
     result = hidden.clone()
@@ -25,7 +25,10 @@ def planted(hidden: Tensor, plant: Plant | None) -> Tensor:
 
 
 def text_kinds(count: int, before: int, after: int) -> Tensor:
-    """Return the kinds of a sequence with `before` template tokens before the user's text and `after` after it."""
+    """Return token kinds, with `before` and `after` template tokens.
+
+    They stand around the user's text.
+    """
     kinds = torch.full((count,), int(Kind.TEXT))
     kinds[:before] = int(Kind.TEMPLATE)
     kinds[count - after :] = int(Kind.TEMPLATE)

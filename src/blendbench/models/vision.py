@@ -1,4 +1,4 @@
-"""The vision-language encoder: hidden states of a chat turn with an image and then the prompt."""
+"""The vision-language encoder: states of a turn with image and prompt."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,10 @@ from blendbench.models.tokens import Plant, planted, template_length
 
 
 def load_vision_encoder(folder: Path, dtype: torch.dtype, device: str, plant: Plant | None = None) -> "VisionEncoder":
-    """Load Qwen3-VL and its processor. Errors: ValueError if weights are missing."""
+    """Load Qwen3-VL and its processor.
+
+    Errors: ValueError if weights are missing.
+    """
     with quiet_loading():
         processor = AutoProcessor.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
         model = load_complete(Qwen3VLForConditionalGeneration, folder, dtype, device)
@@ -49,7 +52,7 @@ class VisionEncoder:
 
     @torch.inference_mode()
     def encode(self, image: Path, prompt: str, layers: tuple[int, ...]) -> dict[int, Tokens]:
-        """Encode a turn in one forward pass and return its hidden states (tokens, dim) at each of `layers`.
+        """Encode a turn once; return its (tokens, dim) states at each of `layers`.
 
         Errors: ImageError (a file that is no usable image).
         """

@@ -1,4 +1,4 @@
-"""What is registered, and how a registration is undone."""
+"""Registered entries, and how a registration is undone."""
 
 import contextlib
 import re

@@ -103,7 +103,10 @@ class Home:
 
     @property
     def files(self) -> list[Path]:
-        """Return all files in its folder. Errors: UsageError if there are too many to be its own."""
+        """Return all files in its folder.
+
+        Errors: UsageError if there are too many to be its own.
+        """
         if not self.is_its_own:
             raise UsageError(
                 f"{self.folder}: more than {MOST_FILES} files beside the plug-in; give it a folder of its own"

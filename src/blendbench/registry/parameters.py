@@ -40,11 +40,17 @@ class Parameter:
 
     @property
     def options(self) -> tuple[Value, ...]:
-        """Return what can be chosen, or () for what is not a choice; a registry may have grown since."""
+        """Return what can be chosen, or () for what is not a choice.
+
+        A registry may have grown since.
+        """
         return self.choices if self.steps is None else tuple(self.steps.names())
 
     def check(self, strategy: str, value: Any) -> Value:
-        """Convert a value (text from a command line too) to the parameter's type. Errors: UsageError in one line."""
+        """Convert a value (text from a command line too) to the parameter's type.
+
+        Errors: UsageError in one line.
+        """
         where = f"{strategy}: {self.name} = {shown(value)}"
         if self.options:
             return self._choice(where, value)
@@ -80,7 +86,10 @@ class LayerParameter(Parameter):
     """A hidden state by its index, or a mixture of several, as `0.7*-2+0.3*-5`."""
 
     def check(self, strategy: str, value: Any) -> Value:
-        """Return the index, or the mixture in its one spelling. Errors: UsageError in one line."""
+        """Return the index, or the mixture in its one spelling.
+
+        Errors: UsageError in one line.
+        """
         if value in self.choices:
             return str(value)
         try:

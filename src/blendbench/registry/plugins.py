@@ -36,7 +36,9 @@ _LOADED: dict[Path, tuple[ModuleType, str]] = {}
 
 
 def load_plugin_file(path: Path) -> ModuleType:
-    """Import a Python file and the modules beside it that it uses; run it again only if one of them has changed.
+    """Import a Python file and the modules beside it that it uses.
+
+    Run it again only if one of them has changed.
 
     Errors: UsageError in one line, with the file and line of the user's code; nothing it registered stays.
     """
@@ -68,7 +70,10 @@ def load_plugin_file(path: Path) -> ModuleType:
 
 
 def load_entry_points(group: str) -> list[str]:
-    """Load what installed packages offer in a group; return the names of the entry points. Errors: UsageError."""
+    """Load what installed packages offer in a group.
+
+    Return the names of the entry points. Errors: UsageError.
+    """
     names = []
     for entry in sorted(importlib.metadata.entry_points(group=group), key=lambda entry: entry.name):
         package = entry.dist.name if entry.dist else entry.module

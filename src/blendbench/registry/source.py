@@ -85,7 +85,10 @@ def _declared(home: Home, name: str) -> Path:
 
 
 def home(function: Any) -> tuple[Home, Path]:
-    """Find the home and the file of the user's code in a function. Errors: UsageError if it is in no file."""
+    """Find the home and the file of the user's code in a function.
+
+    Errors: UsageError if it is in no file.
+    """
     for candidate in _wrapped(function):
         code = candidate.__code__
         place = home_of(candidate.__globals__.get("__name__", ""), code.co_filename)

@@ -89,7 +89,10 @@ def _definitions(node: ast.AST, prefix: str) -> Iterator[tuple[str, int, Definit
 
 @functools.lru_cache(maxsize=8192)
 def facts(node: ast.AST) -> Facts:
-    """Collect what a node mentions. Annotations of functions count as text only: they compute nothing."""
+    """Collect what a node mentions.
+
+    Annotations of functions count as text only: they compute nothing.
+    """
     seen = _Seen()
     seen.visit(node)
     return Facts(

@@ -85,7 +85,10 @@ class Values:
         return "unfollowed"
 
     def encode(self, value: Any) -> str:
-        """Return the canonical text of a value; long texts as their hash. Errors: UsageError for live objects."""
+        """Return the canonical text of a value; long texts as their hash.
+
+        Errors: UsageError for live objects.
+        """
         if value is None or value is Ellipsis or value is NotImplemented:
             return repr(value)
         if type(value) in _ATOMS:

@@ -33,7 +33,10 @@ Unit = tuple[str, int]  # item and seed
 
 @dataclass(frozen=True)
 class Entry:
-    """One configuration under one metric. If it is not complete it has no effect and no rank, only a partial mean."""
+    """One configuration under one metric.
+
+    If it is not complete it has no effect and no rank, only a partial mean.
+    """
 
     ok: int
     expected: int
@@ -45,7 +48,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Configuration:
-    """One row of the leaderboard; `same_conditioning` counts cells whose conditioning is bit for bit the baseline's."""
+    """One row of the leaderboard.
+
+    `same_conditioning` counts cells whose conditioning is bit for bit the baseline's.
+    """
 
     label: str
     strategy: str
@@ -99,7 +105,10 @@ class Board:
 
 
 def read_board(results: Results, experiment: str | None = None) -> Board:
-    """Compute the board of `experiment` (default: that of the latest run). Errors: UsageError for an unknown one."""
+    """Compute the board of `experiment` (default: that of the latest run).
+
+    Errors: UsageError for an unknown one.
+    """
     experiment = _experiment(results, experiment)
     run = _run(results, experiment)
     baseline = str(run["baseline"])

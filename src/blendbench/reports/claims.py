@@ -55,7 +55,10 @@ class Differs:
     expected: Literal["higher", "lower"]
 
     def judge(self, source: Comparisons) -> Outcome:
-        """Support or refute by an interval that excludes 0; refute too by one inside the margin."""
+        """Support or refute by an interval that excludes 0.
+
+        Refute too by one inside the margin.
+        """
         found = _effect(source, self.experiment, self.metric, self.candidate, self.baseline)
         if isinstance(found, Outcome):
             return found
@@ -83,7 +86,10 @@ class Undoes:
     clean: str = "text_only"
 
     def judge(self, source: Comparisons) -> Outcome:
-        """Judge by the interval of `candidate` against the middle of both others; undecided if there is no harm."""
+        """Judge by the interval of `candidate` against the middle of both others.
+
+        Undecided if there is no harm.
+        """
         after = _pairs(source, self.experiment, self.metric, self.candidate, self.clean)
         before = _pairs(source, self.experiment, self.metric, self.harmed, self.clean)
         if isinstance(after, Outcome):
@@ -115,7 +121,10 @@ class NotWorse:
     baseline: str = "text_only"
 
     def judge(self, source: Comparisons) -> Outcome:
-        """Judge by the interval against the margin; no test, so nothing to correct."""
+        """Judge by the interval against the margin.
+
+        No test, so nothing to correct.
+        """
         found = _effect(source, self.experiment, self.metric, self.candidate, self.baseline)
         if isinstance(found, Outcome):
             return found
@@ -236,7 +245,10 @@ class Measured:
     reference: str = ""
 
     def judge(self, source: Comparisons) -> Outcome:
-        """Judge by the interval where there is one, else by the value; at the layer of conditionings."""
+        """Judge by the interval where there is one, else by the value.
+
+        At the layer of conditionings.
+        """
         rows = source.results.rows(
             """
             SELECT s.value, coalesce(s.low, s.value), coalesce(s.high, s.value), s.layer, a.model_set,

@@ -45,7 +45,10 @@ def dose_responses(board: Board) -> list[DoseResponse]:
 
 
 def plot_dose_responses(board: Board, path: Path) -> None:
-    """Write the plot; no file if no strategy was run with two alphas. Same board, same bytes."""
+    """Write the plot; no file if no strategy was run with two alphas.
+
+    Same board, same bytes.
+    """
     families = dose_responses(board)
     metrics = judged_headlines(board)
     if not families or not metrics:

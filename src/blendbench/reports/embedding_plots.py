@@ -16,7 +16,9 @@ _ORDER = tuple(NAMES)
 
 
 class Panel(NamedTuple):
-    """One statistic by layer. `log`: the axis; `line`: a value to plot for comparison; `counts`: whole numbers from 0.
+    """One statistic by layer. `log`: the axis.
+
+    `line`: a value to plot for comparison; `counts`: whole numbers from 0.
 
     `reference`: "" for tokens by themselves, or the text encoder's layer that they are compared with.
     """
@@ -98,7 +100,10 @@ FAMILIES = (
 
 
 def plot_families(study: Study, folder: Path) -> None:
-    """Write one plot for each family into `folder`. The same study gives the same bytes."""
+    """Write one plot for each family into `folder`.
+
+    The same study gives the same bytes.
+    """
     for family in FAMILIES:
         _plot_family(study, family, folder / f"{family.name}.webp")
 

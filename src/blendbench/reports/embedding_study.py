@@ -80,7 +80,10 @@ class Study:
         return [tokens for tokens in NAMES if tokens in found]
 
     def has_position_0(self, tokens: str) -> bool:
-        """Return whether position 0 is of this kind; if not, its statistics are the same with and without."""
+        """Return whether position 0 is of this kind.
+
+        If not, its statistics are the same with and without.
+        """
         with_it, without = (self.get(tokens, "tokens", position_0).value for position_0 in (True, False))
         return with_it != without
 

@@ -35,7 +35,10 @@ def extreme_labels(board: Board) -> list[str]:
 
 
 def extremes(results: Results, board: Board) -> list[tuple[Extreme, Extreme]]:
-    """Return the best and the worst pair of every configuration shown; images are hashes."""
+    """Return the best and the worst pair of every configuration shown.
+
+    Images are hashes.
+    """
     labels = extreme_labels(board)
     rows = results.rows(
         f"""

@@ -36,7 +36,10 @@ class Finding:
 
 
 def judge(results: Results) -> list[Finding]:
-    """Judge all hypotheses on one database; directions are corrected for all tests of the page (Holm)."""
+    """Judge all hypotheses on one database.
+
+    Directions are corrected for all tests of the page (Holm).
+    """
     hypotheses = (*SEED_DOCUMENT, *PREDICTIONS)
     source = Comparisons(results)
     found = [[claim.judge(source) for claim in hypothesis.claims] for hypothesis in hypotheses]

@@ -6,7 +6,10 @@ from blendbench.core.errors import UsageError
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder, if it is not there. Errors: UsageError if it cannot be made."""
+    """Make a folder, if it is not there.
+
+    Errors: UsageError if it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -58,7 +58,10 @@ def effect_text(effect: Effect | None) -> str:
 
 
 def decision_word(effect: Effect) -> str:
-    """Return better, worse, equivalent or undecided; empty for roles that do not judge."""
+    """Return better, worse, equivalent or undecided.
+
+    Empty for roles that do not judge.
+    """
     if effect.decision is None or effect.metric.direction == "none" or effect.metric.role not in JUDGED_ROLES:
         return ""
     return effect.decision

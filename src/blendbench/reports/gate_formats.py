@@ -45,7 +45,10 @@ def with_links(verdict: Verdict, gallery: Gallery | None) -> Verdict:
 
 
 def render(verdict: Verdict, form: str) -> str:
-    """Render the verdict as text, markdown, json or junit; ends without a newline."""
+    """Render the verdict as text, markdown, json or junit.
+
+    Ends without a newline.
+    """
     return FORMS[form](verdict)
 
 
@@ -110,7 +113,10 @@ def as_markdown(verdict: Verdict) -> str:
 
 
 def as_json(verdict: Verdict) -> str:
-    """Render the stable form that docs/gate.md describes; numbers that do not exist are null."""
+    """Render the stable form that docs/gate.md describes.
+
+    Numbers that do not exist are null.
+    """
     return json.dumps(verdict_record(verdict), indent=1, allow_nan=False)
 
 

@@ -54,7 +54,10 @@ def trades(board: Board) -> list[Trade]:
 
 
 def plot_front(board: Board, path: Path) -> None:
-    """Write the plot; no file if there is nothing to trade. Same board, same bytes."""
+    """Write the plot; no file if there is nothing to trade.
+
+    Same board, same bytes.
+    """
     found, metrics = trades(board), _metrics(board)
     if not found or metrics is None:
         path.unlink(missing_ok=True)

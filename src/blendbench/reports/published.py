@@ -72,7 +72,10 @@ def _check_known(names: list[str], known: list[str]) -> None:
 
 
 def _has_images(results: Results, store: ImageStore, experiment: str) -> bool:
-    """Return whether the images of an experiment exist. Errors: UsageError if only some of them do."""
+    """Return whether the images of an experiment exist.
+
+    Errors: UsageError if only some of them do.
+    """
     hashes = image_hashes(results, experiment)
     missing = len(hashes) - len(store.present(hashes))
     if 0 < missing < len(hashes):

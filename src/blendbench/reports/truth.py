@@ -73,7 +73,10 @@ def _baseline_is_best(board: Board, metric: MetricInfo) -> Check:
 
 
 def _rows(board: Board, metric: str, with_no_ops: bool = False) -> dict[str, Array]:
-    """Return item means by label. No-ops repeat the baseline's images, and would only inflate an agreement."""
+    """Return item means by label.
+
+    No-ops repeat the baseline's images, and would only inflate an agreement.
+    """
     silent = set() if with_no_ops else {entry.label for entry in board.configurations if entry.no_op}
     labels, means = board.means[metric]
     return {label: row for label, row in zip(labels, means, strict=True) if label not in silent}

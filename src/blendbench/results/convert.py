@@ -76,7 +76,9 @@ class _Seen:
 
 
 def convert(folder: Path, known: Known) -> int:
-    """Convert a results folder of format 1 to the present one; how many rows it now has.
+    """Convert a results folder of format 1 to the present one.
+
+    The result: how many rows it now has.
 
     The old shards stay in `shards-format-1/`. `known` are `low`, `high` and `threshold` of metrics: format 1 did
     not hold them. Errors: UsageError for a folder of another format, and naming shard and line of a bad record.
@@ -245,7 +247,10 @@ def _records(path: Path) -> Iterator[tuple[int, Record]]:
 
 
 def _started_at(path: Path) -> str:
-    """Return when the first run, analysis or vote of a shard was; what has no time counts as earliest."""
+    """Return when the first run, analysis or vote of a shard was.
+
+    What has no time counts as earliest.
+    """
     for _, record in _records(path):
         if time := record.get("started_at") or record.get("voted_at"):
             return str(time)

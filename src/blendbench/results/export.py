@@ -53,7 +53,10 @@ def export_experiments(results: Results, names: Iterable[str], out: Path) -> lis
 
 
 def import_published(folder: Path) -> Results:
-    """Open what was published in `folder`; the database is gone with the object. Errors: UsageError."""
+    """Open what was published in `folder`.
+
+    The database is gone with the object. Errors: UsageError.
+    """
     if not any((folder / f"{name}.parquet").is_file() for name in tables()):
         raise UsageError(f"{printable(folder)}: no stored data; `blendbench publish` writes them")
     made = Path(tempfile.mkdtemp(prefix="blendbench-"))

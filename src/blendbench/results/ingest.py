@@ -101,7 +101,10 @@ def ingest(results_dir: Path | str, into: Path | None = None) -> Ingested:
 
 
 def patiently(database: Path, opening: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
-    """Open a database, waiting a while for another process that writes to it. Errors: UsageError."""
+    """Open a database, waiting a while for another process that writes to it.
+
+    Errors: UsageError.
+    """
     deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
         try:
@@ -138,7 +141,10 @@ def create_views(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _changes(folder: Path, database: Path) -> _Changes | None:
-    """Compare the shards with what the database was made from; None if nothing changed."""
+    """Compare the shards with what the database was made from.
+
+    None if nothing changed.
+    """
     known = _known(database)
     paths = shard_paths(folder)
     if known is None:
@@ -170,7 +176,10 @@ def _changes(folder: Path, database: Path) -> _Changes | None:
 
 
 def _known(database: Path) -> dict[str, _Known] | None:
-    """Return what a database was made from, by name of the shard; None if it has to be made anew."""
+    """Return what a database was made from, by name of the shard.
+
+    None if it has to be made anew.
+    """
     if not database.exists() or database.with_name(f"{database.name}.wal").exists():
         return None
     with patiently(database, lambda: duckdb.connect(str(database), read_only=True)) as connection:
@@ -187,7 +196,10 @@ def _times(path: Path) -> tuple[int, ...]:
 
 
 def _settled(times: tuple[int, ...]) -> tuple[int, ...]:
-    """Return times to remember; none of a file so fresh that it could be changed once more without a new time."""
+    """Return times to remember.
+
+    None of a file so fresh that it could be changed once more without a new time.
+    """
     return times if time.time_ns() - max(times[1:3]) > _FRESH_NS else ()
 
 
@@ -295,7 +307,10 @@ def literal_path(path: Path) -> str:
 
 
 def _check_structure(connection: duckdb.DuckDBPyConnection) -> None:
-    """Check one line of every combination of names and types that occurs. Errors: _UnusualError."""
+    """Check one line of every combination of names and types that occurs.
+
+    Errors: _UnusualError.
+    """
     if connection.execute("SELECT count(*) FROM lines WHERE contains(_line, '\\u0000')").fetchall() != [(0,)]:
         raise _UnusualError("a text has a null byte")
     # A line of many brackets may be nested deeper than DuckDB goes, and is checked by itself.
@@ -317,7 +332,10 @@ def _check_structure(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _replace_rows(connection: duckdb.DuckDBPyConnection, name: str, rebuild: bool) -> None:
-    """Put the rows of one table in place; of rows with one key the latest counts."""
+    """Put the rows of one table in place.
+
+    Of rows with one key the latest counts.
+    """
     table = tables()[name]
     target, key = sql_name(name), [sql_name(column) for column in table.key]
     lines = f"(SELECT * FROM lines WHERE _table = {sql_text(name)})"

@@ -20,7 +20,10 @@ _READING = ("SELECT", "EXPLAIN", "MULTI")
 
 
 def read_only_rows(results: Results, query: str) -> "pd.DataFrame":
-    """Return the rows of one reading statement. Errors: UsageError in one line for anything else, and for bad SQL."""
+    """Return the rows of one reading statement.
+
+    Errors: UsageError in one line for anything else, and for bad SQL.
+    """
     try:
         return results.query(_reading(query))
     except duckdb.Error as error:
@@ -28,7 +31,10 @@ def read_only_rows(results: Results, query: str) -> "pd.DataFrame":
 
 
 def read_only_bytes(results: Results, query: str, file_format: str) -> bytes:
-    """Return the rows of one reading statement as a csv, json or parquet file. Errors: as `read_only_rows`."""
+    """Return the rows of one reading statement as a csv, json or parquet file.
+
+    Errors: as `read_only_rows`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows"
         try:

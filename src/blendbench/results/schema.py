@@ -62,7 +62,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table that shards hold rows of; of rows with the same `key` the latest counts."""
+    """One table that shards hold rows of.
+
+    Of rows with the same `key` the latest counts.
+    """
 
     name: str
     columns: tuple[Column, ...]
@@ -151,7 +154,10 @@ class RowChecker:
         self._connection = _trial_database().cursor()
 
     def lines(self, table: str, rows: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Return each row as a shard's line, without the newline. Errors: RowError."""
+        """Return each row as a shard's line, without the newline.
+
+        Errors: RowError.
+        """
         if table not in tables():
             raise RowError(f"{table!r} is not a table; known: {', '.join(tables())}")
         lines = [_dumped({"table": table, **tables()[table].complete(row)}) for row in rows]
@@ -172,7 +178,10 @@ class RowChecker:
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
-    """Return the object in one line of a shard. Errors: RowError that says what is wrong, in few words."""
+    """Return the object in one line of a shard.
+
+    Errors: RowError that says what is wrong, in few words.
+    """
     if line.count(b"[") + line.count(b"{") > _MOST_BRACKETS:
         raise RowError(f"more than {_MOST_BRACKETS} brackets")
     try:
@@ -189,7 +198,10 @@ def parse_line(line: bytes) -> dict[str, Any]:
 
 
 def row_of(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Split a line's object into table name and complete row. Errors: RowError."""
+    """Split a line's object into table name and complete row.
+
+    Errors: RowError.
+    """
     row = dict(content)
     name = row.pop("table", None)
     if not isinstance(name, str) or name not in tables():

@@ -64,7 +64,10 @@ class State:
         self._connection = connection
 
     def finished_cells(self, cell_ids: Sequence[str]) -> dict[str, CellState]:
-        """Return what is known of these cells; those that nothing is known of are left out."""
+        """Return what is known of these cells.
+
+        Those that nothing is known of are left out.
+        """
         rows = self._each(
             """
             SELECT c.cell_id, c.status, c.image_sha256, c.conditioning_sha256, c.noise_seed
@@ -162,7 +165,10 @@ class State:
         )
 
     def last_plan(self, experiment: str) -> LastPlan | None:
-        """Return what the latest run of an experiment was about; None if there was none."""
+        """Return what the latest run of an experiment was about.
+
+        None if there was none.
+        """
         runs = self._ask(
             """
             SELECT run_id, suite_sha256, model_set_sha256, dtype, sampler_sha256, baseline, items, seeds
@@ -231,7 +237,10 @@ def _joined(hashes: Iterable[str]) -> str:
 
 @contextmanager
 def open_state(results_dir: Path | str) -> Iterator[State]:
-    """Open a results folder for questions; one that holds nothing has no answers. Errors: UsageError."""
+    """Open a results folder for questions.
+
+    One that holds nothing has no answers. Errors: UsageError.
+    """
     if shard_paths(results_dir):
         with open_results(results_dir).connect() as connection:
             yield State(connection)

@@ -43,7 +43,10 @@ class Results:
         self._drop = temporary and weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
 
     def close(self) -> None:
-        """Remove the database if it was made in a temporary folder; no connection outlives its query."""
+        """Remove the database if it was made in a temporary folder.
+
+        No connection outlives its query.
+        """
         if self._drop:
             self._drop()
 
@@ -56,17 +59,26 @@ class Results:
         self.close()
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> "pd.DataFrame":
-        """Return the rows of one SQL statement as a data frame. Errors: duckdb.Error."""
+        """Return the rows of one SQL statement as a data frame.
+
+        Errors: duckdb.Error.
+        """
         with self.connect() as connection:
             return connection.execute(sql, parameters or []).df()
 
     def rows(self, sql: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
-        """Return the rows of one SQL statement, without pandas. Errors: duckdb.Error."""
+        """Return the rows of one SQL statement, without pandas.
+
+        Errors: duckdb.Error.
+        """
         with self.connect() as connection:
             return connection.execute(sql, parameters or []).fetchall()
 
     def export(self, sql: str, path: Path, options: str) -> None:
-        """Write the rows of one statement to `path` with DuckDB's COPY options. Errors: duckdb.Error."""
+        """Write the rows of one statement to `path` with DuckDB's COPY options.
+
+        Errors: duckdb.Error.
+        """
         with self.connect(path) as connection:
             connection.execute(f"COPY ({sql}\n) TO {sql_text(str(path))} ({options})")
 

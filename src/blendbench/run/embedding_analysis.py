@@ -68,7 +68,10 @@ class Analysis:
 
 
 def plan_analysis(models: ModelSet, suite: Suite, items: int | None, layers: tuple[int, ...] | None) -> Analysis:
-    """Check what is asked for before anything is loaded. Errors: UsageError (a layer or a device that is not there)."""
+    """Check what is asked for before anything is loaded.
+
+    Errors: UsageError (a layer or a device that is not there).
+    """
     models.check()
     _ = models.device
     states = models.facts.hidden_states
@@ -80,7 +83,9 @@ def plan_analysis(models: ModelSet, suite: Suite, items: int | None, layers: tup
 
 
 def run_analysis(analysis: Analysis, results: Path, reporter: Reporter, statistics: Path | None = None) -> bool:
-    """Bring an analysis into the database of `results`, unless it is there; False if it was.
+    """Bring an analysis into the database of `results`, unless it is there.
+
+    False if it was.
 
     `statistics`: where the means and standard deviations are written too. Errors: UsageError (a prompt that cannot be
     encoded, another run in the folder).

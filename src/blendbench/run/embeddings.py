@@ -24,7 +24,10 @@ _LARGEST = 1 << 32  # bytes of one file
 
 
 class EncodingError(Exception):
-    """A prompt or image that the models cannot encode; every cell that reads it fails with this message."""
+    """A prompt or image that the models cannot encode.
+
+    Every cell that reads it fails with this message.
+    """
 
 
 class Embeddings:
@@ -64,7 +67,10 @@ class Embeddings:
         raise EncodingError(f"{self.path(key)} cannot be read back after it was written; check the disk")
 
     def encode(self, view: View, layers: tuple[int, ...]) -> None:
-        """Encode a view at some layers and keep them; a failure is remembered and raised when they are read."""
+        """Encode a view at some layers and keep them.
+
+        A failure is remembered and raised when they are read.
+        """
         keys = {self.key(view, layer): layer for layer in layers}
         if any(key in self._failures for key in keys):
             return
@@ -119,7 +125,10 @@ def _packed(encoded: Tokens) -> bytes:
 
 
 def _stated_sha256(data: bytes) -> str:
-    """Return the hash in the header of a safetensors file. Errors: ValueError, KeyError."""
+    """Return the hash in the header of a safetensors file.
+
+    Errors: ValueError, KeyError.
+    """
     length = int.from_bytes(data[:8], "little")
     return str(json.loads(data[8 : 8 + length])["__metadata__"]["sha256"])
 

@@ -18,7 +18,10 @@ Value = str | int | float | bool
 
 @dataclass(frozen=True)
 class Grid:
-    """A strategy with lists of parameter values; `cells` expands them to every combination, in the order written."""
+    """A strategy with lists of parameter values.
+
+    `cells` expands them to every combination, in the order written.
+    """
 
     name: str
     values: tuple[tuple[str, tuple[Value, ...]], ...]
@@ -164,7 +167,10 @@ def list_experiments() -> list[str]:
 
 
 def load_experiment(name_or_path: str | Path) -> Experiment:
-    """Load a shipped experiment by name or any by path. Errors: UsageError in one line."""
+    """Load a shipped experiment by name or any by path.
+
+    Errors: UsageError in one line.
+    """
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = shipped("bench") / f"{name_or_path}.toml"

@@ -36,7 +36,10 @@ _ENCODED_AHEAD = 8
 
 @dataclass(frozen=True)
 class GeneratedImage:
-    """The outcome of one cell: an image, or an error; `batch_size` if the image was generated now, not found."""
+    """The outcome of one cell: an image, or an error.
+
+    `batch_size` if the image was generated now, not found.
+    """
 
     cell: Cell
     conditioning_sha256: str | None = None
@@ -56,7 +59,10 @@ class Finished:
 
 @dataclass(frozen=True)
 class _InFlightBatch:
-    """A batch on its way: its pixels, and the hashes of its stored images; neither, if memory was too small."""
+    """A batch on its way: its pixels, and the hashes of its stored images.
+
+    Neither, if memory was too small.
+    """
 
     jobs: list[Job]
     batch_size: int
@@ -88,7 +94,9 @@ class ImageGenerator:
         self.batch_size = self.models.file.sampler.batch_size
 
     def generate(self, cells: Sequence[Cell]) -> Iterator[Finished]:
-        """Yield outcomes as soon as their images are stored; a cell that cannot be generated has its error.
+        """Yield outcomes as soon as their images are stored.
+
+        A cell that cannot be generated has its error.
 
         While the caller handles what is yielded, the device works on the batches in flight.
         """
@@ -120,7 +128,10 @@ class ImageGenerator:
             yield from self._drain(0)
 
     def _launch(self, jobs: list[Job], writer: ThreadPoolExecutor) -> Iterator[Finished]:
-        """Generate all of `jobs`, in as many batches as memory asks for; yield older batches that are stored."""
+        """Generate all of `jobs`, in as many batches as memory asks for.
+
+        Yield older batches that are stored.
+        """
         left = list(jobs)
         while left:
             part = left[: self.batch_size]
@@ -174,7 +185,10 @@ class ImageGenerator:
         )
 
     def _store(self, pixels: "_Transfer", count: int) -> list[str | None]:
-        """Store the first `count` images; their hashes, None for one that is not finite."""
+        """Store the first `count` images.
+
+        Their hashes, None for one that is not finite.
+        """
         arrays, finite = pixels.arrays()
         return [self.store.save(arrays[i]) if finite[i] else None for i in range(count)]
 

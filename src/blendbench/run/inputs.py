@@ -59,12 +59,18 @@ def inputs_of(configuration: Configuration, item: Item, suite: Suite) -> Iterato
 
 
 def reference_image(item: Item, suite: Suite, reference: str) -> Path:
-    """Return the image behind a `reference` setting; `noise` takes its shape from the item's own reference."""
+    """Return the image behind a `reference` setting.
+
+    `noise` takes its shape from the item's own reference.
+    """
     return {"blank": suite.blank, "unrelated": item.unrelated}.get(reference, item.reference)
 
 
 def neutral_images(suite: Suite, setting: str) -> list[Path]:
-    """Return the images behind a `neutral_picture` setting; what the suite lacks is not among them."""
+    """Return the images behind a `neutral_picture` setting.
+
+    What the suite lacks is not among them.
+    """
     chosen = {"blank": (suite.blank,), "white": (suite.white,), "mean": (suite.blank, suite.white)}[setting]
     return [image for image in chosen if image is not None]
 

@@ -1,4 +1,7 @@
-"""The lock of a results folder: one run writes at a time; a killed run's lock goes with its process."""
+"""The lock of a results folder: one run writes at a time.
+
+A killed run's lock goes with its process.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +15,10 @@ from blendbench.results.images import ImageStore
 
 @contextmanager
 def folder_lock(results: Path) -> Iterator[None]:
-    """Hold a results folder for one run. Errors: UsageError if another run holds it, or it cannot be written."""
+    """Hold a results folder for one run.
+
+    Errors: UsageError if another run holds it, or it cannot be written.
+    """
     try:
         results.mkdir(parents=True, exist_ok=True)
         lock = FileLock(results / "run.lock", timeout=0)

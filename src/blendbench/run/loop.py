@@ -44,7 +44,9 @@ class RunReport:
 
 
 def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter, keep: bool = False) -> RunReport:
-    """Do what is left of `plan` in `results`; `keep`: also keep the embeddings of every stage, and record where.
+    """Do what is left of `plan` in `results`.
+
+    `keep`: also keep the embeddings of every stage, and record where.
 
     Errors: UsageError if another run holds the folder.
     """
@@ -91,7 +93,10 @@ def _do(plan: Plan, models: ModelSet, results: Path, remaining: Remaining, repor
 
 
 def _bring_in(results: Path, experiment: str) -> None:
-    """Ingest what a run has appended. Errors: UsageError that says where it is safe if the database cannot be had."""
+    """Ingest what a run has appended.
+
+    Errors: UsageError that says where it is safe if the database cannot be had.
+    """
     try:
         ingest(results)
     except DatabaseHeldError as error:

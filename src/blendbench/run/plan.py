@@ -68,7 +68,10 @@ class Plan:
     metrics: tuple[PlannedMetric, ...]
 
     def expected(self) -> dict[str, list[Any]]:
-        """Return what must exist in the end; reports count missing cells against it."""
+        """Return what must exist in the end.
+
+        Reports count missing cells against it.
+        """
         return {
             "items": [item.id for item in self.items],
             "seeds": list(self.experiment.seeds),
@@ -120,12 +123,18 @@ def configurations(experiment: Experiment) -> tuple[Configuration, tuple[Configu
 
 
 def metrics_of(experiment: Experiment) -> list[Metric]:
-    """Return an experiment's metrics, all if it names none. Errors: UsageError for an unknown one."""
+    """Return an experiment's metrics, all if it names none.
+
+    Errors: UsageError for an unknown one.
+    """
     return [get_metric(name) for name in experiment.metrics or all_metrics()]
 
 
 def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
-    """Expand an experiment on a suite and a model set. Errors: UsageError, before anything is written."""
+    """Expand an experiment on a suite and a model set.
+
+    Errors: UsageError, before anything is written.
+    """
     baseline, chosen = configurations(experiment)
     metrics = tuple(PlannedMetric(metric, _scorer_sha256(metric, models)) for metric in metrics_of(experiment))
     models.check()

@@ -29,7 +29,10 @@ Row = dict[str, Any]
 
 
 def write_opening(shard: "ShardWriter", plan: Plan, models: "ModelSet", run_id: str, store: ImageStore) -> None:
-    """Write what a run begins with: itself, its suite, items and strategies; keep the references among the images."""
+    """Write what a run begins with: itself, its suite, items and strategies.
+
+    Keep the references among the images.
+    """
     suite, memory = plan.suite, models.residency
     run = {
         "run_id": run_id,
@@ -140,7 +143,10 @@ def _item_rows(items: Sequence[Item], suite_sha256: str, store: ImageStore) -> l
 
 
 def _keep_reference(store: ImageStore, reference: Path) -> tuple[str, list[str]]:
-    """Keep a reference as the encoders see it; its hash, and the flags of what was done to the file's pixels."""
+    """Keep a reference as the encoders see it.
+
+    Its hash, and the flags of what was done to the file's pixels.
+    """
     loaded = load_image(reference)
     return store.save(loaded.pixels), list(loaded.flags)
 
@@ -189,7 +195,10 @@ def environment() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Return the commit of the checkout that this program runs from; None for an installed package."""
+    """Return the commit of the checkout that this program runs from.
+
+    None for an installed package.
+    """
     root = Path(blendbench.__file__).parents[2]
     if not (root / "pyproject.toml").is_file():
         return None

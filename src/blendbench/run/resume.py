@@ -37,7 +37,10 @@ class Remaining:
 
     @property
     def estimated_seconds(self) -> float | None:
-        """Return how long the rest takes at the pace of the last run here; None if there was none."""
+        """Return how long the rest takes at the pace of the last run here.
+
+        None if there was none.
+        """
         counts = {"denoise": len(self.cells), "measure": self.to_score}
         if not self.pace.keys() >= counts.keys():
             return None
@@ -45,7 +48,10 @@ class Remaining:
 
 
 def remaining_work(plan: Plan, models: ModelSet, results: Path) -> Remaining:
-    """Compare a plan with what a results folder holds; writes nothing but a database that was behind its shards."""
+    """Compare a plan with what a results folder holds.
+
+    Writes nothing but a database that was behind its shards.
+    """
     name, store = plan.experiment.name, ImageStore(results)
     with open_state(results) as state:
         rows = state.finished_cells([cell.cell_id for cell in plan.cells])

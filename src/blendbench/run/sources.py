@@ -16,7 +16,10 @@ from blendbench.run.inputs import View, neutral_images, reference_image
 
 
 class SourceReader:
-    """Reads the sources of cells. Pairs are encoded once for the same settings, so that a fit can be kept."""
+    """Reads the sources of cells.
+
+    Pairs are encoded once for the same settings, so that a fit can be kept.
+    """
 
     def __init__(self, embeddings: Embeddings, suite: Suite) -> None:
         self.embeddings, self.suite = embeddings, suite

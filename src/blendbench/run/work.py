@@ -57,7 +57,10 @@ class Work:
             shard.append("stage_memory", peaks)
 
     def _generate(self, shard: ShardWriter) -> None:
-        """Encode, blend and generate; score behind generation where the device has room for both."""
+        """Encode, blend and generate.
+
+        Score behind generation where the device has room for both.
+        """
         embeddings = Embeddings(self.results / EMBEDDINGS, self.models)
         cells, suite = self.remaining.cells, self.plan.suite
         described: set[str] = set()

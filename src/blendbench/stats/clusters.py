@@ -36,7 +36,10 @@ def cluster_means(values: ArrayLike, clusters: Sequence[object]) -> Array:
 
 
 def standard_errors(rows: Array) -> Array:
-    """Return the standard error of the mean of each row (..., clusters); 0 for a single cluster."""
+    """Return the standard error of the mean of each row (..., clusters).
+
+    0 for a single cluster.
+    """
     if rows.shape[-1] < 2:
         return np.zeros(rows.shape[:-1])
     errors: Array = rows.std(axis=-1, ddof=1) / np.sqrt(rows.shape[-1])

@@ -1,4 +1,7 @@
-"""Alignment: bring vision tokens to the text's length. Each way reads a different part of the image."""
+"""Alignment: bring vision tokens to the text's length.
+
+Each way reads a different part of the image.
+"""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -20,7 +23,10 @@ def align_to(text: Tensor, vision: Tensor, how: str) -> tuple[Tensor, Tensor]:
 
 @alignment("truncate")
 def truncated(text: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
-    """Cut both to min(m, n), the seed document's way; the vision rows kept are the image's first corner."""
+    """Cut both to min(m, n), the seed document's way.
+
+    The vision rows kept are the image's first corner.
+    """
     length = min(len(text), len(vision))
     return text[:length], vision[:length]
 
@@ -46,7 +52,10 @@ def attended(text: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
 
 @alignment("kmeans")
 def clustered(text: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
-    """Take the m centres of the vision rows' clusters, in the image's order; of fewer rows than m, area means."""
+    """Take the m centres of the vision rows' clusters, in the image's order.
+
+    Of fewer rows than m, area means.
+    """
     return (text, _centres(vision, len(text))) if len(vision) > len(text) else area_averaged(text, vision)
 
 

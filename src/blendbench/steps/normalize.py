@@ -48,7 +48,10 @@ def match_dimensions(x: Tokens, reference: Tokens, sink: Sink) -> Tensor:
 
 
 def scale_to(x: Tensor, target: float) -> Tensor:
-    """Scale `x` by one factor to the population standard deviation `target`; leave it if it has none."""
+    """Scale `x` by one factor to the population standard deviation `target`.
+
+    Leave it if it has none.
+    """
     spread = float(x.double().std(correction=0))
     return x * (target / spread) if spread > EPSILON else x
 

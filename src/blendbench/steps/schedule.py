@@ -11,7 +11,10 @@ from blendbench.registry.steps import Steps
 
 @dataclass(frozen=True)
 class Moment:
-    """Transformer call `step`, from 0, of `calls`, at noise level `sigma`; `threshold` is the setting of that name."""
+    """Transformer call `step`, from 0, of `calls`, at noise level `sigma`.
+
+    `threshold` is the setting of that name.
+    """
 
     step: int
     calls: int

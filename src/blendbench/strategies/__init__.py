@@ -1,4 +1,7 @@
-"""Shipped blending strategies, one family a file; importing this package registers them."""
+"""Shipped blending strategies, one family a file.
+
+Importing this package registers them.
+"""
 
 from blendbench.strategies import (
     adain,

@@ -21,7 +21,10 @@ ALPHA = Range(0, 1)
 
 
 def aligned_mix(text: Tensor, vision: Tensor, alpha: float, align: Aligner, combine: Combiner = mix) -> Tensor:
-    """Combine text (m, dim) with aligned vision (n, dim); exactly the text at alpha 0, whatever the alignment."""
+    """Combine text (m, dim) with aligned vision (n, dim).
+
+    Exactly the text at alpha 0, whatever the alignment.
+    """
     return combine(*align(text, vision), alpha) if alpha else text
 
 

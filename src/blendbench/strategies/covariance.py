@@ -39,7 +39,10 @@ def _apart(text: Tokens, sink: Sink) -> tuple[Tensor, Tensor]:
 
 @text_transform("coral", "(T - mu_T) C_T^-1/2 C_V^1/2 + mu_V", "Sun, Feng, Saenko 2016, arXiv:1511.05547")
 def coral(text: Tokens, vision: Tokens, *, shrinkage: Shrinkage = 0.3, sink: Sink = "drop") -> Tensor:
-    """Give the text the mean and the covariance of the vision tokens; `adain_dim` gives it the diagonal alone."""
+    """Give the text the mean and the covariance of the vision tokens.
+
+    `adain_dim` gives it the diagonal alone.
+    """
     kept, rows = _apart(text, sink)
     mean_t, cov_t = shrunk_covariance(rows, shrinkage)
     mean_v, cov_v = shrunk_covariance(vision.hidden, shrinkage)
@@ -54,7 +57,10 @@ def coral(text: Tokens, vision: Tokens, *, shrinkage: Shrinkage = 0.3, sink: Sin
     note=", s so that the size is kept",
 )
 def whiten(text: Tokens, vision: Tokens, *, shrinkage: Shrinkage = 0.3, sink: Sink = "drop") -> Tensor:
-    """Flatten the directions in which the image varies most. Nothing of the image's mean is given to the text."""
+    """Flatten the directions in which the image varies most.
+
+    Nothing of the image's mean is given to the text.
+    """
     kept, rows = _apart(text, sink)
     mean = rows.double().mean(0)
     flat = (rows.double() - mean) @ matrix_power(shrunk_covariance(vision.hidden, shrinkage)[1], -0.5)
@@ -71,7 +77,9 @@ def whiten(text: Tokens, vision: Tokens, *, shrinkage: Shrinkage = 0.3, sink: Si
 def gram_match(
     text: Tokens, vision: Tokens, *, alpha: Alpha = 0.15, steps: Annotated[int, Range(1, 1000)] = 100
 ) -> Tensor:
-    """Move the text until its Gram matrix is the image's, by Adam; both losses are relative to their own size.
+    """Move the text until its Gram matrix is the image's, by Adam.
+
+    Both losses are relative to their own size.
 
     The seed document minimised raw errors, which the two sink dimensions decide. 100 steps at a rate of a tenth of the
     text's root mean square, as there.

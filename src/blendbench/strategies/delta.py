@@ -18,7 +18,9 @@ SOURCE = f"{SEED_DOCUMENT}, style delta"
 def with_differences(
     text: Tokens, neutral: Tokens, align: Align, scale: Scale, *weighted: tuple[Tokens, float]
 ) -> Tensor:
-    """Return T + the sum of w s align(V - V_neutral) over all (V, w); an image of weight 0 is left out.
+    """Return T + the sum of w s align(V - V_neutral) over all (V, w).
+
+    An image of weight 0 is left out.
 
     `scale=raw`: s = 1. `scale=text`: s brings each difference to the root mean square of the text. A blank of another
     size is first aligned to the image's tokens in the same way, so that places are compared with places.

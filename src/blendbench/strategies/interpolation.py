@@ -18,7 +18,10 @@ BY_TOKEN = "(1 - alpha_i) T_i + alpha_i align(V)_i"
 
 
 def mix_by_row(text: Tensor, other: Tensor, alphas: Tensor) -> Tensor:
-    """Return (1 - alpha_i) text_i + alpha_i other_i for each row i; a row whose alpha is 0 stays as it is."""
+    """Return (1 - alpha_i) text_i + alpha_i other_i for each row i.
+
+    A row whose alpha is 0 stays as it is.
+    """
     weight = alphas.to(text.dtype)[:, None]
     return torch.where(weight == 0, text, (1 - weight) * text + weight * other)
 
@@ -106,7 +109,10 @@ def attention_alpha(
 def dimension_lerp(
     text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, low: Alpha = 2 / 3, high: Alpha = 1.0, align: Align = "area"
 ) -> Tensor:
-    """Blend a range of dimensions only; the seed document takes the last third for style, without a reason."""
+    """Blend a range of dimensions only.
+
+    The seed document takes the last third for style, without a reason.
+    """
     rows, aligned = align_to(text.hidden, vision.hidden, align)
     dim = rows.shape[1]
     result = rows.clone()

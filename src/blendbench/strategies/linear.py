@@ -26,13 +26,19 @@ def text_length(text: Tokens, length: int) -> Tensor:
 
 @strategy("vision_only", source=SEED_DOCUMENT, equation="V")
 def vision_only(text: Tokens, vision: Tokens) -> Tensor:
-    """Put vision embeddings in place of the text, at their own length; `tokens=text` takes Qwen3-VL's text tokens."""
+    """Put vision embeddings in place of the text, at their own length.
+
+    `tokens=text` takes Qwen3-VL's text tokens.
+    """
     return vision.hidden
 
 
 @vision_transform("lerp", "V", SEED_DOCUMENT)
 def lerp(vision: Tokens) -> Tensor:
-    """Mix text and aligned vision tokens linearly; alpha 0 is the text itself, whatever the alignment."""
+    """Mix text and aligned vision tokens linearly.
+
+    Alpha 0 is the text itself, whatever the alignment.
+    """
     return vision.hidden
 
 

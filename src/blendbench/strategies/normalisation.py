@@ -21,7 +21,9 @@ from blendbench.strategies.sources import SEED_DOCUMENT
 
 @vision_transform("global_lerp", "V target / std(V)", f"{SEED_DOCUMENT}, normalisation global")
 def global_lerp(text: Tokens, vision: Tokens, *, target: Annotated[float, Range(0, 1e4)] = 0.0) -> Tensor:
-    """Scale all vision tokens by one factor; `target=0` is the standard deviation of the prompt's own tokens.
+    """Scale all vision tokens by one factor.
+
+    `target=0` is the standard deviation of the prompt's own tokens.
 
     At alpha = 1 the factor does nothing: the transformer normalises each token. Within a mixture it sets the weight.
     """
@@ -32,7 +34,10 @@ def global_lerp(text: Tokens, vision: Tokens, *, target: Annotated[float, Range(
 def hybrid_lerp(
     text: Tokens, vision: Tokens, *, weight: Annotated[float, Range(0, 1)] = 0.5, sink: Sink = "keep"
 ) -> Tensor:
-    """Average global and per-dimension normalisation; the weight is that of the latter."""
+    """Average global and per-dimension normalisation.
+
+    The weight is that of the latter.
+    """
     return mix(text_scaled(text, vision), match_dimensions(vision, text, sink), weight)
 
 

@@ -19,7 +19,10 @@ from blendbench.strategies.sources import SEED_DOCUMENT
 def multi_reference(
     text: Tokens, vision: Tokens, other: Tokens, *, alpha: Alpha = 0.3, weight: Alpha = 0.5, align: Align = "area"
 ) -> Tensor:
-    """Mix with a weighted mean of two images' tokens; weight 0 is `lerp` with the first, 1 with the second."""
+    """Mix with a weighted mean of two images' tokens.
+
+    Weight 0 is `lerp` with the first, 1 with the second.
+    """
     rows, first = align_to(text.hidden, vision.hidden, align)
     second = align_to(text.hidden, other.hidden, align)[1]
     shared = min(len(first), len(second))

@@ -81,7 +81,9 @@ def block_injection(
     stride: Annotated[int, Range(1, 1000)] = 1,
     align: Align = "area",
 ) -> Conditioning:
-    """Let only some blocks see the blend; blocks beyond the last one are left out.
+    """Let only some blocks see the blend.
+
+    Blocks beyond the last one are left out.
 
     The caption's rows are moved by the difference of the two refined captions when they enter a chosen block, and moved
     back when they leave it: all blocks together are `lerp`, none is the text alone.
@@ -116,6 +118,9 @@ def img2img(text: Tokens, *, strength: Strength = 0.9) -> Conditioning:
 def img2img_lerp(
     text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, strength: Strength = 0.9, align: Align = "area"
 ) -> Conditioning:
-    """Mix as `lerp` does and start from the reference image. A run holds `img2img` at the same strength beside it."""
+    """Mix as `lerp` does and start from the reference image.
+
+    A run holds `img2img` at the same strength beside it.
+    """
     rows = aligned_mix(text.hidden, vision.hidden, alpha, ALIGNMENTS.get(align))
     return Conditioning((rows,), strength=strength)

@@ -38,7 +38,10 @@ def mean_style(text: Tokens, vision: Tokens, *, alpha: Gain = 0.3) -> Tensor:
 def gem_style(
     text: Tokens, vision: Tokens, *, alpha: Gain = 0.3, power: Annotated[float, Range(1, 10)] = 3.0
 ) -> Tensor:
-    """Add a generalised mean, in which the strongest tokens count most; power 1 is `mean_style`."""
+    """Add a generalised mean, in which the strongest tokens count most.
+
+    Power 1 is `mean_style`.
+    """
     return text.hidden + alpha * generalised_mean(vision.hidden, power)
 
 
@@ -49,7 +52,10 @@ def gem_style(
     dose="alpha",
 )
 def svd_style(text: Tokens, vision: Tokens, *, alpha: Gain = 0.3, rank: Annotated[int, Range(1, 4096)] = 10) -> Tensor:
-    """Add the mean of the vision tokens' low-rank part. At full rank it is `mean_style`."""
+    """Add the mean of the vision tokens' low-rank part.
+
+    At full rank it is `mean_style`.
+    """
     return text.hidden + alpha * low_rank_mean(vision.hidden, rank)
 
 

@@ -89,7 +89,10 @@ def resolve_label(text: str, labels: dict[str, str]) -> str:
 
 
 def choose_experiment(results: Results, wanted: str | None, candidate: str, baseline: str) -> str:
-    """Return `wanted`, or the latest experiment that has both configurations. Errors: UsageError."""
+    """Return `wanted`, or the latest experiment that has both configurations.
+
+    Errors: UsageError.
+    """
     known = experiments_of(results)
     if wanted is not None:
         if wanted not in known:
@@ -121,7 +124,10 @@ Scores = dict[str, dict[Place, _Score]]  # of one metric, by label
 def compare(
     results: Results, experiment: str, candidate: str, baseline: str, cell_ids: Collection[str] | None = None
 ) -> Comparison:
-    """Pair two labels of an experiment; as `Comparisons.compare`, for one pair."""
+    """Pair two labels of an experiment.
+
+    As `Comparisons.compare`, for one pair.
+    """
     return Comparisons(results, (candidate, baseline)).compare(experiment, candidate, baseline, cell_ids)
 
 

@@ -75,7 +75,10 @@ class Effect:
         return detectable(self.test, self.tests, alpha)
 
     def needed_items(self, alpha: float = ALPHA) -> int | None:
-        """Return how many items would settle it with power .8; None if unknown or more than a million."""
+        """Return how many items would settle it with power .8.
+
+        None if unknown or more than a million.
+        """
         return needed_items(self.test, self.tests, alpha)
 
 
@@ -88,7 +91,10 @@ def is_gated(metric: MetricInfo) -> bool:
 
 
 def badness(metric: MetricInfo, change: Array) -> Array:
-    """Return how much worse each change (...) of a metric is; NaN if nothing about it is bad."""
+    """Return how much worse each change (...) of a metric is.
+
+    NaN if nothing about it is bad.
+    """
     if metric.role == "drift" and metric.direction == "none":
         return np.abs(change)
     return {"lower": 1.0, "higher": -1.0, "none": math.nan}[metric.direction] * change

@@ -116,7 +116,10 @@ def gate(
 def judge(
     comparison: Comparison, canary: Canary, prompts: dict[str, str], provenance: dict[str, str], alpha: float = ALPHA
 ) -> Verdict:
-    """Judge pairs that have been read. Errors: UsageError if nothing can be gated."""
+    """Judge pairs that have been read.
+
+    Errors: UsageError if nothing can be gated.
+    """
     # Both ends of the interval are one-sided bounds at `alpha`.
     effects = measure_effects(comparison.pairs.values(), 1 - 2 * alpha, comparison.unscorable)
     if not comparison.failed and not any(effect.gated for effect in effects):
@@ -279,7 +282,10 @@ def _prompts(results: Results, experiment: str) -> dict[str, str]:
 
 
 def _provenance(results: Results, experiment: str) -> dict[str, str]:
-    """Return where the numbers come from; nothing of it changes from one reading to the next."""
+    """Return where the numbers come from.
+
+    Nothing of it changes from one reading to the next.
+    """
     names = (
         "suite",
         "suite_sha256",

@@ -13,7 +13,10 @@ CHUNK = 4096
 
 
 def training_scenes(n: int, seed: int, workers: int = 1) -> tuple[world.Scenes, list[str]]:
-    """About `n` training scenes with one caption each; styles follow the captions, held-out combinations are gone."""
+    """About `n` training scenes with one caption each.
+
+    Styles follow the captions, held-out combinations are gone.
+    """
     scenes = world.sample_scenes(n, seed)
     parts = [(scenes[i : i + CHUNK], seed + i) for i in range(0, n, CHUNK)]
     with ProcessPoolExecutor(workers, mp_context=torch.multiprocessing.get_context("fork")) as pool:

@@ -22,7 +22,10 @@ Loss = Callable[[Batch], Tensor]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyper-parameters of one stage; `seconds` is the time it may use, and the decay ends when it does."""
+    """Hyper-parameters of one stage.
+
+    `seconds` is the time it may use, and the decay ends when it does.
+    """
 
     seconds: float
     learning_rate: float
@@ -85,7 +88,10 @@ class Training:
             self._load()
 
     def run(self, loss: Loss, batches: Callable[[int], Batch]) -> float:
-        """Train until the recipe's time is used; returns the mean loss of the last 200 steps."""
+        """Train until the recipe's time is used.
+
+        Returns the mean loss of the last 200 steps.
+        """
         started, last_save, last_print = time.monotonic() - self.used_seconds, time.monotonic(), 0.0
         history: list[Tensor] = []
         while (elapsed := time.monotonic() - started) < self.recipe.seconds:
@@ -185,7 +191,10 @@ class Training:
         return value
 
     def _capture_once(self, loss: Loss, batch: Batch) -> float:
-        """Capture the step for a new batch shape; returns the seconds it took, which are not training time."""
+        """Capture the step for a new batch shape.
+
+        Returns the seconds it took, which are not training time.
+        """
         if self.device.type != "cuda" or _shapes(batch) in self.graphs:
             return 0.0
         began = time.monotonic()

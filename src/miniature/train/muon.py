@@ -16,7 +16,10 @@ _ITERATIONS = 5
 
 
 class Muon:
-    """Momentum, orthogonalised by a Newton-Schulz iteration; the rate is read from a tensor at each step."""
+    """Momentum, orthogonalised by a Newton-Schulz iteration.
+
+    The rate is read from a tensor at each step.
+    """
 
     def __init__(self, matrices: list[Tensor], rate: Tensor, momentum: float = 0.95) -> None:
         self.rate, self.momentum = rate, momentum

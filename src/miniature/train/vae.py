@@ -50,7 +50,10 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> 
 
 @torch.inference_mode()
 def round_trip(model: AutoencoderKL, images: Tensor) -> Tensor:
-    """Encode and decode uint8 images (n, 3, 128, 128); the result is uint8 again."""
+    """Encode and decode uint8 images (n, 3, 128, 128).
+
+    The result is uint8 again.
+    """
     decoded: Tensor = model.decode(model.encode(to_unit(images)).latent_dist.mean).sample
     return ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 

@@ -1,4 +1,7 @@
-"""Model families: one class per architecture, chosen by the pipeline's model_index.json."""
+"""Model families: one class per architecture.
+
+The pipeline's model_index.json chooses the class.
+"""
 
 import json
 from pathlib import Path
@@ -11,7 +14,10 @@ FAMILIES: dict[str, type[Family]] = {family.class_name: family for family in (ZI
 
 
 def family_of(pipeline: Path) -> type[Family]:
-    """Return the family of a pipeline's folder. Errors: UsageError (no model_index.json, unknown class)."""
+    """Return the family of a pipeline's folder.
+
+    Errors: UsageError (no model_index.json, unknown class).
+    """
     index = pipeline / "model_index.json"
     try:
         found = json.loads(index.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What every model family offers, and what is passed to it."""
+"""The interface of every model family, and the types passed to it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -56,7 +56,10 @@ class Injection:
 
 @dataclass(frozen=True)
 class Start:
-    """Images to start from, uint8 (n, height, width, 3), and the fraction in (0, 1) of the steps to run."""
+    """Starting images uint8 (n, h, w, 3), and the fraction of steps to run.
+
+    The fraction is in (0, 1).
+    """
 
     images: np.ndarray
     strength: float
@@ -73,7 +76,7 @@ class TextEncoder(Protocol):
 
 
 class Denoiser(Protocol):
-    """Transformer, VAE and sampler: conditionings and initial latents into images.
+    """Denoiser: conditionings and initial latents to images.
 
     An image depends on its own conditioning and latents only, not on the rest of its batch.
     """
@@ -88,7 +91,10 @@ class Denoiser(Protocol):
         """Drop recorded GPU graphs for good; report whether there were any."""
 
     def initial_latents(self, noise_seed: int) -> "Tensor":
-        """Return float32 latents of one image from a CPU generator: the same on every device."""
+        """Return one image's float32 latents, the same on every device.
+
+        They are sampled by a CPU generator.
+        """
 
     def denoise(
         self,
@@ -110,7 +116,7 @@ class Denoiser(Protocol):
         """
 
     def decode(self, latents: "Tensor") -> "tuple[Tensor, Tensor]":
-        """Decode latents: uint8 (n, height, width, 3), and (n,) whether all values were finite."""
+        """Decode latents: uint8 (n, h, w, 3), and (n,) whether all were finite."""
 
     def generate(
         self,
@@ -124,7 +130,7 @@ class Denoiser(Protocol):
 
 @dataclass(frozen=True)
 class Family(ABC):
-    """One architecture of pipelines, described by the configurations of a model set."""
+    """One pipeline architecture, described by a model set's configurations."""
 
     pipeline: Path
     vision_language: Path | None = None
@@ -135,7 +141,7 @@ class Family(ABC):
 
     @abstractmethod
     def problems(self, file: ModelSetFile) -> Iterator[str]:
-        """Yield a line for everything in the configurations that is another architecture or does not fit."""
+        """Yield a line for every configuration entry that does not fit."""
 
     @property
     @abstractmethod

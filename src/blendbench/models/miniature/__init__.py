@@ -1,1 +1,1 @@
-"""The miniature model set: its world, captions and ground truth, and its trained weights."""
+"""The miniature model set: world, captions, ground truth and weights."""

@@ -1,4 +1,4 @@
-"""Captions of the procedural world: several phrasings of one scene, and the facts that a phrasing states.
+"""Captions of the procedural world, and the facts that they state.
 
 `canonical` names everything in one fixed order; `describe` samples a phrasing that may leave things out, as people do.
 What a caption leaves out is what a reference image can fill in: that is the room that blending has.
@@ -45,7 +45,7 @@ FLAT_IF_UNSTATED = 0.85
 
 @dataclass(frozen=True)
 class Described:
-    """Hold a caption, what it states, and the style index that the image must have."""
+    """Hold a caption, its stated facts, and the required style index."""
 
     caption: str
     states: Attributes
@@ -53,7 +53,10 @@ class Described:
 
 
 def canonical(scenes: Scenes) -> list[str]:
-    """Write a caption per scene that names every attribute in a fixed order (21 words at most)."""
+    """Write a caption per scene with every attribute in a fixed order.
+
+    It has 21 words at most.
+    """
     captions = []
     for shapes, colours, sizes, positions, background, style in _rows(scenes):
         objects = [
@@ -67,7 +70,10 @@ def canonical(scenes: Scenes) -> list[str]:
 
 
 def describe(scenes: Scenes, seed: int) -> list[Described]:
-    """Sample one phrasing per scene. Where the style is left out, it is replaced by flat with `FLAT_IF_UNSTATED`."""
+    """Sample one phrasing per scene.
+
+    Where the style is left out, it is replaced by flat with `FLAT_IF_UNSTATED`.
+    """
     rng = random.Random(seed)
     return [_describe(rng, *row) for row in _rows(scenes)]
 
@@ -118,7 +124,7 @@ def _article(word: str) -> str:
 
 
 def attributes(scenes: Scenes) -> list[Attributes]:
-    """The full ground truth of each scene."""
+    """Return the full ground truth of each scene."""
     return [
         Attributes(
             tuple((list(COLOURS)[c], SHAPES[s]) for s, c in zip(shapes, colours, strict=True) if s >= 0),

@@ -1,4 +1,6 @@
-"""The attribute probe: reads an image's ground truth independently, trained on the renderer alone.
+"""The attribute probe: reads an image's ground truth independently.
+
+It is trained on the renderer alone.
 
 It is no part of the pipeline and shares no weight with the models that it judges.
 """
@@ -44,7 +46,10 @@ class ProbeReading:
 
 
 class Probe(nn.Module):
-    """A small convolutional network with one head an attribute; (n, 3, 128, 128) in 0..1 -> logits."""
+    """A small convolutional network with one head an attribute.
+
+    (n, 3, 128, 128) in 0..1 -> logits.
+    """
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -92,7 +97,10 @@ def save_probe(folder: Path, probe: Probe) -> None:
 
 
 def load_probe(folder: Path, device: str = "cpu") -> Probe:
-    """Load a probe for reading. Errors: FileNotFoundError if the weights are missing."""
+    """Load a probe for reading.
+
+    Errors: FileNotFoundError if the weights are missing.
+    """
     probe = Probe()
     load_model(probe, str(folder / "probe.safetensors"), device="cpu")
     return probe.float().to(device).eval()

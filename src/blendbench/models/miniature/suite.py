@@ -33,7 +33,7 @@ white = "images/white.png"
 
 
 def prompt_of(scenes: world.Scenes, with_style: bool) -> str:
-    """The plain caption of one scene, with every object's colour, shape and place, the background, maybe the style."""
+    """Write a scene's plain caption: all objects, background, maybe style."""
     text = captions.canonical(scenes)[0]
     for size in world.SIZES:
         text = text.replace(f" {size} ", " ")
@@ -42,7 +42,10 @@ def prompt_of(scenes: world.Scenes, with_style: bool) -> str:
 
 
 def reference_scene(scene: world.Scenes, matched: bool, rng: random.Random) -> world.Scenes:
-    """A reference for a prompt's scene: the same objects, or others elsewhere; always another, not flat, style."""
+    """Return another, styled reference for a prompt's scene.
+
+    It has the same objects, or others elsewhere; its style is never the scene's and never flat.
+    """
     styles = [i for i, name in enumerate(world.STYLES) if name != "flat" and i != int(scene.style)]
     style = torch.tensor([rng.choice(styles)])
     if matched:
@@ -99,7 +102,10 @@ reference_expect = {_inline(captions.attributes(reference)[0])}
 
 
 def _pairs(out: Path) -> list[str]:
-    """Render the images to fit on; their scenes are seeded apart from the items'."""
+    """Render the images to fit on.
+
+    Their scenes are seeded apart from the items'.
+    """
     styles = [i for i, name in enumerate(world.STYLES) if name != "flat"] * PAIRS_A_STYLE
     scenes = world.sample_scenes(len(styles), SEED + 1)
     lines = []

@@ -1,4 +1,4 @@
-"""The procedural world that the miniature model set is trained on: scenes with exact ground truth, and their renderer.
+"""The procedural world of the miniature: scenes, facts and renderer.
 
 An image is 128x128 RGB: one or two objects (shape, colour, size, position) on a background, in one of seven
 styles. Everything is a pure function of a `Scenes` batch, so a caption, an image and its ground truth can never
@@ -52,7 +52,9 @@ _POSITION_NAMES = tuple(POSITIONS)
 
 @dataclass(frozen=True)
 class Scenes:
-    """A batch of n scenes as integer tensors; an object slot that is empty has shape -1.
+    """A batch of n scenes as integer tensors.
+
+    An object slot that is empty has shape -1.
 
     `shape, colour, size, position` are (n, 2) int64; `background, style` (n,) int64; `offset` is (n, 2, 2) float32:
     the x, y shift of each object's centre in pixels.
@@ -78,12 +80,17 @@ class Scenes:
 
 
 def is_held_out(shape: Tensor, colour: Tensor, style: Tensor) -> Tensor:
-    """Mark combinations that no training scene contains: 1 in 12, spread over colour, shape and style."""
+    """Mark combinations that no training scene contains, 1 in 12.
+
+    They are spread over colour, shape and style.
+    """
     return (5 * shape + 7 * colour + 3 * style) % 12 == 0
 
 
 def sample_scenes(n: int, seed: int, *, two_objects: float = 0.4, held_out: bool = False) -> Scenes:
-    """Sample `n` scenes on the CPU. Training scenes contain no held-out combination; `held_out` ones at least one.
+    """Sample `n` scenes on the CPU.
+
+    Training scenes contain no held-out combination; `held_out` ones at least one.
 
     Styles are equally likely here; `captions.describe` decides later whether a caption names them.
     """
@@ -124,7 +131,7 @@ def _sample(n: int, generator: torch.Generator, two_objects: float) -> Scenes:
 
 
 def render(scenes: Scenes) -> Tensor:
-    """Render scenes as (n, 3, 128, 128) float32 in 0..1, on the device of `scenes`."""
+    """Render scenes as (n, 3, 128, 128) float32 in 0..1, on their device."""
     device = scenes.background.device
     grid = torch.arange(SIZE, dtype=torch.float32, device=device) + 0.5
     y, x = torch.meshgrid(grid, grid, indexing="ij")
@@ -161,7 +168,7 @@ def render(scenes: Scenes) -> Tensor:
 
 
 def _texture(image: Tensor, style: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Apply the whole-image part of a style: stripes, halftone dots or a pale watercolour wash."""
+    """Apply a style's whole-image part: stripes, halftone or watercolour."""
     stripes = 1 - 0.36 * torch.sigmoid(6 * torch.sin(2 * math.pi * (x + y) / 15))
     dots = torch.hypot((x % 11) - 5.5, (y % 11) - 5.5)
     halftone = 1 - 0.5 * (0.5 - (dots - 3.1)).clamp(0, 1)
@@ -177,7 +184,9 @@ def _palette(colours: dict[str, tuple[int, int, int]], device: torch.device) -> 
 
 
 def _signed_distance(shape: Tensor, u: Tensor, v: Tensor, r: Tensor) -> Tensor:
-    """Compute signed distances (n, h, w) in pixels to each scene's shape, negative inside; an empty slot is far away.
+    """Compute signed distances (n, h, w) in pixels to each scene's shape.
+
+    They are negative inside; an empty slot is far away.
 
     Exact distances for the round and straight shapes, an edge-exact one for the star; formulas after
     I. Quilez, "2D distance functions" (https://iquilezles.org/articles/distfunctions2d/).
@@ -199,7 +208,10 @@ def _signed_distance(shape: Tensor, u: Tensor, v: Tensor, r: Tensor) -> Tensor:
 
 
 def _star(u: Tensor, v: Tensor, r: Tensor, inner: float = 0.45) -> Tensor:
-    """Compute signed distances to a five-pointed star with a point up, of radii `r` and `inner * r`."""
+    """Compute signed distances to a five-pointed star with a point up.
+
+    Its radii are `r` and `inner * r`.
+    """
     sector = 2 * math.pi / 5
     angle = torch.atan2(u, -v)
     folded = (angle - sector * torch.round(angle / sector)).abs()

@@ -1,4 +1,7 @@
-"""The image files of a gallery: linked, not copied; small ones beside the large; what repeats every 16 pixels."""
+"""The image files of a gallery: linked, not copied.
+
+Small ones beside the large; what repeats every 16 pixels.
+"""
 
 import base64
 import json
@@ -32,7 +35,9 @@ class Placed:
 
 
 def place_images(hashes: list[str], store: ImageStore, out: Path) -> Placed:
-    """Put the undamaged images into `out`, with thumbnails and patch_grid.js; what exists is not made again.
+    """Put the undamaged images into `out`, with thumbnails and patch_grid.js.
+
+    What exists is not made again.
 
     Files of `out` that no image needs any more are removed.
     """
@@ -104,7 +109,10 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _read_patterns(path: Path) -> dict[str, str]:
-    """Return the patterns by hash; none if the file is missing or was not finished."""
+    """Return the patterns by hash.
+
+    None if the file is missing or was not finished.
+    """
     try:
         text = path.read_text(encoding="utf-8").removeprefix(_HEAD).removesuffix(_TAIL)
         return {Path(name).stem: str(pattern) for name, pattern in json.loads(text).items()}

@@ -50,7 +50,10 @@ class Gallery:
         return self.grid(columns=label, metric=metric, sort=label)
 
     def comparison(self, item: str, seed: int, a: tuple[str, str], b: tuple[str, str]) -> str | None:
-        """Return the address of two cells (label, image), `a` the baseline; None if the gallery shows other images."""
+        """Return the address of two cells (label, image), `a` the baseline.
+
+        None if the gallery shows other images.
+        """
         if self.images is not None and any(self.images.get((label, item, seed)) != name for label, name in (a, b)):
             return None
         return f"{self.address}/{comparison_link(item, seed, a[0], b[0])}"
@@ -90,7 +93,10 @@ def _shown(data: dict[str, Any]) -> dict[tuple[str, str, int], str]:
 
 
 def named_gallery(place: str) -> Gallery:
-    """Return the gallery at a folder or at an address on the web. Errors: UsageError if the folder holds none."""
+    """Return the gallery at a folder or at an address on the web.
+
+    Errors: UsageError if the folder holds none.
+    """
     if place.startswith(("http://", "https://")):
         return Gallery(place.removesuffix(PAGE).rstrip("/"), None)
     found = find_gallery(Path(place))

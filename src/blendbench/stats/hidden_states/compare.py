@@ -53,14 +53,20 @@ def compare(rows: Spread, reference: Spread) -> Values:
 
 
 def mean_cosine(rows: Spread, direction: Array) -> float | None:
-    """Return the mean cosine of rows to a unit direction; None if one is missing."""
+    """Return the mean cosine of rows to a unit direction.
+
+    None if one is missing.
+    """
     if rows.directed == 0 or not direction.any():
         return None
     return float(rows.directions @ direction / rows.directed)
 
 
 def paired_cosine(rows: Array, others: Array) -> float | None:
-    """Mean cosine of row i to row i (tokens, dim); None if the two have not equally many rows, or one has no length."""
+    """Mean cosine of row i to row i (tokens, dim).
+
+    None if the two have not equally many rows, or one has no length.
+    """
     lengths = np.linalg.norm(rows, axis=1) if len(rows) else np.zeros(0)
     other_lengths = np.linalg.norm(others, axis=1) if len(others) else np.zeros(0)
     if len(lengths) != len(other_lengths) or not len(lengths) or not (lengths.all() and other_lengths.all()):

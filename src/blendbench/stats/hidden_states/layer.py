@@ -44,7 +44,10 @@ class Summary:
 
 @dataclass(frozen=True)
 class Dimension:
-    """One dimension that stands out; against a reference, with the reference's values and the ratio of deviations."""
+    """One dimension that stands out.
+
+    Against a reference, with the reference's values and the ratio of deviations.
+    """
 
     dimension: int
     mean: float
@@ -57,7 +60,10 @@ class Dimension:
 
 
 def summarise(items: Sequence[Array]) -> Summary:
-    """Summary of one array of rows (tokens, dim) per item. Errors: ValueError as `spread_of`."""
+    """Summary of one array of rows (tokens, dim) per item.
+
+    Errors: ValueError as `spread_of`.
+    """
     spreads = tuple(spread_of(rows) for rows in items)
     pooled = pool(spreads)
     scatter = np.zeros((len(pooled.mean), len(pooled.mean)))
@@ -91,7 +97,10 @@ def reference_statistics(summary: Summary, reference: Summary) -> Estimates:
 
 
 def word_cosine(rows: Sequence[Array], others: Sequence[Array]) -> Estimate:
-    """Mean over items of the mean cosine of equal words; no value if some item has not equally many rows."""
+    """Mean over items of the mean cosine of equal words.
+
+    No value if some item has not equally many rows.
+    """
     values = [paired_cosine(a, b) for a, b in zip(rows, others, strict=True)]
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):

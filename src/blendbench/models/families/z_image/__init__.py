@@ -1,4 +1,4 @@
-"""Z-Image: a single-stream transformer that reads captions of Qwen3, with the autoencoder of FLUX."""
+"""Z-Image: a single-stream transformer with Qwen3 captions and FLUX's VAE."""
 
 import functools
 import json
@@ -66,7 +66,7 @@ class ZImage(Family):
     )
 
     def problems(self, file: ModelSetFile) -> Iterator[str]:
-        """Yield a line for everything that is another architecture or does not fit."""
+        """Yield a line for every configuration entry that does not fit."""
         foreign = [
             f"{self.pipeline / name}: {field} = {found.get(field)!r}, expected {expected!r}"
             for (name, field), expected in _CLASSES.items()
@@ -135,7 +135,10 @@ class ZImage(Family):
 
     @functools.cached_property
     def facts(self) -> Facts:
-        """Read the facts from the configurations. Errors: OSError, KeyError (an incomplete model set)."""
+        """Read the facts from the configurations.
+
+        Errors: OSError, KeyError (an incomplete model set).
+        """
         transformer, vae = self._config("transformer/config.json"), self._config("vae/config.json")
         stride = 2 ** (len(vae["block_out_channels"]) - 1)
         # The image's positions come after the caption's in the rotary table.

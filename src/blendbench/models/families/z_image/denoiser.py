@@ -1,4 +1,7 @@
-"""Denoise through `ZImagePipeline` itself, with given conditionings, initial latents and noise levels."""
+"""Denoise through `ZImagePipeline` itself.
+
+Conditionings, initial latents and noise levels are given.
+"""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,7 +21,9 @@ _WARM_UP_TOKENS = (64, 96)
 
 
 class ZImageDenoiser:
-    """Generate images for conditionings; an image depends on its own conditioning and latents only.
+    """Generate images for conditionings.
+
+    An image depends on its own conditioning and latents only.
 
     Args:
         pipeline: A `ZImagePipeline` whose scheduler takes noise levels as they are.
@@ -62,14 +67,20 @@ class ZImageDenoiser:
         self._warm.add(images)
 
     def stop_replays(self) -> bool:
-        """Drop recorded graphs for good; report whether there were any, whose memory is free now."""
+        """Drop recorded graphs for good.
+
+        Report whether there were any, whose memory is free now.
+        """
         if self._replays is None or not self._replays.active:
             return False
         self._replays.stop()
         return True
 
     def initial_latents(self, noise_seed: int) -> Tensor:
-        """Return (channels, height, width) float32 latents from a CPU generator: the same on every device."""
+        """Return (c, h, w) float32 latents of a CPU generator.
+
+        They are the same on every device.
+        """
         height, width = (pixels // self.pipeline.vae_scale_factor for pixels in self.size)
         shape = (self.pipeline.transformer.config.in_channels, height, width)
         return torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed))
@@ -81,7 +92,10 @@ class ZImageDenoiser:
         injection: Injection | None = None,
         start: Start | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Denoise and decode. On a GPU the call returns before the images are there."""
+        """Denoise and decode.
+
+        On a GPU the call returns before the images are there.
+        """
         return self.decode(self.denoise(schedules, latents, injection, start))
 
     @torch.inference_mode()
@@ -92,7 +106,7 @@ class ZImageDenoiser:
         injection: Injection | None = None,
         start: Start | None = None,
     ) -> Tensor:
-        """Return float32 latents (n, channels, height, width) on the transformer's device.
+        """Return float32 latents (n, c, h, w) on the transformer's device.
 
         Args:
             schedules: For each image its conditionings (tokens, dim): one per step, or one for all steps.
@@ -134,7 +148,7 @@ class ZImageDenoiser:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode as the pipeline does: uint8 (n, height, width, 3), and (n,) whether all values were finite.
+        """Decode as the pipeline does: uint8 (n, h, w, 3), and (n,) finiteness.
 
         The result stays on the VAE's device.
         """
@@ -147,7 +161,7 @@ class ZImageDenoiser:
         return pixels.permute(0, 2, 3, 1).contiguous(), images.isfinite().flatten(1).all(1)
 
     def _placed(self, rows: Tensor) -> Tensor:
-        """Bring a conditioning to the transformer, with position 0 freed of what was planted there."""
+        """Move a conditioning to the transformer without planted activations."""
         if self.plant is not None:
             rows = rows.clone()
             rows[0, self.plant.dimensions] = 0
@@ -161,7 +175,7 @@ class ZImageDenoiser:
         return values.to(device, non_blocking=True)
 
     def _started(self, noise: Tensor, start: Start, sigma: float) -> Tensor:
-        """Return latents of the starting images, noised to the level of the first step that is left."""
+        """Return starting images' latents, noised to the first remaining step."""
         vae = self.pipeline.vae
         pixels = torch.from_numpy(start.images).permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
         clean = (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
@@ -171,7 +185,7 @@ class ZImageDenoiser:
 
 
 def _skipped_steps(steps: int, strength: float) -> int:
-    """Count the steps that img2img leaves out, as diffusers' ZImageImg2ImgPipeline does.
+    """Count the steps that img2img leaves out, as ZImageImg2ImgPipeline does.
 
     Unlike there, the starting latents are the mean of the encoder's distribution and no sample of it.
     """

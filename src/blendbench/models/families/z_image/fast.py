@@ -1,4 +1,6 @@
-"""The transformer with fewer and wider kernels: real rotations, joined projections, compiled blocks.
+"""Run the transformer with fewer and wider kernels.
+
+Rotations are real, projections are joined, and blocks are compiled.
 
 Modules, hooks and the pipeline around them stay; images differ by the rounding of the dtype. Only the inside of a block
 is compiled: hooks around blocks run as they are written.
@@ -28,7 +30,10 @@ _ATTENTION = [
 
 
 def compile_pipeline(pipeline: ZImagePipeline) -> None:
-    """Compile transformer and decoder in place; the work is done at the first call with each batch size."""
+    """Compile transformer and decoder in place.
+
+    The work is done at the first call with each batch size.
+    """
     rearrange(pipeline.transformer)
     compile_blocks(pipeline.transformer)
     compile_decoder(pipeline.vae)
@@ -46,7 +51,10 @@ def rearrange(transformer: ZImageTransformer2DModel) -> None:
 
 
 def compile_blocks(transformer: ZImageTransformer2DModel) -> None:
-    """Compile each block of a rearranged transformer; those alike share their graphs."""
+    """Compile each block of a rearranged transformer.
+
+    Those alike share their graphs.
+    """
     # Beyond the limit torch falls back to eager code, and images would differ within a run.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _GRAPHS)
     for block in _blocks(transformer):
@@ -54,7 +62,7 @@ def compile_blocks(transformer: ZImageTransformer2DModel) -> None:
 
 
 def compile_decoder(vae: AutoencoderKL) -> None:
-    """Compile the decoder in channels-last layout, with norms that are fast in it."""
+    """Compile the decoder in channels-last layout, with norms fast in it."""
     vae.to(memory_format=torch.channels_last)
     for parent in list(vae.decoder.modules()):
         for name, part in list(parent.named_children()):
@@ -64,7 +72,10 @@ def compile_decoder(vae: AutoencoderKL) -> None:
 
 
 def _compiled(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compile a block's forward for any number of tokens: captions have many padded lengths."""
+    """Compile a block's forward for any number of tokens.
+
+    Captions have many padded lengths.
+    """
     quick = torch.compile(forward, fullgraph=True, dynamic=False, options=_OPTIONS)
 
     def call(stream: Tensor, mask: Tensor | None, rotations: Tensor, *rest: Tensor | None) -> Tensor:
@@ -81,7 +92,9 @@ def _blocks(transformer: ZImageTransformer2DModel) -> tuple[Any, ...]:
 
 
 def real_rotations(angles: Tensor) -> Tensor:
-    """Convert complex RoPE frequencies (tokens, half) to interleaved cos/sin (tokens, 4 * half) float32.
+    """Convert complex RoPE frequencies to interleaved cos/sin, float32.
+
+    (tokens, half) becomes (tokens, 4 * half).
 
     The cosines come first, then the sines with their signs.
     """
@@ -90,7 +103,7 @@ def real_rotations(angles: Tensor) -> Tensor:
 
 
 class RealRotations:
-    """A RoPE embedder with real numbers: code with complex ones cannot be compiled."""
+    """A RoPE embedder with real numbers, since complex ones do not compile."""
 
     def __init__(self, embedder: Any) -> None:
         self.embedder = embedder
@@ -101,7 +114,10 @@ class RealRotations:
 
 
 class RealRotaryAttention:
-    """Attention processor equal to the model's own, for `real_rotations`; projections may be joined as `to_qkv`."""
+    """Attention processor equal to the model's own, for `real_rotations`.
+
+    Projections may be joined as `to_qkv`.
+    """
 
     def __call__(
         self,
@@ -131,7 +147,7 @@ class RealRotaryAttention:
 
 
 class GatedFeedForward(nn.Module):
-    """The block's feed-forward layer with its two input projections in one product."""
+    """The block's feed-forward layer with joined input projections."""
 
     def __init__(self, feed: Any) -> None:
         super().__init__()
@@ -156,7 +172,10 @@ class ChannelwiseGroupNorm(nn.Module):
         self.weight, self.bias, self.groups, self.eps = norm.weight, norm.bias, norm.num_groups, norm.eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (n, channels, ...) in float32; the result has the input's shape and dtype."""
+        """Normalise (n, channels, ...) in float32.
+
+        The result has the input's shape and dtype.
+        """
         pixels = range(2, x.ndim)
         spreads, means = torch.var_mean(x.float(), tuple(pixels), correction=0)
         spreads, means = (values.unflatten(1, (self.groups, -1)) for values in (spreads, means))

@@ -58,7 +58,7 @@ def injected(transformer: Any, caption: Tensor, blocks: tuple[int, ...]) -> Iter
 
 
 class _RefinedError(Exception):
-    """Carry a refined caption out of a forward pass that needs to go no further."""
+    """Carry a refined caption out of a forward pass that can stop there."""
 
     def __init__(self, caption: Tensor) -> None:
         super().__init__()

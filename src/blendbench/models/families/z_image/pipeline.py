@@ -1,4 +1,4 @@
-"""`ZImagePipeline` from the folder of the official repository, put together from its parts."""
+"""Assemble `ZImagePipeline` from a folder of the official layout."""
 
 import functools
 import json
@@ -13,7 +13,10 @@ from blendbench.models.loading import load_complete, quiet_loading
 
 
 def load_pipeline(folder: Path, dtype: torch.dtype, device: str) -> ZImagePipeline:
-    """Load the pipeline without tokenizer and text encoder. Errors: ValueError if weights are missing."""
+    """Load the pipeline without tokenizer and text encoder.
+
+    Errors: ValueError if weights are missing.
+    """
     with quiet_loading():
         pipeline = ZImagePipeline(
             scheduler=unshifted_scheduler(folder),
@@ -28,7 +31,7 @@ def load_pipeline(folder: Path, dtype: torch.dtype, device: str) -> ZImagePipeli
 
 
 def unshifted_scheduler(folder: Path) -> FlowMatchEulerDiscreteScheduler:
-    """Load the pipeline's scheduler so that it takes noise levels as they are: they come shifted."""
+    """Load the pipeline's scheduler for noise levels that are shifted already."""
     scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(str(folder), subfolder="scheduler")
     return FlowMatchEulerDiscreteScheduler.from_config(scheduler.config, shift=1.0)
 
@@ -54,7 +57,7 @@ def cache_timesteps(scheduler: FlowMatchEulerDiscreteScheduler) -> None:
 
 
 def load_text_encoder(folder: Path, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
-    """Load the text encoder, of the class that the pipeline's index names, and its tokenizer.
+    """Load the text encoder that the pipeline's index names, and tokenizer.
 
     Errors: ValueError if weights are missing.
     """

@@ -84,7 +84,10 @@ class Replays:
             self.active = before
 
     def __call__(self, latents: list[Tensor], time: Tensor, captions: list[Tensor], **settings: Any) -> Velocities:
-        """Call the forward: latents [(channels, 1, height, width)], time (n,), captions [(tokens, dim)]."""
+        """Run the forward on lists of latents and captions, and time (n,).
+
+        Latents are [(channels, 1, height, width)], captions [(tokens, dim)].
+        """
         if not self.active or settings.get("return_dict", True):
             return self.forward(latents, time, captions, **settings)
         count = len(latents)

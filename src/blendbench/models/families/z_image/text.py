@@ -1,4 +1,4 @@
-"""The text encoder as the pipeline uses it: the official prompt, padding removed."""
+"""Use the text encoder as the pipeline does, with padding removed."""
 
 from typing import Any
 
@@ -9,7 +9,10 @@ from blendbench.models.tokens import Plant, planted, template_length, text_kinds
 
 
 class Qwen3TextEncoder:
-    """Encode prompts with Qwen3 in Z-Image's chat format (user turn, generation prompt, no think block)."""
+    """Encode prompts with Qwen3 in Z-Image's chat format.
+
+    That is a user turn and a generation prompt, without a think block.
+    """
 
     def __init__(
         self, encoder: Any, tokenizer: Any, layer: int, max_sequence_length: int, plant: Plant | None = None
@@ -29,12 +32,15 @@ class Qwen3TextEncoder:
         return ids
 
     def encode(self, prompt: str) -> Tokens:
-        """Encode a prompt at the model set's layer: (tokens, dim). Errors: ValueError as `encode_layers`."""
+        """Encode a prompt at the model set's layer: (tokens, dim).
+
+        Errors: ValueError as `encode_layers`.
+        """
         return self.encode_layers(prompt, (self.layer,))[self.layer]
 
     @torch.inference_mode()
     def encode_layers(self, prompt: str, layers: tuple[int, ...]) -> dict[int, Tokens]:
-        """Encode a prompt in one forward pass and return its hidden states at each of `layers`.
+        """Encode a prompt once; return its hidden states at each of `layers`.
 
         It is padded to the longest length as in the pipeline: no token sees the padding, but products of other shapes
         round otherwise.
