@@ -14,6 +14,8 @@ from blendbench.results.schema import schema_sql, tables
 from blendbench.results.shards import shard_paths
 from blendbench.results.store import open_results
 
+_AT_ONCE = 50_000  # cells whose scores are looked up together; all of them would take much memory
+
 
 class CellState(NamedTuple):
     """The latest row of a cell in any experiment."""
@@ -114,8 +116,12 @@ class State:
         `ok`, `unscorable` and `skipped` are settled for the images, version and weights that they belong to, and
         `failed` is measured again: a score that was skipped for a part that is there now has another key.
         """
-        if not cells or not metrics:
+        if not metrics:
             return []
+        parts = (cells[start : start + _AT_ONCE] for start in range(0, len(cells), _AT_ONCE))
+        return [missing for part in parts for missing in self._missing_scores(part, metrics)]
+
+    def _missing_scores(self, cells: Sequence[PlannedScore], metrics: Sequence[PlannedMetric]) -> list[tuple[str, str]]:
         self._ask(
             "CREATE OR REPLACE TEMP TABLE wanted AS SELECT unnest(string_split(?, ' ')) AS cell_id,"
             " unnest(string_split(?, ' ')) AS image, unnest(string_split(?, ' ')) AS baseline,"
@@ -243,6 +249,8 @@ def open_state(results_dir: Path | str) -> Iterator[State]:
     """
     if shard_paths(results_dir):
         with open_results(results_dir).connect() as connection:
+            # A second thread wants buffers of its own, and is no faster for these questions.
+            connection.execute("SET threads = 1")
             yield State(connection)
     else:
         with duckdb.connect() as connection:
