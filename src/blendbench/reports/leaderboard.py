@@ -22,6 +22,7 @@ from blendbench.reports.formats import (
 from blendbench.reports.gallery.links import FOLDER, Gallery, find_gallery
 from blendbench.reports.gallery.write import gallery_of
 from blendbench.reports.images import PageImages
+from blendbench.reports.metric_tables import ARROWS, ROLE_TITLES, metric_section, provenance_section
 from blendbench.reports.pareto import plot_front, trades
 from blendbench.reports.residuals import CAPTION, write_residuals
 from blendbench.reports.truth import LEGEND, Check, truth_checks
@@ -32,20 +33,6 @@ from blendbench.stats.decide import least_items
 ALPHA, FRONT, SHEET, EXTREMES = "alpha.webp", "front.webp", "images.webp", "extremes.webp"
 RESIDUALS = "residuals.webp"
 NAMED = 3
-ROLE_TITLES = {
-    "prompt": "Adherence to the prompt",
-    "artifact": "Artifacts",
-    "gain": "Gain from the reference",
-    "drift": "Drift",
-    "diagnostic": "Diagnostics",
-}
-ARROWS = {"lower": "lower is better", "higher": "higher is better", "none": "neither direction is better"}
-METHOD = (
-    "- means: over items of the mean over seeds; intervals: studentised bootstrap of items (9,999 resamples; Student's"
-    " t below 10 items), for display; decisions: sign flips of item differences without sampling, Holm within the"
-    " metrics of one role of one configuration; rank: joint bootstrap of items, `=` by a simultaneous interval;"
-    " detectable: the true difference found with power .8 at the level of Holm's first step"
-)
 
 
 def write_leaderboard(
@@ -120,8 +107,8 @@ def render(
         _images(board, caption(results, board)) if SHEET in images else [],
         [*_extremes(board), *_links(board, shown, gallery)] if EXTREMES in images else [],
         _residuals(board) if RESIDUALS in images else [],
-        *(_metric(board, metric) for metric in board.of_role(*ROLE_TITLES)),
-        _provenance(board),
+        *(metric_section(board, metric) for metric in board.of_role(*ROLE_TITLES)),
+        provenance_section(board),
     ]
     return "\n".join("\n".join([*part, ""]) for part in parts if part)
 
@@ -368,61 +355,4 @@ def _residuals(board: Board) -> list[str]:
         f"![Tiles]({board.experiment}/{RESIDUALS})",
         "",
         CAPTION.format(board.baseline),
-    ]
-
-
-def _metric(board: Board, metric: MetricInfo) -> list[str]:
-    header = ["configuration", "mean", f"difference to {board.baseline}", "rank", "detectable", "ok"]
-    rows = []
-    for configuration in board.configurations:
-        entry = configuration.entries[metric.name]
-        ranking, effect = entry.ranking, entry.effect
-        place = "–"
-        if ranking is not None:
-            place = f"{ranking.rank} [{ranking.low}, {ranking.high}]{' =' if ranking.tied_with_best else ''}"
-        rows.append(
-            [
-                label_text(configuration.label),
-                estimate_text(entry.estimate, metric),
-                effect_text(effect) if entry.complete else "incomplete",
-                place,
-                number(effect.detectable(), metric) if effect is not None else "–",
-                f"{entry.ok}/{entry.expected}",
-            ]
-        )
-    return [
-        "<details>",
-        f"<summary>{ROLE_TITLES[metric.role]}: {metric.title} ({metric.name}, {ARROWS[metric.direction]})</summary>",
-        "",
-        f"Unit: {metric.unit or 'none'}. Margin: {metric.margin:g}. Version {metric.version}.",
-        "",
-        *markdown_table(header, rows, right=(4,)),
-        "",
-        "</details>",
-    ]
-
-
-def _provenance(board: Board) -> list[str]:
-    run = board.run
-    versions = ", ".join(f"{metric.name} {metric.version}" for metric in board.metrics.values())
-    lines = [
-        "## Where these numbers come from",
-        "",
-        f"- suite: {run['suite']}, sha256 `{str(run['suite_sha256'])[:16]}`",
-        f"- model set: {run['model_set']}, sha256 `{str(run['model_set_sha256'])[:16]}`, {run['dtype']}",
-        f"- sampler: sha256 `{str(run['sampler_sha256'])[:16]}`; latest run on {run['device']}"
-        f" with blendbench {run['blendbench_version']}",
-        f"- metric versions: {versions}",
-    ]
-    lines += [f"- not measured: {name} ({reason})" for name, reason in sorted(board.unmeasured.items())]
-    if board.other_cells:
-        lines.append(
-            f"- {board.other_cells} cells of this experiment are left out: another suite, sampler, model set, dtype or"
-            " state of a strategy's code, so not comparable"
-        )
-    return [
-        *lines,
-        METHOD,
-        "- rows: views `unit_scores`, `paired_effects`, `leaderboard` and `no_effect_cells` of the database"
-        f" (`blendbench sql \"FROM leaderboard WHERE experiment = '{board.experiment}'\"`)",
     ]
