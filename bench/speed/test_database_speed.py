@@ -51,7 +51,7 @@ def write_shard(folder: Path, labels: int, items: int, seeds: int) -> int:
     return count * len(METRICS)
 
 
-def test_a_million_scores_are_ingested_in_12_seconds(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+def test_a_million_scores_are_ingested_in_15_seconds(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     assert write_shard(tmp_path, labels=100, items=250, seeds=5) == 1_000_000
 
     def fresh() -> None:
@@ -60,7 +60,7 @@ def test_a_million_scores_are_ingested_in_12_seconds(benchmark: BenchmarkFixture
     done = benchmark.pedantic(lambda: ingest(tmp_path), setup=fresh, rounds=3)
     assert done.rows == 1_125_018
     assert benchmark.stats is not None
-    assert benchmark.stats["min"] <= 12
+    assert benchmark.stats["min"] <= 15
 
 
 def test_the_paired_view_of_a_million_scores_answers_in_3_seconds(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
