@@ -1,1 +1,4 @@
-"""How the shipped miniature is made: training, evaluation and its page. Not part of the wheel."""
+"""Make the shipped miniature: training, evaluation and its page.
+
+This is not part of the wheel.
+"""

@@ -1,4 +1,4 @@
-"""The miniature's networks: the real classes of the real pipeline, with tiny configurations.
+"""The miniature's networks: the pipeline's classes with tiny sizes.
 
 Every builder returns a freshly initialised module. Sizes are chosen so that all weights together stay below 48 MB in
 half precision and two CPU cores generate a few images a second.
@@ -48,12 +48,15 @@ STATES = {"vae": AutoencoderKL, "transformer": ZImageTransformer2DModel, "text_e
 
 
 def text_encoder() -> Qwen3ForCausalLM:
-    """Qwen3 language model; the pipeline reads its hidden states."""
+    """Build the Qwen3 language model whose hidden states are read."""
     return Qwen3ForCausalLM(Qwen3Config(**TEXT, rope_parameters={"rope_type": "default", "rope_theta": 1e6}))
 
 
 def vision_language() -> Qwen3VLForConditionalGeneration:
-    """Qwen3-VL: the text tower of `text_encoder` (rotary base 5e6, as in the real pair) behind a vision tower."""
+    """Build Qwen3-VL: a vision tower and the text tower of `text_encoder`.
+
+    Its rotary base is 5e6, as in the real pair.
+    """
     rope = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [6, 5, 5], "mrope_interleaved": True}
     config = Qwen3VLConfig(
         text_config={**TEXT, "rope_parameters": rope},
@@ -68,7 +71,10 @@ def vision_language() -> Qwen3VLForConditionalGeneration:
 
 
 def vision_language_from(text: Qwen3ForCausalLM) -> Qwen3VLForConditionalGeneration:
-    """A Qwen3-VL whose text tower starts as a copy of `text`, as the real one did."""
+    """Build a Qwen3-VL whose text tower starts as a copy of `text`.
+
+    The real one did too.
+    """
     model = vision_language()
     tower = {
         name.removeprefix("model."): value for name, value in text.state_dict().items() if name.startswith("model.")
@@ -79,7 +85,10 @@ def vision_language_from(text: Qwen3ForCausalLM) -> Qwen3VLForConditionalGenerat
 
 
 def vae(widths: tuple[int, int, int, int] = (32, 64, 96, 96)) -> AutoencoderKL:
-    """Build the autoencoder: stride 8, 16 latent channels, `widths` channels from fine to coarse."""
+    """Build the autoencoder: stride 8, 16 latent channels.
+
+    `widths` are the channels from fine to coarse.
+    """
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,
@@ -98,7 +107,7 @@ def vae(widths: tuple[int, int, int, int] = (32, 64, 96, 96)) -> AutoencoderKL:
 
 
 def transformer(heads: int = 4, layers: int = 8) -> ZImageTransformer2DModel:
-    """The diffusion transformer, 64 channels a head.
+    """Build the diffusion transformer, 64 channels a head.
 
     The pad tokens are created as zeros by the class and go through an RMSNorm, whose gradient at zero is
     1 / sqrt(eps) = 316: from zeros they alone make up 99 % of the first gradient norms, and clipping then throws the
@@ -121,7 +130,7 @@ def transformer(heads: int = 4, layers: int = 8) -> ZImageTransformer2DModel:
 
 
 def scheduler() -> FlowMatchEulerDiscreteScheduler:
-    """The sampler's schedule: flow matching, static shift 3, as in Z-Image-Turbo."""
+    """Build Z-Image-Turbo's schedule: flow matching, static shift 3."""
     return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0, use_dynamic_shifting=False)
 
 

@@ -1,4 +1,6 @@
-"""`python -m miniature.evaluate --models DIR --out FILE`: how good is the miniature, in numbers.
+"""Measure the miniature: `python -m miniature.evaluate --models DIR`.
+
+`--out FILE` takes the figures.
 
 Everything is measured on scenes with held-out combinations of colour, shape and style, which no stage but the probe has
 seen. Fractions come with their count, so that a reader can put an interval on them.
@@ -32,7 +34,7 @@ def fraction(right: Tensor) -> dict[str, float]:
 
 
 def object_table(scenes: world.Scenes) -> Tensor:
-    """(n, colours, shapes) boolean: which objects each scene holds."""
+    """Return (n, colours, shapes) boolean: the objects of each scene."""
     table = torch.zeros(len(scenes), len(world.COLOURS), len(world.SHAPES), dtype=torch.bool)
     for column in range(2):
         rows = (scenes.shape[:, column] >= 0).nonzero()[:, 0]
@@ -41,7 +43,10 @@ def object_table(scenes: world.Scenes) -> Tensor:
 
 
 def right_attributes(reading: ProbeReading, scenes: world.Scenes) -> dict[str, Tensor]:
-    """For each scene: are all its objects (and no other), its style, its background what the probe reads?"""
+    """Return whether the probe reads each scene's content exactly.
+
+    That is all its objects (and no other), its style and its background.
+    """
     objects = ((reading.objects.cpu() > 0.5) == object_table(scenes)).flatten(1).all(1)
     return {
         "objects": objects,
@@ -51,7 +56,7 @@ def right_attributes(reading: ProbeReading, scenes: world.Scenes) -> dict[str, T
 
 
 def measure_probe(probe: Probe, images: Tensor, scenes: world.Scenes) -> Measures:
-    """Every attribute that the probe reads, on renderings."""
+    """Measure every attribute that the probe reads, on renderings."""
     reading = probe.read(images)
     measures = {name: fraction(right) for name, right in right_attributes(reading, scenes).items()}
     present = torch.zeros(len(scenes), len(world.POSITIONS), dtype=torch.bool)
@@ -88,7 +93,10 @@ def generate(pipeline: ZImagePipeline, prompts: list[str], steps: int, seed: int
 def measure_generation(
     pipeline: ZImagePipeline, probe: Probe, n: int, steps: int, batch: int
 ) -> tuple[Measures, Tensor]:
-    """Adherence of text-only images to held-out prompts sampled from all phrasings."""
+    """Measure adherence of text-only images to held-out prompts.
+
+    The prompts are sampled from all phrasings.
+    """
     scenes = world.sample_scenes(n, seed=901, held_out=True)
     described = captions.describe(scenes, seed=901)
     scenes = replace(scenes, style=torch.tensor([d.style for d in described]))
@@ -111,7 +119,7 @@ def measure_generation(
 
 @torch.inference_mode()
 def measure_scorer(models: Path, name: str, images: Tensor, scenes: world.Scenes) -> Measures:
-    """How often the matched caption comes first among 64."""
+    """Return how often the matched caption comes first among 64."""
     import open_clip
 
     source = f"local-dir:{models / name}"
@@ -125,7 +133,10 @@ def measure_scorer(models: Path, name: str, images: Tensor, scenes: world.Scenes
 
 @torch.inference_mode()
 def measure_vision_language(models: Path, images: Tensor, scenes: world.Scenes, device: str) -> Measures:
-    """Attributes that Qwen3-VL's description of an image gets right, through the real processor and generate()."""
+    """Measure the attributes that Qwen3-VL describes correctly.
+
+    It uses the real processor and generate().
+    """
     model = Qwen3VLForConditionalGeneration.from_pretrained(models / "vision_language", dtype=torch.float32).to(device)
     processor = AutoProcessor.from_pretrained(models / "vision_language")
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTIONS[0]}]}]

@@ -1,4 +1,7 @@
-"""The model set folder of the miniature: the layouts that diffusers, transformers and open_clip load by themselves."""
+"""The model set folder of the miniature, in the libraries' layouts.
+
+Diffusers, transformers and open_clip load it by themselves.
+"""
 
 import json
 from pathlib import Path
@@ -38,7 +41,7 @@ max_sequence_length = 64
 
 
 def write_scaffold(folder: Path) -> None:
-    """Write everything of the model set but the weights and their configurations."""
+    """Write the model set without weights and their configurations."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model_set.toml").write_text(MODEL_SET)
     pipeline = folder / "pipeline"

@@ -1,4 +1,6 @@
-"""`python -m miniature.page`: how good the miniature is, and whether it is a faithful stand-in.
+"""Write the miniature's report: `python -m miniature.page`.
+
+It says how good the miniature is, and whether it is a faithful stand-in.
 
 A pure function of the measures that `miniature.evaluate` wrote, of the core experiment's results and
 of the analysis of hidden states (`blendbench embeddings`) in the same results.
@@ -58,7 +60,7 @@ _DOSED = (
 
 @dataclass(frozen=True)
 class Claim:
-    """One property of a faithful stand-in, whether the data show it, and the figures."""
+    """A property of a faithful stand-in, whether it is shown, and figures."""
 
     text: str
     shown: bool | None
@@ -66,14 +68,14 @@ class Claim:
 
 
 def wilson(share: float, n: float, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a share out of n (E. B. Wilson 1927)."""
+    """Return the 95 % interval of a fraction out of n (E. B. Wilson 1927)."""
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return centre - half, centre + half
 
 
 def quality_table(measures: Measures) -> list[str]:
-    """Targets against measured shares, worst attribute of each group."""
+    """Compare targets with measured fractions, by each group's worst."""
     rows = []
     for text, places, least in _TARGETS:
         group, name = min(places, key=lambda place: measures[place[0]][place[1]]["value"])
@@ -101,7 +103,7 @@ def _mark(reached: bool | None) -> str:
 
 
 def stand_in_claims(board: Board, study: Study | None) -> list[Claim]:
-    """The five properties, each from the core experiment or from the embeddings."""
+    """Judge the five properties, from the core experiment or embeddings."""
     return [
         _text_stays(board),
         _image_breaks(board),

@@ -1,4 +1,4 @@
-"""The miniature's scorers: a CLIP and a SigLIP in open_clip's local-folder layout."""
+"""The miniature's scorers: CLIP and SigLIP in open_clip's local layout."""
 
 import json
 from functools import cache
@@ -69,7 +69,10 @@ def network(name: str) -> nn.Module:
 
 
 def write_scaffold(folder: Path) -> None:
-    """Write configuration and tokenizer of both scorers into `folder`/clip and `folder`/siglip."""
+    """Write both scorers' configuration and tokenizer below `folder`.
+
+    The folders are clip and siglip.
+    """
     for name in ("clip", "siglip"):
         target = folder / name
         word_tokenizer().save_pretrained(target)
@@ -84,5 +87,5 @@ def write_scaffold(folder: Path) -> None:
 
 
 def save_weights(folder: Path, name: str, module: nn.Module) -> None:
-    """Save half-precision weights under the file name that open_clip looks for."""
+    """Save half-precision weights under open_clip's file name."""
     save_model(module.half(), str(folder / name / "open_clip_model.safetensors"))

@@ -1,4 +1,7 @@
-"""The miniature's tokenizer: Qwen2's class and chat template with a vocabulary made of the world's own words."""
+"""The miniature's tokenizer: Qwen2's class and template, own words.
+
+The vocabulary is made of the world's words.
+"""
 
 import functools
 import json
@@ -42,7 +45,10 @@ CHAT_TEMPLATE = (
 
 @functools.cache
 def tokenizer() -> Qwen2Tokenizer:
-    """Byte-pair vocabulary of the world's words; deterministic, so that every stage builds the same one."""
+    """Train a byte-pair vocabulary of the world's words.
+
+    It is deterministic, so that every stage builds the same one.
+    """
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -83,7 +89,7 @@ def _state(bpe: Tokenizer) -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 
 def prompt(text: str) -> str:
-    """Write a user turn with the generation prompt, as the pipeline feeds it to the text encoder."""
+    """Write a user turn with generation prompt, as the pipeline does."""
     written: str = tokenizer().apply_chat_template(
         [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=True
     )

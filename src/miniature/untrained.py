@@ -1,4 +1,6 @@
-"""`python -m miniature.untrained --out DIR`: a model set folder with random weights, smaller than the shipped one.
+"""Write random weights: `python -m miniature.untrained --out DIR`.
+
+The model set folder is smaller than the shipped one.
 
 For tests and for work on whatever needs the layout but not the images.
 """

@@ -116,7 +116,7 @@ class ModelSet(DescribedSet):
         return True
 
     def beside(self) -> AbstractContextManager[Any]:
-        """Run this thread's GPU work on a side stream so it overlaps with generation.
+        """Run this thread's GPU work on a side stream, beside generation.
 
         The stream has priority: otherwise its work would wait for as long as images are generated.
         """

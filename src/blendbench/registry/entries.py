@@ -31,7 +31,7 @@ class Entries(Generic[T]):
         Entries.every.append(self)
 
     def add(self, name: str, value: T, *, origin: str = SHIPPED) -> None:
-        """Register a value. Errors: UsageError for a name that is malformed or taken."""
+        """Register a value. Errors: UsageError (a malformed or taken name)."""
         check_name(self.kind, name)
         if name in self._entries:
             first = self._entries[name].origin
@@ -44,7 +44,10 @@ class Entries(Generic[T]):
 
 
 def check_name(kind: str, name: str) -> None:
-    """Errors: UsageError for what a command line could not carry, as in `lerp:align=area,alpha=0.3`."""
+    """Refuse values that a command line cannot carry.
+
+    One is `lerp:align=area,alpha=0.3`. Errors: UsageError.
+    """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UsageError(f"{kind} {name!r}: a name starts with a letter and has lower-case letters, digits and _ only")
 

@@ -1,4 +1,4 @@
-"""The folder a plug-in lives in: which modules are its own, and which data files lie beside it."""
+"""Find a plug-in's own modules, and the data files beside it."""
 
 import functools
 import hashlib
@@ -27,7 +27,7 @@ _ENDS = (".py", ".pyc", ".so", ".pyd")
 
 @dataclass(frozen=True)
 class Home:
-    """Where a piece of code lives.
+    """The place of a piece of code.
 
     `root`: the folder or file that holds all of it. `imports`: the folders in which its absolute imports are looked up.
     """
@@ -42,14 +42,14 @@ class Home:
         return self.root if self.root.is_dir() else self.root.parent
 
     def owns(self, filename: str) -> bool:
-        """Say whether a source file is part of it, or is a user's own code elsewhere."""
+        """Report whether a source file is its own, or user code elsewhere."""
         if filename.startswith("<"):
             return False
         path = _real(filename)
         return path == self.root or self.root in path.parents or not is_library(path)
 
     def module_files(self, wanted: Import, importer: Path) -> list[Path]:
-        """Return the own files that an import statement runs, without importing them."""
+        """Return the own files that an import statement runs; import nothing."""
         parts = [part for part in wanted.module.split(".") if part]
         if wanted.level:
             base: Path | None = importer.parents[wanted.level - 1]
@@ -78,7 +78,10 @@ class Home:
         return [path for path in self.files if not path.name.endswith(_ENDS)]
 
     def named(self, literals: frozenset[str], opens: bool) -> set[Path]:
-        """Return the data files that strings name: whole, or by their end (`*.npz`) if code opens files."""
+        """Return the data files that strings name, whole or by their end.
+
+        The end counts (`*.npz`) if code opens files.
+        """
         found: set[Path] = set()
         for text in literals:
             if _may_be_path(text) and not self.shipped:
@@ -144,7 +147,7 @@ def is_shipped(module: str) -> bool:
 
 
 def file_sha256(path: Path) -> str:
-    """Hash a file; Python files by what they do, so that a comment changes nothing."""
+    """Hash a file; Python files without comments and docstrings."""
     stat = path.stat()
     return _file_sha256(path, stat.st_mtime_ns, stat.st_size)
 
@@ -170,7 +173,10 @@ def module_source(path: Path) -> Source | None:
 
 
 def walk(folder: Path) -> list[Path]:
-    """List files below a folder in a fixed order, without hidden ones, environments, caches and results folders."""
+    """List files below a folder in a fixed order.
+
+    Hidden files, environments, caches and results folders are left out.
+    """
     found: list[Path] = []
     for top, folders, files in os.walk(folder):
         here = Path(top)
@@ -197,7 +203,7 @@ def _module_file(path: Path) -> Path | None:
 
 @functools.cache
 def _user_folder(top: str) -> Path | None:
-    """Find the folder on sys.path that holds a module of the user's own, one that is not installed."""
+    """Find the sys.path folder of a user's own, not installed module."""
     if not top or top in sys.stdlib_module_names:
         return None
     try:

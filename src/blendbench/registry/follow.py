@@ -1,4 +1,4 @@
-"""Follow code from a function to every definition, value, module and file that it reaches."""
+"""Follow code from a function to all that it reaches."""
 
 import ast
 import dataclasses
@@ -27,7 +27,7 @@ _CODE = (FunctionType, classmethod, staticmethod, property, functools.cached_pro
 
 
 class Walk(Values):
-    """One walk over all that a function reaches; definitions are numbered in the order of their discovery."""
+    """One walk over all that a function reaches, numbering definitions."""
 
     def __init__(self, home: Home, home_file: Path, receives: tuple[type, ...]) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Walk(Values):
         return self._is_own(kind)
 
     def is_opaque(self, value: Any) -> bool:
-        """Registries only look things up: what a configuration names is identified with it."""
+        """Skip registries: what a configuration names is identified with it."""
         return type(value).__module__.startswith(_REGISTRY_LAYER)
 
     def _is_own(self, value: FunctionType | type) -> bool:
@@ -212,7 +212,7 @@ class Walk(Values):
         return None if machinery else self.encode(value)
 
     def _registers(self, node: Definition, names: Mapping[str, Any]) -> tuple[bool, ...]:
-        """Mark decorators of blendbench: a strategy's name and equation change no number."""
+        """Mark decorators of blendbench: a name or equation changes no number."""
         marks = []
         for decorator in getattr(node, "decorator_list", []):
             called = decorator.func if isinstance(decorator, ast.Call) else decorator
@@ -226,7 +226,7 @@ class Walk(Values):
     def _reached(
         self, fact: Facts, names: Mapping[str, Any], known: set[str] | None, file: Path, shipped: bool
     ) -> list[str]:
-        """Encode what the names in a piece of code stand for; `known` are those that its code object reads."""
+        """Encode the meaning of names in code; its code object reads `known`."""
         self._attributes |= fact.attributes
         parts = []
         for chain in fact.chains:
@@ -248,7 +248,7 @@ class Walk(Values):
         return parts
 
     def _resolved(self, chain: tuple[str, ...], names: Mapping[str, Any]) -> tuple[Any, bool]:
-        """Look up `a.b.c` as far as modules go; say whether the value is the user's or blendbench's."""
+        """Look up `a.b.c` as far as modules go, and whether to follow the value."""
         value, followed = names[chain[0]], True
         for name in chain[1:]:
             if not isinstance(value, ModuleType):
@@ -303,7 +303,7 @@ class Walk(Values):
     # Files
 
     def text(self, value: str) -> str:
-        """Encode a string; one that names a place beside the code, by what lies there."""
+        """Encode a string; a path beside the code by its contents."""
         folder = str(self.home.folder)
         if not self.home.shipped and value.startswith(folder) and value[len(folder) :][:1] in ("", os.sep):
             return self.path(PurePath(value))
@@ -336,7 +336,7 @@ class Walk(Values):
             self.give_up(f"{self._place()}: it opens a file that it does not name literally")
 
     def check_patches(self) -> None:
-        """Give up on a file that replaces parts of a library: anything may call them."""
+        """Give up on a file that patches a library: anything may call it."""
         module = _module_at(self.home_file)
         source = read_source(str(self.home_file), vars(module)) if module and not self.home.shipped else None
         for statement in source.tree.body if source else []:
@@ -347,7 +347,7 @@ class Walk(Values):
                     self.give_up(f"{self.home_file.name}: it sets {'.'.join(chain)}, which other code may read")
 
     def _received_members(self) -> str:
-        """Encode the members of received objects that the code names, and their operators."""
+        """Encode members and operators of received objects that the code uses."""
         parts = []
         for kind in self.receives:
             owners = [base for base in kind.__mro__ if self._is_own(base)]

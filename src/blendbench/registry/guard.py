@@ -1,4 +1,4 @@
-"""Global state around third-party code: saved before, restored after, whatever the code did."""
+"""Save global state before third-party code and restore it after."""
 
 import contextlib
 import decimal
@@ -24,7 +24,7 @@ _ATTENTION = ("flash", "mem_efficient", "math", "cudnn")
 
 @contextlib.contextmanager
 def guarded_state() -> Iterator[None]:
-    """Run third-party code: its prints go to stderr, and global state that can change a number is restored after.
+    """Run third-party code; print to stderr, then restore global state.
 
     Not for several threads at once: the state belongs to the process.
     """

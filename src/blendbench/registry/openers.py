@@ -46,7 +46,7 @@ def dynamic_access(fact: Facts, names: Mapping[str, Any], is_library: Callable[[
 
 
 def reads_environment(fact: Facts, names: Mapping[str, Any]) -> str | None:
-    """Return the expression with which code reads an environment variable, or None."""
+    """Return the expression that reads an environment variable, or None."""
     for chain in fact.chains:
         if (_module_name(chain[0], names), *chain[1:2]) in _ENVIRONMENT:
             return ".".join(chain)

@@ -1,4 +1,4 @@
-"""Parameters of strategies: read from a function's signature, checked when a configuration is bound."""
+"""Parameters of strategies, read from signatures and checked when bound."""
 
 import functools
 import inspect
@@ -83,7 +83,7 @@ class Parameter:
 
 
 class LayerParameter(Parameter):
-    """A hidden state by its index, or a mixture of several, as `0.7*-2+0.3*-5`."""
+    """A hidden state by index, or a mixture, as `0.7*-2+0.3*-5`."""
 
     def check(self, strategy: str, value: Any) -> Value:
         """Return the index, or the mixture in its one spelling.
@@ -136,7 +136,7 @@ def shown(value: Any) -> str:
 
 
 def read_parameters(name: str, function: Callable[..., object]) -> tuple[tuple[str, ...], dict[str, Parameter]]:
-    """Return the positional names (inputs) and keyword-only parameters of a strategy.
+    """Return a strategy's positional inputs and keyword-only parameters.
 
     Errors: UsageError (a parameter without default, of an unknown type, or with a default outside its range).
     """
@@ -157,7 +157,7 @@ def read_parameters(name: str, function: Callable[..., object]) -> tuple[tuple[s
 
 
 def plain_function(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function within partials, wrappers and callable objects: the one the user wrote."""
+    """Return the user's function within partials, wrappers and callables."""
     if isinstance(function, functools.partial):
         return plain_function(function.func)
     if hasattr(function, "__wrapped__"):

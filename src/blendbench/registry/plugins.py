@@ -1,4 +1,4 @@
-"""Load plug-ins: a file with the modules beside it, or an installed package.
+"""Load plug-ins: a file with the modules beside it, or a package.
 
 A plug-in's folder becomes a package with a name of its own, so that two plug-ins never share a helper module. Within
 it, `import helper` finds the file beside the plug-in first, at load time and later; other code is not affected.
@@ -84,7 +84,7 @@ def load_entry_points(group: str) -> list[str]:
 
 
 def origin_of(function: Any) -> str:
-    """Return where a function was written: `blendbench`, the path of a plug-in file, or the name of a package."""
+    """Return the origin: `blendbench`, a plug-in file or a package."""
     inner = function
     while not isinstance(inner, FunctionType | type):
         held = inner.func if isinstance(inner, functools.partial) else getattr(inner, "__func__", None)
@@ -162,7 +162,7 @@ def _make_package(name: str, folder: Path) -> None:
 
 
 class _Loader(SourceFileLoader):
-    """Runs a file of a plug-in with its own `import`, and keeps the source that was run."""
+    """Run a plug-in's file with its own `import`, and keep its source."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the file."""

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Registry(Entries[T]):
-    """Values of one kind by name: shipped ones, those of installed packages, and those of plug-in files.
+    """Values of one kind by name: shipped, from packages and from plug-ins.
 
     `modules` register the shipped values when they are imported, which the first lookup does; `group` names the entry
     points of installed packages.
@@ -25,7 +25,7 @@ class Registry(Entries[T]):
         self._loads_installed = group is not None
 
     def add(self, name: str, value: T, *, origin: str = SHIPPED) -> None:
-        """Register a value. Errors: UsageError for a name that is malformed or taken."""
+        """Register a value. Errors: UsageError (a malformed or taken name)."""
         if origin != SHIPPED:
             self._load_shipped()  # so that the later one is refused, whichever is asked for first
         super().add(name, value, origin=origin)

@@ -1,4 +1,4 @@
-"""The identity of registered code: the function and everything that it reaches.
+"""Identify registered code: the function and all that it reaches.
 
 Followed by definition: the file of the function, and blendbench's own modules. Followed as whole modules: the user's
 other modules. Not followed: Python and installed packages, whose versions are recorded with each run. Names of modules
@@ -98,7 +98,10 @@ def home(function: Any) -> tuple[Home, Path]:
 
 
 def _wrapped(function: Any) -> Iterable[FunctionType]:
-    """Yield the functions within a callable, the innermost first: a wrapper may be a library's."""
+    """Yield the functions within a callable, the innermost first.
+
+    A wrapper may be a library's.
+    """
     if isinstance(function, functools.partial):
         yield from _wrapped(function.func)
         yield from (inner for value in function.args for inner in _wrapped(value) if callable(value))

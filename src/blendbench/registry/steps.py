@@ -1,4 +1,4 @@
-"""Steps of a blend: interchangeable functions of one kind, chosen by the name that a parameter holds."""
+"""Steps of a blend: interchangeable functions that parameters name."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""Strategies: registration, look-up, bound parameters, and the one place where their code is called."""
+"""Strategies: registration, look-up, bound parameters and calls."""
 
 import functools
 import inspect
@@ -35,7 +35,7 @@ Blend = TypeVar("Blend", bound=Callable[..., Tensor | Conditioning])
 
 @dataclass(frozen=True)
 class Sources:
-    """Hold what is known for one cell; a strategy asks for it by the names of its positional parameters.
+    """Hold the inputs of one cell, by names of positional parameters.
 
     `text`: the prompt's tokens as the pipeline computes them. `vision`: the reference's tokens, selected by layer,
     token kind and reference. `neutral`: those of an image that shows nothing. `other`: those of the item's second
@@ -105,21 +105,21 @@ class Strategy:
 
     @property
     def source_sha256(self) -> str:
-        """Return the hash of the version and of all code and data that the function reaches."""
+        """Hash the version and all code and data that the function reaches."""
         return self._identity.sha256
 
     @property
     def identity_note(self) -> str | None:
-        """Return why the code could not be followed, so that its whole folder counts; None if it could."""
+        """Return why the whole folder counts; None if the code was followed."""
         return self._identity.fallback
 
     @functools.cached_property
     def folder(self) -> Path:
-        """Return the folder of the user's own code; the package's for shipped strategies."""
+        """Return the folder of its code; the package's for shipped strategies."""
         return home(self.function)[0].folder
 
     def bind(self, **values: Any) -> "Configuration":
-        """Fill in and check parameters. Errors: UsageError (unknown name, wrong type, outside the range)."""
+        """Fill in and check parameters. Errors: UsageError (name, type, range)."""
         for name in values:
             if name not in self.parameters:
                 known = list(self.parameters)
@@ -137,7 +137,7 @@ class Configuration:
 
     @property
     def label(self) -> str:
-        """Return the name, alpha (of all but controls), and what differs from the defaults.
+        """Return name, alpha (but for controls), and non-default settings.
 
         `parse_configuration` reads it back.
         """
@@ -155,7 +155,7 @@ class Configuration:
 
     @functools.cached_property
     def _steps(self) -> dict[str, str]:
-        """Hashes of the registered steps that it names, by parameter."""
+        """Return the hashes of the registered steps that it names."""
         named = {name: p.steps for name, p in self.strategy.parameters.items() if p.steps is not None}
         return {
             name: source_identity(steps.get(str(self.params[name])), 1, receives=_RECEIVES).sha256
@@ -181,7 +181,7 @@ class Configuration:
         return other.bind(**{name: value for name, value in self.params.items() if name in other.parameters})
 
     def blend(self, sources: Sources, seed: int = 0) -> Conditioning:
-        """Call the strategy and check what it gives: float32 on the CPU, in memory of its own.
+        """Call the strategy and check its answer: float32, CPU, own memory.
 
         torch, numpy and random are seeded with `seed`, and all global state is restored after.
 
@@ -212,7 +212,7 @@ class Configuration:
         return bool(doses) and not self.starts_from_reference and all(self.params[dose] == 0 for dose in doses)
 
     def _given(self, sources: Sources) -> list[Any]:
-        """Copy the inputs: the sources are shared by all cells of an item, and a strategy may write in place."""
+        """Copy the inputs, since cells share them and strategies may write."""
         name, inputs = self.strategy.name, self.strategy.inputs
         given = {source: getattr(sources, source) for source in inputs}
         if missing := [source for source, value in given.items() if value is None]:
@@ -317,12 +317,12 @@ def get_strategy(name: str) -> Strategy:
 
 
 def all_strategies() -> dict[str, Strategy]:
-    """Return every strategy by name: shipped ones, those of installed packages, those of loaded files."""
+    """Return every strategy by name: shipped, from packages and from files."""
     return STRATEGIES.all()
 
 
 def load_plugin(path: Path) -> list[str]:
-    """Import a Python file; return the strategies it registers, none if it registers steps or metrics alone.
+    """Import a Python file; return the strategies it registers, if any.
 
     Errors: UsageError (no file, an error in it, nothing registered).
     """
@@ -330,7 +330,7 @@ def load_plugin(path: Path) -> list[str]:
 
 
 def load_everything(path: Path) -> dict[str, list[str]]:
-    """Import a Python file; return the names that it registers by their kind. Errors as `load_plugin`."""
+    """Import a file; return registered names by kind, as `load_plugin`."""
     all_strategies()
     before = _registered()
     module = load_plugin_file(path)
@@ -365,7 +365,7 @@ def _registered() -> dict[tuple[str, str], object]:
 
 
 def parse_configuration(text: str) -> Configuration:
-    """Read `name:param=value,...`, as `--strategy` takes it. Errors: UsageError."""
+    """Read `name:param=value,...` as of `--strategy`. Errors: UsageError."""
     name, _, rest = text.partition(":")
     return get_strategy(name).bind(**dict(_assignments(text, rest)))
 

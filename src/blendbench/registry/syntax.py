@@ -1,4 +1,7 @@
-"""Parsed source: a digest without comments and docstrings, and the things that a piece of code mentions."""
+"""Parsed source: a digest, and the names that code mentions.
+
+The digest leaves out comments and docstrings.
+"""
 
 import ast
 import functools
@@ -18,7 +21,10 @@ _IGNORED = {"ctx", "type_comment", "kind", "type_ignores"}
 
 @dataclass(frozen=True)
 class Import:
-    """One imported module: `from <dots><module> import <names>`, or `import <module>` without names."""
+    """One import: `from <dots><module> import <names>`, or `import <module>`.
+
+    The latter has no names.
+    """
 
     module: str
     level: int
@@ -40,13 +46,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class Source:
-    """A parsed file, with its definitions by their qualified name and first line."""
+    """A parsed file with definitions by qualified name and first line."""
 
     tree: ast.Module
     definitions: tuple[tuple[str, int, Definition], ...]
 
     def functions(self, code: CodeType) -> list[Definition]:
-        """Return the nodes a code object may come from: several only for lambdas of one line."""
+        """Return the nodes of a code object: several only for one-line lambdas."""
         return [
             node
             for qualname, line, node in self.definitions
@@ -59,7 +65,7 @@ class Source:
 
 
 def read_source(filename: str, module_globals: dict[str, Any] | None = None) -> Source | None:
-    """Parse a file as Python loaded it, or return None if there is no readable source."""
+    """Parse a file as Python loaded it; None without readable source."""
     lines = linecache.getlines(filename, module_globals)
     return parse("".join(lines)) if lines else None
 
@@ -190,7 +196,7 @@ def shell(node: Definition) -> ast.AST:
 
 
 def dotted(node: ast.expr) -> tuple[str, ...]:
-    """Return the names of `a.b.c`, or () if it starts with anything but a name."""
+    """Return the names of `a.b.c`, or () if it does not start with a name."""
     names: list[str] = []
     while isinstance(node, ast.Attribute):
         names.append(node.attr)
@@ -207,7 +213,7 @@ def body(node: ast.AST) -> list[ast.stmt]:
 
 
 def _text(node: Any) -> Iterator[str]:
-    """Write a node so that all versions of Python give the same text: `ast.dump` does not."""
+    """Write a node alike in all versions of Python; `ast.dump` does not."""
     if isinstance(node, list):
         yield "["
         for item in node:

@@ -1,4 +1,4 @@
-"""Canonical text of the values that code reaches: equal for equal values in every process and folder."""
+"""Canonical text of values, equal in every process and folder."""
 
 import array
 import collections
@@ -42,7 +42,10 @@ _CALLABLES += (types.MethodDescriptorType, types.ClassMethodDescriptorType)
 
 
 class Values:
-    """Encode values. Subclasses say what functions, classes and modules (`define`) and paths (`path`) are."""
+    """Encode values; subclasses define functions, classes and paths.
+
+    `define` says what functions, classes and modules are, `path` what paths are.
+    """
 
     def __init__(self) -> None:
         self.trail: list[str] = []
@@ -51,7 +54,7 @@ class Values:
         self._known: dict[int, tuple[Any, str]] = {}
 
     def define(self, value: Any) -> str:
-        """Return a reference to a function, class or module, and note that its content is to be followed."""
+        """Return a reference to a function, class or module to be followed."""
         raise NotImplementedError
 
     def text(self, value: str) -> str:
@@ -156,7 +159,7 @@ class Values:
         return "{" + ",".join(sorted(texts)) + "}"
 
     def encode_alone(self, value: Any) -> str:
-        """Encode a value with all that it reaches, independent of what was encoded before."""
+        """Encode a value and all it reaches, whatever was encoded before."""
         return self.encode(value)
 
     def is_followed(self, kind: type) -> bool:
@@ -274,7 +277,7 @@ def _callable(values: Values, value: Any) -> str | None:
 
 
 def _typed(values: Values, value: Any) -> str | None:
-    """Encode types written as expressions: `list[int]`, `Literal["a"]`, `int | None`, type variables."""
+    """Encode types: `list[int]`, `Literal["a"]`, `int | None`, type variables."""
     kind = type(value)
     if kind.__module__ not in ("typing", "types") or isinstance(value, types.SimpleNamespace | types.MappingProxyType):
         return None

@@ -1,1 +1,1 @@
-"""The pages: pure functions of the database, and of the images that it names."""
+"""Pages: pure functions of the database and the images that it names."""

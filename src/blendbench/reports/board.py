@@ -1,4 +1,7 @@
-"""The numbers of a leaderboard: one experiment with intervals, differences and ranks, from the database alone."""
+"""The numbers of a leaderboard, from the database alone.
+
+One experiment with intervals, differences and ranks.
+"""
 
 import json
 from collections import Counter, defaultdict
@@ -65,18 +68,18 @@ class Configuration:
 
     @property
     def complete(self) -> bool:
-        """True if every expected cell is ok."""
+        """Return whether every expected cell is ok."""
         return self.ok == self.expected
 
     @property
     def no_op(self) -> bool:
-        """True if the strategy did nothing in any cell."""
+        """Return whether the strategy did nothing in any cell."""
         return 0 < self.expected == self.same_conditioning
 
 
 @dataclass(frozen=True)
 class Board:
-    """All of one experiment: configurations in the order of the page, and where the data come from.
+    """One experiment: configurations in page order, and data sources.
 
     `means` holds, by metric, the labels that are complete under it and their item means (labels, items).
     """
@@ -99,7 +102,7 @@ class Board:
         return next((entry for entry in self.configurations if entry.label == label), None)
 
     def of_role(self, *roles: str) -> list[MetricInfo]:
-        """Return the metrics of these roles, the headline of its role first, then by name."""
+        """Return the metrics of these roles, headline first, then by name."""
         chosen = [metric for metric in self.metrics.values() if metric.role in roles]
         return sorted(chosen, key=lambda m: (roles.index(m.role), m.name != self.headlines.get(m.role), m.name))
 
@@ -149,7 +152,7 @@ def read_board(results: Results, experiment: str | None = None) -> Board:
 
 @dataclass
 class _Scores:
-    """The scores of one metric: values by label and unit, expected counts, and why others have none."""
+    """Scores of one metric by label and unit, with reasons for missing ones."""
 
     values: dict[str, dict[Unit, float]] = field(default_factory=lambda: defaultdict(dict))
     expected: Counter[str] = field(default_factory=Counter)
@@ -157,7 +160,7 @@ class _Scores:
 
     @property
     def reason(self) -> str:
-        """The commonest reason why there is no value."""
+        """Return the commonest reason for a missing value."""
         return self.errors.most_common(1)[0][0] if self.errors else "no cell has a score"
 
 
@@ -200,7 +203,7 @@ def _headlines(metrics: dict[str, MetricInfo]) -> dict[str, str]:
 
 
 def _entries(scores: _Scores, metric: MetricInfo, baseline: str) -> tuple[dict[str, Entry], tuple[list[str], Array]]:
-    """Return the entries of one metric by label, and the item means of the complete ones."""
+    """Return a metric's entries by label, and item means of complete ones."""
     # Unscorable is a property of an item: configurations are compared where the baseline could be scored.
     compared = sorted(scores.values.get(baseline) or {unit for found in scores.values.values() for unit in found})
     complete = [label for label in sorted(scores.expected) if all(unit in scores.values[label] for unit in compared)]
@@ -225,7 +228,7 @@ def _entries(scores: _Scores, metric: MetricInfo, baseline: str) -> tuple[dict[s
 
 
 def _add_effects(results: Results, experiment: str, baseline: str, entries: dict[str, dict[str, Entry]]) -> None:
-    """Add the difference of each complete configuration to the baseline, decided on for each by itself."""
+    """Add and decide each complete configuration's difference to the baseline."""
     pairs = [
         found
         for found in read_pairs(results, experiment, baseline)
@@ -259,7 +262,7 @@ def _configurations(results: Results, experiment: str) -> list[Configuration]:
 
 
 def _order(configuration: Configuration, baseline: str, headlines: dict[str, str]) -> tuple[int, float, str]:
-    """Order: baseline, complete ones by the rank of the prompt's headline, controls, incomplete ones."""
+    """Order: baseline, complete by prompt rank, controls, incomplete ones."""
     group = 3 if not configuration.complete else 2 if configuration.control else 1
     if configuration.label == baseline:
         group = 0

@@ -1,4 +1,4 @@
-"""The page of `blendbench check`: the verdicts, and every item side by side."""
+"""The page of `blendbench check`: verdicts, and items side by side."""
 
 from collections.abc import Collection, Sequence
 from itertools import groupby
@@ -18,7 +18,9 @@ PAGE, SHEET = "check.md", "check.webp"
 def write_check(
     results: Results, results_dir: Path, verdicts: Sequence[Verdict], cell_ids: Collection[str], out: Path
 ) -> Path:
-    """Write `out`/check.md with its image: reference, baseline, candidates and canary of each item's first seed.
+    """Write `out`/check.md with its contact sheet.
+
+    It has reference, baseline, candidates and canary of each item's first seed.
 
     The worst items link into the gallery of the experiment where it shows the images that were judged.
     """

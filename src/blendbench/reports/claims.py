@@ -1,4 +1,6 @@
-"""Claims that data can support or refute: most compare two configurations, paired by item and seed.
+"""Claims that data can support or refute.
+
+Most compare two configurations, paired by item and seed.
 
 No verdict is an opinion. An interval that excludes zero after Holm's correction over all claims of the page decides for
 or against a direction; an interval inside the metric's margin decides for "no difference that matters".
@@ -24,7 +26,10 @@ LEAST_ITEMS = 6
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one claim: a verdict, the figure it rests on, of what, units, and p if a test decided."""
+    """The result of a claim: verdict, figure, its name, units and p.
+
+    There is a p if a test decided.
+    """
 
     verdict: Verdict
     figure: str
@@ -38,7 +43,7 @@ class Claim(Protocol):
 
     @property
     def experiment(self) -> str:
-        """The experiment that its data come from."""
+        """Return the experiment of its data."""
 
     def judge(self, source: Comparisons) -> Outcome:
         """Return the outcome before any correction for many tests."""
@@ -77,7 +82,10 @@ class Differs:
 
 @dataclass(frozen=True)
 class Undoes:
-    """`candidate` undoes more than half of the harm that `harmed` does to `clean`: what it takes away is the cause."""
+    """Removing a cause undoes over half of the harm that it does.
+
+    `candidate` undoes the harm that `harmed` does to `clean`.
+    """
 
     experiment: str
     metric: str
@@ -113,7 +121,7 @@ class Undoes:
 
 @dataclass(frozen=True)
 class NotWorse:
-    """`candidate` is worse than `baseline` on `metric` by no more than the margin of its card."""
+    """`candidate` is worse than `baseline` by no more than the margin."""
 
     experiment: str
     metric: str
@@ -141,7 +149,9 @@ class NotWorse:
 
 @dataclass(frozen=True)
 class SameImage:
-    """`candidate` and `baseline` give the same images up to rounding: no metric separates them.
+    """`candidate` and `baseline` give the same images up to rounding.
+
+    No metric separates them.
 
     A rounding error may tip one image of many, so what counts is the mean of the differences, whatever their sign.
     """
@@ -152,7 +162,10 @@ class SameImage:
     fraction_of_margin: float = 0.1
 
     def judge(self, source: Comparisons) -> Outcome:
-        """Support if the mean difference of two images is within a tenth of every metric's margin, else refute."""
+        """Support if all mean differences are within a tenth of a margin.
+
+        Otherwise refute.
+        """
         compared = _pair(source, self.experiment, self.candidate, self.baseline)
         if isinstance(compared, Outcome):
             return compared
@@ -176,7 +189,10 @@ class SameImage:
 
 @dataclass(frozen=True)
 class SameConditioning:
-    """`candidate` gives the transformer the same bytes as `baseline`: it did nothing."""
+    """`candidate` gives the transformer the same bytes as `baseline`.
+
+    It did nothing.
+    """
 
     experiment: str
     candidate: str
@@ -199,7 +215,7 @@ class SameConditioning:
 
 @dataclass(frozen=True)
 class Apart:
-    """The mean of |candidate - baseline| on `metric` is above (or below) the margin of its card.
+    """The mean |candidate - baseline| is above (or below) the margin.
 
     On effect_size, a mean absolute difference from text_only, this is the least that two images differ by: the
     triangle's inequality.
@@ -212,7 +228,10 @@ class Apart:
     baseline: str = "text_only"
 
     def judge(self, source: Comparisons) -> Outcome:
-        """Judge by the interval of the mean against the margin: a distance is never below 0, so 0 decides nothing."""
+        """Judge the interval of the mean against the margin.
+
+        A distance is never below 0, so 0 decides nothing.
+        """
         pairs = _pairs(source, self.experiment, self.metric, self.candidate, self.baseline)
         if isinstance(pairs, Outcome):
             return pairs
@@ -231,7 +250,9 @@ class Apart:
 
 @dataclass(frozen=True)
 class Measured:
-    """A statistic of hidden states, written by `blendbench embeddings`, is above (or below) a bound.
+    """A statistic of hidden states is above (or below) a bound.
+
+    `blendbench embeddings` writes it.
 
     Of the models that `experiment` ran on last.
     """
@@ -276,7 +297,7 @@ class Measured:
 
 
 def corrected(outcome: Outcome, p_adjusted: float) -> Outcome:
-    """Return an outcome after the correction for many tests: undecided if its direction does not survive."""
+    """Correct an outcome for many tests; undecided if not significant."""
     kept = outcome.verdict == "undecided" or p_adjusted < ALPHA
     return replace(outcome, verdict=outcome.verdict if kept else "undecided", p=p_adjusted)
 

@@ -1,4 +1,4 @@
-"""Two configurations side by side: every metric, paired, with a reading and without a verdict."""
+"""Two configurations: every metric paired and read, without a verdict."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,10 @@ def compare_metrics(comparison: Comparison) -> list[Effect]:
 
 
 def reading(effect: Effect) -> str:
-    """Return which is better, or equivalent, undecided, or differs for a metric without a better side."""
+    """Return which is better, or equivalent, undecided or differs.
+
+    A metric without a better side can only differ.
+    """
     if effect.decision in ("equivalent", "undecided"):
         return effect.decision
     if effect.metric.direction == "none":

@@ -1,4 +1,7 @@
-"""The contact sheet: items down, reference and configurations across, one seed."""
+"""Contact sheet: items down, reference and configurations across.
+
+It shows one seed.
+"""
 
 import re
 from pathlib import Path
@@ -50,7 +53,10 @@ def caption(results: Results, board: Board) -> str:
 
 
 def chosen_labels(board: Board) -> list[str]:
-    """Choose the baseline, strategies spread over the board by their best-placed configuration, and the canary."""
+    """Choose the baseline, strategies spread over the board, and the canary.
+
+    Each strategy is shown by its best-placed configuration.
+    """
     chosen: dict[str, str] = {}
     for configuration in board.configurations:
         if configuration.complete and not configuration.no_op and not configuration.control:
@@ -61,12 +67,12 @@ def chosen_labels(board: Board) -> list[str]:
 
 
 def _spread(names: list[str], count: int) -> list[str]:
-    """Return `count` of the names at equal distances, the first and the last among them."""
+    """Return `count` of the names at equal distances, with first and last."""
     return names if len(names) <= count else [names[round(i * (len(names) - 1) / (count - 1))] for i in range(count)]
 
 
 def write_tiles(header: list[str], captions: list[str], tiles: list[list[Tile]], path: Path) -> None:
-    """Write images (rows, columns) under column heads, a caption above each row.
+    """Write images (rows, columns) with column heads and row captions.
 
     No file, and none of before, if there is not one image.
     """

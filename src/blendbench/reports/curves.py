@@ -1,4 +1,4 @@
-"""The plot of metrics over alpha: one panel for each headline metric, one line for each strategy."""
+"""Plot metrics over alpha: a panel per metric, a line per strategy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class DoseResponse:
 
 
 def dose_responses(board: Board) -> list[DoseResponse]:
-    """Return every family of complete configurations with at least two alphas, by label."""
+    """Return families of complete configurations with two or more alphas."""
     families: dict[str, list[tuple[float, Configuration]]] = {}
     for configuration in board.configurations:
         alpha = configuration.params.get("alpha")
@@ -69,7 +69,10 @@ def plot_dose_responses(board: Board, path: Path) -> None:
 
 
 def legend_size(labels: Sequence[str], width: float) -> tuple[int, float]:
-    """Return columns and height in inches of a legend below a figure of `width` inches that cuts no label."""
+    """Return columns and height in inches of a legend that cuts no label.
+
+    It stands below a figure of `width` inches.
+    """
     widest = 0.6 + max(map(len, labels)) * 0.62 * LEGEND_FONT / 72
     columns = max(1, min(3, len(labels), int(width / widest)))
     return columns, 0.18 * -(-len(labels) // columns) + 0.15

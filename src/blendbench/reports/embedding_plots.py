@@ -1,4 +1,4 @@
-"""Plots of an analysis of hidden states: one figure for each family of statistics, layers from left to right."""
+"""Plots of hidden states: a figure per family of statistics, by layer."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,7 +109,10 @@ def plot_families(study: Study, folder: Path) -> None:
 
 
 def plot_outliers(study: Study, path: Path, count: int = 12) -> None:
-    """Plot the most outlying dimensions of each kind of token at the shown layer, without position 0; two-sided."""
+    """Plot each kind's most outlying dimensions at the shown layer.
+
+    They are two-sided and leave position 0 out.
+    """
     figure, panels = _figure(len(VISION))
     for axes, tokens in zip(panels, VISION, strict=True):
         rows = study.outlying(tokens)[:count][::-1]
@@ -200,7 +203,7 @@ def _panel(axes: Any, study: Study, panel: Panel) -> set[str]:
 
 
 def _logarithmic(axes: Any, which: str) -> None:
-    """Make an axis logarithmic, its ticks plain numbers and few enough to be read."""
+    """Make an axis logarithmic with few, plain-number ticks."""
     getattr(axes, f"set_{which}scale")("log")
     axis = getattr(axes, f"{which}axis")
     low, high = sorted(axis.get_view_interval())

@@ -43,7 +43,7 @@ Place = tuple[int, str, bool, str, str]  # layer, tokens, position_0, reference,
 
 @dataclass(frozen=True)
 class Study:
-    """What was analysed, and its values by place.
+    """An analysis of hidden states, and its values by place.
 
     `dimensions`: by kind of token those that stand out at the shown layer, without position 0, by rank.
     """
@@ -62,7 +62,7 @@ class Study:
 
     @property
     def shown_layer(self) -> int:
-        """The layer of the tables: the one that conditionings are made from, if it was analysed."""
+        """Return the layer of the tables, the conditionings' if analysed."""
         return _shown_layer(self.text_layer, self.layers)
 
     def get(
@@ -75,7 +75,10 @@ class Study:
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of token that were found, in the order of tables; few items have no halves."""
+        """Return the kinds of token found, in table order.
+
+        Few items have no halves.
+        """
         found = {tokens for _, tokens, *_ in self.values}
         return [tokens for tokens in NAMES if tokens in found]
 
@@ -88,7 +91,7 @@ class Study:
         return with_it != without
 
     def outlying(self, tokens: str) -> list[Dimension]:
-        """Return the dimensions of one kind of token that stand out, most outlying first."""
+        """Return one kind's outlying dimensions, most outlying first."""
         return self.dimensions.get(tokens, [])
 
 

@@ -1,4 +1,4 @@
-"""The page about hidden states: a pure function of one analysis in the database, with its plots."""
+"""The page about hidden states, a pure function of one analysis."""
 
 import math
 from pathlib import Path
@@ -35,7 +35,7 @@ _AGAINST = (
 
 
 def write_embeddings(results: Results, out: Path, analysis_id: str | None = None) -> tuple[Study, Path]:
-    """Write `<out>/embeddings.md` and `<out>/embeddings/*.webp`, by default of the latest analysis.
+    """Write `<out>/embeddings.md` and its plots, by default of the latest.
 
     Errors: UsageError if it is missing.
     """

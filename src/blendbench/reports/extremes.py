@@ -1,4 +1,4 @@
-"""The items on which a configuration keeps most and least of the prompt, side by side with the baseline."""
+"""The items with most and least of the prompt kept, beside the baseline."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,10 @@ ROWS = 5
 
 @dataclass(frozen=True)
 class Extreme:
-    """The pair on which a configuration is best or worst: `difference` to the baseline in the prompt's headline."""
+    """A configuration's best or worst pair by the prompt's headline.
+
+    `difference` is to the baseline.
+    """
 
     label: str
     item: str
@@ -28,7 +31,7 @@ class Extreme:
 
 
 def extreme_labels(board: Board) -> list[str]:
-    """Choose the configurations on the front of the trade, else the first of the overview."""
+    """Choose the front of the trade-off, else the first of the overview."""
     on_front = [trade.label for trade in trades(board) if trade.on_front]
     ranked = [c.label for c in board.configurations if c.complete and not c.no_op and not c.control]
     return [label for label in (on_front or ranked) if label != board.baseline][:ROWS]

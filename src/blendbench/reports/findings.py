@@ -1,4 +1,7 @@
-"""The findings: every hypothesis with its claims, effects and verdict, from the database alone."""
+"""Findings: hypotheses with claims, effects and verdicts.
+
+They come from the database alone.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,14 +27,14 @@ class Finding:
 
     @property
     def verdict(self) -> Verdict:
-        """Refuted if a claim is, else not run or undecided if one is, else supported."""
+        """Combine claims: refuted, else not run or undecided, else supported."""
         found = {outcome.verdict for outcome in self.outcomes}
         order: tuple[Verdict, ...] = ("refuted", "not run", "undecided", "supported")
         return next(verdict for verdict in order if verdict in found)
 
     @property
     def deciding(self) -> Outcome:
-        """The first claim whose verdict is that of the whole."""
+        """Return the first claim with the verdict of the whole."""
         return next(outcome for outcome in self.outcomes if outcome.verdict == self.verdict)
 
 

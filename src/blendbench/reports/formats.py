@@ -1,4 +1,4 @@
-"""How numbers, intervals and tables are written, on pages and on the terminal."""
+"""Format numbers, intervals and tables for pages and terminal."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Written(Protocol):
 
     @property
     def decimals(self) -> int:
-        """The number of decimals."""
+        """Return the number of decimals."""
 
 
 def number(value: float, metric: Written, signed: bool = False) -> str:
@@ -44,14 +44,14 @@ def counted(count: int, word: str) -> str:
 
 
 def estimate_text(estimate: Estimate | None, metric: MetricInfo) -> str:
-    """Write a mean and, on a line below, its interval: a cell of a markdown table."""
+    """Write a mean and, on a line below, its interval as a markdown cell."""
     if estimate is None:
         return "–"
     return _with_interval(estimate.mean, estimate.low, estimate.high, metric, signed=False)
 
 
 def effect_text(effect: Effect | None) -> str:
-    """Write a difference with its decision and, on a line below, its interval: a cell of a markdown table."""
+    """Write a difference, its decision and its interval as a markdown cell."""
     if effect is None:
         return "–"
     return _with_interval(effect.mean, effect.low, effect.high, effect.metric, signed=True, word=decision_word(effect))
@@ -68,7 +68,7 @@ def decision_word(effect: Effect) -> str:
 
 
 def label_text(label: str) -> str:
-    """Write a configuration's label as code in markdown, which may break where its parts are joined."""
+    """Write a label as markdown code that may break between its parts."""
     if ":" not in label:
         return f"`{label}`"
     return f"<code>{escape(label).replace(':', ':<wbr>').replace(',', ',<wbr>')}</code>"

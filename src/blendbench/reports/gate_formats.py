@@ -1,4 +1,4 @@
-"""A verdict as text, as markdown for a pull request, as JSON and as JUnit XML."""
+"""A verdict as text, markdown for pull requests, JSON and JUnit XML."""
 
 import json
 import math
@@ -33,7 +33,7 @@ _EXPLANATION = (
 
 
 def with_links(verdict: Verdict, gallery: Gallery | None) -> Verdict:
-    """Return the verdict with links from its worst items into a gallery that shows their images."""
+    """Link a verdict's worst items into a gallery that shows them."""
     if gallery is None:
         return verdict
 
@@ -53,7 +53,10 @@ def render(verdict: Verdict, form: str) -> str:
 
 
 def as_text(verdict: Verdict) -> str:
-    """Render for the terminal: the verdict, a table of the metrics, notes, canary and worst items."""
+    """Render a verdict for the terminal.
+
+    It has the metrics, notes, canary and worst items.
+    """
     table = (
         text_table(_header(verdict), [metric_row(verdict, effect) for effect in verdict.effects])
         if verdict.effects
@@ -121,7 +124,7 @@ def as_json(verdict: Verdict) -> str:
 
 
 def as_junit(verdict: Verdict) -> str:
-    """Render JUnit XML: a case for the pairs, the canary and each gated metric.
+    """Render JUnit XML: a case for pairs, canary and each gated metric.
 
     Inconclusive is an error, not a failure.
     """

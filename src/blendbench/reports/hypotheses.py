@@ -1,4 +1,4 @@
-"""The hypotheses and open questions that blendbench tests, each with the claims that decide it.
+"""The hypotheses and open questions, with the claims that decide them.
 
 Sources: the seed document "Qwen3-VL Experiments" (fblissjr/llm-dit-experiments, 2025-12), by its own numbers, and
 predictions that follow from the structure of the models.
@@ -27,7 +27,9 @@ class Hypothesis:
 
 
 def _brings_style(experiment: str, candidate: str, baseline: str, elsewhere: str) -> tuple[Differs, Differs]:
-    """Nearer to the reference's style than without it, and than with another image in its place (`elsewhere`).
+    """Nearer to the reference's style than without it or with `elsewhere`.
+
+    `elsewhere` has another image in its place.
 
     Any disturbance moves a style probe, so the first alone would say nothing.
     """

@@ -1,4 +1,4 @@
-"""The images of a results folder as a page shows them: what is damaged or missing is left out and named."""
+"""Images as a page shows them; damaged or missing ones are named."""
 
 import io
 from pathlib import Path
@@ -53,7 +53,7 @@ class PageImages:
 
 
 def save_plot(figure: "Figure", path: Path, options: dict[str, Any] | None = None) -> None:
-    """Write a figure without the version of matplotlib in it: the same figure, the same bytes."""
+    """Write a figure to the same bytes, without matplotlib's version."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="rgba")
     image = Image.frombytes("RGBA", figure.canvas.get_width_height(), buffer.getvalue())

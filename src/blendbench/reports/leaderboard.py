@@ -1,4 +1,4 @@
-"""The leaderboard page: markdown and images as a pure function of the database and the images it names."""
+"""The leaderboard page, a pure function of the database and its images."""
 
 from collections import Counter
 from pathlib import Path
@@ -38,7 +38,7 @@ NAMED = 3
 def write_leaderboard(
     results_dir: Path, out: Path, experiment: str | None = None, with_gallery: bool = False
 ) -> tuple[Board, Path]:
-    """Write the page of an experiment (default: that of the latest run) of a results folder; as `write_page`."""
+    """Write the page of an experiment or of the latest run, as `write_page`."""
     results = open_results(results_dir)
     board = read_board(results, experiment)
     if with_gallery:
@@ -71,7 +71,7 @@ def write_page(
 
 
 def gallery_beside(out: Path, experiment: str, results_dir: Path | None = None) -> Gallery | None:
-    """Return the gallery that a page in `out` may link to: one that goes wherever the page goes."""
+    """Return the gallery that moves with a page in `out`, for its links."""
     together = results_dir is not None and out.resolve().is_relative_to(results_dir.resolve())
     places = [out, results_dir] if results_dir is not None and together else [out]
     found = (find_gallery(place / FOLDER / experiment, seen_from=out) for place in places)
@@ -127,7 +127,7 @@ def marks(board: Board, configuration: Configuration) -> str:
 
 
 def answer(board: Board) -> str:
-    """Return what the board shows in one sentence: which configurations gain, and what of the prompt they keep."""
+    """Return the board's main result in one sentence."""
     gain, prompt = (board.metrics.get(board.headlines.get(role, "")) for role in ("gain", "prompt"))
     rows = [c for c in board.configurations if c.complete and not c.control and c.label != board.baseline]
     extent = f"Of {counted(len(rows), 'complete configuration')}"
@@ -318,7 +318,7 @@ def _extremes(board: Board) -> list[str]:
 
 
 def _links(board: Board, shown: list[tuple[Extreme, Extreme]], gallery: Gallery | None) -> list[str]:
-    """Link the best and the worst pair of each configuration into a gallery that has them."""
+    """Link each configuration's best and worst pair into a gallery."""
     lines = []
     for both in shown if gallery is not None else ():
         words = []

@@ -1,4 +1,4 @@
-"""The page on the calibration of the metrics: detection limits and false alarms."""
+"""The metrics' calibration page: detection limits and false positives."""
 
 import dataclasses
 import json

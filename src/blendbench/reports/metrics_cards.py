@@ -1,4 +1,7 @@
-"""The measured part of metric cards, written by `blendbench calibrate` between two marks."""
+"""The measured part of metric cards, between two marks.
+
+`blendbench calibrate` writes it.
+"""
 
 from pathlib import Path
 

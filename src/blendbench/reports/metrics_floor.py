@@ -1,4 +1,4 @@
-"""The drift of text_only from seed to seed: the floor below which drift says nothing."""
+"""text_only's drift between seeds: the floor of meaningful drift."""
 
 from itertools import pairwise
 from pathlib import Path

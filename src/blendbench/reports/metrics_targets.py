@@ -1,4 +1,4 @@
-"""The targets of the detectors beside what was measured: the first table of the page."""
+"""The detectors' targets beside measurements: the page's first table."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ _ALARMS = ("faint_grid", "visible_grid", "seams")
 
 
 def targets_section(found: "Calibration") -> list[str]:
-    """Return the lines of the page: each target, what was measured, whether it holds."""
+    """Return lines with each target, its measurement and whether it holds."""
     rows = [(what, target, measured, "yes" if holds else "**no**") for what, target, measured, holds in _rows(found)]
     return [
         "## Targets",

@@ -1,4 +1,4 @@
-"""The choice that a leaderboard leaves to its reader: how much of the prompt for how much of the reference."""
+"""The trade-off between prompt and reference that is left to readers."""
 
 import string
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ WIDTH = 7.2  # inches
 
 @dataclass(frozen=True)
 class Trade:
-    """What a configuration changes of the headline metrics of prompt and gain, both better upwards."""
+    """Changes of the prompt and gain headline metrics, both better upwards."""
 
     label: str
     control: bool
@@ -29,7 +29,7 @@ class Trade:
 
 
 def trades(board: Board) -> list[Trade]:
-    """Return every complete configuration but the baseline and no-ops, by label.
+    """Return complete configurations but baseline and no-ops, by label.
 
     Empty if one of the two metrics is not measured. On the front: no other one (the baseline at 0, 0 among them,
     controls not) is at least as good in both means and better in one.

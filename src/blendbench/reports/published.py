@@ -1,4 +1,6 @@
-"""Publication: pages together with the data that they are made from, so that anybody can check the one by the other.
+"""Publish pages together with the data that they are made from.
+
+Anybody can check the one by the other.
 
 `reports/data/` holds the current rows of every published experiment, and the latest analysis of hidden states. Pages
 are written from these data, not from the folder of a run, which may hold more.
@@ -23,7 +25,7 @@ DATA = "data"
 
 
 def publish(results_dir: Path, out: Path, experiments: list[str] | None = None) -> list[Path]:
-    """Write the data of `experiments` (default: all that were run) to `out`/data and every page that follows.
+    """Write data of `experiments` (default: all) to `out`/data, and pages.
 
     Returns the pages. Errors: UsageError if there are no results, none of an experiment, or if some of its images are
     damaged or missing.

@@ -1,4 +1,4 @@
-"""What the images of a strategy have in common: their mean residual, folded into one tile and as a spectrum."""
+"""The mean residual of a strategy's images, as a tile and a spectrum."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +49,10 @@ def write_residuals(results: Results, board: Board, images: PageImages, path: Pa
 
 
 def _labels(board: Board) -> list[str]:
-    """Return the baseline, then the first configuration of each strategy in the order of the board."""
+    """Return the baseline and each strategy's first configuration.
+
+    They are in the order of the board.
+    """
     first: dict[str, str] = {}
     for configuration in board.configurations:
         if not configuration.no_op:

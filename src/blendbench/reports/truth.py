@@ -1,4 +1,4 @@
-"""What must hold if the benchmark measures what it claims to: checked on the data and printed with its numbers."""
+"""Check what must hold if the benchmark measures what it claims."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +26,7 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation, whether it holds in the data, and the figures that show it."""
+    """An expectation, whether it holds in the data, and its figures."""
 
     question: str
     answer: Answer
@@ -83,7 +83,9 @@ def _rows(board: Board, metric: str, with_no_ops: bool = False) -> dict[str, Arr
 
 
 def order(better: Array, worse: Array, metric: MetricInfo) -> tuple[Answer, str]:
-    """Return whether the item means (items,) are in the expected order, by their paired interval, and the figures.
+    """Return whether item means (items,) are in order, and the figures.
+
+    Their paired interval decides.
 
     The rival is the nearest of many, so some are ahead by a hair: only what lies beyond the metric's margin matters.
     """

@@ -54,7 +54,10 @@ Known = Mapping[tuple[str, int], Mapping[str, float | None]]  # by metric and ve
 
 @dataclass
 class _Seen:
-    """What lines that were read say about later ones, and about earlier ones that have to know."""
+    """State from lines read so far that others need.
+
+    Later lines need it, and some earlier ones.
+    """
 
     images: dict[str, str] = field(default_factory=dict)  # by cell
     places: dict[str, Place] = field(default_factory=dict)  # by cell
@@ -105,7 +108,7 @@ def convert(folder: Path, known: Known) -> int:
 
 
 def convert_shards(paths: Iterable[Path], target: Path, known: Known) -> int:
-    """Write each shard of format 1 into the folder `target` as one of the present format; how many rows.
+    """Write each shard of format 1 into `target`; return the row count.
 
     Errors: UsageError naming shard and line of a bad record.
     """
@@ -216,7 +219,7 @@ def _metric_row(name: str, version: int, card: Record | None, known: Mapping[str
 
 
 def _score_row(record: Record, run: Record, now: _Seen, final: _Seen) -> Record:
-    """Return a score with the images that it was measured on: those that its cells had when it was written."""
+    """Return a score with the images its cells had when it was written."""
     cell_id, baseline = record["cell_id"], ""
     if record["metric"] in _PAIRED:
         labels = (run.get("plan") or {}).get("labels") or ["text_only"]

@@ -1,4 +1,7 @@
-"""`python -m blendbench.results.document FILE`: the page about the database, from the comments of the .sql files."""
+"""Write the database page: `python -m blendbench.results.document FILE`.
+
+The text comes from the comments of the .sql files.
+"""
 
 import re
 import sys
@@ -16,7 +19,7 @@ _COLUMN = re.compile(r"^    (\w+) [^\n]*?-- ([^\n]*)$", re.MULTILINE)
 
 
 def render() -> str:
-    """The whole page; the same for the same .sql files."""
+    """Return the whole page; the same for the same .sql files."""
     with duckdb.connect() as connection:
         connection.execute(schema_sql())
         create_views(connection)

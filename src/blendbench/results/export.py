@@ -1,4 +1,7 @@
-"""Publication of results as one compact parquet file per table, over all published experiments."""
+"""Publish results as one compact parquet file per table.
+
+The files hold all published experiments.
+"""
 
 import tempfile
 from collections.abc import Iterable
@@ -38,7 +41,9 @@ _COMPACT = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 19, ROW_GROUP_SI
 
 
 def export_experiments(results: Results, names: Iterable[str], out: Path) -> list[Path]:
-    """Put the current cells of experiments, and the latest analysis of hidden states, into `out`/<table>.parquet.
+    """Put experiments and the latest analysis into `out`/<table>.parquet.
+
+    Only current cells are published.
 
     What is published there of other experiments stays. The same results give the same bytes. Errors: UsageError.
     """
@@ -94,7 +99,7 @@ def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
 
 
 def _take(connection: duckdb.DuckDBPyConnection, names: list[str]) -> None:
-    """Put the rows of experiments, and of the latest analysis, in the place of what is published of them."""
+    """Replace the published rows of experiments and of the latest analysis."""
     connection.execute("USE source")
     connection.execute(
         "CREATE TEMP TABLE kept_cells AS FROM current_cells WHERE experiment IN (SELECT unnest(?))", [names]

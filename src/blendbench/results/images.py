@@ -1,4 +1,4 @@
-"""The images of a results folder: each is kept under the hash of its file, which is checked on every read."""
+"""Images of a results folder, kept by hash and checked on every read."""
 
 import hashlib
 import io

@@ -1,4 +1,6 @@
-"""From shards to the database: rows are read by DuckDB, put into a new file, and that takes the old one's place.
+"""Ingest shards into a new database file that replaces the old one.
+
+DuckDB reads the rows.
 
 Readers see the old or the new database as a whole, and nobody waits for anybody.
 """
@@ -41,7 +43,7 @@ _FRESH_NS = 2_000_000_000
 
 
 class DatabaseHeldError(UsageError):
-    """Another process has had the database open for longer than anybody should wait for it."""
+    """Another process has held the database open for too long."""
 
 
 class ReadOnlyFolderError(UsageError):
@@ -50,7 +52,10 @@ class ReadOnlyFolderError(UsageError):
 
 @dataclass(frozen=True)
 class Ingested:
-    """What `ingest` did: rows read (0 if no shard had changed) and torn last lines left out."""
+    """The result of `ingest`: rows read and torn last lines left out.
+
+    Rows are 0 if no shard had changed.
+    """
 
     rows: int
     torn_lines: int
@@ -58,7 +63,7 @@ class Ingested:
 
 @dataclass(frozen=True)
 class _Known:
-    """What the database says of a shard."""
+    """The database's record of a shard."""
 
     sequence: int
     bytes: int
@@ -68,14 +73,17 @@ class _Known:
 
 @dataclass(frozen=True)
 class _Changes:
-    """Shards to read, as they are now: all (`rebuild`), or those that came or grew after everything else."""
+    """Shards to read now: all (`rebuild`), or new and grown ones.
+
+    Those must have come or grown after everything else.
+    """
 
     read: list[Shard]
     rebuild: bool
 
 
 def ingest(results_dir: Path | str, into: Path | None = None) -> Ingested:
-    """Bring `<results_dir>/blendbench.duckdb` (or the file `into`) up to date with the shards.
+    """Update `<results_dir>/blendbench.duckdb` (or `into`) from the shards.
 
     The tables are a function of the shards alone: ingesting again changes nothing, and a deleted database comes back.
     Errors: UsageError for a folder without results, a bad shard line, a full disk; DatabaseHeldError if another
@@ -122,7 +130,7 @@ def patiently(database: Path, opening: Callable[[], duckdb.DuckDBPyConnection]) 
 
 
 def has_current_schema(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether a database was made with the declarations of this version."""
+    """Return whether a database has this version's declarations."""
     found = connection.execute(
         "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'schema_hash' AND database_name = current_database()"
     ).fetchall()
@@ -132,7 +140,7 @@ def has_current_schema(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def create_views(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make all views anew, with the columns of the metrics that there are scores of."""
+    """Create all views again, with columns of the metrics that have scores."""
     views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal AND NOT temporary").fetchall()
     for (name,) in views:
         connection.execute(f"DROP VIEW {sql_name(name)}")
@@ -204,7 +212,7 @@ def _settled(times: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _remember_times(database: Path, times: dict[str, tuple[int, ...]]) -> None:
-    """Note that files with new times have their old content, where that can be written at once."""
+    """Note that files with new times have old content, where writable."""
     settled = {name: known for name, each in times.items() if (known := _settled(each))}
     if not settled or not os.access(database, os.W_OK):
         return
@@ -255,7 +263,7 @@ class _UnusualError(UsageError):
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, changes: _Changes, times: dict[str, tuple[int, ...]]) -> int:
-    """Put the rows of the shards into their tables, later ones in place of earlier ones; how many there were."""
+    """Put shards' rows into their tables, later over earlier; count them."""
     rows = 0
     connection.execute(
         "CREATE TEMP TABLE lines (_table VARCHAR, _line JSON, _sequence BIGINT, _shard VARCHAR, _n BIGINT)"
@@ -302,7 +310,7 @@ def _read_lines(connection: duckdb.DuckDBPyConnection, shard: Shard) -> int:
 
 
 def literal_path(path: Path) -> str:
-    """Return a path that DuckDB, which takes every path for a pattern, reads as it stands."""
+    """Escape a path, since DuckDB reads every path as a pattern."""
     return re.sub(r"([*?[])", r"[\1]", str(path.absolute()))
 
 

@@ -1,4 +1,7 @@
-"""The one reader of pairs: the values of two configurations at the same items and seeds."""
+"""Read pairs: values of two configurations at the same items and seeds.
+
+There is no other reader of pairs.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +40,7 @@ class Pairs:
 
 
 def read_pairs(results: Results, experiment: str, baseline: str, labels: Sequence[str] | None = None) -> list[Pairs]:
-    """Read the pairs of configurations (default: all) with `baseline`, by label and metric."""
+    """Read pairs (default: all) with `baseline`, by label and metric."""
     metrics = read_metrics(results)
     rows = results.rows(
         """

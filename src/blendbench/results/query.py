@@ -1,4 +1,4 @@
-"""Queries that people type: one statement, reading only, errors in one line."""
+"""Run a typed query: one read-only statement, errors in one line."""
 
 import tempfile
 from pathlib import Path

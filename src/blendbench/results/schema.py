@@ -1,4 +1,4 @@
-"""The declared tables: what a row of a shard must look like, read from schema.sql."""
+"""The declared tables of schema.sql, and the rows that they accept."""
 
 import functools
 import json
@@ -28,7 +28,7 @@ class RowError(ValueError):
 
 @dataclass(frozen=True)
 class Column:
-    """One column: DuckDB's type, `choices` of an ENUM, whether NULL is refused, and the default if there is one."""
+    """A column: DuckDB type, ENUM `choices`, NULL rule and default."""
 
     name: str
     kind: str
@@ -90,7 +90,7 @@ class Table:
 
     @property
     def names(self) -> str:
-        """The columns, as SQL."""
+        """Return the columns as SQL."""
         return ", ".join([*(sql_name(column.name) for column in self.columns), *["sequence"][: self.has_sequence]])
 
     def select(self, source: str) -> str:
@@ -113,7 +113,7 @@ class Table:
 
 @functools.cache
 def tables() -> dict[str, Table]:
-    """Every table that shards hold rows of, by name."""
+    """Return every table of shard rows, by name."""
     with duckdb.connect() as connection:
         connection.execute(schema_sql())
         columns = connection.execute(
@@ -148,7 +148,7 @@ def tables() -> dict[str, Table]:
 
 
 class RowChecker:
-    """Checks rows against types and rules of the declared tables, in a database in memory."""
+    """Check rows against the declared tables, in a database in memory."""
 
     def __init__(self) -> None:
         self._connection = _trial_database().cursor()
@@ -166,7 +166,7 @@ class RowChecker:
         return lines
 
     def check_rules(self, table: str, lines: list[str]) -> None:
-        """Raise RowError if a line whose types are right breaks a rule of its table."""
+        """Raise RowError if a well-typed line breaks a rule of its table."""
         self._connection.begin()
         try:
             self._connection.execute(_trial(table), [lines])
@@ -210,17 +210,17 @@ def row_of(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def brackets_sql(line: str) -> str:
-    """SQL of how many opening brackets a line has."""
+    """Return SQL that counts a line's opening brackets."""
     return f"len({line}) - len(replace(replace({line}, '[', ''), '{{', ''))"
 
 
 def schema_sql() -> str:
-    """The SQL that makes all tables, empty."""
+    """Return the SQL that creates all tables, empty."""
     return (_HERE / "schema.sql").read_text(encoding="utf-8")
 
 
 def views_sql(metrics: Iterable[str]) -> str:
-    """The SQL that makes all views, with a column for each of `metrics` in the wide one."""
+    """Return the SQL of all views, with `metrics` as columns of the wide one."""
     text = (_HERE / "views.sql").read_text(encoding="utf-8")
     columns = (f",\n    any_value(s.value) FILTER (s.metric = {sql_text(m)}) AS {sql_name(m)}" for m in metrics)
     return text.replace("{metric_columns}", "".join(columns))
@@ -228,7 +228,10 @@ def views_sql(metrics: Iterable[str]) -> str:
 
 @functools.cache
 def _trial_database() -> duckdb.DuckDBPyConnection:
-    """Return a database whose tables have all rules but their keys: two rows of one key are no mistake."""
+    """Return a database whose tables have all rules but their keys.
+
+    Two rows of one key are no mistake.
+    """
     connection = duckdb.connect()
     statements = re.sub(r"PRIMARY KEY \([^)]*\)", "CHECK (true)", schema_sql())
     connection.execute(statements.replace("PRIMARY KEY", ""))
@@ -237,17 +240,17 @@ def _trial_database() -> duckdb.DuckDBPyConnection:
 
 @functools.cache
 def declarations_sha256() -> str:
-    """Hash of all declarations: a database that was made with others is made anew."""
+    """Hash all declarations; a database of others is made again."""
     return sha256_json([FORMAT, schema_sql(), views_sql([])])
 
 
 def sql_text(value: str) -> str:
-    """A text as a literal of SQL."""
+    """Quote a text as a SQL literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def sql_name(value: str) -> str:
-    """A name as an identifier of SQL."""
+    """Quote a name as a SQL identifier."""
     return '"' + value.replace('"', '""') + '"'
 
 

@@ -1,4 +1,4 @@
-"""Shards: the append-only JSON-lines files that a run writes and that the database is made from."""
+"""Shards: append-only JSON-lines files from which the database is made."""
 
 import hashlib
 import os
@@ -57,7 +57,7 @@ class ShardWriter:
         self.append_all({table: rows})
 
     def append_all(self, rows: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
-        """Write rows of several tables, in their order, with one wait for the disk. Errors: as `append`."""
+        """Write rows of several tables with one disk sync. Errors: as `append`."""
         lines = [line for table, every in rows.items() for line in self._checker.lines(table, every)]
         if lines:
             try:
@@ -85,7 +85,10 @@ class ShardWriter:
 
 @dataclass(frozen=True)
 class Shard:
-    """One file as it was when it was read: `lines` are whole ones with the header, `torn` one that was never ended."""
+    """A file as it was read: whole `lines` with header, and a `torn` one.
+
+    The torn line was never ended.
+    """
 
     path: Path
     sequence: int
@@ -98,7 +101,7 @@ class Shard:
 
     @property
     def order(self) -> tuple[int, str]:
-        """Place among the shards of a folder: files that two machines numbered alike come by name."""
+        """Sort key of a shard; files that two machines numbered alike go by name."""
         return (self.sequence, self.path.name)
 
 
@@ -158,7 +161,10 @@ def read_header(path: Path) -> tuple[int, str] | None:
 
 
 def read_shard(path: Path, prefix: int = 0) -> Shard:
-    """Read a shard once, for its size, lines and hash, and the hash of its first `prefix` bytes. Errors: UsageError."""
+    """Read a shard once: size, lines, hash and hash of the first `prefix`.
+
+    `prefix` is in bytes. Errors: UsageError.
+    """
     sequence, run_id = read_header(path) or (0, path.stem)
     digest, start = hashlib.sha256(), hashlib.sha256()
     size = lines = 0
@@ -172,7 +178,10 @@ def read_shard(path: Path, prefix: int = 0) -> Shard:
 
 
 def check_shards(paths: Iterable[Path]) -> None:
-    """Raise UsageError naming shard and line of the first line that breaks a rule; slow, for when one does."""
+    """Raise UsageError with shard and line of the first broken rule.
+
+    This is slow, so call it when one is broken.
+    """
     checker = RowChecker()
     for path in paths:
         read_header(path)

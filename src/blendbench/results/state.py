@@ -1,4 +1,4 @@
-"""What a results folder holds, for a run that goes on with it: questions in SQL, answered in one connection."""
+"""Read a results folder's state in SQL, for a run that continues it."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,7 +35,7 @@ class PlannedScore(NamedTuple):
 
 
 class PlannedMetric(NamedTuple):
-    """A metric that a run wants, with the weights that judge ("" for a metric without a network)."""
+    """A metric of a run, with its judging weights ("" without a network)."""
 
     name: str
     version: int
@@ -45,7 +45,7 @@ class PlannedMetric(NamedTuple):
 
 @dataclass(frozen=True)
 class LastPlan:
-    """What the latest run of an experiment was about."""
+    """The subject of an experiment's latest run."""
 
     run_id: str
     suite_sha256: str
@@ -82,7 +82,9 @@ class State:
         return {cell_id: CellState(*rest) for cell_id, *rest in rows}
 
     def outdated_members(self, experiment: str, cell_ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Return rows of `cells` to append again under a new run, for the experiment to count these cells.
+        """Return rows of `cells` to append under a new run.
+
+        The experiment then counts these cells.
 
         Those are finished cells that only other experiments have, and those with a newer cell of the same
         configuration, item and seed.
@@ -111,7 +113,7 @@ class State:
         return [dict(zip(names, row, strict=True)) | {"params": json.loads(row[names.index("params")])} for row in rows]
 
     def missing_scores(self, cells: Sequence[PlannedScore], metrics: Sequence[PlannedMetric]) -> list[tuple[str, str]]:
-        """Return cell id and metric of every score that is not settled, in the order of `cells` and `metrics`.
+        """Return cell id and metric of unsettled scores, in the given order.
 
         `ok`, `unscorable` and `skipped` are settled for the images, version and weights that they belong to, and
         `failed` is measured again: a score that was skipped for a part that is there now has another key.
@@ -158,7 +160,10 @@ class State:
         )
 
     def known_images(self, sampler_sha256: str, model_set_sha256: str, dtype: str) -> list[tuple[str, int, str]]:
-        """Return conditioning, noise seed and image of every finished cell with these settings."""
+        """Return conditioning, noise seed and image of cells with these settings.
+
+        Only finished cells count.
+        """
         return self._ask(
             """
             SELECT conditioning_sha256, noise_seed, arg_max(image_sha256, (r.sequence, c.cell_id))
@@ -208,7 +213,7 @@ class State:
         )
 
     def embedding_files(self, cell_ids: Sequence[str]) -> dict[str, set[str]]:
-        """Return the files of hidden states that are recorded for these cells, by cell id."""
+        """Return the recorded hidden-state files of these cells, by cell id."""
         rows = self._ask(
             "SELECT cell_id, list(sha256) FROM cell_embeddings JOIN (SELECT unnest(?) AS cell_id) USING (cell_id)"
             " GROUP BY cell_id",
@@ -217,7 +222,7 @@ class State:
         return {cell_id: set(files) for cell_id, files in rows}
 
     def pace(self) -> dict[str, float]:
-        """Return seconds per thing by stage, each of the latest run that had that stage."""
+        """Return seconds per thing by stage, each of the latest run with it."""
         rows = self._ask(
             """
             SELECT stage, arg_max(t.seconds / t.count, (r.sequence, r.run_id))
@@ -237,7 +242,7 @@ class State:
 
 
 def _joined(hashes: Iterable[str]) -> str:
-    """Join hashes for SQL to split: a parameter that is a list takes many times as much memory."""
+    """Join hashes for SQL to split; a list parameter takes far more memory."""
     return " ".join(hashes)
 
 

@@ -84,7 +84,10 @@ class Results:
 
     @contextmanager
     def connect(self, *written: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Read the database alone: no other file but those `written`, no address, and no extension is loaded."""
+        """Restrict reads to the database and `written` files.
+
+        No other file, no address and no extension is loaded.
+        """
         connection = patiently(self.database, lambda: duckdb.connect(str(self.database), read_only=True))
         try:
             connection.execute(f"SET allowed_paths = [{', '.join(sql_text(str(path)) for path in written)}]")
@@ -95,7 +98,9 @@ class Results:
 
 
 def open_results(path: Path | str = "results") -> Results:
-    """Open a results folder (its new shards are ingested first), a database file or a folder with only that, read-only.
+    """Open a results folder, or a database file or folder, read-only.
+
+    A results folder's new shards are ingested first.
 
     If the folder cannot be written, the database is made in a temporary folder, and is gone with the object.
     Errors: UsageError when there is nothing to read, or a database of another version.

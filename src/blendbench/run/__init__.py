@@ -1,1 +1,1 @@
-"""The engine: plan -> encode -> blend -> denoise -> measure, resumable by content."""
+"""Runs: plan, encode, blend, denoise, measure; resumable by content."""

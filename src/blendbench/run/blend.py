@@ -1,4 +1,4 @@
-"""Blending: the one place of a run where strategies are called, and what comes out of it: an image to generate."""
+"""Blend: call strategies and turn their answers into jobs."""
 
 import traceback
 from collections.abc import Sequence
@@ -38,12 +38,12 @@ class Job:
 
     @property
     def batch_key(self) -> tuple[object, ...]:
-        """Return what all jobs of a batch share: padded length, schedule, injected blocks and strength."""
+        """Return a batch key: padded length, schedule, blocks and strength."""
         c = self.conditioning
         return (self.buckets, len(c.steps), c.blocks, c.strength)
 
     def row(self) -> dict[str, Any]:
-        """Return the row of `conditionings`: shape and moments of what the first step reads."""
+        """Return a `conditionings` row: shape and moments of the first step."""
         values = self.conditioning.rows.double()
         return {
             "conditioning_sha256": self.sha256,
@@ -75,7 +75,7 @@ class Blender:
         self._reader = SourceReader(self.embeddings, self.suite)
 
     def blend(self, cell: Cell) -> Job:
-        """Blend one cell. Errors: BlendFailedError, whatever the strategy or the encoders raised."""
+        """Blend one cell. Errors: BlendFailedError, whatever was raised."""
         configuration, name = cell.configuration, cell.configuration.strategy.name
         if name in self._refused:
             raise BlendFailedError(self._refused[name])

@@ -1,4 +1,7 @@
-"""The analysis of hidden states: every prompt and image of a suite encoded once, statistics per layer and kind."""
+"""Analyse hidden states: encode a suite once, then compute statistics.
+
+Statistics are per layer and kind of token.
+"""
 
 import uuid
 from collections.abc import Iterator
@@ -48,7 +51,7 @@ Found = tuple[str, str, Estimates, list[Dimension]]  # tokens, reference, statis
 
 @dataclass(frozen=True)
 class Analysis:
-    """What is analysed: a model set's hidden states at `layers`, on the first `items` of a suite."""
+    """The scope of an analysis: `layers`, and the suite's first `items`."""
 
     models: ModelSet
     suite: Suite
@@ -63,7 +66,7 @@ class Analysis:
 
     @property
     def text_layer(self) -> int:
-        """The text encoder's layer that conditionings are made from."""
+        """Return the text encoder's layer of conditionings."""
         return self.models.file.text.layer
 
 
@@ -109,7 +112,7 @@ def run_analysis(analysis: Analysis, results: Path, reporter: Reporter, statisti
 
 @dataclass
 class Outcome:
-    """Rows of an analysis by table, and mean and std (dim,) of every kind of token by name."""
+    """An analysis's rows by table, and mean and std (dim,) of each kind."""
 
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     arrays: dict[str, Array] = field(default_factory=dict)
@@ -121,7 +124,7 @@ class Outcome:
         estimates: Estimates,
         dimensions: list[Dimension],
     ) -> None:
-        """Add the rows of one layer, kind of token, with or without position 0, and reference."""
+        """Add the rows of one layer, kind of token, position 0 and reference."""
         at = dict(zip(("layer", "tokens", "position_0", "reference"), place, strict=True)) | {
             "analysis_id": analysis_id
         }
@@ -134,7 +137,9 @@ class Outcome:
 
 
 def analyse(analysis: Analysis, embeddings: Embeddings, reporter: Reporter) -> Outcome:
-    """Encode what is not kept yet, then go layer by layer, so that one layer's rows are in memory at a time.
+    """Encode what is missing, then analyse one layer at a time.
+
+    Only one layer's rows are in memory.
 
     Errors: UsageError for a prompt or image that cannot be encoded.
     """
@@ -169,7 +174,7 @@ def analyse(analysis: Analysis, embeddings: Embeddings, reporter: Reporter) -> O
 
 
 def save_statistics(path: Path, analysis: Analysis, arrays: dict[str, Array]) -> None:
-    """Write means and standard deviations (dim,) float64 as safetensors, by write-then-rename.
+    """Write means and deviations (dim,) as float64 safetensors, atomically.
 
     Tensors are called `<tokens>.layer<layer>.<with|without>_position_0.<mean|std>`; the metadata says of what they are.
     Errors: UsageError if the file cannot be written.
@@ -242,7 +247,10 @@ def _markers(tokens: Tokens) -> Tokens:
 
 
 def _both(sequences: list[Tokens]) -> Rows:
-    """Rows with and without position 0; the same list twice where position 0 is of another kind."""
+    """Return rows with and without position 0.
+
+    They are the same list if position 0 is of another kind.
+    """
     whole = [tokens.hidden.numpy() for tokens in sequences]
     if all(tokens.without_sink.start == 0 for tokens in sequences):
         return {True: whole, False: whole}
@@ -267,7 +275,7 @@ def _check_dimensions(groups: dict[str, dict[bool, Summary]]) -> None:
 
 
 def _statistics(groups: dict[str, Summary], anchor: Summary, at_text_layer: bool) -> Iterator[Found]:
-    """What one layer holds, with or without position 0."""
+    """Yield the statistics of one layer, with or without position 0."""
     reference = groups[REFERENCE]
     for tokens, summary in groups.items():
         yield tokens, "", own_statistics(summary), largest_dimensions(summary.pooled, KEPT)
@@ -280,7 +288,10 @@ def _statistics(groups: dict[str, Summary], anchor: Summary, at_text_layer: bool
 
 
 def _halves(rows: list[Array]) -> Iterator[Found]:
-    """The reference's odd items against its even ones: no difference below theirs means anything."""
+    """Compare the reference's odd items with its even ones.
+
+    No difference below theirs means anything.
+    """
     pairs = len(rows) // 2
     if pairs:
         odd, even = (summarise(rows[start : 2 * pairs : 2]) for start in (1, 0))

@@ -1,4 +1,7 @@
-"""The cache of hidden states in `<results>/embeddings/`: each view is encoded once and kept by content hash."""
+"""The cache of hidden states in `<results>/embeddings/`, by content.
+
+Each view is encoded once.
+"""
 
 import functools
 import hashlib
@@ -31,7 +34,7 @@ class EncodingError(Exception):
 
 
 class Embeddings:
-    """Hidden states by view and layer, read from disk or computed by the model set's encoders."""
+    """Hidden states by view and layer, read from disk or encoded."""
 
     def __init__(self, folder: Path, models: ModelSet) -> None:
         self.folder, self.models = folder, models
@@ -40,7 +43,7 @@ class Embeddings:
 
     @property
     def text_layer(self) -> int:
-        """The text encoder's layer that conditionings are made from."""
+        """Return the text encoder's layer of conditionings."""
         return self.models.file.text.layer
 
     def missing_layers(self, view: View, layers: Iterable[int]) -> tuple[int, ...]:
@@ -48,7 +51,7 @@ class Embeddings:
         return tuple(layer for layer in sorted(set(layers)) if not self.path(self.key(view, layer)).is_file())
 
     def tokens(self, view: View, layer: int | None = None) -> Tokens:
-        """Return a view's tokens at one layer (default: the text layer), encoded now if they are not kept.
+        """Return a view's tokens at a layer (default: text), encoding if needed.
 
         Errors: EncodingError.
         """
@@ -94,7 +97,7 @@ class Embeddings:
         return self.folder / f"{key}.safetensors"
 
     def key(self, view: View, layer: int) -> str:
-        """Hash what a view's hidden states depend on: models, layer, prompt and image."""
+        """Hash a view's inputs: models, layer, prompt and image."""
         image = None if view.image is None else image_identity(view.image)
         return sha256_json([self.models.sha256, "text" if image is None else "vision", image, view.prompt, layer])
 

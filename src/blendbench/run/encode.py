@@ -1,4 +1,4 @@
-"""Encoder passes of a run: what its cells read and the cache lacks, each pass once, at once or some cells ahead."""
+"""Encoder passes of a run, each once, at once or some cells ahead."""
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from blendbench.run.progress import Clock, Reporter
 
 
 def missing_views(cells: Iterable[Cell], embeddings: Embeddings, suite: Suite) -> dict[View, tuple[int, ...]]:
-    """Map each view that some cell reads and the cache lacks to the layers that are missing."""
+    """Map each missing view that a cell reads to its missing layers."""
     wanted: dict[View, set[int]] = {}
     for cell in cells:
         for entry in inputs_of(cell.configuration, cell.item, suite):
@@ -25,7 +25,9 @@ def missing_views(cells: Iterable[Cell], embeddings: Embeddings, suite: Suite) -
 
 
 class Prefetch:
-    """Encodes the views that a run's cells lack: all at once (`encode_all`), or in a thread some cells ahead.
+    """Encode missing views: all (`encode_all`), or some cells ahead.
+
+    A thread encodes ahead.
 
     `settings_lock` is held during an encoder pass of that thread; process-wide torch settings (TF32, compilation) must
     not change while it is held.
@@ -49,18 +51,21 @@ class Prefetch:
 
     @property
     def encoders(self) -> list[str]:
-        """The parts of the model set that the passes need."""
+        """Return the parts of the model set that the passes need."""
         return sorted({"text" if view.image is None else "vision" for view in self._waiting})
 
     def encode_all(self) -> None:
-        """Encode everything now, one encoder after the other: they may not be on the device together."""
+        """Encode everything, one encoder after the other.
+
+        They may not fit on the device together.
+        """
         for view, layers in sorted(self._waiting.items(), key=lambda entry: entry[0].image is not None):
             with self._counted():
                 self.embeddings.encode(view, layers)
         self._waiting.clear()
 
     def request(self, cells: Iterable[Cell]) -> None:
-        """Let the thread encode what `cells` read and what is neither kept nor under way, in this order."""
+        """Request encoding of what `cells` read and is missing, in this order."""
         if not self._waiting:
             return
         for view in self._views(cells):
@@ -68,7 +73,7 @@ class Prefetch:
                 self._begun[view] = self._worker.submit(self._encode, view, layers)
 
     def wait(self, cell: Cell) -> None:
-        """Wait until everything that `cell` reads is encoded, once it was requested."""
+        """Wait until everything that a requested `cell` reads is encoded."""
         if not self._begun:
             return
         for view in self._views([cell]):

@@ -1,4 +1,7 @@
-"""Experiments: bench/<name>.toml says which strategies run on which suite, with which seeds, sampler and metrics."""
+"""Experiments: bench/<name>.toml, the strategies, suite and settings.
+
+The settings are seeds, sampler and metrics.
+"""
 
 import itertools
 from dataclasses import dataclass, replace
@@ -34,7 +37,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Quick:
-    """What `--quick` keeps: the first `items` items and these seeds."""
+    """The scope of `--quick`: the first `items` items and these seeds."""
 
     items: int = 4
     seeds: tuple[int, ...] = (0,)
@@ -42,7 +45,10 @@ class Quick:
 
 @dataclass(frozen=True)
 class Deep:
-    """Parameter values for models with at least `hidden_states` hidden states, in place of an experiment's lists."""
+    """Parameter values for models of at least `hidden_states` layers.
+
+    They replace an experiment's lists.
+    """
 
     hidden_states: int
     values: tuple[tuple[str, tuple[Value, ...]], ...]
@@ -72,7 +78,9 @@ class Experiment:
     deep: Deep | None = None
 
     def at_depth(self, hidden_states: int) -> "Experiment":
-        """Return it for a vision-language model with so many hidden states: `deep` replaces sweeps where it applies.
+        """Return the experiment for a model's number of hidden states.
+
+        `deep` replaces sweeps where it applies.
 
         A parameter with a single value is no sweep, and keeps it. Errors: UsageError if there is no such list.
         """
@@ -81,7 +89,7 @@ class Experiment:
         return self._replaced("deep.", dict(self.deep.values), least=2)
 
     def quick(self) -> "Experiment":
-        """The quick form, for a first look."""
+        """Return the quick form, for a first look."""
         return replace(
             self, items=min(self.items or self.quick_part.items, self.quick_part.items), seeds=self.quick_part.seeds
         )
@@ -89,7 +97,7 @@ class Experiment:
     def with_overrides(
         self, values: dict[str, tuple[Value, ...]] | None = None, strategies: list[Grid] | None = None
     ) -> "Experiment":
-        """Replace the strategy list, and a parameter's values wherever a strategy of the list names it.
+        """Replace the strategies, and a parameter's values where it is named.
 
         Errors: UsageError if a parameter is named by no strategy of the list.
         """
@@ -162,7 +170,7 @@ class _ExperimentFile(_Strict):
 
 
 def list_experiments() -> list[str]:
-    """Names of the shipped experiments."""
+    """Return the names of the shipped experiments."""
     return sorted(path.stem for path in shipped("bench").glob("*.toml"))
 
 
@@ -202,7 +210,7 @@ def _extra(deep: _Deep) -> dict[str, Any]:
 
 
 def _place(path: Path, name: str, names: list[str]) -> str:
-    """Return a shipped name as it is, and a path as seen from the experiment's own folder."""
+    """Return a shipped name, or a path relative to the experiment's folder."""
     return name if name in names else str(path.parent / name)
 
 

@@ -1,4 +1,4 @@
-"""Generation: conditionings into stored images, in batches of one fixed shape.
+"""Generate stored images from conditionings, in fixed-shape batches.
 
 Cells whose conditionings are bit-equal and whose initial latents are the same share one image. A batch holds only jobs
 of one batch key and is always full (the last one is filled up with copies), so an image does not depend on what else is
@@ -231,7 +231,7 @@ def _outcomes(
 
 
 class _Transfer:
-    """Images on their way from the device to the host: uint8 (n, h, w, 3), and (n,) whether finite.
+    """Images on their way to the host: uint8 (n, h, w, 3), and finiteness.
 
     Nothing waits until `arrays` is called, from whichever thread.
     """

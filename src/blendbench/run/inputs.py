@@ -1,4 +1,4 @@
-"""Encoder inputs: the prompts and images that a configuration reads for an item, and their identity.
+"""Encoder inputs of a configuration for an item, and their identity.
 
 Planning, encoding and provenance all start from `inputs_of`, so what a cell's id covers is what the encoders see.
 """
@@ -18,7 +18,7 @@ _SHARED = ("corpus", "pairs")  # parts that are the same for all items
 
 @dataclass(frozen=True)
 class View:
-    """One encoder pass: a prompt by the text encoder, or an image with a prompt by the vision-language model."""
+    """One encoder pass: a prompt, or an image with a prompt."""
 
     prompt: str
     image: Path | None = None
@@ -26,14 +26,14 @@ class View:
 
 @dataclass(frozen=True)
 class Input:
-    """A view in one part (`text`, `vision`, `neutral`, ...) that a strategy reads."""
+    """A view in one part (`text`, `vision`, `neutral`, ...) of a strategy."""
 
     part: str
     view: View
 
 
 def inputs_of(configuration: Configuration, item: Item, suite: Suite) -> Iterator[Input]:
-    """List every view that a configuration reads for an item, in a fixed order.
+    """List the views that a configuration reads for an item, in fixed order.
 
     An image that the suite lacks is left out; `sources.assemble` refuses the cell that needs it.
     """
@@ -76,7 +76,7 @@ def neutral_images(suite: Suite, setting: str) -> list[Path]:
 
 
 class InputIdentities:
-    """Hashes of all that a cell is generated from, apart from models, sampler, code and noise.
+    """Hashes of a cell's inputs but models, sampler, code and noise.
 
     Prompts of a corpus and pairs are the same for all items, so they are hashed once a suite.
     """

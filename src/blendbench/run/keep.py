@@ -1,4 +1,4 @@
-"""Keep the embeddings of every stage: conditionings as files, and which files each cell was made from."""
+"""Keep embeddings: conditionings as files, and each cell's files."""
 
 import uuid
 from collections.abc import Iterator
@@ -24,7 +24,9 @@ _BATCH = 32  # cells whose rows are written at once
 
 
 def keep_embeddings(plan: Plan, models: ModelSet, results: Path, reporter: Reporter) -> int:
-    """Keep the conditioning of every finished cell of `plan` that lacks it, and record the cell's files; how many.
+    """Keep missing conditionings of finished cells; return their number.
+
+    The files of each cell are recorded.
 
     Only blending is repeated, so that a finished run can be given its files later. A conditioning that is not the
     recorded one is counted as failed: the image was made from another.
@@ -77,7 +79,10 @@ def _save_conditioning(folder: Path, job: Job) -> None:
 
 
 def _without_files(plan: Plan, results: Path) -> list[tuple[Cell, str]]:
-    """Return the finished cells, with their conditionings, whose files are not all recorded and there."""
+    """Return finished cells with a file that is not recorded or missing.
+
+    Each comes with its conditioning.
+    """
     with open_state(results) as state:
         rows = state.finished_cells([cell.cell_id for cell in plan.cells])
         finished = {cell_id: row for cell_id, row in rows.items() if row.status == "ok"}

@@ -1,4 +1,4 @@
-"""One run: find out what is left of the plan, do it, and bring it into the database."""
+"""Run: find what is left of the plan, do it and ingest it."""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ from blendbench.run.resume import Remaining, remaining_work
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run did.
+    """The result of a run.
 
     `expected` cells are in the plan; of these `ok` and `failed` are so now, `generated` were finished by this run
     (`images` of them with an image of their own), `reused` before it. `scored` and `scores_failed` count values; of

@@ -1,4 +1,4 @@
-"""Pixels of the images that were generated or read last: what is scored soon after need not be decoded again."""
+"""Cache pixels of recent images, so that scoring need not decode them."""
 
 from collections import OrderedDict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The plan: every cell of an experiment, with the id that decides whether it was generated before."""
+"""Plan every cell of an experiment, with an id that detects repeats."""
 
 import functools
 from dataclasses import dataclass
@@ -32,7 +32,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class PlannedMetric:
-    """A metric of a run, and `scorer_sha256`: the identity of its code and of the networks that it reads."""
+    """A metric of a run, and the identity of its code and networks.
+
+    The identity is `scorer_sha256`.
+    """
 
     metric: Metric
     scorer_sha256: str
@@ -96,12 +99,15 @@ class Plan:
 
 
 def noise_seed(item: str, seed: int) -> int:
-    """Return the generator seed of initial latents: equal for all strategies, different for every item and seed."""
+    """Return the seed of initial latents by item and seed.
+
+    It is equal for all strategies.
+    """
     return int(sha256_json({"item": item, "seed": seed})[:12], 16)
 
 
 def configurations(experiment: Experiment) -> tuple[Configuration, tuple[Configuration, ...]]:
-    """Return the baseline, and all configurations once: baseline, the experiment's own, controls, companions.
+    """Return each configuration once: baseline, own, controls, companions.
 
     Errors: UsageError (unknown strategy or parameter, a value outside its range).
     """

@@ -1,4 +1,4 @@
-"""Progress of a run and the time of its stages: bars on a terminal, lines in a log, events for machines."""
+"""Report progress and stage times: bars, log lines or events."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ class Clock:
 
     @contextmanager
     def time(self, stage: str, count: int = 1) -> Iterator[None]:
-        """Add the time of the block to `stage`, in which it handles `count` things."""
+        """Add the block's time to `stage`, in which it handles `count` things."""
         began = time.perf_counter()
         try:
             yield
@@ -77,7 +77,7 @@ class Reporter:
         return stage
 
     def note(self, text: str) -> None:
-        """Say something that the user should know: a line, and an event if events are wanted."""
+        """Print a note to the user, and an event if events are wanted."""
         self.event("note", text=text)
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -105,16 +105,16 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Things a second since the stage began; 0 before the first is done."""
+        """Return things per second since the stage began; 0 before the first."""
         return self.done / max(time.monotonic() - self.started, 1e-9)
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest takes at this rate; None before the first is done."""
+        """Return the remaining time at this rate; None before the first is done."""
         return (self.total - self.done) / self.rate if self.done else None
 
     def advance(self, count: int, failed: int = 0) -> None:
-        """`count` more are done, `failed` of them without success."""
+        """Count `count` more as done, `failed` of them without success."""
         self.done += count
         self.failed += failed
         failures = f", [bold red]{self.failed} failed[/]" if self.failed else ""
@@ -140,7 +140,7 @@ class Progress:
             self.reporter.console.print(self.line(), highlight=False, markup=False, soft_wrap=True)
 
     def line(self) -> str:
-        """How far the stage is, in words."""
+        """Return the stage's progress in words."""
         parts = [f"{self.name}: {self.done}/{self.total}"]
         if self.done:
             parts.append(f"{self.rate:.1f}/s")
@@ -152,7 +152,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 40 s, 12 min, 3 h 20 min."""
+    """Format seconds: 40 s, 12 min, 3 h 20 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Rows of a run: what was meant to happen, with which code, models and machine, and what became of each cell."""
+"""Rows of a run: plan, code, models, machine and outcomes."""
 
 import functools
 import math
@@ -102,7 +102,7 @@ def write_opening(shard: "ShardWriter", plan: Plan, models: "ModelSet", run_id: 
 
 
 def metric_row(metric: PlannedMetric) -> Row:
-    """Return the row of `metrics`: a metric's card, with NULL where its range is open."""
+    """Return a metric's `metrics` row, with NULL where its range is open."""
     info = metric.metric.info
     low, high = (None if math.isinf(end) else float(end) for end in info.range)
     return {
@@ -184,7 +184,7 @@ def batch_row(cell: Cell, batch_size: int, run_id: str) -> Row:
 
 
 def environment() -> dict[str, str]:
-    """Return versions of Python, the platform and the packages that a pixel may depend on."""
+    """Return versions of Python, platform and packages that affect pixels."""
     packages = {}
     for name in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Resuming: what is left of a plan, given what the database of a results folder holds."""
+"""Resume: compare a plan with a results folder's database."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from blendbench.run.provenance import metric_row
 
 @dataclass(frozen=True)
 class Remaining:
-    """What is left of a plan.
+    """The rest of a plan.
 
     `cells` to generate; `adopted`: rows of finished cells that this experiment lacks or has newer ones of; `images` of
     finished cells by cell id; `seen`: cells that the folder has rows of; `known`: images by (conditioning, noise seed);
@@ -32,7 +32,7 @@ class Remaining:
 
     @property
     def empty(self) -> bool:
-        """True if nothing has to be done."""
+        """Return whether nothing has to be done."""
         return not (self.cells or self.adopted or self.to_score or self.replanned)
 
     @property
@@ -75,7 +75,7 @@ def remaining_work(plan: Plan, models: ModelSet, results: Path) -> Remaining:
 
 
 def missing_scores(plan: Plan, images: dict[str, str], results: Path) -> Missing:
-    """Return the metrics that each cell with an image lacks, by what the database holds."""
+    """Return the metrics that each cell with an image lacks."""
     missing: dict[str, list[str]] = {}
     with open_state(results) as state:
         for cell_id, metric in _missing(plan, images, state):
@@ -94,7 +94,10 @@ def _missing(plan: Plan, images: dict[str, str], state: State) -> list[tuple[str
 
 
 def _is_planned(plan: Plan, models: ModelSet, last: LastPlan | None) -> bool:
-    """True if the latest run planned the same: a changed margin or unit of a metric is a change of the plan too."""
+    """Return whether the latest run had the same plan.
+
+    A changed margin or unit of a metric changes the plan too.
+    """
     if last is None:
         return False
     expected = plan.expected()

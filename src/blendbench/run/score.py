@@ -19,7 +19,7 @@ _BATCH = {"cpu": 32, "cuda": 8}
 
 @dataclass
 class Scorer:
-    """Scores cells as soon as there are enough of them to fill a batch, and the rest in the end.
+    """Score cells when a batch is full, and the rest in the end.
 
     `images` maps cell ids to image hashes and grows while images are generated.
     """
@@ -37,11 +37,11 @@ class Scorer:
 
     @property
     def is_behind(self) -> bool:
-        """True if more than one batch waits."""
+        """Return whether more than one batch waits."""
         return len(self._waiting) >= 2 * self._size
 
     def score_full(self) -> Iterator[list[dict[str, Any]]]:
-        """Yield the rows of one batch of what was added, if one is full whose baselines have images too."""
+        """Yield the rows of a full batch whose baselines have images too."""
         ready = [cell for cell in self._waiting if self._has_baseline(cell)][: self._size]
         if len(ready) == self._size:
             names = tuple(metric.name for metric in self.plan.metrics)
@@ -50,7 +50,7 @@ class Scorer:
             yield rows
 
     def not_scored(self, missing: Missing) -> Missing:
-        """Return `missing` without the cells that were scored since the database was filled."""
+        """Return `missing` without the cells scored since the last ingest."""
         return {cell_id: metrics for cell_id, metrics in missing.items() if cell_id not in self._done}
 
     def score_rest(self, missing: Missing) -> Iterator[list[dict[str, Any]]]:
@@ -89,7 +89,10 @@ class Scorer:
         return rows
 
     def _readable(self, cells: Sequence[Cell], missing: Missing) -> tuple[list[Cell], list[dict[str, Any]]]:
-        """Split off the cells with a damaged image: their scores fail, and the next run generates it again."""
+        """Split off cells with a damaged image, whose scores fail.
+
+        The next run generates it again.
+        """
         readable, failed = [], []
         for cell in cells:
             try:

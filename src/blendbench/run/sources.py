@@ -1,4 +1,4 @@
-"""Assemble what a strategy reads for one cell from the cached hidden states."""
+"""Assemble a cell's strategy inputs from cached hidden states."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -63,7 +63,7 @@ class SourceReader:
         return tokens
 
     def _selected(self, view: View, params: Mapping[str, Any]) -> Tokens:
-        """Keep rows of some kinds: image rows from `layer` and all others from `text_layer`."""
+        """Keep rows of some kinds: image rows from `layer`, others `text_layer`."""
         tokens = self._mixed(view, params["layer"])
         if params["text_layer"] != "same":
             other = self._mixed(view, params["text_layer"])

@@ -1,4 +1,7 @@
-"""The work of one run: encode, blend, generate and score what is left, batch by batch, each batch on disk at once."""
+"""Work of a run: encode, blend, generate and score batch by batch.
+
+Each batch is on disk at once.
+"""
 
 import uuid
 from collections.abc import Iterator
@@ -85,7 +88,7 @@ class Work:
         self._note_peak("denoise")
 
     def _encode_first(self, prefetch: Prefetch) -> None:
-        """Encode everything before generation, unless encoders and denoiser fit on the device together."""
+        """Encode all before generating, unless both fit on the device together."""
         ahead = self.models.at_once("text", "vision", "generate")
         # What cannot be loaded is reported at its first use, with nothing beside it.
         if prefetch.encoders and not (ahead and self.models.load(*prefetch.encoders, "denoiser")):
@@ -142,7 +145,7 @@ class Work:
         self.clock.counts["measure"] += len(rows)
 
     def _note_peak(self, stage: str | None = None) -> None:
-        """Record the most memory that was allocated since the last call as that of `stage`."""
+        """Record the peak memory since the last call as that of `stage`."""
         peak = self.models.peak_memory()
         if stage and peak is not None:
             self.peaks[stage] = peak

@@ -47,20 +47,20 @@ def standard_errors(rows: Array) -> Array:
 
 
 def rounding_of(data: Array, axis: int | None = None) -> Array:
-    """Return the size up to which a spread of `data` is rounding of equal values."""
+    """Return the size up to which a spread of `data` is rounding error."""
     size: Array = ROUNDING * np.maximum(1.0, np.abs(data).max(axis=axis))
     return size
 
 
 def resampled_means(data: Array, resamples: int, seed: int) -> Array:
-    """Return the mean of every row (rows, clusters) in every resample: (rows, resamples)."""
+    """Return (rows, resamples) means of rows (rows, clusters)."""
     n = data.shape[1]
     means: Array = np.hstack([data @ _counts(indices, n).T for _, indices in _indices(n, resamples, seed)]) / n
     return means
 
 
 def resampled_moments(data: Array, resamples: int, seed: int) -> tuple[Array, Array]:
-    """Return the means and standard errors of every row (rows, clusters) in every resample.
+    """Return means and standard errors of rows (rows, clusters) by resample.
 
     Two arrays of (rows, resamples).
     """
@@ -78,7 +78,7 @@ def resampled_moments(data: Array, resamples: int, seed: int) -> tuple[Array, Ar
 
 
 def _indices(n: int, resamples: int, seed: int) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-    """Yield a part of the resamples at a time: which ones, and their clusters (part, n)."""
+    """Yield some resamples at a time, with their clusters (part, n)."""
     rng = np.random.default_rng(seed)
     step = max(1, CHUNK // n)
     for start in range(0, resamples, step):
@@ -87,7 +87,7 @@ def _indices(n: int, resamples: int, seed: int) -> Iterator[tuple[slice, NDArray
 
 
 def _counts(indices: NDArray[np.int64], n: int) -> Array:
-    """Count how often each resample (resamples, n) has each cluster: (resamples, n)."""
+    """Count each cluster in each resample (resamples, n): (resamples, n)."""
     rows = len(indices)
     flat = (indices + n * np.arange(rows)[:, None]).ravel()
     return np.bincount(flat, minlength=rows * n).reshape(rows, n).astype(np.float64)

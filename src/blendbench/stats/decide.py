@@ -1,4 +1,4 @@
-"""One decision on a paired difference: better, worse, equivalent or undecided.
+"""Decide on a paired difference: better, worse, equivalent or undecided.
 
 A difference is candidate minus baseline of one metric, one value for each cluster (item). All p-values are sign-flip
 p-values, which no random seed enters.
@@ -59,7 +59,7 @@ class PairedTest:
 
     @property
     def p(self) -> float:
-        """Two-sided p of "the mean is within the floor", before any correction."""
+        """Return the two-sided p of "the mean is within the floor", uncorrected."""
         return min(1.0, 2 * min(self.p_greater, self.p_less))
 
 
@@ -117,7 +117,7 @@ def decide_family(
 
 
 def least_items(tests: int, alpha: float = ALPHA) -> int:
-    """Return the fewest items with which any metric of a family can be better or worse."""
+    """Return the fewest items that allow a family to be better or worse."""
     return next(items for items in range(1, 1000) if tests * least_p(items) <= alpha)
 
 
@@ -153,7 +153,7 @@ def needed_items(test: PairedTest, tests: int, alpha: float = ALPHA) -> int | No
 
 
 def _settled(test: PairedTest, items: int, tests: int, alpha: float) -> float:
-    """Return the probability that so many items leave the metric not undecided."""
+    """Return the probability that so many items decide the metric."""
     # Without any spread, rounding is left.
     error = max(test.standard_error * math.sqrt(test.n / items), ROUNDING)
     # Observed means up to `inner` are within the margin, those from `outer` on are beyond the floor.
@@ -173,7 +173,7 @@ def _below(distance: float, deviation: float) -> float:
 
 
 def _critical(items: int, level: float) -> tuple[float, float]:
-    """Return where a one-sided t test has power one half, and the scale on which its power grows.
+    """Return the point of power one half of a one-sided t test, and its scale.
 
     In standard errors: the normal approximation of the noncentral t distribution (Abramowitz & Stegun 26.7.10). The
     sign-flip test has next to the same power.

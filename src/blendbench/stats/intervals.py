@@ -1,4 +1,4 @@
-"""Confidence intervals of means over clusters, for display: no decision rests on them.
+"""Confidence intervals of means over clusters, for display only.
 
 Studentised cluster bootstrap (Efron & Tibshirani 1993, ch. 12.5), each end held to 1.5 times the reach of the expanded
 BCa end (DiCiccio & Efron 1996; Hesterberg 2015). Below 10 clusters Student's t, because too few different resamples
@@ -81,7 +81,7 @@ def intervals(
     seed: int = 0,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> list[Estimate]:
-    """Apply `bootstrap_t` to every row (rows, clusters), on the same resamples."""
+    """Apply `bootstrap_t` to rows (rows, clusters) on the same resamples."""
     data = np.asarray(means, dtype=np.float64)
     block = max(1, CHUNK // resamples)
     return [
@@ -113,7 +113,7 @@ def paired_effect(
 def effects_of(
     differences: ArrayLike, level: float = 0.95, seed: int = 0, bounds: tuple[float, float] = (-np.inf, np.inf)
 ) -> list[PairedEffect]:
-    """Estimate the effect in every row of cluster differences (rows, clusters)."""
+    """Estimate the effect of each row of differences (rows, clusters)."""
     data = np.asarray(differences, dtype=np.float64)
     medians, n = np.median(data, axis=1), data.shape[1]
     return [

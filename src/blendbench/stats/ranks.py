@@ -1,4 +1,7 @@
-"""Ranks of configurations, ties with the best, and rank correlation, for display."""
+"""Ranks of configurations, ties with the best, and rank correlation.
+
+They are for display.
+"""
 
 from dataclasses import dataclass
 
@@ -12,7 +15,7 @@ from blendbench.stats.intervals import BOOTSTRAP_CLUSTERS, RESAMPLES, Estimate
 
 @dataclass(frozen=True)
 class Ranking:
-    """Where one configuration stands among those compared: 1 is best."""
+    """The rank of one configuration among those compared; 1 is best."""
 
     rank: int
     low: int

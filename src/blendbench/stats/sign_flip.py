@@ -1,4 +1,4 @@
-"""p-values of paired differences without sampling, so that no label depends on a random seed.
+"""Exact p-values of paired differences, independent of random seeds.
 
 Under the null hypothesis the differences of the clusters are symmetric about 0: every choice of signs is as likely as
 the observed one. p is the fraction of the choices whose sum is at least as extreme as the observed sum.
@@ -46,7 +46,7 @@ def sign_flip_p(differences: ArrayLike, alternative: Alternative = "two-sided") 
 
 
 def sign_flip_ps(rows: ArrayLike, alternative: Alternative = "two-sided") -> Array:
-    """Apply `sign_flip_p` to every row of cluster differences (rows, clusters): (rows,)."""
+    """Apply `sign_flip_p` to rows of differences (rows, clusters): (rows,)."""
     data = np.asarray(rows, dtype=np.float64)
     if data.ndim != 2 or data.shape[1] == 0 or not np.isfinite(data).all():
         raise ValueError(f"{data.shape} differences: finite values of at least one cluster are needed in every row")
@@ -76,7 +76,7 @@ def _p(row: Array, alternative: Alternative) -> float:
 
 
 def _subset_probability(sizes: Array, limit: float) -> float:
-    """Return the probability that a random subset of `sizes` (ascending) sums to at most `limit`."""
+    """Return P(a random subset of ascending `sizes` sums to <= `limit`)."""
     if len(sizes) <= EXACT_CLUSTERS:
         # The subsets above the limit are those whose complement is below the rest: the fewer ones are counted. Sums
         # are never on the limit itself, which is a tolerance above those that are equal.
@@ -88,7 +88,7 @@ def _subset_probability(sizes: Array, limit: float) -> float:
 
 
 def _count_subsets(sizes: Array, limit: float) -> int:
-    """Count the subsets of `sizes` that sum to at most `limit`, by meeting in the middle."""
+    """Count subsets of `sizes` with sums <= `limit`, meeting in the middle."""
     first, second = _subset_sums(sizes[::2], limit), _subset_sums(sizes[1::2], limit)
     # searchsorted is twice as fast for keys that ascend and are contiguous.
     keys = np.ascontiguousarray((limit - first)[::-1])
@@ -106,7 +106,7 @@ def _subset_sums(sizes: Array, limit: float) -> Array:
 
 
 def _grid_probability(sizes: Array, limit: float) -> float:
-    """Bound the probability that a random subset sums to at most `limit` from above, on a grid."""
+    """Bound P(a random subset sums to <= `limit`) from above, on a grid."""
     step = max(math.sqrt(math.fsum(sizes**2)) / (STEPS * len(sizes)), math.fsum(sizes) / MOST_CELLS)
     cells = np.rint(sizes / step).astype(np.int64)
     # A subset is above its true sum by at most what its members were rounded up by.
@@ -119,7 +119,10 @@ def _grid_probability(sizes: Array, limit: float) -> float:
 
 
 def _masses(cells: NDArray[np.int64], last: int) -> Array:
-    """Return the probability of every sum of a random subset of `cells` (ascending), up to `last`."""
+    """Return the probabilities of subset sums of `cells` up to `last`.
+
+    `cells` are in ascending order.
+    """
     masses = np.zeros(min(int(cells.sum()), last) + 1)
     masses[0] = 1.0
     size = 1

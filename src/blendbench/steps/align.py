@@ -17,7 +17,7 @@ TEMPERATURE = 0.1  # of cosines in an attention: a token that points the same wa
 
 
 def align_to(text: Tensor, vision: Tensor, how: str) -> tuple[Tensor, Tensor]:
-    """Bring text (m, dim) and vision (n, dim) to one length, by a registered alignment."""
+    """Align text (m, dim) and vision (n, dim) to one length."""
     return ALIGNMENTS.get(how)(text, vision)
 
 
@@ -33,20 +33,26 @@ def truncated(text: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
 
 @alignment("interpolate")
 def interpolated(text: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
-    """Interpolate linearly at (i + 1/2) n / m - 1/2: two taps, which read at most 2 m of n rows."""
+    """Interpolate linearly at (i + 1/2) n / m - 1/2.
+
+    There are two taps, which read at most 2 m of n rows.
+    """
     rows = torch.nn.functional.interpolate(vision.T[None], size=len(text), mode="linear", align_corners=False)
     return text, rows[0].T
 
 
 @alignment("area")
 def area_averaged(text: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
-    """Average: row i is the mean of the vision rows floor(i n / m) .. ceil((i + 1) n / m) - 1, so all n are read."""
+    """Average vision rows by area, so that all n are read.
+
+    Row i is the mean of the vision rows floor(i n / m) .. ceil((i + 1) n / m) - 1.
+    """
     return text, torch.nn.functional.adaptive_avg_pool1d(vision.T[None], len(text))[0].T
 
 
 @alignment("attention")
 def attended(text: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
-    """Average all vision rows, weighted by how well they point where text row i points."""
+    """Average vision rows by how well they point where text row i points."""
     return text, attention(text, vision) @ vision
 
 
@@ -60,7 +66,9 @@ def clustered(text: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attention(queries: Tensor, keys: Tensor) -> Tensor:
-    """Return (m, n) weights that add up to 1 for each of m queries: softmax of cosines over `TEMPERATURE`.
+    """Return (m, n) weights that add up to 1 for each of m queries.
+
+    They are the softmax of cosines over `TEMPERATURE`.
 
     Cosines, because a raw product of Qwen3's states is decided by two dimensions of its attention sink.
     """
@@ -69,7 +77,10 @@ def attention(queries: Tensor, keys: Tensor) -> Tensor:
 
 
 def _centres(rows: Tensor, count: int, rounds: int = 10) -> Tensor:
-    """Return (count, dim) centres by Lloyd's algorithm, started from evenly spaced rows."""
+    """Return (count, dim) centres of Lloyd's algorithm.
+
+    It starts from evenly spaced rows.
+    """
     centres = rows[torch.linspace(0, len(rows) - 1, count).round().long()].clone()
     for _ in range(rounds):
         nearest = torch.cdist(rows.double(), centres.double()).argmin(1)

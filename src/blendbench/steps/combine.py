@@ -24,7 +24,10 @@ def norm_matched(text: Tensor, vision: Tensor, alpha: float) -> Tensor:
 
 @combiner("slerp")
 def spherical(text: Tensor, vision: Tensor, alpha: float) -> Tensor:
-    """Go along the arc between two rows' directions (m, dim), linearly in their norms; straight if there is no arc."""
+    """Interpolate directions (m, dim) along the arc, and norms linearly.
+
+    Without an arc, the path is straight.
+    """
     a, b = text.double(), vision.double()
     norm_a, norm_b = a.norm(dim=1, keepdim=True).clamp_min(EPSILON), b.norm(dim=1, keepdim=True).clamp_min(EPSILON)
     angle = ((a / norm_a) * (b / norm_b)).sum(1, keepdim=True).clamp(-1, 1).acos()

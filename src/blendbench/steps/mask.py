@@ -1,4 +1,7 @@
-"""Masks: outlier dimensions, whose spread over the vision tokens is far from the text's, in either direction."""
+"""Masks of outlier dimensions.
+
+Their spread over the vision tokens is far from the text's, in either direction.
+"""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -13,7 +16,7 @@ mask = MASKS.register
 
 
 def outlier_dimensions(vision: Tensor, text: Tensor, threshold: float) -> Tensor:
-    """Flag (dim,) where the ratio of standard deviations is above `threshold` or below its inverse.
+    """Flag (dim,) deviation ratios above `threshold` or below its inverse.
 
     Two-sided, because the published "617x" of dimension 396 is reference over vision: image tokens lack it. A single
     token has no spread, so nothing is flagged then.
@@ -23,7 +26,7 @@ def outlier_dimensions(vision: Tensor, text: Tensor, threshold: float) -> Tensor
 
 
 def clamped(rows: Tensor, vision: Tensor, text: Tensor, threshold: float) -> Tensor:
-    """Scale the outlier dimensions of rows (n, dim) until their ratio is the threshold that they passed.
+    """Scale outlier dimensions of rows (n, dim) to the threshold they passed.
 
     mean_V + (rows - mean_V) clip(r, 1/t, t) / r.
     """
@@ -52,12 +55,18 @@ def clamped_to_text(text: Tensor, vision: Tensor, threshold: float) -> Tensor:
 
 @mask("zero_published")
 def zeroed_as_published(text: Tensor, vision: Tensor, threshold: float) -> Tensor:
-    """Set to 0 what varies more than `threshold` times as much as the text, as the seed document has it."""
+    """Set to 0 what varies over `threshold` times as much as the text.
+
+    This is the seed document's form.
+    """
     return torch.where(spread_ratio(vision, text) > threshold, 0.0, vision)
 
 
 def spread_ratio(vision: Tensor, text: Tensor) -> Tensor:
-    """Divide the standard deviations of vision and text tokens, (dim,) float64; 1 where a side has a single token."""
+    """Divide the deviations of vision and text tokens, (dim,) float64.
+
+    The ratio is 1 where a side has a single token.
+    """
     if min(len(vision), len(text)) < 2:
         return torch.ones(text.shape[1], dtype=torch.float64)
     return (mean_std(vision, 0)[1] / mean_std(text, 0)[1])[0]

@@ -15,7 +15,9 @@ EPSILON = 1e-6
 
 
 def mean_std(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Return mean and population standard deviation along `axis`, kept as a dimension; the latter at least 1e-6.
+    """Return mean and population deviation along `axis`, kept as a dimension.
+
+    The deviation is at least 1e-6.
 
     Computed and returned in float64: at the 13504 that attention sinks reach, rounding of the mean in float32 would
     pass for a spread in a dimension that has none.
@@ -25,7 +27,9 @@ def mean_std(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 
 def match(x: Tensor, reference: Tensor, axis: int) -> Tensor:
-    """Give `x` the mean and standard deviation of `reference` along `axis` (0: per dimension, 1: per token).
+    """Give `x` the mean and deviation of `reference` along `axis`.
+
+    0: per dimension, 1: per token.
 
     (x - mean_x) / std_x std_r + mean_r, in the dtype of `x`; what has no spread in `x` becomes mean_r.
     """
@@ -57,12 +61,12 @@ def scale_to(x: Tensor, target: float) -> Tensor:
 
 
 def without_sinks(corpus: Sequence[Tokens]) -> Tensor:
-    """Join all rows of several prompts but their attention sinks, (tokens, dim)."""
+    """Join several prompts' rows without attention sinks, (tokens, dim)."""
     return torch.cat([tokens.hidden[tokens.without_sink] for tokens in corpus])
 
 
 def mix(text: Tensor, other: Tensor, alpha: float) -> Tensor:
-    """Return (1 - alpha) text + alpha other, exactly `text` at 0 and exactly `other` at 1."""
+    """Return (1 - alpha) text + alpha other, exact at 0 and 1."""
     if alpha == 0:
         return text
     return other if alpha == 1 else (1 - alpha) * text + alpha * other
@@ -88,7 +92,7 @@ def per_dimension(text: Tokens, vision: Tokens) -> Tensor:
 
 @normaliser("per_dim_no_sink")
 def per_dimension_without_sink(text: Tokens, vision: Tokens) -> Tensor:
-    """Take the text's mean and deviation in every dimension, from statistics that leave position 0 out."""
+    """Take the text's mean and deviation per dimension, without position 0."""
     return match_dimensions(vision, text, "drop")
 
 

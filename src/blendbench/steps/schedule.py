@@ -33,7 +33,7 @@ curve = CURVES.register
 
 
 def weights(name: str, denoising: Denoising, threshold: float) -> list[float]:
-    """Return the fraction that a registered schedule gives for each transformer call."""
+    """Return a registered schedule's fraction for each transformer call."""
     calls = len(denoising.sigmas)
     schedule = CURVES.get(name)
     return [schedule(Moment(s, calls, sigma, threshold)) for s, sigma in enumerate(denoising.sigmas)]

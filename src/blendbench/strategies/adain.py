@@ -1,4 +1,4 @@
-"""Adaptive instance normalisation: the statistics of the vision tokens on the text's content.
+"""Adaptive instance normalisation: vision statistics on text content.
 
 Source: X. Huang, S. Belongie, "Arbitrary style transfer in real-time with adaptive instance normalization",
 arXiv:1703.06868.
@@ -19,7 +19,9 @@ FORM = "(T - mu_T) / sd_T sd_V + mu_V"
 
 @strategy("adain_token", source=SOURCE, equation=f"(1 - alpha) T + alpha ({FORM}), per token", dose="alpha")
 def adain_token(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Align = "area") -> Tensor:
-    """Give each text token the mean and deviation, over its dimensions, of its vision token.
+    """Give each text token its vision token's mean and deviation.
+
+    They are taken over its dimensions.
 
     The transformer normalises each token by its root mean square, so this is nearly the identity there: the registry
     keeps it as a measured no-op.
@@ -30,7 +32,7 @@ def adain_token(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Alig
 
 @text_transform("adain_dim", FORM, SOURCE, note=", per dimension")
 def adain_dim(text: Tokens, vision: Tokens, *, sink: Sink = "keep") -> Tensor:
-    """Give each dimension of the text the mean and deviation, over all vision tokens, of that dimension.
+    """Give each text dimension the vision tokens' mean and deviation.
 
     The whole image is read, where the seed document cut it to the text's length. `sink=drop` leaves the text's
     position 0 out.
@@ -45,7 +47,10 @@ def adain_dim(text: Tokens, vision: Tokens, *, sink: Sink = "keep") -> Tensor:
     dose="alpha",
 )
 def adain_dim_cut(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, sink: Sink = "keep") -> Tensor:
-    """Cut the image to the prompt's length, so that its first corner gives the statistics: the literal form."""
+    """Cut the image to the prompt's length, the literal form.
+
+    The first corner of the image then gives the statistics.
+    """
     rows, cut = truncated(text.hidden, vision.hidden)
     kept = Tokens(rows, text.kinds[: len(rows)]), Tokens(cut, vision.kinds[: len(cut)])
     return mix(rows, match_dimensions(*kept, sink), alpha)
@@ -55,7 +60,10 @@ def adain_dim_cut(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, sink: Sin
     "adain_sequence", FORM, f"{SEED_DOCUMENT}, adain global", note=", one mean and deviation for all tokens"
 )
 def adain_sequence(text: Tokens, vision: Tokens, *, sink: Sink = "keep") -> Tensor:
-    """Give the whole prompt one scale and one shift, of which the token normalisation leaves nearly nothing."""
+    """Give the whole prompt one scale and one shift.
+
+    The token normalisation leaves nearly nothing of them.
+    """
     rows = text.without_sink if sink == "drop" else slice(None)
     mean, std = mean_std(text.hidden[rows].flatten(), 0)
     wanted_mean, wanted_std = mean_std(vision.hidden.flatten(), 0)

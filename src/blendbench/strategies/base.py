@@ -1,4 +1,4 @@
-"""The forms that most strategies have: a transform of one side, then alignment and mixture.
+"""Common forms of strategies: transform a side, align and mix.
 
 A strategy written in one of them gets its dose `alpha` and its `align` from here, and gives exactly the text at 0.
 """
@@ -39,7 +39,7 @@ def vision_transform(
     combine: Combiner = mix,
     equation: str | None = None,
 ) -> Callable[[Transform], Transform]:
-    """Register a strategy that transforms the vision tokens: the function returns rows (n, dim).
+    """Register a strategy that transforms vision tokens to rows (n, dim).
 
     They are aligned to the text and combined with it. `form` is the equation of the rows, `note` what follows it,
     `equation` the whole where `combine` is no mixture, `alpha` the default dose. The function takes inputs and
@@ -67,7 +67,9 @@ def vision_transform(
 def text_transform(
     name: str, form: str, source: str, *, alpha: float = 0.3, version: int = 1, note: str = ""
 ) -> Callable[[Transform], Transform]:
-    """Register a strategy that transforms the text: the function returns rows (m, dim), which are mixed with the text.
+    """Register a strategy that transforms the text to rows (m, dim).
+
+    The rows are mixed with the text.
 
     `form` is the equation of the rows, `note` what follows it, `alpha` the default dose. The function takes inputs and
     settings as a strategy does, without `alpha`. Errors: UsageError, as for a strategy.
@@ -95,7 +97,10 @@ def _with_text(inputs: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _ordered(name: str, settings: dict[str, Parameter], alpha: float, align: str | None) -> dict[str, Parameter]:
-    """Order settings as labels print them: the dose, the function's own, the alignment, what statistics leave out."""
+    """Order settings as labels print them.
+
+    The dose comes first, then the function's own, the alignment, and the rows left out of statistics.
+    """
     if taken := sorted({"alpha", "align"} & set(settings)):
         raise UsageError(f"strategy {name}: {taken[0]!r} is given by the form of the strategy; take it out")
     dose = Parameter("alpha", float, alpha, ALPHA)

@@ -1,4 +1,7 @@
-"""One step of each kind, chosen by name: what a recipe fixes is a setting here."""
+"""A strategy of one step of each kind, each chosen by name.
+
+What a recipe fixes is a setting here.
+"""
 
 from typing import Annotated
 
@@ -33,7 +36,9 @@ def composed(
     curve: Curve = "constant",
     threshold: Annotated[float, Range(0, 1)] = 0.7,
 ) -> Conditioning:
-    """Select, normalise, mask, align, combine, schedule, with any registered step in each place, a plug-in's too.
+    """Select, normalise, mask, align, combine and schedule by any step.
+
+    Plug-ins' steps can be chosen too.
 
     `outlier` is the ratio of deviations at which `mask` acts, `threshold` the noise level at which `curve=step` ends.
     """

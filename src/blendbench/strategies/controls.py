@@ -1,4 +1,6 @@
-"""Controls: strategies that every run contains, so that an effect can be distinguished from its look-alikes.
+"""Controls: strategies that separate an effect from its look-alikes.
+
+Every run contains them.
 
 Four of them are `lerp` at its default alpha with something else in place of the reference: whatever they share with
 `lerp` is not the reference's doing. The canary is a blend that is broken by construction: if the metrics do not rank it
@@ -47,7 +49,9 @@ for _name, _reference, _what in _DOUBLES:
     control=True,
 )
 def canary(text: Tokens, vision: Tokens) -> Tensor:
-    """Break the conditioning in a known way: no prompt, and channels where no trained weight expects them.
+    """Break the conditioning in a known way.
+
+    There is no prompt, and channels are used where no trained weight expects them.
 
     There are far more rows than a caption has, which brings grids over the image, as researchers see them.
     """

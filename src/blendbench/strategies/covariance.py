@@ -1,4 +1,4 @@
-"""Second-order statistics: whitening, correlation alignment and Gram matrices."""
+"""Second-order statistics: whitening, CORAL and Gram matrices."""
 
 from typing import Annotated
 
@@ -14,7 +14,9 @@ Shrinkage = Annotated[float, Range(1e-6, 1)]
 
 
 def shrunk_covariance(rows: Tensor, shrinkage: float) -> tuple[Tensor, Tensor]:
-    """Return mean (dim,) and covariance (dim, dim) of rows (n, dim), shrunk towards a multiple of the identity.
+    """Return mean (dim,) and covariance (dim, dim) of rows (n, dim).
+
+    The covariance is shrunk towards a multiple of the identity.
 
     In float64. A prompt has fewer tokens than dimensions, so the plain covariance has no inverse.
     """

@@ -43,7 +43,9 @@ def _rms(rows: Tensor) -> float:
 def style_delta(
     text: Tokens, vision: Tokens, neutral: Tokens, *, alpha: Gain = 0.3, align: Align = "area", scale: Scale = "raw"
 ) -> Tensor:
-    """Add the difference of the reference's and a neutral image's tokens, raw or at the size of the text.
+    """Add the difference of the reference's and a neutral image's tokens.
+
+    It is raw or at the size of the text.
 
     `align=interpolate` is the form of the seed document, which has `scale=raw`; its code has `scale=text`, by standard
     deviations in place of root mean squares.

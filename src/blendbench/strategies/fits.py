@@ -1,4 +1,4 @@
-"""Strategies that are fitted on the suite's pairs: is training required, and how much of it?
+"""Strategies fitted on the suite's pairs, from closed form to training.
 
 A fit is made once for a set of pairs and kept in memory. Its rows are the vision tokens of an image, aligned by area
 to the words of its caption, and these words' text tokens.
@@ -23,7 +23,7 @@ Pairs = tuple[Pair, ...]
 
 
 def fit_rows(pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """Return inputs (n, dim) and targets (n, dim), float64, of a map from vision to text tokens."""
+    """Return float64 inputs and targets (n, dim) of a vision-to-text map."""
     targets, inputs = zip(
         *(area_averaged(content(pair.text).hidden, pair.vision.hidden) for pair in pairs), strict=True
     )
@@ -32,7 +32,7 @@ def fit_rows(pairs: Pairs) -> tuple[Tensor, Tensor]:
 
 @functools.lru_cache(maxsize=8)
 def ridge_map(pairs: Pairs, penalty: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the means (dim,) of both sides and the matrix W (dim, dim) of a ridge regression.
+    """Return both means (dim,) and W (dim, dim) of a ridge regression.
 
     W minimises |Y - X W|^2 + penalty trace(X'X)/dim |W|^2: the penalty is relative to the mean eigenvalue.
 
@@ -50,7 +50,9 @@ def ridge_map(pairs: Pairs, penalty: float) -> tuple[Tensor, Tensor, Tensor]:
 
 @functools.lru_cache(maxsize=8)
 def trained_map(pairs: Pairs, hidden: int, steps: int) -> "nn.Sequential":
-    """Train a two-layer perceptron from standardised vision to standardised text tokens, by Adam on the whole set.
+    """Train a two-layer perceptron from vision to text tokens.
+
+    Both are standardised; Adam runs on the whole set.
 
     Both sides are standardised per dimension, because a plain squared error on raw Qwen3 states is decided by two
     dimensions. Seeded: the same pairs give the same map.
@@ -78,7 +80,7 @@ def trained_map(pairs: Pairs, hidden: int, steps: int) -> "nn.Sequential":
 def ridge_projection(
     text: Tokens, vision: Tokens, pairs: Pairs, *, penalty: Annotated[float, Range(1e-9, 1e6)] = 1.0
 ) -> Tensor:
-    """Map vision tokens to the words of their captions by one linear layer in closed form."""
+    """Map vision tokens to their captions' words by a closed-form layer."""
     mean_x, mean_y, weights = ridge_map(pairs, penalty)
     return (mean_y + (vision.hidden.double() - mean_x) @ weights).to(text.hidden.dtype)
 
@@ -94,7 +96,10 @@ def mlp_projection(
     hidden: Annotated[int, Range(1, 8192)] = 256,
     steps: Annotated[int, Range(1, 10000)] = 150,
 ) -> Tensor:
-    """Train a small network on the same pairs: what a bend in the map adds to `ridge_projection`."""
+    """Train a small network on the pairs of `ridge_projection`.
+
+    It shows the effect of a non-linear map.
+    """
     inputs, targets = fit_rows(pairs)
     (mean_x, std_x), (mean_y, std_y) = mean_std(inputs, 0), mean_std(targets, 0)
     with torch.no_grad():

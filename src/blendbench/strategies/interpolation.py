@@ -34,7 +34,7 @@ def mix_by_row(text: Tensor, other: Tensor, alphas: Tensor) -> Tensor:
     equation="((1-alpha)|T| + alpha|V|) (sin((1-alpha) w) T/|T| + sin(alpha w) V/|V|) / sin w, cos w = T.V / |T||V|",
 )
 def slerp(vision: Tokens) -> Tensor:
-    """Interpolate each token's direction along the sphere, and its norm linearly.
+    """Interpolate token directions along the sphere, and norms linearly.
 
     Opposite and parallel tokens have no arc: they are mixed linearly.
     """
@@ -50,7 +50,10 @@ def slerp(vision: Tokens) -> Tensor:
 def token_alpha(
     text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, template_alpha: Alpha = 0.0, align: Align = "area"
 ) -> Tensor:
-    """Take one weight for the prompt's own tokens, another for the template's, among which is the attention sink."""
+    """Weight the prompt's own tokens and the template's separately.
+
+    The attention sink is among the template's.
+    """
     rows, aligned = align_to(text.hidden, vision.hidden, align)
     template = text.kinds[: len(rows)] == int(Kind.TEMPLATE)
     return mix_by_row(rows, aligned, torch.where(template, template_alpha, alpha))
@@ -71,7 +74,10 @@ def graduated_alpha(
     curve: Literal["linear", "ease_in", "ease_out"] = "linear",
     align: Align = "area",
 ) -> Tensor:
-    """Let the weight grow (or fall) along the prompt: t, t^2 or 1 - (1 - t)^2 with t from 0 to 1."""
+    """Let the weight grow (or fall) along the prompt.
+
+    It follows t, t^2 or 1 - (1 - t)^2 with t from 0 to 1.
+    """
     rows, aligned = align_to(text.hidden, vision.hidden, align)
     t = torch.linspace(0, 1, len(rows))
     eased = {"linear": t, "ease_in": t.square(), "ease_out": 1 - (1 - t).square()}[curve]
@@ -87,7 +93,7 @@ def graduated_alpha(
 def attention_alpha(
     text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, protection: Alpha = 0.8, align: Align = "area"
 ) -> Tensor:
-    """Let tokens that the others of the prompt attend to take less of the image.
+    """Let tokens that other prompt tokens attend to take less of the image.
 
     The seed document's code never computed weights; here w_i is the mean over the other tokens of
     softmax(cosine / 0.1).
@@ -153,5 +159,8 @@ def surgical_lerp(
     control=True,
 )
 def length_control(text: Tokens, *, extra: Annotated[int, Range(0, 1024)] = 32) -> Tensor:
-    """Give the text alone another length: the caption's padded length moves the image's rotary positions."""
+    """Give the text alone another length.
+
+    The caption's padded length moves the image's rotary positions.
+    """
     return text_length(text, len(text) + extra)

@@ -50,7 +50,10 @@ def lerp(vision: Tokens) -> Tensor:
     equation="(1 - alpha) T + alpha |T| A / |A| for each token, A = align(V)",
 )
 def norm_lerp(vision: Tokens) -> Tensor:
-    """Mix after every vision token got the norm of its text token, so that alpha is the weight it says."""
+    """Mix after matching each vision token's norm to its text token's.
+
+    Then alpha is the weight it says.
+    """
     return vision.hidden
 
 
@@ -61,7 +64,9 @@ def norm_lerp(vision: Tokens) -> Tensor:
     note=", per dimension",
 )
 def per_dim_lerp(text: Tokens, vision: Tokens, *, sink: Sink = "keep") -> Tensor:
-    """Mix after the vision tokens got the text's mean and standard deviation in every dimension.
+    """Mix after matching the vision tokens to the text per dimension.
+
+    Mean and standard deviation are matched.
 
     With `sink=keep` the spread of the text's attention sink is written into ordinary image tokens, as in the seed
     document; `sink=drop` takes the statistics without position 0.
@@ -76,7 +81,9 @@ def per_dim_lerp(text: Tokens, vision: Tokens, *, sink: Sink = "keep") -> Tensor
     dose="share",
 )
 def concatenate(text: Tokens, vision: Tokens, *, share: Alpha = 1.0) -> Tensor:
-    """Put vision tokens after the text's: in a single-stream transformer this is attention to both.
+    """Append vision tokens to the text's.
+
+    In a single-stream transformer this is attention to both.
 
     The transformer normalises each token, so scaling the vision tokens would do nothing; what can be dosed is their
     number. `share` of them are kept, as area averages.

@@ -1,4 +1,7 @@
-"""Lerp after the vision tokens were brought to the text's scale, in the seed document's ways and corrected ones."""
+"""Lerp after bringing the vision tokens to the text's scale.
+
+It is done in the seed document's ways and in corrected ones.
+"""
 
 from typing import Annotated
 
@@ -55,7 +58,9 @@ def clipped_per_dim_lerp(
     clip: Annotated[float, Range(0.1, 100)] = 3.0,
     sink: Sink = "keep",
 ) -> Tensor:
-    """Take reference statistics from a corpus of prompts and clip at 3 deviations: the literal form.
+    """Take reference statistics from a corpus, and clip at 3 deviations.
+
+    This is the literal form.
 
     With `sink=keep` the corpus includes position 0 of each prompt, whose spread of dimension 4 made the published
     maximum of 9182 = 925 + 3 x 2752.6; `sink=drop` leaves it out.
@@ -77,5 +82,8 @@ def clipped_per_dim_lerp(
 def cross_normalised(
     text: Tokens, vision: Tokens, *, target: Annotated[float, Range(EPSILON, 1e4)] = 61.0, sink: Sink = "keep"
 ) -> Tensor:
-    """Normalise per dimension, then scale to a target: at alpha = 1 all targets must give one image."""
+    """Normalise per dimension, then scale to a target.
+
+    At alpha = 1 all targets must give one image.
+    """
     return scale_to(match_dimensions(vision, text, sink), target)

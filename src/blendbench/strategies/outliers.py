@@ -1,4 +1,7 @@
-"""Outlier dimensions: those whose spread over the vision tokens is far from the text's, in either direction."""
+"""Outlier dimensions, whose spread differs much from the text's.
+
+The difference can be in either direction.
+"""
 
 from typing import Annotated, Literal
 
@@ -29,7 +32,9 @@ def outlier_mask_published(
     threshold: Threshold = 10.0,
     mode: Literal["none", "zero", "clamp", "scale"] = "zero",
 ) -> Tensor:
-    """Test one side: dimensions that the image tokens lack, as 396 and 4, have a small ratio and pass.
+    """Test one side only.
+
+    Dimensions that the image tokens lack, as 396 and 4, have a small ratio and pass.
 
     `zero`: 0; `clamp`: x t std_C / std_V; `scale`: x t / ratio, which is the same expression.
     """
@@ -54,7 +59,9 @@ def dimension_ablation(
     mode: Literal["zero", "text"] = "zero",
     align: Align = "area",
 ) -> Tensor:
-    """Ablate `dimension` (396 in Qwen3-VL-4B), or the one whose spread is the `rank`-th farthest from the text's.
+    """Ablate `dimension` (396 in Qwen3-VL-4B), or the `rank`-th outlier.
+
+    Outliers are ordered by how far their spread is from the text's.
 
     Errors: ValueError if there is no such dimension.
     """

@@ -1,4 +1,7 @@
-"""Several sources of vision tokens: two images, or the two kinds of tokens of one extraction."""
+"""Several sources of vision tokens: two images, or two kinds of tokens.
+
+The kinds come from one extraction.
+"""
 
 from blendbench.core.lazy import Tensor, torch
 from blendbench.core.tokens import Tokens, select
@@ -36,7 +39,7 @@ def multi_reference(
     dose="share",
 )
 def multi_concatenate(text: Tokens, vision: Tokens, other: Tokens, *, share: Alpha = 0.5) -> Tensor:
-    """Put both images' tokens after the text's, each pooled to a fraction of its own number."""
+    """Append both images' tokens, each pooled to a fraction of its number."""
     return torch.cat((text.hidden, *(_pooled(tokens.hidden, share) for tokens in (vision, other))))
 
 
@@ -52,7 +55,7 @@ def _pooled(rows: Tensor, share: float) -> Tensor:
     note=", per dimension",
 )
 def style_composition(vision: Tokens, other: Tokens) -> Tensor:
-    """Put the second image's tokens in their places, with the first one's statistics."""
+    """Give the second image's tokens the first one's statistics."""
     return match(other.hidden, vision.hidden, 0)
 
 
@@ -63,7 +66,9 @@ def style_composition(vision: Tokens, other: Tokens) -> Tensor:
     equation="(1 - ratio) V_text + ratio align(V_image), both of one extraction",
 )
 def intra_vl(text: Tokens, vision: Tokens, *, ratio: Alpha = 0.3, align: Align = "area") -> Tensor:
-    """Mix Qwen3-VL's image tokens into its own text tokens, in place of Qwen3's: 0 all text, 1 all image.
+    """Mix Qwen3-VL's image tokens into its own text tokens.
+
+    They replace Qwen3's: 0 is all text, 1 all image.
 
     Errors: ValueError if `tokens` leaves one kind out.
     """
@@ -85,7 +90,9 @@ def dual_extraction(
     alpha: Alpha = 0.3,
     align: Align = "area",
 ) -> Tensor:
-    """Take the text tokens of one extraction, and the image tokens of another that has no prompt.
+    """Take text tokens of one extraction and image tokens without a prompt.
+
+    The image tokens come from another extraction.
 
     Qwen3-VL is causal and the image comes first, so its image tokens cannot depend on the prompt: this must equal
     `intra_vl` at the same ratio, up to rounding.

@@ -1,4 +1,4 @@
-"""Blends that act on a part of the sampling: on some steps, in some blocks, or from a starting image."""
+"""Blends of some steps or blocks, or from a starting image."""
 
 from typing import Annotated
 
@@ -33,7 +33,9 @@ def timestep_alpha(
     threshold: Alpha = 0.7,
     align: Align = "area",
 ) -> Conditioning:
-    """Mix with a weight that follows the denoising: early steps set the layout, late ones the detail.
+    """Mix with a weight that follows the denoising.
+
+    Early steps set the layout, late ones the detail.
 
     `threshold` is the noise level at which `curve=step` leaves the image for the text.
     """

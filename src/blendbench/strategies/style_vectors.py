@@ -1,4 +1,4 @@
-"""One vector for a whole image, added to every token of the text or set beside them."""
+"""Use one vector per image, added to or set beside the text tokens."""
 
 from typing import Annotated
 
@@ -12,7 +12,9 @@ Gain = Annotated[float, Range(0, 4)]
 
 
 def generalised_mean(rows: Tensor, power: float) -> Tensor:
-    """Return the (dim,) generalised mean over rows (n, dim), sign kept: s |s|^(1/p), s = mean of sign(x) |x|^p.
+    """Return the (dim,) signed generalised mean over rows (n, dim).
+
+    S |s|^(1/p), with s = mean of sign(x) |x|^p.
 
     Source: Radenovic, Tolias, Chum 2018, arXiv:1711.02512, whose GeM takes absolute values and so loses the sign.
     """
@@ -22,7 +24,7 @@ def generalised_mean(rows: Tensor, power: float) -> Tensor:
 
 
 def low_rank_mean(rows: Tensor, rank: int) -> Tensor:
-    """Return the (dim,) mean of the best approximation of rank `rank` of rows (n, dim)."""
+    """Return (dim,) the mean of the best rank-`rank` fit of rows (n, dim)."""
     u, s, v = torch.linalg.svd(rows.double(), full_matrices=False)
     mean: Tensor = ((u[:, :rank] * s[:rank]) @ v[:rank]).mean(0)
     return mean.to(rows.dtype)

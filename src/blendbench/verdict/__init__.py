@@ -1,4 +1,7 @@
-"""The gate: pure functions of the results database that decide whether a candidate is worse than a baseline."""
+"""The gate: decide from the database whether a candidate is worse.
+
+All functions are pure.
+"""
 
 from blendbench.verdict.comparison import Comparison, compare
 from blendbench.verdict.decide import Effect

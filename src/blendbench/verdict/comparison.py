@@ -1,4 +1,4 @@
-"""Two configurations of an experiment, pair by pair, with nothing dropped silently."""
+"""Compare two configurations pair by pair, dropping nothing silently."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ Place = tuple[str, int]  # item and seed
 
 @dataclass(frozen=True)
 class Unit:
-    """One item and seed of both configurations, with the hashes of what was made there."""
+    """One item and seed of both configurations, with output hashes."""
 
     item: str
     seed: int
@@ -44,17 +44,17 @@ class Comparison:
 
     @property
     def items(self) -> int:
-        """The number of items."""
+        """Return the number of items."""
         return len({unit.item for unit in self.units})
 
     @property
     def same_conditioning(self) -> int:
-        """The number of units whose two conditionings are bit for bit equal."""
+        """Return the number of units with bit-equal conditionings."""
         return sum(unit.conditionings[0] == unit.conditionings[1] for unit in self.units)
 
     @property
     def same_images(self) -> int:
-        """The number of units whose two images are bit for bit equal."""
+        """Return the number of units with bit-equal images."""
         return sum(unit.images[0] == unit.images[1] for unit in self.units)
 
 
@@ -72,7 +72,10 @@ def labels_of(results: Results, experiment: str) -> dict[str, str]:
 
 
 def resolve_label(text: str, labels: dict[str, str]) -> str:
-    """Return the label that `text` means: a label, or a strategy with one configuration. Errors: UsageError."""
+    """Return the label of `text`: a label, or a one-configuration strategy.
+
+    Errors: UsageError.
+    """
     if text in labels:
         return text
     own = [label for label, strategy in labels.items() if strategy == text]
@@ -208,7 +211,7 @@ class Comparisons:
 
 
 def _read_cells(results: Results, experiment: str, labels: list[str] | None) -> Cells:
-    """Return cells by label, item and seed, with those that were planned and do not exist."""
+    """Return cells by label, item and seed, and the planned but missing ones."""
     rows = results.rows(
         """
         SELECT e.label, e.item, e.seed, c.cell_id, c.error, c.conditioning_sha256, c.image_sha256
@@ -224,7 +227,7 @@ def _read_cells(results: Results, experiment: str, labels: list[str] | None) -> 
 
 
 def _read_scores(results: Results, experiment: str, labels: list[str] | None) -> dict[str, Scores]:
-    """Return status and error of every score by metric, label, and item and seed."""
+    """Return score status and error by metric, label, and item and seed."""
     rows = results.rows(
         """
         SELECT metric, label, item, seed, status, error FROM unit_scores
@@ -276,7 +279,10 @@ def _why_none(results: Results, experiment: str, label: str) -> str:
 def _scored(
     metric: str, scores: Scores, labels: tuple[str, str], units: frozenset[Place]
 ) -> tuple[str, frozenset[Place], list[str]]:
-    """Return why a metric is left out ("" if it is not), the units it cannot score, and what failed."""
+    """Return why a metric is left out, unscored units, and failures.
+
+    The reason is "" if the metric is not left out.
+    """
     of_units = {label: {unit: scores[label][unit] for unit in sorted(units)} for label in labels}
     every = [score for by_unit in of_units.values() for score in by_unit.values()]
     if every and all(score.status == "skipped" for score in every):

@@ -47,27 +47,27 @@ class Effect:
 
     @property
     def mean(self) -> float:
-        """The mean over items."""
+        """Return the mean over items."""
         return self.test.mean
 
     @property
     def items(self) -> int:
-        """The number of items, which are the clusters."""
+        """Return the number of items, which are the clusters."""
         return self.test.n
 
     @property
     def gated(self) -> bool:
-        """True if the metric takes part in the verdict."""
+        """Return whether the metric takes part in the verdict."""
         return is_gated(self.metric)
 
     @property
     def outcome(self) -> Outcome | None:
-        """What the decision means for the verdict; None if the metric takes no part."""
+        """Return the decision's effect on the verdict; None without one."""
         return OUTCOMES[self.decision] if self.gated and self.decision is not None else None
 
     @property
     def worse(self) -> float:
-        """The mean change in the bad direction; NaN if the metric has none."""
+        """Return the mean change in the bad direction; NaN without one."""
         return float(badness(self.metric, np.array(self.mean)))
 
     def detectable(self, alpha: float = ALPHA) -> float:
@@ -83,7 +83,7 @@ class Effect:
 
 
 def is_gated(metric: MetricInfo) -> bool:
-    """Return whether a metric takes part in the verdict: prompt, artifacts and drift.
+    """Return whether a metric is gated: prompt, artifact or drift.
 
     Without a direction only a drift does: away from the baseline is bad on either side.
     """
@@ -153,7 +153,7 @@ def decide_effects(effects: Sequence[Effect], alpha: float = ALPHA) -> list[Effe
 def decide_metrics(
     metrics: Sequence[MetricInfo], tests: Sequence[PairedTest], alpha: float = ALPHA
 ) -> list[tuple[Decision, float, int]]:
-    """Decide on one test of each metric: decision, adjusted p and the size of the family.
+    """Decide each metric: decision, adjusted p and family size.
 
     The metrics of a role are a family: Holm's correction runs within it, and nothing else has a part in a decision.
     """

@@ -1,4 +1,4 @@
-"""Looking twice: after half of the items, then after all, at no more risk than looking once.
+"""Look after half of the items, then after all, at the risk of one look.
 
 The risk of 5 % is split (Bonferroni): 0.56 % for the first look, which is what spending of O'Brien & Fleming's kind
 gives to half of the data (Lan & DeMets 1983), and the rest for the last, for false alarms and for false clearance
@@ -16,14 +16,14 @@ LEAST_ITEMS = 12  # of a first look: with fewer, corrected p-values cannot get s
 
 @dataclass(frozen=True)
 class Look:
-    """A judgement of the first `items` of the suite, each decision at level `alpha`."""
+    """A judgement of the first `items`, each decision at level `alpha`."""
 
     items: int
     alpha: float
 
 
 def looks(items: int) -> tuple[Look, ...]:
-    """Return the looks at a suite of so many items: one, at the full level, if half of it is too few."""
+    """Return the looks at a suite: one, at full level, if half is too few."""
     planned = [Look(round(fraction * items), alpha) for fraction, alpha in LOOKS]
     if planned[0].items < LEAST_ITEMS:
         return (Look(items, sum(alpha for _, alpha in LOOKS)),)

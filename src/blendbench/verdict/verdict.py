@@ -1,4 +1,7 @@
-"""The verdict over all metrics of a candidate: failures first, then the canary, then no-ops, then the metrics."""
+"""Combine the metrics into a verdict on a candidate.
+
+Failures come first, then the canary, then no-ops, then the metrics.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -30,7 +33,10 @@ EXIT_CODES = {
 
 @dataclass(frozen=True)
 class Canary:
-    """Whether the known-bad blend was found to be worse than text_only, by which metrics, or why not."""
+    """Result of the canary: found worse than text_only, by which metrics.
+
+    If it was not found, the reason why.
+    """
 
     detected: bool
     evidence: str
@@ -80,7 +86,10 @@ class Verdict:
 
     @property
     def exit_code(self) -> int:
-        """0 pass or no-op, 1 regression, 3 inconclusive, 4 canary not detected, 5 some cells failed."""
+        """Return the exit code of a verdict.
+
+        0 pass or no-op, 1 regression, 3 inconclusive, 4 canary not detected, 5 some cells failed.
+        """
         return EXIT_CODES[self.verdict]
 
 
@@ -149,7 +158,9 @@ def judge(
 
 
 def find_canary(results: Results, experiment: str) -> Canary:
-    """Compare the canary with text_only, in the experiment of the same setting that has the most pairs of the two.
+    """Compare the canary with text_only in a matching experiment.
+
+    It is the one of the same setting with the most pairs of the two.
 
     The canary tests suite, models and metrics, not the candidate: a quick look may lean on the canary of a longer run.
     """
@@ -176,7 +187,9 @@ def find_canary(results: Results, experiment: str) -> Canary:
 
 
 def judge_canary(against: Comparison) -> Canary:
-    """Detect the canary: of each role that was measured (artifact, prompt) at least one metric must be worse.
+    """Detect the canary: a metric of each measured role must be worse.
+
+    The roles are artifact and prompt.
 
     Holm's correction runs within a role: that both must find it needs no other (an intersection-union test).
     """
@@ -203,7 +216,10 @@ def judge_canary(against: Comparison) -> Canary:
 
 
 def worst_items(comparison: Comparison, prompts: dict[str, str], count: int = WORST) -> tuple[WorstItem, ...]:
-    """Return the items on which the candidate is most margins worse in any gated metric, each with its worst seed."""
+    """Return the items where a gated metric is the most margins worse.
+
+    Each comes with its worst seed.
+    """
     images = {(unit.item, unit.seed): unit.images for unit in comparison.units}
     found: dict[str, WorstItem] = {}
     for name, pairs in comparison.pairs.items():

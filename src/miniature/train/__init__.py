@@ -1,1 +1,1 @@
-"""Training of the miniature model set: `python -m miniature.train STAGE --out DIR`."""
+"""Train the miniature: `python -m miniature.train STAGE --out DIR`."""

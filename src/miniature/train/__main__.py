@@ -1,4 +1,4 @@
-"""`python -m miniature.train STAGE --out DIR`: train one network of the miniature model set.
+"""Train one network: `python -m miniature.train STAGE --out DIR`.
 
 Stages, in the order of what they need: text, vae, probe, clip, siglip (nothing); vision_language (text);
 transformer (text, vae). DIR becomes a complete model set folder. A stage that is stopped goes on from its last
@@ -42,7 +42,7 @@ SCENES = {
 
 
 def main() -> None:
-    """Parse the command line, train, save, and append a line to DIR/training.jsonl."""
+    """Train, save, and append a line to DIR/training.jsonl."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=sorted(RECIPES))
     parser.add_argument("--out", type=Path, required=True)

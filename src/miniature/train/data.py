@@ -1,4 +1,4 @@
-"""Training data: scenes, their captions and images, made on the machine that trains."""
+"""Training data: scenes, captions and images, made where it trains."""
 
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -41,12 +41,15 @@ def render_images(scenes: world.Scenes, device: str) -> Tensor:
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """uint8 images as float32 in -1..1."""
+    """Return uint8 images as float32 in -1..1."""
     return images.float() / 127.5 - 1
 
 
 def pad_ids(texts: list[str], length: int) -> tuple[Tensor, Tensor]:
-    """Token ids (n, length) padded on the right with <|endoftext|>, and true lengths (n,). Errors: ValueError."""
+    """Return padded token ids (n, length), and true lengths (n,).
+
+    The padding is <|endoftext|> on the right. Errors: ValueError.
+    """
     pad = SPECIAL_TOKENS["<|endoftext|>"]
     ids = [tokenizer()(chunk).input_ids for chunk in (texts[i : i + CHUNK] for i in range(0, len(texts), CHUNK))]
     rows = [row for chunk in ids for row in chunk]
@@ -57,5 +60,5 @@ def pad_ids(texts: list[str], length: int) -> tuple[Tensor, Tensor]:
 
 
 def conversation(user: str, answer: str) -> str:
-    """A full exchange: the prompt as the pipeline writes it, and the answer with its end token."""
+    """Return a full exchange: the pipeline's prompt, and the ended answer."""
     return f"{prompt(user)}{answer}<|im_end|>"

@@ -1,4 +1,6 @@
-"""The training loop of every stage: warm-up and cosine decay, clipping, averaged weights, checkpoints.
+"""The training loop of every stage.
+
+It has warm-up and cosine decay, clipping, averaged weights and checkpoints.
 
 On a GPU the whole step (forward, backward, clipping, AdamW or Muon, averaging) is captured once in a CUDA graph and
 replayed: networks this small are bound by kernel launches, and replaying is up to ten times faster than launching.
@@ -40,7 +42,7 @@ class Recipe:
 
 
 class Training:
-    """One stage's state: parameters, optimiser and running average, saved and resumed as one file."""
+    """A stage's parameters, optimiser and running average, in one file."""
 
     def __init__(
         self,
@@ -50,7 +52,10 @@ class Training:
         matrices: tuple[str, ...] = (),
         slow: tuple[str, ...] = (),
     ) -> None:
-        """`matrices`: prefixes of the modules that Muon trains; `slow`: of those at `recipe.slow` of the rate."""
+        """Prepare the optimisers of a network.
+
+        `matrices`: prefixes of the modules that Muon trains; `slow`: of those at `recipe.slow` of the rate.
+        """
         self.recipe, self.checkpoint, self.modules = recipe, checkpoint, modules
         named = {name: p for name, p in modules.named_parameters() if p.requires_grad}
         self.parameters = list(named.values())

@@ -1,4 +1,6 @@
-"""Muon for the hidden matrices of a small transformer, batched over equal shapes so that it can be captured in a graph.
+"""Muon for a small transformer's hidden matrices.
+
+It is batched over equal shapes so that it can be captured in a graph.
 
 `torch.optim.Muon` orthogonalises one matrix after another: with eighty small matrices that is more time in kernel
 starts than the rest of the step. Equal shapes are stacked here, which leaves sixty kernels.
@@ -42,7 +44,10 @@ class Muon:
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Approximate the orthogonal factor of each matrix (n, rows, cols): singular values end near 1."""
+    """Approximate each matrix's orthogonal factor (n, rows, cols).
+
+    Singular values end near 1.
+    """
     x = matrices.bfloat16()
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x

@@ -1,4 +1,7 @@
-"""Stages `clip`, `siglip` and `probe`: the scorers, each trained on rendered images and their own captions alone."""
+"""Stages `clip`, `siglip` and `probe`: train the scorers.
+
+Each is trained on rendered images and their own captions alone.
+"""
 
 import math
 import random
@@ -23,7 +26,7 @@ _SEEDS = {"clip": 15, "siglip": 16, "probe": 17}
 def train_contrastive(
     name: str, out: Path, recipe: Recipe, device: str, scenes: int, workers: int
 ) -> tuple[nn.Module, float]:
-    """Train "clip" (softmax over the batch) or "siglip" (sigmoid over all pairs)."""
+    """Train "clip" (softmax over batches) or "siglip" (sigmoid over pairs)."""
     torch.manual_seed(_SEEDS[name])
     chosen, texts = training_scenes(scenes, seed=_SEEDS[name], workers=workers)
     rng = random.Random(_SEEDS[name])
@@ -53,7 +56,9 @@ def train_contrastive(
 
 
 def train_probe(out: Path, recipe: Recipe, device: str, scenes: int, _workers: int) -> tuple[nn.Module, float]:
-    """Train the attribute probe on noisy and re-lit renderings of all combinations, held-out ones included.
+    """Train the attribute probe on noisy and re-lit renderings.
+
+    All combinations are rendered, held-out ones included.
 
     The probe judges; it must know every combination as well as any other, or it would call the held-out ones wrong.
     """

@@ -1,4 +1,7 @@
-"""Stage `text`: the language model learns the world's language (restating captions, answering questions on them)."""
+"""Stage `text`: the language model learns the world's language.
+
+It restates captions and answers questions on them.
+"""
 
 import random
 
@@ -26,7 +29,10 @@ def answer(question: str, full: str, facts: Attributes) -> str:
 
 
 def exchanges(scenes: world.Scenes, texts: list[str], seed: int) -> list[str]:
-    """One exchange a scene: 60 % restate a caption canonically, 40 % put the full caption and a question."""
+    """Make one exchange a scene: 60 % restate a caption, 40 % ask.
+
+    A restated caption is canonical; a question follows the full caption.
+    """
     rng = random.Random(seed)
     lines = []
     for caption, full, facts in zip(texts, captions.canonical(scenes), captions.attributes(scenes), strict=True):
@@ -39,7 +45,10 @@ def exchanges(scenes: world.Scenes, texts: list[str], seed: int) -> list[str]:
 
 
 def next_token_loss(logits: Tensor, ids: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean cross-entropy of predicting `ids` (n, t) from `logits` (n, t, vocabulary); weight (n, t)."""
+    """Return the weighted mean cross-entropy of predicting `ids` (n, t).
+
+    `logits` are (n, t, vocabulary), the weight (n, t).
+    """
     losses = cross_entropy(logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
     return (losses * weight[:, 1:].flatten()).sum() / weight[:, 1:].sum()
 

@@ -1,4 +1,7 @@
-"""Stage `transformer`: the diffusion transformer, by flow matching on the trained text encoder and VAE."""
+"""Stage `transformer`: train the diffusion transformer.
+
+Flow matching on the trained text encoder and VAE.
+"""
 
 import functools
 import random
@@ -28,14 +31,19 @@ _PATCH = 2
 
 
 def patches(latents: Tensor) -> Tensor:
-    """Latents (n, c, h, w) as the model's own tokens: (n, h/2 * w/2, 4c), channels innermost."""
+    """Convert latents (n, c, h, w) to tokens (n, h/2 * w/2, 4c).
+
+    Channels are innermost, as in the model.
+    """
     n, c, h, w = latents.shape
     tiles = latents.view(n, c, h // _PATCH, _PATCH, w // _PATCH, _PATCH)
     return tiles.permute(0, 2, 4, 3, 5, 1).reshape(n, h * w // _PATCH**2, c * _PATCH**2)
 
 
 class BatchedForward(nn.Module):
-    """The transformer's forward for batches of equal shape, over the same modules: no list, no Python loop.
+    """Run the transformer on batches of equal shape, without Python loops.
+
+    The modules are the same.
 
     Equal to `ZImageTransformer2DModel.forward` (tests/miniature pins it), which takes lists of single images.
     """
@@ -46,7 +54,10 @@ class BatchedForward(nn.Module):
         self.side = architecture.LATENT[1] // _PATCH
 
     def rotations(self, caption_tokens: int, device: torch.device) -> Tensor:
-        """`real_rotations` (1, images + caption tokens, 2 * head_dim); image tokens come first."""
+        """Return `real_rotations`; image tokens come first.
+
+        They are (1, images + caption tokens, 2 * head_dim).
+        """
         grid = torch.cartesian_prod(
             torch.tensor([caption_tokens + 1]), torch.arange(self.side), torch.arange(self.side)
         )
@@ -54,7 +65,10 @@ class BatchedForward(nn.Module):
         return real_rotations(self.model.rope_embedder(torch.cat([grid, line]).to(device)))[None]
 
     def forward(self, tokens: Tensor, time: Tensor, caption: Tensor, is_pad: Tensor, rotations: Tensor) -> Tensor:
-        """Map tokens (n, 64, 64), time (n,) in 0..1, caption (n, t, dim), is_pad (n, t) to velocities (n, 64, 64)."""
+        """Map tokens, time, captions and padding to velocities (n, 64, 64).
+
+        Tokens (n, 64, 64), time (n,) in 0..1, caption (n, t, dim), is_pad (n, t).
+        """
         model, key = self.model, f"{_PATCH}-1"
         count = tokens.shape[1]
         condition = model.t_embedder(time * model.t_scale).to(tokens.dtype)
@@ -79,7 +93,10 @@ def _callables(blocks: nn.ModuleList, compiled: bool) -> list[Callable[..., Tens
 
 
 def fuse_norms(model: nn.Module) -> None:
-    """Replace diffusers' RMSNorm by torch's fused kernel: the same numbers from a fifth of the kernels."""
+    """Replace diffusers' RMSNorm by torch's fused kernel.
+
+    It gives the same numbers with a fifth of the kernels.
+    """
     for module in model.modules():
         if isinstance(module, RMSNorm):
             module.forward = functools.partial(_fused_norm, module)
@@ -91,7 +108,10 @@ def _fused_norm(module: RMSNorm, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Examples:
-    """Everything that training reads, on its device: scene rows, caption states and their lengths, by padded length."""
+    """Training inputs on their device, by padded length.
+
+    They are scene rows, caption states and their lengths.
+    """
 
     latents: Tensor
     captions: dict[int, tuple[Tensor, Tensor, Tensor]]
@@ -113,7 +133,10 @@ def train(
 def fit(
     out: Path, examples: Examples, recipe: Recipe, device: str, model: ZImageTransformer2DModel
 ) -> tuple[ZImageTransformer2DModel, float]:
-    """Flow matching: predict clean - noise from (1 - sigma) clean + sigma noise, the pipeline's sign convention."""
+    """Compute the flow-matching loss.
+
+    The target is clean - noise from (1 - sigma) clean + sigma noise, the pipeline's sign convention.
+    """
     torch.manual_seed(13)
     model = model.to(device)
     network = BatchedForward(model)

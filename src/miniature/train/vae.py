@@ -1,4 +1,6 @@
-"""Stage `vae`: the autoencoder, with a latent space that is compact and forgives small errors.
+"""Stage `vae`: train an autoencoder with a compact latent space.
+
+The latent space forgives small errors.
 
 The Kullback-Leibler term is strong enough that channels which an image does not need collapse to the prior, and that
 the decoder is used to noisy latents: a small transformer then has less to learn, and its errors are decoded cleanly.
@@ -19,7 +21,7 @@ KL_WEIGHT = 2e-3
 
 
 def train(out: Path, recipe: Recipe, device: str, scenes: int, workers: int) -> tuple[AutoencoderKL, float]:
-    """Train the VAE and set its scaling and shift factors from the latents of its training images."""
+    """Train the VAE; set scaling and shift from its training images' latents."""
     torch.manual_seed(12)
     torch.backends.cudnn.benchmark = True
     model = architecture.vae().to(device, memory_format=torch.channels_last)
@@ -59,5 +61,8 @@ def round_trip(model: AutoencoderKL, images: Tensor) -> Tensor:
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
-    """Peak signal-to-noise ratio of uint8 images in dB, from the mean squared error over all of them."""
+    """Return the peak signal-to-noise ratio of uint8 images in dB.
+
+    It comes from the mean squared error over all of them.
+    """
     return float(10 * torch.log10(255**2 / mse_loss(a.float(), b.float())))

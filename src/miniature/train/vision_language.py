@@ -1,4 +1,6 @@
-"""Stage `vision_language`: Qwen3-VL, started from the text encoder and trained on, as the real one was.
+"""Stage `vision_language`: train Qwen3-VL from the text encoder.
+
+The real one was made in this way.
 
 The text tower moves at a fraction of the rate and is held to the text encoder's states of the same text, while the
 vision tower learns to speak its language. A third of the exchanges shows an image and restates the caption of another
@@ -34,7 +36,10 @@ _GRID, _MERGE, _PIXELS = world.SIZE // 16, 2, 16
 
 
 def patchify(images: Tensor) -> Tensor:
-    """Images (n, 3, 128, 128) in -1..1 as Qwen3-VL's patches (n, 64, 1536): merge-block order, two equal frames."""
+    """Convert images (n, 3, 128, 128) to Qwen3-VL's patches (n, 64, 1536).
+
+    Images are in -1..1; patches have merge-block order and two equal frames.
+    """
     n, blocks = len(images), _GRID // _MERGE
     tiles = images.view(n, 3, blocks, _MERGE, _PIXELS, blocks, _MERGE, _PIXELS).permute(0, 2, 5, 3, 6, 1, 4, 7)
     frames = tiles.unsqueeze(6).expand(-1, -1, -1, -1, -1, -1, 2, -1, -1)
@@ -42,7 +47,9 @@ def patchify(images: Tensor) -> Tensor:
 
 
 class BatchedForward(nn.Module):
-    """Logits for a batch of one image and one text each, over the model's own modules and without its Python loops.
+    """Compute logits of image and text pairs without Python loops.
+
+    A batch has one image and one text each; the modules are the model's own.
 
     Equal to `Qwen3VLForConditionalGeneration.forward` for images of the miniature's one size (pinned by a test).
     """
@@ -63,7 +70,7 @@ class BatchedForward(nn.Module):
         self.positions = torch.cat((head, grid + FIRST_IMAGE_TOKEN, tail), 1)[:, None].to(device)
 
     def _vision_rotary(self) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of one image, as the model computes them."""
+        """Return cosines and sines of one image, as the model computes them."""
         seen: list[tuple[Tensor, Tensor]] = []
         visual = self.model.model.visual
         hook = visual.blocks[0].register_forward_pre_hook(
@@ -76,7 +83,10 @@ class BatchedForward(nn.Module):
         return seen[0]
 
     def see(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Patches (n, 64, 1536) -> image tokens (n, 16, dim) and the deepstack features of the same shape."""
+        """Encode patches as image tokens (n, 16, dim) and deepstack features.
+
+        Patches are (n, 64, 1536); the features have the tokens' shape.
+        """
         visual = self.model.model.visual
         n, count = pixels.shape[:2]
         hidden = visual.patch_embed(pixels.flatten(0, 1)) + visual.pos_embed.weight[self.order].repeat(n, 1)
@@ -96,11 +106,16 @@ class BatchedForward(nn.Module):
         return visual.merger(hidden).unflatten(0, (n, -1)), deep
 
     def forward(self, ids: Tensor, pixels: Tensor) -> Tensor:
-        """Map ids (n, LENGTH) and pixels (n, 64, 1536) to logits (n, LENGTH, vocabulary)."""
+        """Map ids (n, LENGTH) and pixels (n, 64, 1536) to logits.
+
+        Logits are (n, LENGTH, vocabulary).
+        """
         return self.read(ids, *self.see(pixels))[0]
 
     def read(self, ids: Tensor, image: Tensor, deep: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """The text tower on a text (n, LENGTH) with image tokens and deepstack features in their places.
+        """Run the text tower on text with image tokens and deepstack features.
+
+        The text is (n, LENGTH).
 
         Returns logits, and the hidden states (n, LENGTH, dim) before the last layer: the layer -2 that blending reads.
         """
@@ -120,7 +135,10 @@ class BatchedForward(nn.Module):
 
 
 def text_states(text: Qwen3ForCausalLM, ids: Tensor) -> Tensor:
-    """Encode ids (n, t), padded on the right, as hidden states (n, t, dim) before the text encoder's last layer."""
+    """Encode right-padded ids (n, t) as hidden states (n, t, dim).
+
+    They are the states before the text encoder's last layer.
+    """
     tower = text.model
     hidden: Tensor = tower.embed_tokens(ids)
     rotary = tower.rotary_emb(hidden, torch.arange(ids.shape[1], device=ids.device)[None])
@@ -130,7 +148,10 @@ def text_states(text: Qwen3ForCausalLM, ids: Tensor) -> Tensor:
 
 
 def exchanges(scenes: world.Scenes, texts: list[str], seed: int) -> list[tuple[str, str]]:
-    """One (request, answer) an image: mostly a question about it, sometimes another scene's caption to restate."""
+    """Make a (request, answer) an image: a question, or another caption.
+
+    Most are questions about the image; sometimes another scene's caption is restated.
+    """
     rng = random.Random(seed)
     full, facts = captions.canonical(scenes), captions.attributes(scenes)
     lines = []
@@ -162,7 +183,9 @@ def alignment_loss(image: Tensor, deep: list[Tensor], words: Tensor, vocabulary:
 
 
 def meaning_loss(image: Tensor, dictionary: Tensor, words: Tensor) -> Tensor:
-    """Image tokens lie where the text encoder puts the words of their caption, at the layer that blending reads.
+    """Return the distance of image tokens from their caption's words.
+
+    It acts at the layer that blending reads.
 
     In the real model this comes of its size: its image tokens steer a transformer that was trained on text alone. A
     tower this small has to be asked. Together the tokens of an image must name every word of its caption, each by the
@@ -181,7 +204,7 @@ def meaning_loss(image: Tensor, dictionary: Tensor, words: Tensor) -> Tensor:
 
 
 def survival_loss(states: Tensor, plain: Tensor, lengths: Tensor) -> Tensor:
-    """Text beside an image has the states that the text encoder gives it alone.
+    """Return how far text beside an image departs from its states alone.
 
     The real model was trained on from the text encoder's weights at a scale that left text where it was; a tower this
     small lets the image colour every word. `states` (n, LENGTH, dim) of the turn with the image, `plain`
@@ -195,7 +218,10 @@ def survival_loss(states: Tensor, plain: Tensor, lengths: Tensor) -> Tensor:
 
 
 def word_states(text: Qwen3ForCausalLM, captions_ids: Tensor, known: Tensor) -> Tensor:
-    """Mean state (words, dim) of each of the `known` token ids over the captions (n, t) in which it stands."""
+    """Return mean states (words, dim) of `known` token ids over captions.
+
+    Captions (n, t) count where the id stands in them.
+    """
     with torch.no_grad():
         states = torch.cat([text_states(text, chunk) for chunk in captions_ids.split(512)]).flatten(0, 1)
     return torch.stack([states[captions_ids.flatten() == word].mean(0) for word in known])
@@ -208,7 +234,10 @@ def attribute_ids() -> list[int]:
 
 
 def word_targets(ids: Tensor, known: Tensor) -> Tensor:
-    """For each caption (n, t) the even distribution (n, words) over those of the `known` token ids that it holds."""
+    """Return even distributions (n, words) over captions' `known` ids.
+
+    Captions are (n, t).
+    """
     targets = torch.stack([(ids == word).any(1) for word in known], dim=1).float()
     return targets / targets.sum(1, keepdim=True)
 

@@ -1,4 +1,6 @@
-"""`python -m blendbench.models.miniature.suite --out DIR`: write the miniature's suite, prompts and images.
+"""Write the miniature's suite, prompts and images.
+
+Use `python -m blendbench.models.miniature.suite --out DIR`.
 
 24 items and 36 pairs to fit on. Half of the references show the prompt's own objects in another style ("matched"), half
 show other objects on another background in another style ("unrelated"). Two prompts of three leave the style open:

@@ -1,4 +1,4 @@
-"""What the page shows, as one JSON object: a pure function of the database."""
+"""Build the page's data as one JSON object from the database."""
 
 from typing import Any, NamedTuple
 
@@ -82,7 +82,7 @@ def gallery_data(results: Results, board: Board, names: dict[str, str]) -> dict[
 
 
 def image_hashes(results: Results, experiment: str) -> list[str]:
-    """Return the hashes of all images of an experiment: references first, then what was generated."""
+    """Return all image hashes of an experiment, references first."""
     references = [item.reference for item in _items(results, experiment) if item.reference is not None]
     generated = results.rows(
         """
@@ -110,7 +110,7 @@ def _configuration(entry: Configuration, metrics: list[str]) -> dict[str, Any]:
 
 
 def _verdict(entry: Configuration, name: str) -> list[str]:
-    """Return the mean difference to the baseline as text, and the leaderboard's decision on it."""
+    """Return the mean difference to the baseline, and its decision."""
     effect = entry.entries[name].effect
     return ["", ""] if effect is None else [number(effect.mean, effect.metric, signed=True), decision_word(effect)]
 

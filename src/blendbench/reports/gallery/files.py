@@ -28,7 +28,7 @@ _HEAD, _TAIL = "gallery.setPatchGrid(", ");\n"
 
 @dataclass(frozen=True)
 class Placed:
-    """File names relative to the gallery by sha256, and which of them have a thumbnail of their own."""
+    """File names in the gallery by sha256, and those with a thumbnail."""
 
     names: dict[str, str]
     small: frozenset[str]
@@ -78,7 +78,9 @@ def thumbnail_name(sha256: str) -> str:
 
 
 def patch_grid_pattern(pixels: NDArray[np.uint8]) -> NDArray[np.int8]:
-    """Return what repeats every 16 pixels of an image (h, w, 3): (16, 16) in eighths of a grey level.
+    """Return the part of an image (h, w, 3) that repeats every 16 pixels.
+
+    It is (16, 16), in eighths of a grey level.
 
     The luma (Rec. 601) less its mean over one period, as the median over all whole tiles: edges of the content lie in
     few tiles. A box of one period has zeros at every harmonic of the patch grid, so taking it away leaves the pattern.
@@ -99,7 +101,7 @@ def _same_size(source: Path, target: Path) -> bool:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give the same file a second name where the file system can: image files are never written to."""
+    """Link a file to a second name if possible; image files never change."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     try:

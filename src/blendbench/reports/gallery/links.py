@@ -1,4 +1,4 @@
-"""Addresses within a gallery: what other pages may link to, and what stays valid when the gallery is written again."""
+"""Addresses within a gallery that stay valid when it is written again."""
 
 import json
 import os
@@ -17,7 +17,9 @@ _HEAD, _TAIL = "gallery.setData(", ");\n"
 
 
 def comparison_link(item: str, seed: int, a: str, b: str, view: View = "slider") -> str:
-    """Return the address of two configurations (labels) at one item and seed, relative to the gallery's folder.
+    """Return the address of two configurations (labels) at an item and seed.
+
+    It is relative to the gallery's folder.
 
     `a` is the baseline: the page shows B minus A.
     """
@@ -25,13 +27,16 @@ def comparison_link(item: str, seed: int, a: str, b: str, view: View = "slider")
 
 
 def grid_link(**filters: str | int | float) -> str:
-    """Return the address of the grid under filters: metric, min, max, show, verdict, find, columns, seed, sort."""
+    """Return the address of the grid under filters.
+
+    They are metric, min, max, show, verdict, find, columns, seed and sort.
+    """
     return f"{PAGE}#{urlencode(filters)}" if filters else PAGE
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """A gallery to link to: the address of its folder, and the image that it shows by (label, item, seed).
+    """A gallery to link to: its address, and its image by (label, item, seed).
 
     Images are named as in a results folder. `images` is None for one on the web, which cannot be read.
     """
@@ -44,7 +49,10 @@ class Gallery:
         return f"{self.address}/{grid_link(**filters)}"
 
     def column(self, label: str, metric: str) -> str | None:
-        """Return the address of one configuration beside the baseline, worst first; None if the gallery lacks it."""
+        """Return the address of a configuration beside the baseline, or None.
+
+        The worst pairs come first; it is None if the gallery lacks the configuration.
+        """
         if self.images is not None and all(label != shown for shown, *_ in self.images):
             return None
         return self.grid(columns=label, metric=metric, sort=label)
@@ -65,7 +73,7 @@ def data_text(data: Mapping[str, Any]) -> str:
 
 
 def find_gallery(folder: Path, seen_from: Path | None = None) -> Gallery | None:
-    """Return the gallery in `folder`, or None if it has none, or one that was not finished.
+    """Return the finished gallery in `folder`, or None.
 
     Its address is relative to the folder `seen_from`, or a file's.
     """

@@ -1,4 +1,4 @@
-"""Writing the folder: the page as it is shipped, the data of one experiment, and its images."""
+"""Write the gallery: the shipped page, an experiment's data and images."""
 
 from importlib.resources import files
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How a set of rows differs from a reference's: the spread of each dimension, both ways, and where rows point."""
+"""Compare rows with a reference's: spread of dimensions, and directions."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +11,20 @@ FACTORS = (4, 10)  # a dimension is an outlier if its spread is this many times 
 
 
 def std_ratio(rows: Spread, reference: Spread) -> Array:
-    """(dim,) standard deviation over the reference's. Below 1: the rows lack spread that the reference has."""
+    """Return (dim,) standard deviations over the reference's.
+
+    Below 1 the rows lack spread that the reference has.
+    """
     return rows.std / reference.std
 
 
 def ordered_outliers(ratio: Array) -> NDArray[np.intp]:
-    """(dim,) dimensions from the most to the least outlying, two-sided: by max(r, 1 / r)."""
+    """Return (dim,) dimensions, most outlying first, by max(r, 1 / r)."""
     return np.argsort(-np.abs(np.log(ratio)), kind="stable")
 
 
 def correlation(a: Array, b: Array) -> float | None:
-    """Pearson's correlation of two vectors; None if either is constant."""
+    """Return Pearson's correlation of two vectors; None if one is constant."""
     x, y = a - a.mean(), b - b.mean()
     length = float(np.linalg.norm(x) * np.linalg.norm(y))
     scale = float(np.abs(a).max(initial=0.0) * np.abs(b).max(initial=0.0)) * len(a)
@@ -29,7 +32,7 @@ def correlation(a: Array, b: Array) -> float | None:
 
 
 def compare(rows: Spread, reference: Spread) -> Values:
-    """Statistics of a set of rows against a reference's by name.
+    """Return a row set's statistics against a reference's, by name.
 
     pearson, spearman, log_pearson: correlations of the two vectors of per-dimension standard deviations, raw, of ranks
     and of logarithms. Raw Pearson says nothing where two dimensions dominate both. ratio_*: of standard deviations;

@@ -1,4 +1,4 @@
-"""What a covariance says: how many directions rows use, and how far two sets of rows are apart."""
+"""Statistics of covariances: directions in use, and distances."""
 
 import numpy as np
 
@@ -6,7 +6,9 @@ from blendbench.stats.hidden_states.spread import Array
 
 
 def effective_rank(covariance: Array) -> float | None:
-    """exp(H(p)), p = s / sum(s), s the singular values of the centred rows (Roy & Vetterli 2007, EUSIPCO).
+    """Return exp(H(p)), the effective rank of the centred rows.
+
+    P = s / sum(s), s the singular values (Roy & Vetterli 2007, EUSIPCO).
 
     From the covariance (dim, dim), whose eigenvalues are s^2 / n. Between 1 and dim; None if nothing varies.
     """
@@ -21,14 +23,16 @@ def effective_rank(covariance: Array) -> float | None:
 
 
 def root(covariance: Array) -> Array:
-    """The symmetric square root of a covariance (dim, dim)."""
+    """Return the symmetric square root of a covariance (dim, dim)."""
     values, vectors = np.linalg.eigh(covariance)
     square_root: Array = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
     return square_root
 
 
 def frechet_distance(mean: Array, covariance: Array, other_mean: Array, other_root: Array) -> float:
-    """Squared Fréchet distance of two Gaussians (Dowson & Landau 1982), as in the Fréchet inception distance.
+    """Return the squared Fréchet distance of two Gaussians.
+
+    Dowson & Landau 1982, as in the Fréchet inception distance.
 
     |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)); the second covariance comes as its `root`. Grows with the noise of
     small samples: compare it only with distances from equally many rows.

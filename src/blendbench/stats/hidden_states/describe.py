@@ -1,4 +1,4 @@
-"""What one kind of token looks like at one layer: size, concentration and spread of its rows."""
+"""Describe a kind of token at a layer: size, concentration and spread."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ TOP = (1, 2, 8)  # how many of the largest dimensions a share of the second mome
 
 
 def describe(spread: Spread) -> Values:
-    """Statistics of a set of rows by name.
+    """Return statistics of a set of rows, by name.
 
     mean, std: over all values together (the seed document's numbers: they follow the largest dimensions and the number
     of tokens). std_median: of the per-dimension standard deviations, which does not. share_top_k: part of the second
@@ -32,7 +32,10 @@ def describe(spread: Spread) -> Values:
 
 
 def pairwise_cosine(spread: Spread) -> float | None:
-    """Mean cosine over all pairs of different rows, from the sum of their directions: (|sum u|^2 - n) / (n (n - 1))."""
+    """Return the mean cosine over pairs of different rows.
+
+    From the sum of their directions: (|sum u|^2 - n) / (n (n - 1)).
+    """
     n = spread.directed
     if n < 2:
         return None

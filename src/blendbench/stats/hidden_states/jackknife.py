@@ -1,4 +1,7 @@
-"""Intervals by leaving out one item at a time: the tokens of one prompt are no independent sample."""
+"""Jackknife intervals over items.
+
+The tokens of one prompt are not an independent sample.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -38,7 +41,7 @@ def intervals(statistic: Callable[..., Values], *groups: Sequence[Spread]) -> In
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """95 % interval of the mean over items, by Student's t; None for fewer than three."""
+    """Return the mean's 95 % t interval over items; None for fewer than 3."""
     n = len(values)
     if n < 3:
         return None

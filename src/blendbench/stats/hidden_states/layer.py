@@ -1,4 +1,7 @@
-"""One kind of token at one layer: every statistic with its interval, and the dimensions that stand out."""
+"""One kind of token at one layer: statistics and outlying dimensions.
+
+Every statistic has its interval.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -30,7 +33,7 @@ Estimates = dict[str, Estimate]
 
 @dataclass(frozen=True)
 class Summary:
-    """Rows of one kind of token over items: moments of each item, of all rows, and their covariance (dim, dim)."""
+    """Rows of a kind over items: moments by item and pooled, and covariance."""
 
     items: tuple[Spread, ...]
     pooled: Spread
@@ -38,7 +41,7 @@ class Summary:
 
     @functools.cached_property
     def root(self) -> Array:
-        """The covariance's square root."""
+        """Return the covariance's square root."""
         return root(self.covariance)
 
 
@@ -74,7 +77,7 @@ def summarise(items: Sequence[Array]) -> Summary:
 
 
 def own_statistics(summary: Summary) -> Estimates:
-    """What the rows are by themselves: `describe`, the effective rank, and how many rows and items there are."""
+    """Return `describe`, the effective rank, and counts of rows and items."""
     return {
         "tokens": Estimate(summary.pooled.count),
         "items": Estimate(float(len(summary.items))),
@@ -84,7 +87,7 @@ def own_statistics(summary: Summary) -> Estimates:
 
 
 def reference_statistics(summary: Summary, reference: Summary) -> Estimates:
-    """How the rows differ from a reference's: `compare`, and the Fréchet distance.
+    """Compare rows with a reference's by `compare` and Fréchet distance.
 
     frechet_relative is the distance over the reference's total variance. Intervals need the same items on both sides.
     """
@@ -109,14 +112,14 @@ def word_cosine(rows: Sequence[Array], others: Sequence[Array]) -> Estimate:
 
 
 def largest_dimensions(spread: Spread, count: int) -> list[Dimension]:
-    """The dimensions with the largest second moments, in that order."""
+    """Return the dimensions with the largest second moments, in order."""
     order = np.argsort(-spread.second_moment, kind="stable")[:count]
     shares = _shares(spread)
     return [Dimension(int(d), float(spread.mean[d]), float(spread.std[d]), float(shares[d])) for d in order]
 
 
 def outlier_dimensions(spread: Spread, reference: Spread, count: int) -> list[Dimension]:
-    """The dimensions whose standard deviations differ by the largest factors, either way."""
+    """Return the dimensions whose deviations differ most, either way."""
     ratio, shares, others = std_ratio(spread, reference), _shares(spread), _shares(reference)
     return [
         Dimension(
@@ -149,7 +152,7 @@ def _estimates(statistic: Callable[..., Values], *groups: Sequence[Spread]) -> E
 
 
 def _bounded(name: str, value: float | None, interval: tuple[float, float] | None) -> Estimate:
-    """The interval cut to what the statistic can be; the jackknife does not know its range."""
+    """Clip an interval to the statistic's range, unknown to the jackknife."""
     if interval is None:
         return Estimate(value)
     least, most = -np.inf, np.inf

@@ -1,4 +1,4 @@
-"""Moments of rows: per item, and pooled exactly over items with or without weights."""
+"""Moments of rows, per item or pooled exactly, with or without weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,24 +28,27 @@ class Spread:
 
     @property
     def std(self) -> Array:
-        """(dim,) population standard deviation of each dimension, at least 1e-6."""
+        """Return (dim,) population standard deviations, at least 1e-6."""
         spread: Array = np.maximum(np.sqrt(self.squares / self.count), FLOOR)
         return spread
 
     @property
     def second_moment(self) -> Array:
-        """(dim,) mean square of each dimension."""
+        """Return (dim,) mean squares."""
         return self.squares / self.count + self.mean**2
 
     @property
     def mean_direction(self) -> Array:
-        """(dim,) the mean direction of the rows, at length one; zeros if the rows cancel out."""
+        """Return (dim,) the unit mean direction; zeros if the rows cancel out."""
         length = np.linalg.norm(self.directions)
         return self.directions / length if length > 0 else self.directions
 
 
 def spread_of(rows: Array) -> Spread:
-    """Moments of rows (tokens, dim). Errors: ValueError for no rows, another shape, or values that are not finite."""
+    """Compute moments of rows (tokens, dim).
+
+    Errors: ValueError for no rows, another shape, or values that are not finite.
+    """
     if rows.ndim != 2 or not len(rows):
         raise ValueError(f"rows of shape {rows.shape}: wanted are (tokens, dim) with at least one token")
     # In float32 the mean of a massive dimension rounds by more than the spread of an ordinary one.
@@ -63,7 +66,7 @@ def spread_of(rows: Array) -> Spread:
 
 
 def pool(spreads: Sequence[Spread], weights: Array | None = None) -> Spread:
-    """Moments of all rows together, each part counted `weights` times (default: once).
+    """Pool moments, each part counted `weights` times (default: once).
 
     Exact, by the update of Chan, Golub & LeVeque 1979; no row is read again.
     """
