@@ -160,7 +160,7 @@ def test_shards_are_ordered_by_their_runs(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "told"),
+    ("record", "message"),
     [
         ({"record": "sell"}, "not a record of format 1"),
         ({"record": []}, "not a record of format 1"),
@@ -172,10 +172,10 @@ def test_shards_are_ordered_by_their_runs(folder: Path) -> None:
         ({"format": 2, "sequence": 1, "run_id": "x"}, "of format 2 already"),
     ],
 )
-def test_a_bad_record_is_named_and_nothing_is_changed(folder: Path, record: dict[str, Any], told: str) -> None:
+def test_a_bad_record_is_named_and_nothing_is_changed(folder: Path, record: dict[str, Any], message: str) -> None:
     write(folder, "bad", record)
     before = sorted(path.name for path in folder.rglob("*.jsonl"))
-    with pytest.raises(UsageError, match=told) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         convert(folder, {})
     assert "bad.jsonl" in str(caught.value) and "\n" not in str(caught.value)
     assert sorted(path.name for path in (folder / "shards").rglob("*.jsonl")) == before
