@@ -1,4 +1,4 @@
-"""How often the gate gives a false alarm and what it detects: resamples of a pool of images, judged as it judges."""
+"""Measure false-positive rate and power of the gate on resamples of a pool."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How many of `trials` resamples gave each verdict, and each outcome by metric; the mean fraction of items used."""
+    """Counts of verdicts and outcomes by metric in `trials` resamples, and the mean fraction of items used."""
 
     scenario: Scenario
     trials: int

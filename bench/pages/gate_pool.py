@@ -46,7 +46,7 @@ class Pool:
 
     @property
     def seeds(self) -> int:
-        """The number of seeds for each item."""
+        """Return the number of seeds for each item."""
         return int(next(iter(self.values.values())).shape[2])
 
 

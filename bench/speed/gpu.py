@@ -101,7 +101,7 @@ class Runner:
 
 
 def machine() -> dict[str, Any]:
-    """What the readings were made on; `key` names their part of the file."""
+    """Return the machine of the readings; `key` names their part of the file."""
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     packages = {package: version(package) for package in PACKAGES}
     key = next((key for key in ("h200", "h100") if key.upper() in name), "gpu")
@@ -109,7 +109,7 @@ def machine() -> dict[str, Any]:
 
 
 def headline(readings: dict[str, Any]) -> dict[str, float]:
-    """The few figures that the targets are about, of those that were measured."""
+    """Return the measured figures that targets are about."""
     found: dict[str, float] = {}
     plain = readings.get("plain", {})
     for name, engine in readings.items():
@@ -136,7 +136,7 @@ def headline(readings: dict[str, Any]) -> dict[str, float]:
 
 
 def jobs_of(sizes: list[str], tiny: bool) -> list[list[Job]]:
-    """All sections, as those of one process after those of another."""
+    """Return all sections, process after process."""
     steps = ["64x1", "64x2"] if tiny else STEPS
     small = {"suite": "miniature", "items": 2} if tiny else {}
     side_of = {size: size.partition("x")[0] for size in sizes}

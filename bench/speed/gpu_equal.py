@@ -44,7 +44,7 @@ def latents_of(pipeline: Any, models: ModelSet, noise: Tensor, **given: Any) -> 
 
 
 def gap(ours: Tensor, theirs: Tensor, dtype: torch.dtype) -> dict[str, Any]:
-    """How far two tensors are apart, in values and in roundings of `dtype`."""
+    """Compare two tensors, in values and in roundings of `dtype`."""
     apart, size, rounding = (ours - theirs).abs(), theirs.abs(), torch.finfo(dtype).eps
     return {
         "equal": torch.equal(ours, theirs),
@@ -73,7 +73,7 @@ def official(models: ModelSet, noise: Tensor) -> tuple[list[Tensor], Tensor, Ten
 
 
 def staged(models: ModelSet, noise: Tensor) -> tuple[list[Tensor], Tensor, Tensor, dict[str, float | None]]:
-    """The same by the engine's own parts, eagerly, and the most memory that each stage had; decoding is a stage too."""
+    """Generate by the engine's own parts, eagerly, and measure each stage's peak memory, decoding included."""
     peaks: dict[str, float | None] = {}
 
     def peak(stage: str) -> None:
@@ -103,7 +103,7 @@ def initial_noise(models: ModelSet) -> Tensor:
 
 
 def compare(folder: Path, device: str, settings: dict[str, float]) -> dict[str, Any]:
-    """All readings of one model set."""
+    """Return all readings of one model set."""
     models = load_model_set(folder, device, {**settings, "compile": False})
     # Whatever the device has room for: each group of networks alone.
     models.residency = Residency("staged", models.memory_sizes().needs("staged"), None)

@@ -29,7 +29,7 @@ EXPERIMENT = Path(__file__).with_name("speed.toml")
 
 @dataclass
 class Span:
-    """How often a function was called, and the time between its first and last kernel, summed."""
+    """Calls of a function, and the summed time between their first and last kernels."""
 
     calls: int = 0
     seconds: float = 0.0
@@ -55,7 +55,7 @@ class Span:
         return watched
 
     def total(self) -> float:
-        """Seconds in all."""
+        """Return the seconds in all."""
         if self.events:
             torch.cuda.synchronize()
         seen: float = sum(first.elapsed_time(last) for first, last in self.events) / 1000
@@ -106,7 +106,7 @@ def engine(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def memory(options: argparse.Namespace) -> dict[str, Any]:
-    """The most memory that one item's cells take, by stage, within a budget that is enforced."""
+    """Measure one item's peak memory by stage, within an enforced budget."""
     side, batch = options.shapes[0]
     plan, models = _plan(options, side, batch)
     done = run(plan, models, options.work / f"memory_{options.memory_budget}", Reporter(quiet=True))
@@ -122,7 +122,7 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def plain(options: argparse.Namespace) -> dict[str, Any]:
-    """The plain loop at each side, as many cells as its budget allows, after one cell to warm up."""
+    """Time the plain loop at each side, within its budget, after one cell to warm up."""
     found: dict[str, Any] = {}
     loaded = None
     for side, batch in options.shapes:
@@ -135,7 +135,7 @@ def plain(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def difference(options: argparse.Namespace) -> dict[str, Any]:
-    """How far the engine's images are from the plain loop's, in 8-bit levels: mean, and the worst cell's mean."""
+    """Compare the engine's images with the plain loop's, in 8-bit levels: mean, and the worst cell's mean."""
     (side, _), means = options.shapes[0], []
     engine = options.work / f"engine_{side}"
     plain = sorted((options.work / f"plain_{side}").glob("*.png"))

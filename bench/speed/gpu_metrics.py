@@ -96,7 +96,7 @@ def varied_images(n: int, size: int, seed: int = 0) -> Tensor:
 
 
 def pixel_metrics() -> list[str]:
-    """Every metric that reads nothing but an image and its baseline."""
+    """Return the metrics that read only an image and its baseline."""
     networks = {"clip", "siglip", "probe", "prompts", "expects", "reference_expects"}
     return [name for name, one in all_metrics().items() if not any(map(one.reads, networks | {"references"}))]
 
@@ -117,7 +117,7 @@ def metric_differences(made: Tensor, moved: Tensor, device: str) -> dict[str, di
 
 
 def random_model(name: str, architecture: str, device: str, tiny: bool) -> Any:
-    """An encoder's network of random weights, sampled on the device itself: on the CPU alone that takes a minute."""
+    """Build an encoder with random weights sampled on the device: on the CPU that takes a minute."""
     torch.manual_seed(0)
     with torch.device(device):
         model = tiny_model(name) if tiny else open_clip.create_model(architecture, device=device, precision="fp32")
@@ -125,12 +125,12 @@ def random_model(name: str, architecture: str, device: str, tiny: bool) -> Any:
 
 
 def stored(model: nn.Module) -> nn.Module:
-    """A network as the engine keeps it on a GPU."""
+    """Return a network as the engine keeps it on a GPU."""
     return store_half(model).to(memory_format=torch.channels_last)
 
 
 def encoder_of(model: Any, device: str, tiny: bool) -> Encoder:
-    """A network as the engine's scorers use it."""
+    """Return a network as the engine's scorers use it."""
     settings = dict(open_clip.get_model_preprocess_cfg(model)) if not tiny else dict(_TINY_SETTINGS)
     side = settings["size"]
     settings["size"] = (side, side) if isinstance(side, int) else tuple(side)
@@ -169,7 +169,7 @@ def _words(context: int, known: int) -> Callable[[list[str]], Tensor]:
 
 
 def timings(many: Tensor, others: Tensor, encoders: dict[str, Encoder], repeats: int) -> dict[str, Any]:
-    """Milliseconds an image, median of `repeats` after a warm-up."""
+    """Return milliseconds an image, median of `repeats` after a warm-up."""
     known = all_metrics()
     drift = pixel_metrics()
     artifacts = [name for name in drift if known[name].info.role in ("artifact", "diagnostic")]
@@ -275,7 +275,7 @@ def _gap(one: tuple[np.ndarray, np.ndarray], truth: tuple[np.ndarray, np.ndarray
 
 
 def verdict(found: dict[str, Any]) -> dict[str, Any]:
-    """Whether the targets are met as shipped; the metrics by the difference over values above 1."""
+    """Return whether the targets are met as shipped; metrics by the difference over values above 1."""
     gaps = [row["over_values_above_1"] for row in found["difference"]["metrics"].values()]
     cosines = [max(row[SHIPPED].values()) for row in found["difference"]["cosines"].values()]
     cost = found["milliseconds"]["artifact metrics + CLIP + SigLIP"][SHIPPED]

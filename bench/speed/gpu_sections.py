@@ -1,4 +1,4 @@
-"""What `gpu.py` measures: `python bench/speed/gpu_sections.py --models DIR --work DIR JOBS`.
+"""Measure the sections of `gpu.py`: `python bench/speed/gpu_sections.py --models DIR --work DIR JOBS`.
 
 JOBS is a JSON list of {"name", "section", "options"}. Each job prints one line of JSON when it is through: {"section":
 its name, "status", "seconds", "reading"}. On a machine without a GPU all of them run on a tiny model set: the figures
@@ -64,7 +64,7 @@ class Meter:
 
 
 def ceiling(options: argparse.Namespace) -> Reading:
-    """The best rate of a bfloat16 matrix product, TFLOP/s, over square ones and the transformer's own shape.
+    """Measure the best rate of a bfloat16 matrix product, TFLOP/s, over square ones and the transformer's own shape.
 
     Measured in bursts of tens of milliseconds, which a card at its power limit does not keep up: see `sustained`.
     """
@@ -79,7 +79,7 @@ def ceiling(options: argparse.Namespace) -> Reading:
 
 
 def sustained(meter: Meter) -> float:
-    """The rate of a bfloat16 matrix product, TFLOP/s, that the card keeps up: over two seconds without a pause."""
+    """Measure the sustained rate of a bfloat16 matrix product, TFLOP/s, over two seconds."""
     side = 256 if meter.device == "cpu" else 8192
     twenty, flops = _products(meter.device, side, side, side)
     return flops / meter.ms(twenty, 65) / 1e9
@@ -98,7 +98,7 @@ def _products(device: str, m: int, k: int, n: int) -> tuple[Callable[[], None], 
 
 
 def transformer(options: argparse.Namespace) -> Reading:
-    """One step of the transformer at each size, as the library computes it and in each of the engine's ways.
+    """Time one transformer step at each size, by the library and in each of the engine's ways.
 
     For each: its FLOPs; the time that they need at the rate that the card keeps up, measured between two runs of the
     step, and at its best rate; milliseconds eager, compiled, and replayed as one CUDA graph, which is what is left when
@@ -136,7 +136,7 @@ def transformer(options: argparse.Namespace) -> Reading:
 
 
 def _in_float32(network: nn.Module, step: Callable[[], Tensor]) -> Tensor:
-    """The step's result by the same weights in float32; widening and rounding back leaves them as they were."""
+    """Return the step's result by the same weights in float32; widening and rounding back leaves them as they were."""
     dtype = next(network.parameters()).dtype
     network.float()
     truth = step().clone()
@@ -145,7 +145,7 @@ def _in_float32(network: nn.Module, step: Callable[[], Tensor]) -> Tensor:
 
 
 def _against_floor(step: Callable[[], object], meter: Meter, tflop: float, best: float) -> Reading:
-    """A step before and after the products that give its floor: a warm card at its power limit slows both down."""
+    """Time a step before and after the products that give its floor: a warm card slows both down."""
     seconds = 1.0 if meter.device == "cuda" else 0.0
     repeats = max(5, round(seconds * 1000 / meter.ms(step, 3)))
     before = meter.ms(step, repeats)
@@ -175,7 +175,7 @@ def _graphed(step: Callable[[], object], meter: Meter) -> Reading:
 
 
 def attention(options: argparse.Namespace) -> Reading:
-    """The transformer's attention by each of the GPU's kernels: milliseconds, and how far it is from the flash one."""
+    """Time the transformer's attention by each kernel, and compare it with the flash one."""
     meter, found = Meter(options.device), {}
     kernels = {"flash": SDPBackend.FLASH_ATTENTION}
     if options.device == "cuda":
@@ -287,7 +287,7 @@ def vae(options: argparse.Namespace) -> Reading:
 
 
 def encoders(options: argparse.Namespace) -> Reading:
-    """One prompt, one image, and what the scorers cost at batch 1 and 16."""
+    """Time one prompt, one image, and the scorers at batch 1 and 16."""
     meter, side, prompt = (
         Meter(options.device),
         options.shapes[0][0],
@@ -322,7 +322,7 @@ def encoders(options: argparse.Namespace) -> Reading:
 
 
 def host(options: argparse.Namespace) -> Reading:
-    """What the plain loop does on the CPU to one image: noise, the worst case of a PNG, or smooth colours."""
+    """Time the plain loop's CPU work on one image: noise, the worst case of a PNG, or smooth colours."""
     meter, side = Meter("cpu"), options.shapes[0][0]
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     smooth = cv2.GaussianBlur(noise, (0, 0), 8)

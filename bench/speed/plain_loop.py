@@ -98,14 +98,14 @@ def encode_image(loaded: Loaded, image: Path, prompt: str, layer: int) -> Tokens
 
 
 def encode_text(loaded: Loaded, prompt: str) -> Tokens:
-    """The prompt as the pipeline encodes it."""
+    """Encode a prompt as the pipeline does."""
     rows, _ = loaded.pipeline.encode_prompt(prompt, loaded.device, do_classifier_free_guidance=False)
     hidden = rows[0].float().cpu()
     return Tokens(hidden, torch.zeros(len(hidden), dtype=torch.int64))
 
 
 def cosines(loaded: Loaded, image: Image.Image, prompt: str) -> dict[str, float]:
-    """CLIP's and SigLIP's cosine of an image and its prompt."""
+    """Return CLIP's and SigLIP's cosine of an image and its prompt."""
     found = {}
     for name, (model, preprocess, tokenizer) in loaded.scorers.items():
         seen = model.encode_image(preprocess(image)[None].to(loaded.device), normalize=True)
@@ -125,7 +125,7 @@ def artifacts(image: np.ndarray) -> dict[str, float]:
 
 
 def drifts(image: np.ndarray, baseline: np.ndarray) -> dict[str, float]:
-    """Differences of colour, tone, saturation, clipping, texture and pixels between two images."""
+    """Return differences of colour, tone, saturation, clipping, texture and pixels between two images."""
     lab, other = (cv2.cvtColor(x.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for x in (image, baseline))
     chroma, other_chroma = np.hypot(lab[..., 1], lab[..., 2]), np.hypot(other[..., 1], other[..., 2])
     colours = [
@@ -189,7 +189,7 @@ def do_cell(loaded: Loaded, cell: Cell, plan: Plan, out: Path, watch: Stopwatch)
 def run_plain(
     plan: Plan, loaded: Loaded, out: Path, cells: int | None = None, budget: float = math.inf
 ) -> dict[str, Any]:
-    """The loop over the plan's first `cells`, at least one, until `budget` seconds are over.
+    """Run the loop over the plan's first `cells`, at least one, until `budget` seconds are over.
 
     Returns how many were done, and the seconds in all, a cell, and a cell by stage.
     """

@@ -50,7 +50,7 @@ _TARGETS = (
 
 
 def targets_table(part: Part) -> list[str]:
-    """What was aimed at against what was measured."""
+    """Compare targets with measurements."""
     rows = []
     for target in _TARGETS:
         value = part.get(target.key)
@@ -118,7 +118,7 @@ def _over(value: float | None, floor: float | None) -> str:
 
 
 def _engine_step(engine: Part | None, images: int) -> float | None:
-    """Milliseconds a transformer call of the engine, if its batches have so many images."""
+    """Return milliseconds a transformer call of the engine, if its batches have so many images."""
     if engine is None or engine["batch"] != images:
         return None
     value: float | None = engine["ms_a_call"].get("transformer")
@@ -126,7 +126,7 @@ def _engine_step(engine: Part | None, images: int) -> float | None:
 
 
 def exactness(part: Part) -> list[str]:
-    """How far each fast piece is from what it replaces, and whether images depend on their neighbours."""
+    """Compare each fast piece with its original, and images among their neighbours."""
     readings = part["readings"]
     named = [(f"transformer, {name}", step) for name, step in readings.get("transformer", {}).items()]
     named += [(section, readings.get(section, {})) for section in ("vae", "attention")]
@@ -226,7 +226,7 @@ def _counts(readings: Part) -> list[str]:
 
 
 def scoring_table(part: Part) -> list[str]:
-    """What scoring costs, and how far it is from the CPU."""
+    """Write the cost of scoring, and its distance from the CPU."""
     found = part["readings"].get("metrics")
     if not found:
         return []
@@ -258,7 +258,7 @@ def scoring_table(part: Part) -> list[str]:
 
 
 def _limit(readings: Part, side: str, engine: Part) -> list[str]:
-    """How fast an engine could be whose transformer ran at its floor, and which did nothing else."""
+    """Estimate an engine whose transformer ran at its floor, and which did nothing else."""
     plain = readings.get("plain", {}).get(side)
     step = readings.get("transformer", {}).get(f"{side}_batch_{engine['batch']}")
     if not plain or not step:
@@ -285,14 +285,14 @@ def other_table(part: Part) -> list[str]:
 
 
 def sections_table(part: Part) -> list[str]:
-    """Which sections ran, and when, and why others did not."""
+    """List the sections that ran, and when, and why others did not."""
     rows = [[s["section"], s["date"], f"{s['seconds']:.0f}", s["status"]] for s in part["sections"]]
     table = markdown_table(["section", "date", "seconds", "status"], rows, (2,))
     return ["## How the readings were made", "", *table, ""]
 
 
 def gpu_page(part: Part) -> list[str]:
-    """The readings of one GPU."""
+    """Write the readings of one GPU."""
     made = part["machine"]
     packages = ", ".join(f"{k} {v}" for k, v in made.items() if k not in ("key", "gpu"))
     return [
@@ -312,7 +312,7 @@ def gpu_page(part: Part) -> list[str]:
 
 
 def cpu_page(part: Part) -> list[str]:
-    """What pytest-benchmark measured on a CPU."""
+    """Write the measurements of pytest-benchmark on a CPU."""
     rows = []
     for row in part["benchmarks"]:
         extra = ", ".join(f"{name} {value:.3g}" for name, value in row["extra"].items())
@@ -322,7 +322,7 @@ def cpu_page(part: Part) -> list[str]:
 
 
 def cpu_part(stored: dict[str, Any]) -> Part:
-    """The part `cpu` from what pytest-benchmark stored."""
+    """Return the part `cpu` from the file of pytest-benchmark."""
     made = stored["machine_info"]
     numbers = (int, float)
     return {

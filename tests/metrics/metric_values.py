@@ -1,4 +1,4 @@
-"""What the tests of metrics share: photos as tensors, and the values of one metric."""
+"""Shared by the tests of metrics: photos as tensors, and the values of one metric."""
 
 from typing import Any
 

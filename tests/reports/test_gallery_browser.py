@@ -89,12 +89,12 @@ def one(driver: Any, selector: str) -> Any:
 
 
 def state(driver: Any) -> dict[str, str]:
-    """What the address says."""
+    """Return the address's state."""
     return driver.execute_script("return gallery.state()")  # type: ignore[no-any-return]
 
 
 def shown(driver: Any) -> int:
-    """How many images pass the filters."""
+    """Return the number of images that pass the filters."""
     return int(one(driver, "#shown").get_attribute("textContent").split()[0])
 
 

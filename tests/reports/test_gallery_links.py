@@ -22,7 +22,7 @@ LINK = re.compile(r"\]\(([^()\s]+)\)")
 
 
 def links(page: Path) -> list[str]:
-    """Where the links and images of a markdown page lead, without what is in code blocks."""
+    """Return the targets of links and images of a markdown page, without what is in code blocks."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     return LINK.findall(text)
 

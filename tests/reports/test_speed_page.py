@@ -45,7 +45,7 @@ SECTIONS = [
 
 @pytest.fixture
 def part(speed_scripts: Path) -> dict[str, Any]:
-    """What gpu.py writes for these readings."""
+    """Return the file of gpu.py for these readings."""
     import gpu
 
     made = {"key": "h200", "gpu": "H200", "torch": "2.11"}

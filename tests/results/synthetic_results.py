@@ -100,7 +100,7 @@ def sha(*parts: object) -> str:
 
 
 def run_rows(run_id: str = "run1", experiment: str = "core", items: int = 6, **changes: Any) -> list[Row]:
-    """What a run over all synthetic configurations writes first; `labels` and `metrics` say what it planned."""
+    """Return the first rows of a run over all synthetic configurations; `labels` and `metrics` say what it planned."""
     labels = changes.pop("labels", list(CONFIGURATIONS))
     versions = changes.pop("metrics", {card["metric"]: 1 for card in CARDS})
     run = {

@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def missing(folder: Path, *cells: PlannedScore, metrics: list[PlannedMetric] = METRICS) -> list[tuple[str, str]]:
-    """What is left to measure."""
+    """Return the scores that are left to measure."""
     with open_state(folder) as state:
         return state.missing_scores(cells, metrics)
 

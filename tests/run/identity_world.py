@@ -147,7 +147,7 @@ class World:
         return make_plan(self.experiment, load_suite(self.suite), models), models
 
     def remaining(self) -> tuple[Remaining, set[str], set[tuple[str, str]]]:
-        """What is left; labels to generate; (label, metric) to score of what is not generated."""
+        """Return the rest of a plan: labels to generate; (label, metric) to score of what is not generated."""
         plan, models = self.load()
         left = remaining_work(plan, models, self.results)
         labels = {cell.cell_id: cell.configuration.label for cell in plan.cells}

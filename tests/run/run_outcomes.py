@@ -1,4 +1,4 @@
-"""What a results folder holds after a run, as the tests of runs compare it."""
+"""Contents of a results folder after a run, as the tests of runs compare them."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -46,7 +46,7 @@ def overlapping(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def watched(monkeypatch: pytest.MonkeyPatch, models: ModelSet) -> list[str]:
-    """What happens, in order: text, vision, generate, score; in brackets what goes to the stream beside generation."""
+    """Record events in order: text, vision, generate, score; in brackets what goes to the stream beside generation."""
     seen: list[str] = []
     beside = threading.local()
 

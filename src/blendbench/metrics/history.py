@@ -31,10 +31,11 @@ _LOWEST_OF_CONTENT = 0.015
 _AMPLITUDE_OF_CONTENT = 0.3
 # Below, in cycles a pixel, content dominates.
 _LOWEST = 0.08
-# Bands in cycles a pixel; power a pixel that rounding of three channels leaves (0.037) and a little more; and how much
-# greater the power of the middle band is: 90 times at most in photos, 1000 times or more in most doubled images.
+# Frequency bands, in cycles per pixel.
 _MIDDLE, _HIGH = (0.15, 0.22), (0.42, 0.5)
+# Power per pixel; rounding of three channels leaves 0.037.
 _EMPTY = 0.13
+# Ratio of the middle band's power to the high band's: at most 90 in photos, at least 1000 in most doubled images.
 _FULL = 400.0
 
 

@@ -32,9 +32,9 @@ _SILENCE = 0.01
 # Content that repeats with these multiples of the patch grid puts harmonics on it: 32, 48, 80 and 112 pixels, and their
 # parts, such as bricks of 56 x 28.
 _SUB_MULTIPLES = (2, 3, 5, 7)
-# Power on sub-harmonics over that on harmonics where the grid is taken for the generator's own and for content's by
-# halves, and how steeply the one passes into the other. Photos with a mesh of four levels have 0.54 at most, windows,
-# bricks and stripes of other periods 0.83 at least.
+# Ratio of power on sub-harmonics to power on harmonics at which generator and content count as equally likely, and the
+# steepness of the transition. Photos with a mesh of four levels have at most 0.54; windows, bricks and stripes of other
+# periods at least 0.83.
 _VETO, _STEEPNESS = 0.55, 8
 # Pixels a degree of visual angle: a desktop monitor of 100 dots an inch at 58 cm.
 _PIXELS_A_DEGREE = 40.0
