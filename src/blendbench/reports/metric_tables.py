@@ -1,4 +1,4 @@
-"""The tables of single metrics on a leaderboard page, and where its numbers come from."""
+"""Tables of single metrics on a leaderboard page, and its data sources."""
 
 from blendbench.core.metric_info import MetricInfo
 from blendbench.reports.board import Board
@@ -21,7 +21,7 @@ METHOD = (
 
 
 def metric_section(board: Board, metric: MetricInfo) -> list[str]:
-    """Return the folded table of one metric: every configuration with its difference to the baseline."""
+    """Return one metric's folded table, with differences to the baseline."""
     header = ["configuration", "mean", f"difference to {board.baseline}", "rank", "detectable", "ok"]
     rows = []
     for configuration in board.configurations:
