@@ -1,7 +1,7 @@
 """Read a results folder's state in SQL, for a run that continues it."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,13 @@ from blendbench.results.shards import shard_paths
 from blendbench.results.store import open_results
 
 _AT_ONCE = 50_000  # cells whose scores are looked up together; all of them would take much memory
+
+
+# The cells that an experiment counts: of each configuration, item and seed the newest.
+_COUNTING = """
+    SELECT c.cell_id FROM cells c JOIN runs r USING (run_id) WHERE c.experiment = ?
+    QUALIFY row_number() OVER (PARTITION BY c.label, c.item, c.seed ORDER BY r.sequence DESC, c.cell_id) = 1
+"""
 
 
 class CellState(NamedTuple):
@@ -81,6 +88,58 @@ class State:
         )
         return {cell_id: CellState(*rest) for cell_id, *rest in rows}
 
+    def is_complete(
+        self,
+        experiment: str,
+        cells: Sequence[tuple[str, str]],
+        metrics: Sequence[PlannedMetric],
+        present: Callable[[Iterable[str]], set[str]],
+    ) -> bool:
+        """Say whether an experiment has all of these cells, images and scores; no row of theirs is held in memory.
+
+        `cells`: cell id and that of its baseline; `present`: which of some images exist undamaged.
+        """
+        self._ask(
+            "CREATE OR REPLACE TEMP TABLE planned AS SELECT unnest(string_split(?, ' ')) AS cell_id,"
+            " unnest(string_split(?, ' ')) AS baseline_id",
+            [*map(_joined, zip(*cells, strict=True))],
+        )
+        self._ask(
+            """
+            CREATE OR REPLACE TEMP TABLE latest AS FROM (
+                SELECT c.cell_id, c.status, c.image_sha256 FROM cells c JOIN runs r USING (run_id)
+                JOIN planned USING (cell_id)
+                QUALIFY row_number() OVER (PARTITION BY c.cell_id ORDER BY r.sequence DESC, c.run_id DESC) = 1
+            ) WHERE status = 'ok'
+            """
+        )
+        ((missing, outdated),) = self._ask(
+            f"""
+            SELECT (SELECT count(*) FROM planned ANTI JOIN latest USING (cell_id)),
+                (SELECT count(*) FROM planned ANTI JOIN ({_COUNTING}) USING (cell_id))
+            """,
+            [experiment],
+        )
+        if missing or outdated:
+            return False
+        images = self._connection.execute("SELECT DISTINCT image_sha256 FROM latest")
+        while rows := images.fetchmany(2048):
+            if len(present(image for (image,) in rows)) < len(rows):
+                return False
+        self._plan_metrics(metrics)
+        ((settled,),) = self._ask(
+            """
+            SELECT count(*) FROM scores s
+            JOIN latest l ON l.cell_id = s.cell_id AND l.image_sha256 = s.image_sha256
+            JOIN planned p ON p.cell_id = s.cell_id JOIN latest b ON b.cell_id = p.baseline_id
+            JOIN wanted_metrics m ON m.metric = s.metric AND m.metric_version = s.metric_version
+                AND m.scorer_sha256 = s.scorer_sha256
+            WHERE s.status <> 'failed'
+                AND s.baseline_image_sha256 = CASE WHEN m.paired THEN b.image_sha256 ELSE '' END
+            """
+        )
+        return bool(settled == len(cells) * len(metrics))
+
     def outdated_members(self, experiment: str, cell_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return rows of `cells` to append under a new run.
 
@@ -92,12 +151,7 @@ class State:
         table = tables()["cells"]
         rows = self._ask(
             f"""
-            WITH counting AS (
-                SELECT c.cell_id FROM cells c JOIN runs r USING (run_id) WHERE c.experiment = ?
-                QUALIFY row_number() OVER (
-                    PARTITION BY c.label, c.item, c.seed ORDER BY r.sequence DESC, c.cell_id
-                ) = 1
-            ), outdated AS MATERIALIZED (
+            WITH counting AS ({_COUNTING}), outdated AS MATERIALIZED (
                 SELECT DISTINCT unnest(string_split(?, ' ')) AS cell_id EXCEPT SELECT cell_id FROM counting
             )
             SELECT {table.names} FROM (
@@ -130,11 +184,7 @@ class State:
             " unnest(range(?)) AS place",
             [*map(_joined, zip(*cells, strict=True)), len(cells)],
         )
-        self._ask(
-            "CREATE OR REPLACE TEMP TABLE wanted_metrics AS SELECT unnest(?) AS metric, unnest(?) AS metric_version,"
-            " unnest(?) AS paired, unnest(?) AS scorer_sha256, unnest(range(?)) AS place",
-            [*map(list, zip(*metrics, strict=True)), len(metrics)],
-        )
+        self._plan_metrics(metrics)
         settled = """
             scores s
             JOIN wanted w ON w.cell_id = s.cell_id AND w.image = s.image_sha256
@@ -157,6 +207,13 @@ class State:
             ANTI JOIN settled s ON s.cell_id = w.cell_id AND s.metric = m.metric
             ORDER BY w.place, m.place
             """
+        )
+
+    def _plan_metrics(self, metrics: Sequence[PlannedMetric]) -> None:
+        self._ask(
+            "CREATE OR REPLACE TEMP TABLE wanted_metrics AS SELECT unnest(?) AS metric, unnest(?) AS metric_version,"
+            " unnest(?) AS paired, unnest(?) AS scorer_sha256, unnest(range(?)) AS place",
+            [*map(list, zip(*metrics, strict=True)), len(metrics)],
         )
 
     def known_images(self, sampler_sha256: str, model_set_sha256: str, dtype: str) -> list[tuple[str, int, str]]:

@@ -1,6 +1,6 @@
 """Resume: compare a plan with a results folder's database."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,20 @@ from blendbench.run.provenance import metric_row
 class Remaining:
     """The rest of a plan.
 
-    `cells` to generate; `adopted`: rows of finished cells that this experiment lacks or has newer ones of; `images` of
-    finished cells by cell id; `seen`: cells that the folder has rows of; `known`: images by (conditioning, noise seed);
-    `to_score` counts the values that are missing; `replanned`: the last run of this experiment planned something else;
-    `pace`: seconds a thing, by stage, as the last run here went.
+    `pace`: seconds a thing, by stage, as the last run here went. `cells` to generate; `adopted`: rows of finished cells
+    that this experiment lacks or has newer ones of; `images` of finished cells by cell id (none if nothing is left);
+    `seen`: cells that the folder has rows of; `known`: images by (conditioning, noise seed); `to_score` counts the
+    values that are missing; `replanned`: the last run of this experiment planned something else.
     """
 
-    cells: tuple[Cell, ...]
-    adopted: list[dict[str, Any]]
-    images: dict[str, str]
-    seen: frozenset[str]
-    known: dict[tuple[str, int], str]
-    to_score: int
-    replanned: bool
     pace: dict[str, float]
+    cells: tuple[Cell, ...] = ()
+    adopted: list[dict[str, Any]] = field(default_factory=list)
+    images: dict[str, str] = field(default_factory=dict)
+    seen: frozenset[str] = frozenset()
+    known: dict[tuple[str, int], str] = field(default_factory=dict)
+    to_score: int = 0
+    replanned: bool = False
 
     @property
     def empty(self) -> bool:
@@ -54,6 +54,10 @@ def remaining_work(plan: Plan, models: ModelSet, results: Path) -> Remaining:
     """
     name, store = plan.experiment.name, ImageStore(results)
     with open_state(results) as state:
+        if _is_planned(plan, models, state.last_plan(name)) and state.is_complete(
+            name, [(c.cell_id, plan.baseline_of(c).cell_id) for c in plan.cells], _metrics(plan), store.present
+        ):
+            return Remaining(pace=state.pace())
         rows = state.finished_cells([cell.cell_id for cell in plan.cells])
         ok = {cell_id: str(row.image_sha256) for cell_id, row in rows.items() if row.status == "ok"}
         # A missing or damaged image is generated again.
@@ -89,8 +93,11 @@ def _missing(plan: Plan, images: dict[str, str], state: State) -> list[tuple[str
         for cell in plan.cells
         if (image := images.get(cell.cell_id))
     ]
-    metrics = [PlannedMetric(m.name, m.version, m.paired, m.scorer_sha256) for m in plan.metrics]
-    return state.missing_scores(cells, metrics)
+    return state.missing_scores(cells, _metrics(plan))
+
+
+def _metrics(plan: Plan) -> list[PlannedMetric]:
+    return [PlannedMetric(m.name, m.version, m.paired, m.scorer_sha256) for m in plan.metrics]
 
 
 def _is_planned(plan: Plan, models: ModelSet, last: LastPlan | None) -> bool:
