@@ -175,3 +175,15 @@ def test_a_reader_that_stops_reading_is_no_crash(tmp_path: Path) -> None:
     command = f"{sys.executable} -m blendbench sql 'FROM scores, range(100)' --format csv --results {folder} | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_a_folder_without_permission_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(name: str, arguments: list[str]) -> int:
+        raise PermissionError(13, "Permission denied", "out/findings.md")
+
+    monkeypatch.setattr("blendbench.cli._verb", denied)
+    assert call(monkeypatch, "findings") == 2
+    said = refused(capsys)
+    assert "out/findings.md: Permission denied" in said

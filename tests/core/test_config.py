@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from blendbench.core.config import one_line, read_toml
+from blendbench.core.config import one_line, read_toml, suggest
 from blendbench.core.errors import UsageError
 
 
@@ -60,3 +60,8 @@ def test_one_line_is_printable_and_short() -> None:
     assert one_line("a\n b\tc") == "a b c"
     assert one_line("\x1b[31mred") == "\\x1b[31mred"
     assert len(one_line("x" * 10_000)) == 500
+
+
+def test_a_key_of_another_table_is_not_suggested_as_itself() -> None:
+    assert "did you mean" not in suggest("steps", ["steps", "title"])
+    assert "did you mean 'steps'" in suggest("step", ["steps", "title"])

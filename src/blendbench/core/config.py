@@ -59,7 +59,7 @@ def suggest(name: str, known: list[str]) -> str:
     """Return a did-you-mean for an unknown name, or a list of known ones."""
     name = one_line(name, 100)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
+    if close and close[0] != name:  # a known key of another table
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(sorted(known))}" if known and len(known) < 40 else ""
 
