@@ -71,7 +71,7 @@ def test_one_seed_that_lacks_a_pair_is_an_error_and_not_left_out(
     lost: set[object] = set()
 
     def drop(record: dict[str, object]) -> dict[str, object] | None:
-        if record["record"] == "cell" and (record["label"], record["seed"]) == (CANDIDATE, 1):
+        if record.get("table") == "cells" and (record["label"], record["seed"]) == (CANDIDATE, 1):
             lost.add(record["cell_id"])
         return None if record.get("cell_id") in lost else record
 
@@ -84,14 +84,14 @@ def test_one_seed_that_lacks_a_pair_is_an_error_and_not_left_out(
 def test_nothing_to_compare_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = results(tmp_path, lambda record: None if record["record"] == "score" else record)
+    folder = results(tmp_path, lambda record: None if record.get("table") == "scores" else record)
     assert call(monkeypatch, "compare", "adain_dim", "text_only", "--results", folder) == 2
     assert "no metric was measured on both" in refused(capsys)
 
 
 def test_what_lacks_the_baseline_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def drop(record: dict[str, object]) -> dict[str, object] | None:
-        return None if record["record"] == "cell" and record["label"] == "text_only" else record
+        return None if record.get("table") == "cells" and record["label"] == "text_only" else record
 
     folder = results(tmp_path / "r", drop)
     assert call(monkeypatch, "leaderboard", "--results", folder, "--out", tmp_path / "out") == 0

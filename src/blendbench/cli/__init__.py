@@ -54,8 +54,9 @@ def main() -> None:
         if error.name not in _MODEL_PACKAGES:
             raise
         _refuse(f"blendbench: this needs the package {error.name}; install it with: pip install 'blendbench[models]'")
-    except PermissionError as error:
-        _refuse(f"blendbench: {error.filename}: {error.strerror}; check its permissions, or name another")
+    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
+        what = f"{error.filename}: {error.strerror}"
+        _refuse(f"blendbench: {what}; check its permissions, or name another folder")
     except KeyboardInterrupt:
         code = 130
     # With --json each line there is an event, and one has said it.

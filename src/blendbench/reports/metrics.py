@@ -8,6 +8,7 @@ from typing import Any
 from blendbench.metrics import calibration, patterns
 from blendbench.metrics.calibration import AMPLITUDES, DRIFTS, Calibration, Response
 from blendbench.metrics.flags import FLAGS
+from blendbench.reports.folders import make_folder
 from blendbench.reports.formats import markdown_table
 from blendbench.reports.metrics_floor import floor_section
 from blendbench.reports.metrics_plots import plot_responses
@@ -44,7 +45,7 @@ def calibrate() -> Calibration:
 def write_calibration(found: Calibration, out: Path) -> Path:
     """Write metrics.md, metrics.json and metrics/*.webp below `out`."""
     images = out / "metrics"
-    images.mkdir(parents=True, exist_ok=True)
+    make_folder(images)
     plot_responses(found.responses, images / "responses.webp")
     (out / "metrics.json").write_text(json.dumps(_jsonable(found), indent=1, sort_keys=True) + "\n")
     page = out / "metrics.md"

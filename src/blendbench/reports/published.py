@@ -14,6 +14,7 @@ from blendbench.reports.board import read_board
 from blendbench.reports.embedding_study import read_study
 from blendbench.reports.embeddings import render_embeddings, write_embeddings
 from blendbench.reports.findings import judge, render_findings, write_findings
+from blendbench.reports.folders import make_folder
 from blendbench.reports.gallery.data import image_hashes
 from blendbench.reports.leaderboard import gallery_beside, images_there, render, write_page
 from blendbench.results.export import export_experiments, import_published, published_experiments
@@ -36,7 +37,7 @@ def publish(results_dir: Path, out: Path, experiments: list[str] | None = None) 
     _check_known(chosen, known)
     store = ImageStore(results_dir)
     with_images = {name for name in chosen if _has_images(results, store, name)}
-    export_experiments(results, chosen, out / DATA)
+    export_experiments(results, chosen, make_folder(out / DATA))
     published = import_published(out / DATA)
     # Sheets need images; those of experiments that were run elsewhere stay as they are.
     pages = [
