@@ -171,7 +171,7 @@ def test_a_run_reports_whether_its_canary_was_found_broken(tmp_path: Path) -> No
     found = canary_of(tmp_path, "core")
     assert found is not None
     assert found.detected
-    assert "adherence: worse in" in found.evidence
+    assert "prompt: worse in" in found.evidence
     assert canary_of(tmp_path, "another") is None
 
 

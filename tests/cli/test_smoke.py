@@ -25,4 +25,4 @@ def test_smoke_runs_from_prompts_to_leaderboard_and_a_second_run_does_nothing(
     blendbench("leaderboard", "smoke", "--out", str(tmp_path / "reports"))
     page = (tmp_path / "reports" / "smoke.md").read_text()
     assert "`canary`" in page
-    assert (tmp_path / "reports" / "smoke" / "images.png").is_file()
+    assert (tmp_path / "reports" / "smoke" / "images.webp").is_file()

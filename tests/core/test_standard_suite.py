@@ -127,15 +127,22 @@ def assert_alike(made: Image.Image, kept: Path) -> None:
     assert np.abs(difference).mean() < 6
 
 
-def test_experiments_run_on_it_with_the_real_models(tmp_path: Path) -> None:
+def test_experiments_run_on_it_with_other_models(untrained: Path, tmp_path: Path) -> None:
     """The core experiment is written for the miniature; z-image-turbo's file names this suite."""
     experiment, shipped_set = load_experiment("core"), load_model_set("z-image-turbo")
     assert (experiment.suite, shipped_set.file.suite) == ("miniature", "standard")
-    folder = tmp_path / "models"
-    shutil.copytree(WEIGHTS, folder)
-    rest = (folder / "model_set.toml").read_text().replace('"miniature"', '"other"', 1)
-    (folder / "model_set.toml").write_text('suite = "standard"\n' + rest)
-    assert plan_on_models(experiment, str(folder), "cpu")[0].suite.name == "standard"
-    assert plan_on_models(experiment, "miniature", "cpu")[0].suite.name == "miniature"
-    written_for_it = replace(experiment, model_set="other")
-    assert plan_on_models(written_for_it, str(folder), "cpu")[0].suite.name == "miniature"
+    other, renamed = tmp_path / "other", tmp_path / "renamed"
+    for source, folder in ((untrained, other), (WEIGHTS, renamed)):
+        shutil.copytree(source, folder)
+        file = folder / "model_set.toml"
+        file.write_text('suite = "standard"\n' + file.read_text(encoding="utf-8"), encoding="utf-8")
+    (renamed / "model_set.toml").write_text(
+        (renamed / "model_set.toml").read_text(encoding="utf-8").replace('"miniature"', '"renamed"', 1),
+        encoding="utf-8",
+    )
+    assert plan_on_models(experiment, str(other), "cpu")[0].suite.name == "standard"
+    # The miniature by another name in another place is still the miniature.
+    for same in ("miniature", str(renamed)):
+        assert plan_on_models(experiment, same, "cpu")[0].suite.name == "miniature"
+    written_for_it = replace(experiment, model_set=str(other))
+    assert plan_on_models(written_for_it, str(other), "cpu")[0].suite.name == "miniature"

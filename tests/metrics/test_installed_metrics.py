@@ -50,6 +50,8 @@ def test_a_package_that_cannot_be_loaded_is_named_in_one_line(tmp_path: Path, mo
     (broken / "__init__.py").write_text("")
     (broken / "metrics.py").write_text("from blendbench.metrics import metric\n\nmetric('x', needs=('lum',))(print)\n")
     monkeypatch.syspath_prepend(tmp_path)
+    for module in [name for name in sys.modules if name.partition(".")[0] == "blendbench_example"]:
+        monkeypatch.delitem(sys.modules, module)
     with pytest.raises(UsageError) as error:
         load_entry_points("blendbench.metrics")
     sys.modules.pop("blendbench_example")

@@ -6,7 +6,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +69,19 @@ CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
 }
 
 
+@pytest.fixture
+def plain_locale() -> Iterator[None]:
+    """Run a test in the locale C, and the next ones in the one before: it decides how text files are read."""
+    before = locale.setlocale(locale.LC_ALL)
+    locale.setlocale(locale.LC_ALL, "C")
+    yield
+    locale.setlocale(locale.LC_ALL, before)
+
+
 @pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.usefixtures("plain_locale")
 def test_state_is_put_back_even_after_an_error(name: str) -> None:
     read, change = CHANGES[name]
-    if name == "locale":
-        locale.setlocale(locale.LC_ALL, "C")
     before = read()
     with pytest.raises(ZeroDivisionError), guarded_state():
         change()

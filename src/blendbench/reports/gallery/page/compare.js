@@ -116,7 +116,7 @@
   }
 
   function patch_grid(cell) {
-    const name = cell && !cell.error ? gallery.image(cell.image) : null;
+    const name = cell && !cell.error ? gallery.imageName(cell.image) : null;
     if (name === null) return [frame(element("span", { className: "missing", textContent: "no image" }))];
     const units = Int8Array.from(atob(gallery.patch_grids[name]), (character) => character.charCodeAt(0));
     const levels = Array.from(units, (unit) => unit * PATCH_GRID_STEP);

@@ -50,7 +50,7 @@ const gallery = {
     return this.rows.find((row) => row.item.id === item && String(row.seed) === String(seed));
   },
 
-  image(index) {
+  imageName(index) {
     return index < 0 ? null : this.data.images[index];
   },
 
@@ -74,7 +74,7 @@ const gallery = {
   },
 
   image(index, description) {
-    const name = this.image(index);
+    const name = this.imageName(index);
     if (name === null) return element("span", { className: "missing", textContent: "no image" });
     return element("img", { src: name, alt: description, draggable: false, decoding: "async" });
   },
