@@ -13,12 +13,6 @@ from blendbench.run.loop import run
 from blendbench.run.progress import Reporter
 
 ALL = frozenset(LABELS)
-READS_REFERENCE = frozenset(LABELS[5:7]) | {
-    "style_delta:alpha=0.3,neutral_picture=white",
-    "ridge_projection:alpha=0.3",
-    "clipped_per_dim_lerp:alpha=0.3",
-    "img2img",
-}
 PAIRED = ("effect_size", "color_drift")
 NOTHING: frozenset[str] = frozenset()
 
@@ -100,7 +94,9 @@ CHANGES: dict[str, tuple[Change, frozenset[str], frozenset[tuple[str, str]]]] = 
         NO_SCORES,
     ),
     "prompt": (suite('"a red circle"', '"a blue circle"'), ALL, NO_SCORES),
-    "reference": (painted("one.png"), READS_REFERENCE, NO_SCORES),
+    # Metrics compare every image with the reference: other cells, whose images are reused where it was not read.
+    "reference": (painted("one.png"), ALL, NO_SCORES),
+    "stated truth": (suite('[["red", "circle"]]', '[["red", "square"]]'), ALL, NO_SCORES),
     "unrelated image": (painted("far.png"), frozenset({"unrelated_reference"}), NO_SCORES),
     "blank image": (painted("blank.png"), frozenset({"blank_reference"}), NO_SCORES),
     "white image": (
@@ -241,3 +237,16 @@ def test_a_damaged_image_is_generated_again_and_comes_out_the_same(
         assert to_generate == {"lerp:alpha=0.3"}
         report = run(plan, models, world.results, Reporter(quiet=True))
         assert (report.generated, report.scored, path.read_bytes()) == (1, 0, whole)
+
+
+def test_another_reference_measures_again_and_generates_only_what_reads_it(finished: World, tmp_path: Path) -> None:
+    world = copy_world(finished, tmp_path / "world")
+    with registrations_undone():
+        world.paint("images/one.png", "purple")
+        plan, models = world.load()
+        report = run(plan, models, world.results, Reporter(quiet=True))
+        assert report.failed == 0
+        # One item of two: all of its scores, and images of those alone that read the reference.
+        assert report.scored == len(LABELS) * len(METRICS)
+        assert 0 < report.images < len(LABELS)
+        assert world.remaining()[1:] == (set(), set())

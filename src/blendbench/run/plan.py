@@ -1,11 +1,12 @@
 """Plan every cell of an experiment, with an id that detects repeats."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from blendbench.core.errors import UsageError
 from blendbench.core.hashing import sha256_json
+from blendbench.core.images import image_identity
 from blendbench.core.suites import Item, Suite
 from blendbench.metrics import Metric, all_metrics, get_metric
 from blendbench.metrics.shared import SCORERS
@@ -152,13 +153,24 @@ def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
     cells: list[Cell] = []
     for item in items:
         read = {id(configuration): inputs.of(configuration, item) for configuration in chosen}
+        judged = _judged_by(item)
         for seed in experiment.seeds:
             noise = noise_seed(item.id, seed)
             for configuration in chosen:
                 # Suites, items, model sets and files enter by content alone: names and paths are no part of a cell.
-                key = [shared, keys[id(configuration)], read[id(configuration)], noise]
+                key = [shared, keys[id(configuration)], read[id(configuration)], judged, noise]
                 cells.append(Cell(sha256_json(key), configuration, item, seed, noise))
     return Plan(experiment, suite, baseline, chosen, items, tuple(cells), sampler, sha256_json(sampler), metrics)
+
+
+def _judged_by(item: Item) -> str:
+    """Hash what metrics compare an item's images with: its reference, and what must be true of the two.
+
+    It is part of a cell because scores are kept by cell: another reference is another cell even for a strategy that
+    does not read it. Its image is not generated again, since equal conditionings share one.
+    """
+    stated = [None if part is None else asdict(part) for part in (item.expect, item.reference_expect)]
+    return sha256_json([item.prompt, image_identity(item.reference), stated])
 
 
 def _scorer_sha256(metric: Metric, models: ModelSet) -> str:
