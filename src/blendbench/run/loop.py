@@ -48,8 +48,11 @@ def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter, keep: b
 
     `keep`: also keep the embeddings of every stage, and record where.
 
-    Errors: UsageError if another run holds the folder.
+    Errors: UsageError if another run holds the folder, or if the models' identity is only a stand-in.
     """
+    if models.provisional:
+        # A stand-in for the identity of weights must name no cell: nothing would ever find that cell again.
+        raise UsageError(f"{models.name}: its weights are not all here or not hashed yet; `blendbench run` does both")
     began = time.perf_counter()
     with folder_lock(results):
         remaining = remaining_work(plan, models, results)
