@@ -305,18 +305,19 @@ def test_an_installed_package_is_followed(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-def test_it_takes_a_moment(tmp_path: Path) -> None:
+def test_it_takes_less_than_20_ms(tmp_path: Path) -> None:
     edit = next(edit for edit in EDITS if edit.name == "helper of a helper")
     first: list[float] = []
     again: list[float] = []
-    for number in range(5):
+    # The least of many: whatever else the machine does only adds to a reading.
+    for number in range(25):
         one = _write(tmp_path / str(number), edit.files).one
         for taken in (first, again):
             begin = time.process_time()
             source_identity(one, 1)
             taken.append(time.process_time() - begin)
-    assert min(first) < 0.2  # 20 ms where nothing else runs
-    assert min(again) < 0.02
+    assert min(first) < 0.02
+    assert min(again) < 0.002
 
 
 MANY = DATA / "many"
