@@ -28,7 +28,7 @@ def run(
     strategy: Annotated[
         list[str], typer.Option(help="NAME[:param=value,...] in place of the experiment's list; repeatable")
     ] = [],  # noqa: B006
-    plugin: Annotated[list[Path], typer.Option(help="Python file that registers strategies; repeatable")] = [],  # noqa: B006
+    plugin: Annotated[list[Path], typer.Option(help="Python file of strategies, steps or metrics; repeatable")] = [],  # noqa: B006
     results: Annotated[Path, typer.Option(help="results folder")] = Path("results"),
     set_: Annotated[
         list[str], typer.Option("--set", help="key=v1,v2 in place of a parameter's values; repeatable")
