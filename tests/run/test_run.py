@@ -231,3 +231,13 @@ def test_remaining_work_counts_missing_scores(models: ModelSet, tmp_path: Path) 
     left = remaining_work(more, models, tmp_path)
     assert (len(left.cells), left.to_score) == (0, 1)
     assert list(missing_scores(more, left.images, tmp_path).values()) == [("blockiness",)]
+
+
+def test_a_stand_in_for_the_models_identity_names_no_cell(
+    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(models)
+    monkeypatch.setattr(ModelSet, "provisional", True)
+    with pytest.raises(UsageError, match="not all here or not hashed"):
+        run(plan, models, tmp_path, Reporter(quiet=True))
+    assert not list(tmp_path.iterdir())
