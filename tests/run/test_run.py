@@ -237,7 +237,7 @@ def test_a_stand_in_for_the_models_identity_names_no_cell(
     models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_of(models)
-    monkeypatch.setattr(ModelSet, "provisional", True)
+    monkeypatch.setitem(vars(models), "provisional", True)
     with pytest.raises(UsageError, match="not all here or not hashed"):
         run(plan, models, tmp_path, Reporter(quiet=True))
     assert not list(tmp_path.iterdir())
