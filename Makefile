@@ -4,7 +4,8 @@ BIN := $(VENV)/bin
 RESULTS ?= results
 # What `make reports` publishes; QUICK=--quick for a first look at it.
 EXPERIMENTS ?= core vl_only_vs_qwen3 vl_layer_by_token outlier_masking normalization cross_normalization style_delta \
-	adain intra_vl timestep_alpha multi_reference alpha_sweep alignment mixtures injection fitted planted_sink
+	adain intra_vl timestep_alpha multi_reference alpha_sweep alignment mixtures injection fitted planted_sink \
+	row_count
 QUICK ?=
 FAST_TESTS ?= $(addprefix tests/,core docs metrics registry stats steps strategies)
 PYTEST_WORKERS ?= -n auto --maxprocesses 8 --dist loadfile

@@ -56,10 +56,18 @@ def last_call(at: Moment):
         ("cosine", [1, 0.75, 0.25, 0]),
         ("exponential", [1, math.exp(-0.75), math.exp(-1.5), math.exp(-2.25)]),
         ("step", [1, 1, 1, 0]),
+        ("window", [0, 0, 0, 1]),
+        ("ramp", [1, 1, 1, 1 / 3]),
     ],
 )
 def test_schedules(curve: str, expected: list[float]) -> None:
-    assert weights(curve, Denoising((1.0, 0.9, 0.75, 0.5), 6), 0.7) == pytest.approx(expected)
+    assert weights(curve, Denoising((1.0, 0.9, 0.75, 0.5), 6), 0.7, 0.4) == pytest.approx(expected)
+
+
+def test_a_ramp_of_no_width_is_a_step() -> None:
+    levels = Denoising((1.0, 0.7, 0.5), 6)
+    assert weights("ramp", levels, 0.7, 0.7) == [1, 1, 0]
+    assert weights("ramp", levels, 0.7, 0.8) == [1, 1, 0]
 
 
 @pytest.mark.usefixtures("registries")

@@ -85,12 +85,6 @@ def test_surgical_lerp_and_dimension_ablation_find_the_odd_dimension_in_both_dir
         blend("dimension_ablation", sources, dimension=99)
 
 
-def test_length_control_repeats_the_last_token(given: Sources) -> None:
-    result = blend("length_control", given, extra=3)
-    assert torch.equal(result[:7], given.text.hidden)
-    assert torch.equal(result[7:], given.text.hidden[-1:].expand(3, -1))
-
-
 # normalisation
 
 

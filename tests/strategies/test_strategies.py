@@ -80,7 +80,7 @@ def test_a_label_reads_back_as_its_configuration(name: str) -> None:
 def test_doses_are_those_that_dose_the_image() -> None:
     doses = {name: get_strategy(name).dose for name in ALL}
     without = {name for name, dose in doses.items() if dose is None}
-    fixed = "canary dual_extraction intra_vl length_control style_token text_only vision_only"
+    fixed = "canary dual_extraction intra_vl length_control row_count style_token text_only vision_only"
     assert without == set(fixed.split())
     others = {name: dose for name, dose in doses.items() if dose not in (None, "alpha")}
     assert others == {

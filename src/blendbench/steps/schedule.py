@@ -13,13 +13,14 @@ from blendbench.registry.steps import Steps
 class Moment:
     """Transformer call `step`, from 0, of `calls`, at noise level `sigma`.
 
-    `threshold` is the setting of that name.
+    `threshold` and `until` are the settings of those names: an upper and a lower noise level.
     """
 
     step: int
     calls: int
     sigma: float
     threshold: float
+    until: float
 
     @property
     def passed(self) -> float:
@@ -32,11 +33,11 @@ Curve = Annotated[str, CURVES]
 curve = CURVES.register
 
 
-def weights(name: str, denoising: Denoising, threshold: float) -> list[float]:
+def weights(name: str, denoising: Denoising, threshold: float, until: float) -> list[float]:
     """Return a registered schedule's fraction for each transformer call."""
     calls = len(denoising.sigmas)
     schedule = CURVES.get(name)
-    return [schedule(Moment(s, calls, sigma, threshold)) for s, sigma in enumerate(denoising.sigmas)]
+    return [schedule(Moment(s, calls, sigma, threshold, until)) for s, sigma in enumerate(denoising.sigmas)]
 
 
 @curve("constant")
@@ -73,3 +74,17 @@ def exponential(at: Moment) -> float:
 def step(at: Moment) -> float:
     """Return 1 while the noise level is at or above the threshold, then 0."""
     return 1.0 if at.sigma >= at.threshold else 0.0
+
+
+@curve("window")
+def window(at: Moment) -> float:
+    """Return 1 at noise levels from `until` to the threshold, else 0."""
+    return 1.0 if at.until <= at.sigma <= at.threshold else 0.0
+
+
+@curve("ramp")
+def ramp(at: Moment) -> float:
+    """Return 1 from the threshold up, 0 from `until` down, a line between."""
+    if at.sigma >= at.threshold:
+        return 1.0
+    return max(0.0, (at.sigma - at.until) / (at.threshold - at.until)) if at.sigma > at.until else 0.0

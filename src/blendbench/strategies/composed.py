@@ -35,14 +35,16 @@ def composed(
     combine: Combine = "lerp",
     curve: Curve = "constant",
     threshold: Annotated[float, Range(0, 1)] = 0.7,
+    until: Annotated[float, Range(0, 1)] = 0.0,
 ) -> Conditioning:
     """Select, normalise, mask, align, combine and schedule by any step.
 
     Plug-ins' steps can be chosen too.
 
-    `outlier` is the ratio of deviations at which `mask` acts, `threshold` the noise level at which `curve=step` ends.
+    `outlier` is the ratio of deviations at which `mask` acts, `threshold` the noise level at which `curve=step` ends,
+    `until` the lower one of `curve=window` and `curve=ramp`.
     """
-    at_calls = [alpha * weight for weight in weights(curve, denoising, threshold)]
+    at_calls = [alpha * weight for weight in weights(curve, denoising, threshold, until)]
     if not any(at_calls):
         return Conditioning((text.hidden,))  # the whole text, whatever the alignment would have cut off
     masked = MASKS.get(mask)(text.hidden, NORMALISERS.get(normalise)(text, vision), outlier)

@@ -11,7 +11,6 @@ from blendbench.steps.align import Align, align_to, attention
 from blendbench.steps.combine import spherical
 from blendbench.steps.mask import spread_ratio
 from blendbench.strategies.base import vision_transform
-from blendbench.strategies.linear import text_length
 from blendbench.strategies.sources import SEED_DOCUMENT
 
 BY_TOKEN = "(1 - alpha_i) T_i + alpha_i align(V)_i"
@@ -150,17 +149,3 @@ def surgical_lerp(
     kept = torch.zeros_like(unlike, dtype=torch.bool)
     kept[unlike.argsort(descending=True, stable=True)[:count]] = True
     return torch.where(kept, rows, (1 - alpha) * rows + alpha * aligned)
-
-
-@strategy(
-    "length_control",
-    source="blendbench, control of the token count",
-    equation="[T; the last token of T, extra times]",
-    control=True,
-)
-def length_control(text: Tokens, *, extra: Annotated[int, Range(0, 1024)] = 32) -> Tensor:
-    """Give the text alone another length.
-
-    The caption's padded length moves the image's rotary positions.
-    """
-    return text_length(text, len(text) + extra)

@@ -19,11 +19,6 @@ def text_only(text: Tokens) -> Tensor:
     return text.hidden
 
 
-def text_length(text: Tokens, length: int) -> Tensor:
-    """Return the text's rows, and copies of its last one up to `length` rows."""
-    return torch.cat((text.hidden, text.hidden[-1:].expand(length - len(text), -1)))
-
-
 @strategy("vision_only", source=SEED_DOCUMENT, equation="V")
 def vision_only(text: Tokens, vision: Tokens) -> Tensor:
     """Put vision embeddings in place of the text, at their own length.

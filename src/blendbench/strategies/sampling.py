@@ -20,7 +20,8 @@ Count = Annotated[int, Range(0, 1000)]
     "timestep_alpha",
     source=f"{SEED_DOCUMENT}, timestep-dependent alpha; Hertz et al. 2022, arXiv:2208.01626",
     equation="(1 - a_s) T + a_s align(V); a_s = alpha curve(s) at call s of n: 1, 1 - s/(n-1), s/(n-1),"
-    " (1 + cos(pi s/(n-1)))/2, e^(-3s/n), or 1 while sigma >= threshold",
+    " (1 + cos(pi s/(n-1)))/2, e^(-3s/n), 1 while sigma >= threshold, 1 while until <= sigma <= threshold, or 1 down"
+    " to threshold and a line to 0 at until",
     dose="alpha",
 )
 def timestep_alpha(
@@ -31,16 +32,18 @@ def timestep_alpha(
     alpha: Alpha = 0.5,
     curve: Curve = "linear_decay",
     threshold: Alpha = 0.7,
+    until: Alpha = 0.0,
     align: Align = "area",
 ) -> Conditioning:
     """Mix with a weight that follows the denoising.
 
     Early steps set the layout, late ones the detail.
 
-    `threshold` is the noise level at which `curve=step` leaves the image for the text.
+    `threshold` is the noise level at which `curve=step` leaves the image for the text. `curve=window` blends between
+    the noise levels `threshold` and `until` only, `curve=ramp` fully above the one and not at all below the other.
     """
     rows, aligned = align_to(text.hidden, vision.hidden, align)
-    at_calls = [alpha * weight for weight in weights(curve, denoising, threshold)]
+    at_calls = [alpha * weight for weight in weights(curve, denoising, threshold, until)]
     if not any(at_calls):
         return Conditioning((text.hidden,))  # the whole text, whatever the alignment has cut off
     return Conditioning(tuple(mix(rows, aligned, weight) for weight in at_calls))
