@@ -142,7 +142,8 @@ def test_validate_accepts_what_is_shipped(monkeypatch: pytest.MonkeyPatch, capsy
         ("alpha = [0.1, 0.3]", "layer = [2.5]", "neither a layer"),
         ('"lerp"', '"lrep"', "did you mean 'lerp'"),
         ("seeds", 'metrics = ["grid_enrgy"]\nseeds', "did you mean 'grid_energy'"),
-        ("seeds", "deep = {hidden_states = 25, alpha = [7]}\nseeds", "alpha = 7 is outside 0..1"),
+        ("alpha = [0.1, 0.3]", "layer = '101%'", "101%: a depth is a percentage"),
+        ("alpha = [0.1, 0.3]", "alpha = '50%'", "lerp: alpha = '50%' is not a number"),
     ],
 )
 @pytest.mark.parametrize("verb", [("validate",), ("run", "--dry-run")])
@@ -163,15 +164,16 @@ def test_a_wrong_value_in_an_experiment_is_reported_with_its_file(
     assert error.startswith(f"blendbench: {path}: ") and message in error and error.count("\n") == 1
 
 
-def test_values_for_deep_models_depend_on_the_models_alone(
+def test_depths_follow_from_the_models_not_from_their_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder = Path(__file__).parents[2] / "src" / "blendbench" / "models" / "miniature" / "weights"
-    path = tmp_path / "deep.toml"
+    path = tmp_path / "relative.toml"
     path.write_text(
-        'name = "deep"\ntitle = "x"\nseeds = [0]\nstrategies = [{name = "lerp", layer = [-2, -3]}]\n'
-        "[deep]\nhidden_states = 7\nlayer = [-4]\n"
+        'name = "relative"\ntitle = "x"\nseeds = [0]\nstrategies = [{name = "lerp", layer = ["60%", "61%"]}]\n'
     )
-    common = ("run", str(path), "--dry-run", "--json", "--results", str(tmp_path / "r"))
-    assert call(monkeypatch, *common, "--models", str(folder)) == 0
-    assert "lerp:alpha=0.3,layer=-4" in json.loads(capsys.readouterr().out)["configurations"]
+    common = ("run", str(path), "--dry-run", "--json", "--results", str(tmp_path / "r"), "--models", str(folder))
+    assert call(monkeypatch, *common) == 0
+    assert json.loads(capsys.readouterr().out)["configurations"].count("lerp:alpha=0.3,layer=-4") == 1
+    assert call(monkeypatch, *common, "--set", "layer=83%") == 0
+    assert "lerp:alpha=0.3,layer=-3" in json.loads(capsys.readouterr().out)["configurations"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from synthetic_results import NO_OP, append, embedding_rows, write_results
 
+from blendbench.core.depths import Depth
 from blendbench.reports import findings
 from blendbench.reports.claims import (
     Apart,
@@ -133,7 +134,7 @@ def test_every_claim_names_configurations_that_its_experiment_has() -> None:
         for claim in hypothesis.claims:
             if isinstance(claim, Measured):
                 continue
-            labels = {c.label for c in configurations(load_experiment(claim.experiment))[1]}
+            labels = {c.label for c in configurations(load_experiment(claim.experiment), Depth(7, 8))[1]}
             named = {
                 getattr(claim, name) for name in ("candidate", "baseline", "harmed", "clean") if hasattr(claim, name)
             }

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from blendbench.core.depths import Depth
 from blendbench.core.errors import UsageError
 from blendbench.registry.strategies import all_strategies
 from blendbench.run.experiments import Grid, list_experiments, load_experiment
 from blendbench.run.plan import CONTROLS, configurations
 
+MINIATURE, REAL = Depth(hidden_states=7, blocks=8), Depth(hidden_states=37, blocks=30)
 EXPERIMENT = """\
 name = "tiny"
 title = "Tiny"
@@ -33,26 +35,49 @@ def test_every_strategy_is_in_a_shipped_experiment() -> None:
 
 
 @pytest.mark.parametrize("name", list_experiments())
-def test_shipped_experiments_can_be_planned_and_keep_their_alpha_zero(name: str) -> None:
-    baseline, chosen = configurations(load_experiment(name))
-    assert chosen[0] == baseline
-    assert {c.strategy.name for c in chosen} >= set(CONTROLS)
-    real, _ = configurations(load_experiment(name).at_depth(37))
-    assert real == baseline
+def test_shipped_experiments_can_be_planned_at_any_depth(name: str) -> None:
+    for depth in (MINIATURE, REAL):
+        baseline, chosen = configurations(load_experiment(name), depth)
+        assert chosen[0] == baseline
+        assert {c.strategy.name for c in chosen} >= set(CONTROLS)
+        assert all(-depth.hidden_states <= layer < 0 for c in chosen for layer in c.layers)
 
 
-def test_values_for_deep_models_replace_sweeps(tmp_path: Path) -> None:
+def test_depths_are_percentages_of_the_models_depth() -> None:
+    assert [REAL.layers(f"{percent}%") for percent in (0, 37, 83, 100)] == ["-37", "-24", "-8", "-2"]
+    assert [MINIATURE.layers(f"{percent}%") for percent in (0, 37, 83, 100)] == ["-7", "-5", "-3", "-2"]
+    assert REAL.layers("0.7*100%+0.3*-4") == "0.7*-2+0.3*-4"
+    assert [REAL.blocks_of(f"{percent}%") for percent in (0, 25, 75, 100)] == ["0", "8", "23", "30"]
+    with pytest.raises(UsageError, match="120%: a depth is a percentage from 0 to 100"):
+        REAL.layers("120%")
+
+
+def test_the_layers_of_an_experiment_cover_the_whole_depth() -> None:
+    layers = {
+        depth: {layer for c in configurations(load_experiment("vl_layer_by_token"), depth)[1] for layer in c.layers}
+        for depth in (MINIATURE, REAL)
+    }
+    assert layers[MINIATURE] == set(range(-7, 0))
+    assert layers[REAL] == {-37, -30, -24, -15, -10, -8, -6, -5, -2, -1}
+    for depth in (MINIATURE, REAL):
+        _, chosen = configurations(load_experiment("injection"), depth)
+        blocks = [
+            set(range(first, min(first + int(c.params["count"]), depth.blocks)))
+            for c in chosen
+            if "first" in c.params and c.params["stride"] == 1 and 0 < int(c.params["count"]) < depth.blocks
+            for first in [int(c.params["first"])]
+        ]
+        assert len(blocks) == 4 and set().union(*blocks) == set(range(depth.blocks))
+
+
+def test_two_depths_that_are_one_on_a_model_are_run_once(tmp_path: Path) -> None:
     path = tmp_path / "tiny.toml"
-    sweep = EXPERIMENT.replace('{name = "text_only"}', '{name = "vision_only", layer = [-2, -3]}')
-    path.write_text(sweep + "\n[deep]\nhidden_states = 25\nlayer = [-8, -16]\n")
-    experiment = load_experiment(path)
-    assert experiment.at_depth(24) == experiment
-    swept, single = experiment.at_depth(25).strategies
-    assert [c["layer"] for c in swept.cells()] == [-8, -16]
-    assert {c["layer"] for c in single.cells()} == {-2}  # what is no list is no sweep
-    path.write_text(sweep + "\n[deep]\nhidden_states = 25\nlayers = [-8]\n")
-    with pytest.raises(UsageError, match=r"deep.layers: .*did you mean 'layer'"):
-        load_experiment(path).at_depth(37)
+    path.write_text(EXPERIMENT.replace("layer = -2", 'layer = ["83%", "89%", "100%"]'))
+    found = {
+        depth: {c.params["layer"] for c in configurations(load_experiment(path), depth)[1] if c.strategy.name == "lerp"}
+        for depth in (MINIATURE, REAL)
+    }
+    assert found == {MINIATURE: {-3, -2}, REAL: {-8, -6, -2}}
 
 
 def test_a_grid_is_expanded_in_the_order_written(tmp_path: Path) -> None:

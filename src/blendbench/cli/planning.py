@@ -36,30 +36,20 @@ def single_grid(text: str) -> Grid:
 def checked_experiment(name_or_path: str | Path) -> tuple[Experiment, int]:
     """Expand an experiment whose strategies, values and metrics exist.
 
-    Returns it with the number of its configurations.
+    Returns it with the number of its configurations on its own model set.
 
     Plug-ins that it names have to be loaded before. Errors: UsageError that names the file.
     """
+    from blendbench.models.sets import load_model_set
     from blendbench.run.plan import configurations, metrics_of
 
     experiment = load_experiment(name_or_path)
     try:
         metrics_of(experiment)
-        if experiment.deep is not None:
-            configurations(experiment.at_depth(experiment.deep.hidden_states))
-        return experiment, len(configurations(experiment)[1])
+        depth = load_model_set(experiment.model_set).facts.depth
+        return experiment, len(configurations(experiment, depth)[1])
     except UsageError as error:
         raise UsageError(f"{name_or_path}: {error}") from None
-
-
-def at_depth_of(experiment: Experiment, models: str) -> Experiment:
-    """Return an experiment as it stands for a model set's depth.
-
-    Only configurations are read. Errors: UsageError.
-    """
-    from blendbench.models.sets import load_model_set
-
-    return experiment if experiment.deep is None else experiment.at_depth(load_model_set(models).facts.hidden_states)
 
 
 def plan_on_models(
@@ -85,12 +75,12 @@ def plan_on_models(
     from blendbench.models.sets import load_model_set
     from blendbench.run.plan import configurations, make_plan, metrics_of
 
-    configurations(experiment)
     metrics_of(experiment)
     model_set = load_model_set(models, device, dict(experiment.sampler), memory_budget, hash_weights)
+    model_set.check()
+    configurations(experiment, model_set.facts.depth)  # a wrong value is found before weights are hashed
     elsewhere = models != experiment.model_set and load_model_set(experiment.model_set).sha256 != model_set.sha256
     suite = load_suite((elsewhere and model_set.file.suite) or experiment.suite)
     if prompt is not None or image is not None:
         suite, experiment = trial(suite, prompt, image), replace(experiment, name=f"{experiment.name}-trial")
-    model_set.check()
     return make_plan(experiment, suite, model_set), model_set

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from blendbench.cli.planning import at_depth_of, checked_experiment, load_plugins, plan_on_models, single_grid
+from blendbench.cli.planning import checked_experiment, load_plugins, plan_on_models, single_grid
 from blendbench.core.errors import UsageError
 from blendbench.run.experiments import Experiment, Value
 
@@ -54,8 +54,7 @@ def run(
     added = load_plugins(plugin)
     chosen, _ = checked_experiment(experiment)
     models = models or chosen.model_set
-    # Before --set, which has the last word.
-    chosen = _overridden(at_depth_of(chosen, models), strategy, set_, added)
+    chosen = _overridden(chosen, strategy, set_, added)
     chosen = chosen.quick() if quick else chosen
 
     plan, model_set = plan_on_models(chosen, models, device, prompt, image, memory_budget, hash_weights=not dry_run)

@@ -3,11 +3,12 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import FunctionType, MethodType, SimpleNamespace
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from blendbench.core.depths import Depth, InBlocks, is_relative
 from blendbench.core.errors import UsageError
 from blendbench.registry.steps import Steps
 
@@ -37,6 +38,7 @@ class Parameter:
     range: Range | None = None
     choices: tuple[Value, ...] = ()
     steps: Steps[Any] | None = None
+    in_blocks: bool = False
 
     @property
     def options(self) -> tuple[Value, ...]:
@@ -60,6 +62,10 @@ class Parameter:
                 raise UsageError(f"{where} is neither true nor false")
             return known[str(value).lower()]
         return self._number(where, value)
+
+    def at_depth(self, value: Value, depth: Depth) -> Value:
+        """Return the value with a percentage of the blocks as a number."""
+        return depth.blocks_of(str(value)) if self.in_blocks and is_relative(value) else value
 
     def _choice(self, where: str, value: Any) -> Value:
         text = value if isinstance(value, str) else shown(value)
@@ -101,6 +107,20 @@ class LayerParameter(Parameter):
         if len(weights) == 1:
             return next(iter(weights))
         return "+".join(f"{weight:g}*{layer}" for layer, weight in sorted(weights.items()))
+
+    def at_depth(self, value: Value, depth: Depth) -> Value:
+        """Return the value with percentages of the depth as layers."""
+        return depth.layers(str(value)) if is_relative(value) else value
+
+
+def at_depth(parameters: Mapping[str, Parameter], values: Mapping[str, Value], depth: Depth) -> dict[str, Value]:
+    """Return the values for a model set's depth.
+
+    Percentages become layers and numbers of blocks. Errors: UsageError above 100 %.
+    """
+    return {
+        name: parameters[name].at_depth(value, depth) if name in parameters else value for name, value in values.items()
+    }
 
 
 def layer_weights(value: Any) -> dict[int, float]:
@@ -176,15 +196,17 @@ def _hints(function: Callable[..., Any], declared: dict[str, inspect.Parameter])
 
 def _parameter(strategy: str, name: str, hint: Any, default: Value) -> Parameter:
     interval = steps = None
+    in_blocks = False
     if get_origin(hint) is Annotated:
         hint, *notes = get_args(hint)
+        in_blocks = any(isinstance(note, InBlocks) for note in notes)
         interval = next((note for note in notes if isinstance(note, Range)), None)
         steps = next((note for note in notes if isinstance(note, Steps)), None)
     choices: tuple[Value, ...] = get_args(hint) if get_origin(hint) is Literal else ()
     kind = type(choices[0]) if choices else hint
     if not choices and steps is None and kind not in (int, float, bool):
         raise UsageError(f"strategy {strategy}: parameter {name} must be int, float, bool or a Literal, not {hint}")
-    parameter = Parameter(name, kind, default, interval, choices, steps)
+    parameter = Parameter(name, kind, default, interval, choices, steps, in_blocks)
     try:
         return replace(parameter, default=parameter.check(strategy, default))
     except UsageError as error:

@@ -299,8 +299,8 @@ PREDICTIONS = (
             SameConditioning("outlier_masking", "outlier_mask_published:alpha=0.3,mode=scale", UNMASKED),
             SameConditioning(
                 "outlier_masking",
-                "outlier_mask_published:alpha=0.3,layer=-4",
-                "outlier_mask_published:alpha=0.3,mode=none,layer=-4",
+                "outlier_mask_published:alpha=0.3,layer=-3",
+                "outlier_mask_published:alpha=0.3,mode=none,layer=-3",
             ),
         ),
         OWN,

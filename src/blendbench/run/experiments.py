@@ -44,22 +44,11 @@ class Quick:
 
 
 @dataclass(frozen=True)
-class Deep:
-    """Parameter values for models of at least `hidden_states` layers.
-
-    They replace an experiment's lists.
-    """
-
-    hidden_states: int
-    values: tuple[tuple[str, tuple[Value, ...]], ...]
-
-
-@dataclass(frozen=True)
 class Experiment:
     """A checked experiment file.
 
     `model_set` is what it runs on if nothing else is asked for; `sampler` overrides its sampler; `items` caps the
-    suite's items; `deep` holds parameter values for models with many layers.
+    suite's items. Depths in its strategies may be percentages, which a plan resolves.
     """
 
     name: str
@@ -75,18 +64,6 @@ class Experiment:
     items: int | None
     quick_part: Quick
     model_set: str = "miniature"
-    deep: Deep | None = None
-
-    def at_depth(self, hidden_states: int) -> "Experiment":
-        """Return the experiment for a model's number of hidden states.
-
-        `deep` replaces sweeps where it applies.
-
-        A parameter with a single value is no sweep, and keeps it. Errors: UsageError if there is no such list.
-        """
-        if self.deep is None or hidden_states < self.deep.hidden_states:
-            return self
-        return self._replaced("deep.", dict(self.deep.values), least=2)
 
     def quick(self) -> "Experiment":
         """Return the quick form, for a first look."""
@@ -101,24 +78,13 @@ class Experiment:
 
         Errors: UsageError if a parameter is named by no strategy of the list.
         """
-        chosen = replace(self, strategies=tuple(strategies)) if strategies else self
-        return chosen._replaced("--set ", values or {}, least=1)
-
-    def _replaced(self, where: str, values: dict[str, tuple[Value, ...]], least: int) -> "Experiment":
-        """With `values` in place of those that a strategy has `least` or more of."""
-        grids = self.strategies
-        for name, chosen in values.items():
-            known = sorted({key for grid in grids for key, old in grid.values if len(old) >= least})
+        grids = tuple(strategies) if strategies else self.strategies
+        for name, chosen in (values or {}).items():
+            known = sorted({key for grid in grids for key, _ in grid.values})
             if name not in known:
-                several = " with several values" if least > 1 else ""
-                raise UsageError(
-                    f"{where}{name}: no strategy of {self.name} has this parameter{several}{suggest(name, known)}"
-                )
+                raise UsageError(f"--set {name}: no strategy of {self.name} has this parameter{suggest(name, known)}")
             grids = tuple(
-                Grid(
-                    grid.name,
-                    tuple((key, chosen if key == name and len(old) >= least else old) for key, old in grid.values),
-                )
+                Grid(grid.name, tuple((key, chosen if key == name else old) for key, old in grid.values))
                 for grid in grids
             )
         return replace(self, strategies=grids)
@@ -146,12 +112,6 @@ class _Quick(_Strict):
     seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_different)] = [0]
 
 
-class _Deep(BaseModel):
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-
-    hidden_states: int = Field(ge=1)
-
-
 class _ExperimentFile(_Strict):
     name: str = Field(pattern=NAME)
     title: str
@@ -166,7 +126,6 @@ class _ExperimentFile(_Strict):
     items: int | None = Field(default=None, ge=1)
     sampler: _Sampler = _Sampler()
     quick: _Quick = _Quick()
-    deep: _Deep | None = None
 
 
 def list_experiments() -> list[str]:
@@ -201,12 +160,7 @@ def load_experiment(name_or_path: str | Path) -> Experiment:
         items=file.items,
         quick_part=Quick(file.quick.items, tuple(file.quick.seeds)),
         model_set=_place(path, file.model_set, list_model_sets()),
-        deep=None if file.deep is None else Deep(file.deep.hidden_states, _values(path, "deep", _extra(file.deep))),
     )
-
-
-def _extra(deep: _Deep) -> dict[str, Any]:
-    return dict(deep.model_extra or {})
 
 
 def _place(path: Path, name: str, names: list[str]) -> str:

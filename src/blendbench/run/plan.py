@@ -4,6 +4,7 @@ import functools
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from blendbench.core.depths import Depth
 from blendbench.core.errors import UsageError
 from blendbench.core.hashing import sha256_json
 from blendbench.core.images import image_identity
@@ -11,6 +12,7 @@ from blendbench.core.suites import Item, Suite
 from blendbench.metrics import Metric, all_metrics, get_metric
 from blendbench.metrics.shared import SCORERS
 from blendbench.models.sets import ModelSet
+from blendbench.registry.parameters import at_depth
 from blendbench.registry.strategies import Configuration, get_strategy
 from blendbench.run.experiments import Experiment
 from blendbench.run.inputs import InputIdentities
@@ -107,15 +109,17 @@ def noise_seed(item: str, seed: int) -> int:
     return int(sha256_json({"item": item, "seed": seed})[:12], 16)
 
 
-def configurations(experiment: Experiment) -> tuple[Configuration, tuple[Configuration, ...]]:
+def configurations(experiment: Experiment, depth: Depth) -> tuple[Configuration, tuple[Configuration, ...]]:
     """Return each configuration once: baseline, own, controls, companions.
 
+    `depth` is the model set's: two depths that are one there give one configuration.
     Errors: UsageError (unknown strategy or parameter, a value outside its range).
     """
     baseline = get_strategy(experiment.baseline).bind()
     chosen = [baseline]
     for grid in experiment.strategies:
-        chosen += [get_strategy(grid.name).bind(**values) for values in grid.cells()]
+        strategy = get_strategy(grid.name)
+        chosen += [strategy.bind(**at_depth(strategy.parameters, values, depth)) for values in grid.cells()]
     if experiment.controls:
         chosen += [get_strategy(name).bind() for name in CONTROLS]
     chosen += [companion for configuration in chosen if (companion := configuration.companion())]
@@ -142,9 +146,9 @@ def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
 
     Errors: UsageError, before anything is written.
     """
-    baseline, chosen = configurations(experiment)
-    metrics = tuple(PlannedMetric(metric, _scorer_sha256(metric, models)) for metric in metrics_of(experiment))
     models.check()
+    baseline, chosen = configurations(experiment, models.facts.depth)
+    metrics = tuple(PlannedMetric(metric, _scorer_sha256(metric, models)) for metric in metrics_of(experiment))
     _check_layers(chosen, models)
     items, sampler = suite.items[: experiment.items], models.sampler_record
     shared = sha256_json([CELL_SCHEMA, models.sha256, models.dtype, sampler])

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from blendbench.core.conditioning import Conditioning, Denoising
+from blendbench.core.depths import InBlocks
 from blendbench.core.tokens import Tokens
 from blendbench.registry.parameters import Alpha, Range
 from blendbench.registry.strategies import strategy
@@ -13,7 +14,7 @@ from blendbench.strategies.base import aligned_mix
 from blendbench.strategies.sources import SEED_DOCUMENT
 
 Strength = Annotated[float, Range(0.05, 1)]
-Count = Annotated[int, Range(0, 1000)]
+Blocks = Annotated[int, Range(0, 1000), InBlocks()]
 
 
 @strategy(
@@ -81,8 +82,8 @@ def block_injection(
     denoising: Denoising,
     *,
     alpha: Alpha = 0.3,
-    first: Count = 0,
-    count: Count = 3,
+    first: Blocks = 0,
+    count: Blocks = 3,
     stride: Annotated[int, Range(1, 1000)] = 1,
     align: Align = "area",
 ) -> Conditioning:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import numpy as np
 
+from blendbench.core.depths import Depth
 from blendbench.models.layout import Layout
 from blendbench.models.model_file import ModelSetFile, Sampler
 
@@ -39,6 +40,11 @@ class Facts:
     blocks: int
     caption_width: int
     hidden_states: int
+
+    @property
+    def depth(self) -> Depth:
+        """Return what percentages of the depth are taken of."""
+        return Depth(self.hidden_states, self.blocks)
 
 
 @dataclass(frozen=True)
