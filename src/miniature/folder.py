@@ -27,6 +27,7 @@ vision_language = "vision_language"
 clip = "clip"
 siglip = "siglip"
 probe = "probe"
+trained_to_show = ["meaning_loss", "survival_loss"]
 
 [sampler]
 height = {SIZE}

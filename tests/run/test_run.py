@@ -55,6 +55,10 @@ def test_a_second_run_does_nothing(models: ModelSet, tmp_path: Path) -> None:
     plan = plan_of(models, Grid("lerp", (("alpha", (0.0, 0.5)),)))
     first = run(plan, models, tmp_path, Reporter(quiet=True))
     assert (first.expected, first.ok, first.generated) == (3, 3, 3)
+    (stored,) = rows_of(tmp_path, "runs")
+    facts = models.facts
+    assert (stored.hidden_states, stored.blocks) == (facts.hidden_states, facts.blocks) == (7, 8)
+    assert json.loads(stored.trained_to_show) == ["meaning_loss", "survival_loss"]
     again = run(plan, models, tmp_path, Reporter(quiet=True))
     assert (again.generated, again.scored, again.reused, again.run_id) == (0, 0, 3, None)
 

@@ -101,6 +101,7 @@ class ModelSetFile(_Strict):
     Attributes:
         suite: What experiments that were written for another model set run on here.
         clip_quick_gelu: CLIP's activation function, if its own configuration leaves it open.
+        trained_to_show: Losses that build a result into the models; findings do not count what they train.
     """
 
     name: str
@@ -119,3 +120,4 @@ class ModelSetFile(_Strict):
     sampler: Sampler
     text: Text = Text()
     planted: Planted | None = None
+    trained_to_show: list[str] = []

@@ -18,6 +18,9 @@ CREATE TABLE runs (
     git_commit VARCHAR,
     model_set VARCHAR NOT NULL,
     model_set_sha256 VARCHAR NOT NULL, -- hash of weights and settings
+    hidden_states INTEGER, -- of the vision-language model: its layers and the embedding
+    blocks INTEGER, -- of the transformer's main stream
+    trained_to_show JSON, -- losses that build a result into the models: what they train is no finding
     suite VARCHAR NOT NULL,
     suite_sha256 VARCHAR NOT NULL, -- hash of the frozen suite
     sampler JSON NOT NULL, -- resolved sigmas, size, number of steps
