@@ -59,6 +59,10 @@ def test_a_suite_is_read(suite: Path) -> None:
         ('"a.png"', '"."', "image '.': a folder"),
         ('objects = [["red", "circle"]]', 'objects = [["red"]]', "items.0.expect.objects"),
         ('background = "white"', 'backgroud = "white"', "did you mean 'background'"),
+        ('relation = "unrelated"', 'relation = "unrelated"\nsplit = "train"', "items.0.split"),
+        ('relation = "unrelated"', 'relation = "unrelated"\nstratum = " "', "items.0.stratum"),
+        ("[[items]]", '[primary]\nstyle = "reference_style"\n\n[[items]]', "primary"),
+        ("[[items]]", '[primary]\ngain = "../style"\n\n[[items]]', "primary.gain"),
     ],
 )
 def test_mistakes_in_a_suite_are_named(suite: Path, old: str, new: str, message: str) -> None:
@@ -68,6 +72,44 @@ def test_mistakes_in_a_suite_are_named(suite: Path, old: str, new: str, message:
     assert message in str(caught.value)
     assert "suite.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_strata_splits_and_primaries_are_read_and_are_part_of_the_hash(suite: Path) -> None:
+    plain = load_suite(suite)
+    assert (plain.items[0].stratum, plain.items[0].split, plain.primaries) == ("unrelated", "", ())
+    hashes = {plain.sha256}
+    for old, new in (
+        ('relation = "unrelated"', 'relation = "unrelated"\nstratum = "unrelated, 1 object"'),
+        ('relation = "unrelated"', 'relation = "unrelated"\nsplit = "dev"'),
+        ("[[items]]", '[primary]\ngain = "reference_style"\n\n[[items]]'),
+    ):
+        (suite / "suite.toml").write_text(SUITE.replace(old, new))
+        loaded = load_suite(suite)
+        item = loaded.items[0]
+        found = {item.stratum, item.split, *loaded.primaries}
+        assert found & {"unrelated, 1 object", "dev", ("gain", "reference_style")}
+        hashes.add(loaded.sha256)
+    assert len(hashes) == 4
+    trialled = trial(loaded, "a blue ring", None)
+    assert trialled.items[0].split == ""
+
+
+def test_a_suite_is_split_as_a_whole(suite: Path) -> None:
+    first = SUITE.replace('relation = "unrelated"', 'relation = "unrelated"\nsplit = "dev"')
+    second = SUITE[SUITE.index("[[items]]") :].replace('id = "one"', 'id = "two"')
+    (suite / "suite.toml").write_text(first + second)
+    with pytest.raises(UsageError, match=r"items\.split: some items have a split and some have none"):
+        load_suite(suite)
+    (suite / "suite.toml").write_text(first + second.replace("relation =", 'split = "test"\nrelation ='))
+    loaded = load_suite(suite)
+    assert [[item.id for item in loaded.of_split(split)] for split in ("dev", "test", "")] == [
+        ["one"],
+        ["two"],
+        ["one", "two"],
+    ]
+    (suite / "suite.toml").write_text(first)
+    with pytest.raises(UsageError, match="tiny: the suite has no test items"):
+        load_suite(suite).of_split("test")
 
 
 def test_an_empty_suite_and_a_repeated_id_are_refused(suite: Path) -> None:

@@ -157,6 +157,23 @@ def test_labels_name_alpha_and_what_differs_from_the_defaults() -> None:
     assert parse_configuration("lerp:layer=3*-2+1*-4").label == "lerp:alpha=0.3,layer=0.25*-4+0.75*-2"
 
 
+@pytest.mark.parametrize(
+    ("label", "family", "dose"),
+    [
+        ("lerp:alpha=0.3", "lerp", 0.3),
+        ("lerp:alpha=0.3,align=truncate", "lerp:align=truncate", 0.3),
+        ("concatenate:share=0.5", "concatenate", 0.5),
+        ("concatenate", "concatenate", 1.0),
+        ("timestep_alpha:alpha=0.3,curve=cosine", "timestep_alpha:curve=cosine", 0.3),
+        ("self_alignment", "self_alignment", 0.3),
+        ("vision_only:tokens=text", "vision_only:tokens=text", None),
+    ],
+)
+def test_a_family_is_the_label_without_the_dose(label: str, family: str, dose: float | None) -> None:
+    configuration = parse_configuration(label)
+    assert (configuration.label, configuration.family, configuration.dose) == (label, family, dose)
+
+
 def test_the_key_follows_parameters_code_and_the_named_steps() -> None:
     lerp = get_strategy("lerp")
     assert lerp.bind(alpha="0.30").key() == lerp.bind().key()

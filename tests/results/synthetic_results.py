@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,8 @@ def cell_row(label: str, item: str, seed: int, image: str | None, **changes: Any
         "strategy": strategy,
         "params": params,
         "label": label,
+        "family": re.sub(r":?alpha=[0-9.]+,?", lambda found: ":" if found[0].endswith(",") else "", label),
+        "dose": params.get("alpha"),
         "control": control,
         "item": item,
         "seed": seed,

@@ -55,18 +55,22 @@ def test_finished_cells_are_those_of_the_latest_row(folder: Path) -> None:
 
 def test_cells_of_other_experiments_and_superseded_ones_are_to_be_counted_again(folder: Path) -> None:
     with open_state(folder) as state:
-        assert state.outdated_members("core", [CANARY.cell_id]) == []
-        row = state.outdated_members("other", [CANARY.cell_id, sha("unknown")])
+        assert state.outdated_members("core", SUITE, [CANARY.cell_id]) == []
+        # Another suite, or another split of this one, takes its cells over.
+        assert len(state.outdated_members("core", sha("other suite"), [CANARY.cell_id])) == 1
+        row = state.outdated_members("other", SUITE, [CANARY.cell_id, sha("unknown")])
     assert row == [{k: v for k, v in CANARY.items() if k != "table"} | {"split": "", "environment_sha256": ""}]
     twin = CANARY.changed(cell_id=sha("twin"), run_id="run2")
     append(folder, "run2", *run_rows("run2"), twin)
     with open_state(folder) as state:
-        assert [r["cell_id"] for r in state.outdated_members("core", [CANARY.cell_id, twin.cell_id])] == [
+        assert [r["cell_id"] for r in state.outdated_members("core", SUITE, [CANARY.cell_id, twin.cell_id])] == [
             CANARY.cell_id
         ]
     append(folder, "run3", *run_rows("run3"), CANARY.changed(run_id="run3"))
     with open_state(folder) as state:
-        assert [r["cell_id"] for r in state.outdated_members("core", [CANARY.cell_id, twin.cell_id])] == [twin.cell_id]
+        assert [r["cell_id"] for r in state.outdated_members("core", SUITE, [CANARY.cell_id, twin.cell_id])] == [
+            twin.cell_id
+        ]
 
 
 def test_nothing_is_missing_of_what_is_settled(folder: Path) -> None:

@@ -65,8 +65,29 @@ def test_planned_cells_that_nobody_made_are_missing_not_absent(folder: Path) -> 
         folder, "run2", *run_rows("run2", labels=["text_only", "ghost"]), run_rows("run2")[0].changed(items=["item-99"])
     )
     board = open_results(folder).query("FROM leaderboard WHERE metric = 'grid_energy'").set_index("label")
-    assert board.loc["ghost", "missing"] == board.loc["ghost", "expected"] == 2 * (ITEMS + 1)
-    assert board.loc["canary", "missing"] == 2
+    assert board.loc["ghost", "missing"] == board.loc["ghost", "expected"] == 2
+    assert (board.loc["text_only", "missing"], board.loc["text_only", "expected"]) == (2, 2 * (ITEMS + 1))
+
+
+def test_a_run_on_other_items_makes_no_finished_configuration_incomplete(folder: Path) -> None:
+    run, *rows = run_rows("run2", labels=["text_only", "canary"], items=ITEMS + 2, seeds=[0, 1, 2])
+    append(folder, "run2", run, *rows)
+    counted = dict(open_results(folder).rows("SELECT label, count(*) FROM expected_cells GROUP BY ALL"))
+    assert counted.pop("text_only") == counted.pop("canary") == 3 * (ITEMS + 2)
+    assert set(counted.values()) == {2 * ITEMS}
+    # Fewer items than before take nothing away either.
+    append(folder, "run3", *run_rows("run3", labels=["text_only", "canary"], items=1, seeds=[0]))
+    again = dict(open_results(folder).rows("SELECT label, count(*) FROM expected_cells GROUP BY ALL"))
+    assert again["canary"] == 3 * (ITEMS + 2)
+
+
+def test_what_older_code_was_planned_on_is_not_expected_of_newer_code(folder: Path) -> None:
+    rows = run_rows("run2", labels=["text_only", "canary"], items=1, seeds=[0])
+    edited = [row.changed(source_sha256="edited") if row.get("label") == "canary" else row for row in rows]
+    append(folder, "run2", *edited)
+    counted = dict(open_results(folder).rows("SELECT label, count(*) FROM expected_cells GROUP BY ALL"))
+    assert counted["canary"] == 1
+    assert counted["text_only"] == 2 * ITEMS
 
 
 @pytest.mark.parametrize("field", ["suite_sha256", "model_set_sha256", "sampler_sha256", "dtype", "source_sha256"])

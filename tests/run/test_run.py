@@ -160,6 +160,12 @@ def test_an_unknown_setting_is_reported_before_anything_is_written(models: Model
         plan_of(models, Grid("lerp", (("alpha", (2,)),)))
 
 
+def test_an_unknown_primary_metric_is_named_with_the_suite(models: ModelSet) -> None:
+    suite = replace(load_suite("miniature"), primaries=(("gain", "refrence_style"),))
+    with pytest.raises(UsageError, match=r"suite miniature: primary\.gain: .*did you mean 'reference_style'"):
+        make_plan(load_experiment("smoke"), suite, models)
+
+
 def test_two_runs_at_once_do_not_mix(models: ModelSet, tmp_path: Path) -> None:
     with FileLock(tmp_path / "run.lock"), pytest.raises(UsageError, match="another run"):
         run(plan_of(models), models, tmp_path, Reporter(quiet=True))

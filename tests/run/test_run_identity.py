@@ -9,6 +9,7 @@ from PIL import Image
 
 from blendbench.results.images import ImageStore
 from blendbench.results.state import open_state
+from blendbench.results.store import open_results
 from blendbench.run.loop import run
 from blendbench.run.progress import Reporter
 
@@ -34,6 +35,11 @@ def code(old: str, new: str, file: str = "plug.py") -> Change:
 
 def suite(old: str, new: str) -> Change:
     return lambda world: world.edit("suite/suite.toml", old, new)
+
+
+def split_in_two(world: World) -> None:
+    for colour, split in (("red", "dev"), ("green", "test")):
+        world.edit("suite/suite.toml", f'"a {colour} circle"', f'"a {colour} circle"\nsplit = "{split}"')
 
 
 def painted(file: str) -> Change:
@@ -93,6 +99,8 @@ CHANGES: dict[str, tuple[Change, frozenset[str], frozenset[tuple[str, str]]]] = 
         frozenset({"lerp:alpha=0.3,align=backwards"}),
         NO_SCORES,
     ),
+    "split": (split_in_two, NOTHING, NO_SCORES),
+    "primary": (suite("[[pairs]]", '[primary]\nprompt = "attribute_adherence"\n\n[[pairs]]'), NOTHING, NO_SCORES),
     "prompt": (suite('"a red circle"', '"a blue circle"'), ALL, NO_SCORES),
     # Metrics compare every image with the reference: other cells, whose images are reused where it was not read.
     "reference": (painted("one.png"), ALL, NO_SCORES),
@@ -250,3 +258,23 @@ def test_another_reference_measures_again_and_generates_only_what_reads_it(finis
         assert report.scored == len(LABELS) * len(METRICS)
         assert 0 < report.images < len(LABELS)
         assert world.remaining()[1:] == (set(), set())
+
+
+def test_cells_of_an_earlier_state_of_the_suite_are_taken_over_with_the_new_splits(
+    finished: World, tmp_path: Path
+) -> None:
+    world = copy_world(finished, tmp_path / "world")
+    split_in_two(world)
+    with registrations_undone():
+        plan, models = world.load()
+        report = run(plan, models, world.results, Reporter(quiet=True))
+        assert (report.ok, report.generated, report.scored) == (len(plan.cells), 0, 0)
+        assert world.remaining()[1:] == (set(), set())
+    results = open_results(world.results)
+    half = len(plan.cells) // 2
+    assert results.rows("SELECT suite_sha256, split, count(*) FROM current_cells GROUP BY ALL ORDER BY ALL") == [
+        (plan.suite.sha256, "dev", half),
+        (plan.suite.sha256, "test", half),
+    ]
+    items = results.rows("SELECT item, split, stratum FROM items WHERE suite_sha256 = ?", [plan.suite.sha256])
+    assert sorted(items) == [("one", "dev", "matched"), ("two", "test", "matched")]

@@ -294,3 +294,18 @@ def test_the_same_cells_give_the_same_verdict_with_its_provenance(results: Resul
     verdict = gate(results, "vision_only", "text_only")
     assert (verdict.provenance["suite"], verdict.provenance["dtype"]) == ("miniature", "float32")
     assert repr(gate(results, "vision_only", "text_only")) == repr(verdict)
+
+
+def test_configurations_are_compared_on_the_items_that_both_were_planned_on(rows: list[Row], tmp_path: Path) -> None:
+    extra = cell_row("text_only", "item-99", 0, sha("image"), cell_id=sha("more"))
+    run, *planned = run_rows("run2", labels=["text_only"], metrics={}, seeds=[0])
+    append(tmp_path, "run1", *rows)
+    before = gate(open_results(tmp_path), "vision_only", "text_only")
+    append(tmp_path, "run2", run.changed(items=["item-99"]), *planned, extra.changed(run_id="run2"))
+    after = gate(open_results(tmp_path), "vision_only", "text_only")
+    assert (after.items, after.units, after.verdict) == (before.items, before.units, before.verdict)
+    other = cell_row("style_delta:alpha=0.3", "item-98", 0, sha("image"), run_id="run3")
+    run, *planned = run_rows("run3", labels=[other.label], metrics={}, seeds=[0])
+    append(tmp_path, "run3", run.changed(items=["item-98"]), *planned, other)
+    with pytest.raises(UsageError, match=r"no item and seed of core has both configurations"):
+        gate(open_results(tmp_path), "style_delta:alpha=0.3", "text_only")

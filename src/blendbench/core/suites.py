@@ -17,6 +17,9 @@ from blendbench.core.hashing import sha256_json
 from blendbench.core.images import ImageError, image_identity, load_image
 from blendbench.core.shipped import shipped
 
+Split = Literal["", "dev", "test"]
+PrimaryRole = Literal["prompt", "gain", "artifact", "drift"]
+
 
 @dataclass(frozen=True)
 class Attributes:
@@ -35,7 +38,8 @@ class Item:
     """One prompt with its reference image and what must be true of the output.
 
     `expect` is what a network can recognise, for suites whose world is known; `facts` are short statements for readers
-    and judges, each of them true of an image that follows the prompt.
+    and judges, each of them true of an image that follows the prompt. `stratum` is the group that the bootstrap keeps
+    apart; `split` says whether the item is one to tune on or one to report, "" in a suite that is not split.
     """
 
     id: str
@@ -48,6 +52,8 @@ class Item:
     reference_expect: Attributes | None
     category: str | None = None
     facts: tuple[str, ...] = ()
+    stratum: str = ""
+    split: Split = ""
 
 
 @dataclass(frozen=True)
@@ -72,10 +78,12 @@ class FitPair:
 class Suite:
     """A frozen set of items.
 
-    `sha256` covers its prompts, its facts and its images by content.
+    `sha256` covers what is asked and how it is reported: prompts, facts, strata, splits and primaries, and images by
+    content. Cells do not depend on it.
 
-    `blank` and `white` show nothing; `pairs` are for strategies that fit, and none of them is an item's; `images`
-    holds the licence of each image where `licence` does not hold for all.
+    `primaries` names the metric of a role that a headline and a budget use; `blank` and `white` show nothing; `pairs`
+    are for strategies that fit, and none of them is an item's; `images` holds the
+    licence of each image where `licence` does not hold for all.
     """
 
     name: str
@@ -89,6 +97,14 @@ class Suite:
     sha256: str
     folder: Path
     images: tuple[Provenance, ...] = ()
+    primaries: tuple[tuple[str, str], ...] = ()
+
+    def of_split(self, split: Split) -> tuple[Item, ...]:
+        """Return the items of a split, all for "". Errors: UsageError for none."""
+        items = tuple(item for item in self.items if split in ("", item.split))
+        if not items:
+            raise UsageError(f"{self.name}: the suite has no {split} items")
+        return items
 
 
 class _Strict(BaseModel):
@@ -111,6 +127,8 @@ class _ItemFile(_Strict):
     expect: _AttributesFile | None = None
     reference_expect: _AttributesFile | None = None
     category: str | None = Field(default=None, pattern=NAME)
+    stratum: str | None = Field(default=None, pattern=r"\S")
+    split: Literal["dev", "test"] | None = None
     facts: list[Annotated[str, Field(pattern=r"\S")]] = Field(default_factory=list)
 
 
@@ -133,6 +151,7 @@ class _SuiteFile(_Strict):
     licence: str
     blank: str
     white: str | None = None
+    primary: dict[PrimaryRole, Annotated[str, Field(pattern=NAME)]] = Field(default_factory=dict)
     items: list[_ItemFile] = Field(min_length=1)
     pairs: list[_PairFile] = Field(default_factory=list)
     images: list[_ProvenanceFile] = Field(default_factory=list)
@@ -161,6 +180,8 @@ def load_suite(name_or_folder: str | Path) -> Suite:
         if item.id in seen:
             raise UsageError(f"{source}: items.id: {item.id!r} occurs twice; ids must be unique")
         seen.add(item.id)
+    if len({item.split is None for item in file.items}) > 1:
+        raise UsageError(f"{source}: items.split: some items have a split and some have none")
     image = partial(_image, folder, set())
     blank = image(file.blank, "blank")
     white = None if file.white is None else image(file.white, "white")
@@ -184,6 +205,8 @@ def load_suite(name_or_folder: str | Path) -> Suite:
             reference_expect=_attributes(item.reference_expect),
             category=item.category,
             facts=tuple(item.facts),
+            stratum=item.stratum or item.relation,
+            split=item.split or "",
         )
         for item in file.items
     )
@@ -205,6 +228,7 @@ def load_suite(name_or_folder: str | Path) -> Suite:
         sha256="",
         folder=folder,
         images=provenance,
+        primaries=tuple(file.primary.items()),
     )
     return replace(suite, sha256=_content_sha256(suite))
 
@@ -227,6 +251,8 @@ def trial(suite: Suite, prompt: str | None, image: Path | None) -> Suite:
         reference=path,
         reference_caption=first.reference_caption if image is None else "",
         relation="unrelated",
+        stratum="unrelated",
+        split="",
         expect=first.expect if prompt is None else None,
         facts=first.facts if prompt is None else (),
         reference_expect=first.reference_expect if image is None else None,
@@ -236,7 +262,7 @@ def trial(suite: Suite, prompt: str | None, image: Path | None) -> Suite:
 
 
 def _content_sha256(suite: Suite) -> str:
-    """Hash what a suite asks for: prompts and images by content.
+    """Hash what a suite asks for and how it is reported, images by content.
 
     File names, titles and licences are no part of it.
     """
@@ -249,7 +275,7 @@ def _content_sha256(suite: Suite) -> str:
     for item in items:
         for key in ("expect", "reference_expect"):
             item[key] = None if item[key] is None else asdict(item[key])
-    return sha256_json([items, pairs, by_content(suite.blank), by_content(suite.white)])
+    return sha256_json([items, pairs, by_content(suite.blank), by_content(suite.white), suite.primaries])
 
 
 def _check_recorded(source: Path, provenance: tuple[Provenance, ...], used: set[Path]) -> None:

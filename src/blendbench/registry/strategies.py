@@ -141,9 +141,22 @@ class Configuration:
 
         `parse_configuration` reads it back.
         """
+        return self._labelled(self.params)
+
+    @property
+    def family(self) -> str:
+        """Return the label without the dose."""
+        return self._labelled({name: value for name, value in self.params.items() if name != self.strategy.dose})
+
+    @property
+    def dose(self) -> float | None:
+        """Return the value of the dose; None if the strategy has none."""
+        return None if self.strategy.dose is None else float(self.params[self.strategy.dose])
+
+    def _labelled(self, params: dict[str, Value]) -> str:
         texts = [
             f"{name}={_text(value)}"
-            for name, value in self.params.items()
+            for name, value in params.items()
             if (name == "alpha" and not self.strategy.control) or value != self.strategy.parameters[name].default
         ]
         return f"{self.strategy.name}:{','.join(texts)}" if texts else self.strategy.name

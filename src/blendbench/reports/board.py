@@ -38,7 +38,8 @@ Unit = tuple[str, int]  # item and seed
 class Entry:
     """One configuration under one metric.
 
-    If it is not complete it has no effect and no rank, only a partial mean.
+    If it is not complete it has no effect and no rank, only a partial mean. One that was planned on fewer items than
+    the baseline is complete on these, and has no rank.
     """
 
     ok: int
@@ -81,7 +82,7 @@ class Configuration:
 class Board:
     """One experiment: configurations in page order, and data sources.
 
-    `means` holds, by metric, the labels that are complete under it and their item means (labels, items).
+    `means` holds, by metric, the labels that have every item of the baseline and their item means (labels, items).
     """
 
     experiment: str
@@ -155,7 +156,7 @@ class _Scores:
     """Scores of one metric by label and unit, with reasons for missing ones."""
 
     values: dict[str, dict[Unit, float]] = field(default_factory=lambda: defaultdict(dict))
-    expected: Counter[str] = field(default_factory=Counter)
+    expected: dict[str, set[Unit]] = field(default_factory=lambda: defaultdict(set))
     errors: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -175,7 +176,7 @@ def _scores(results: Results, experiment: str) -> dict[str, _Scores]:
     found: dict[str, _Scores] = defaultdict(_Scores)
     for metric, label, item, seed, status, value, error in rows:
         scores = found[metric]
-        scores.expected[label] += 1
+        scores.expected[label].add((item, seed))
         if status == "ok":
             scores.values[label][item, seed] = value
         elif error is not None:
@@ -205,26 +206,33 @@ def _headlines(metrics: dict[str, MetricInfo]) -> dict[str, str]:
 def _entries(scores: _Scores, metric: MetricInfo, baseline: str) -> tuple[dict[str, Entry], tuple[list[str], Array]]:
     """Return a metric's entries by label, and item means of complete ones."""
     # Unscorable is a property of an item: configurations are compared where the baseline could be scored.
-    compared = sorted(scores.values.get(baseline) or {unit for found in scores.values.values() for unit in found})
-    complete = [label for label in sorted(scores.expected) if all(unit in scores.values[label] for unit in compared)]
+    compared = scores.values.get(baseline) or {unit for found in scores.values.values() for unit in found}
+    planned = {label: scores.expected[label].intersection(compared) for label in sorted(scores.expected)}
+    complete = [label for label, units in planned.items() if units and units <= scores.values[label].keys()]
     entries = {
-        label: Entry(len(scores.values[label]), expected, label in complete)
+        label: Entry(len(scores.values[label]), len(expected), label in complete)
         for label, expected in scores.expected.items()
     }
+    ranked = [label for label in complete if len(planned[label]) == len(compared)]
     for label, entry in entries.items():
-        own = scores.values[label]
-        if own and not entry.complete:
-            partial = cluster_means(list(own.values()), [item for item, _ in own])
-            entries[label] = replace(entry, estimate=bootstrap_t(partial, bounds=metric.range))
-    if not complete:
+        own = {unit: value for unit, value in scores.values[label].items() if not entry.complete or unit in compared}
+        if own and label not in ranked:
+            entries[label] = replace(entry, estimate=_estimate(own, metric))
+    if not ranked:
         return entries, ([], np.empty((0, 0)))
-    values = [[scores.values[label][unit] for unit in compared] for label in complete]
-    means = cluster_means(values, [item for item, _ in compared])
-    ranked = metric.direction != "none" and len(means) > 1
-    rankings = rank(means, metric.direction == "higher") if ranked else [None] * len(means)
-    for label, estimate, ranking in zip(complete, intervals(means, bounds=metric.range), rankings, strict=True):
+    units = sorted(compared)
+    values = [[scores.values[label][unit] for unit in units] for label in ranked]
+    means = cluster_means(values, [item for item, _ in units])
+    has_order = metric.direction != "none" and len(means) > 1
+    rankings = rank(means, metric.direction == "higher") if has_order else [None] * len(means)
+    for label, estimate, ranking in zip(ranked, intervals(means, bounds=metric.range), rankings, strict=True):
         entries[label] = replace(entries[label], estimate=estimate, ranking=ranking)
-    return entries, (complete, means)
+    return entries, (ranked, means)
+
+
+def _estimate(own: dict[Unit, float], metric: MetricInfo) -> Estimate:
+    """Return mean and interval of a configuration that has units of its own."""
+    return bootstrap_t(cluster_means(list(own.values()), [item for item, _ in own]), bounds=metric.range)
 
 
 def _add_effects(results: Results, experiment: str, baseline: str, entries: dict[str, dict[str, Entry]]) -> None:

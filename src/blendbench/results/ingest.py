@@ -287,6 +287,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, changes: _Changes, times: dict[
     for (name,) in connection.execute("SELECT DISTINCT _table FROM lines").fetchall():
         _replace_rows(connection, name, changes.rebuild)
     connection.execute("DROP TABLE lines")
+    _drop_forgotten(connection)
     create_views(connection)
     return rows
 
@@ -357,6 +358,18 @@ def _replace_rows(connection: duckdb.DuckDBPyConnection, name: str, rebuild: boo
         connection.execute(f"DELETE FROM {target} USING staged WHERE {same}")
     connection.execute(f"INSERT INTO {target} ({table.names}) SELECT {table.names} FROM staged {latest}")
     connection.execute("DROP TABLE staged")
+
+
+def _drop_forgotten(connection: duckdb.DuckDBPyConnection) -> None:
+    """Drop what was generated and planned before it was forgotten.
+
+    Scores stay: they hold for the same image, should a later run generate it again.
+    """
+    forgotten = "forgotten f JOIN runs r ON r.experiment = f.experiment AND r.sequence < f.sequence"
+    for table in ("cells", "planned_configurations"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE (run_id, label) IN (SELECT (r.run_id, f.label) FROM {forgotten})"
+        )
 
 
 def _database_error(database: Path, error: duckdb.Error) -> UsageError:

@@ -55,7 +55,8 @@ CREATE TABLE suites (
     suite_sha256 VARCHAR PRIMARY KEY,
     suite VARCHAR NOT NULL,
     version INTEGER NOT NULL,
-    title VARCHAR NOT NULL
+    title VARCHAR NOT NULL,
+    primaries JSON -- role -> the metric that a headline, a budget and the front use for it
 );
 
 -- One prompt of a suite with its reference image.
@@ -67,6 +68,7 @@ CREATE TABLE items (
     reference_caption VARCHAR NOT NULL,
     relation VARCHAR NOT NULL, -- how reference and prompt are related
     stratum VARCHAR NOT NULL DEFAULT '', -- group that bootstrap and split keep apart
+    split item_split NOT NULL DEFAULT '', -- items to tune on, or to report; '' if the suite is not split
     expect JSON, -- what must be true of the output
     reference_expect JSON, -- what is true of the reference
     reference_image VARCHAR, -- path in the results folder
@@ -113,6 +115,8 @@ CREATE TABLE cells (
     source_sha256 VARCHAR NOT NULL DEFAULT '', -- hash of the strategy's code
     params JSON NOT NULL,
     label VARCHAR NOT NULL, -- strategy with the parameters that differ from its defaults
+    family VARCHAR NOT NULL DEFAULT '', -- label without the dose: configurations that differ in nothing else
+    dose DOUBLE CHECK (isfinite(dose)), -- how much of the image there is; NULL if the strategy has no such parameter
     control BOOLEAN NOT NULL, -- a strategy that every run contains
     item VARCHAR NOT NULL,
     seed BIGINT NOT NULL,
@@ -276,6 +280,15 @@ CREATE TABLE votes (
     choice vote_choice NOT NULL,
     seconds DOUBLE NOT NULL CHECK (isfinite(seconds)), -- how long the pair was looked at
     voted_at VARCHAR NOT NULL
+);
+
+-- A configuration that `blendbench forget` removed: what runs before it generated and planned is not in the tables.
+CREATE TABLE forgotten (
+    experiment VARCHAR NOT NULL,
+    label VARCHAR NOT NULL,
+    sequence BIGINT NOT NULL, -- order among the runs: a later run brings the configuration back
+    images JSON NOT NULL, -- cell id -> its image, or null if it had none
+    PRIMARY KEY (experiment, label)
 );
 
 -- One look at test items, which a later look has to pay for.

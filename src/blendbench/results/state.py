@@ -17,9 +17,9 @@ from blendbench.results.store import open_results
 _AT_ONCE = 50_000  # cells whose scores are looked up together; all of them would take much memory
 
 
-# The cells that an experiment counts: of each configuration, item and seed the newest.
+# The cells that an experiment counts on a suite: of each configuration, item and seed the newest.
 _COUNTING = """
-    SELECT c.cell_id FROM cells c JOIN runs r USING (run_id) WHERE c.experiment = ?
+    SELECT c.cell_id FROM cells c JOIN runs r USING (run_id) WHERE c.experiment = ? AND c.suite_sha256 = ?
     QUALIFY row_number() OVER (PARTITION BY c.label, c.item, c.seed ORDER BY r.sequence DESC, c.cell_id) = 1
 """
 
@@ -91,6 +91,7 @@ class State:
     def is_complete(
         self,
         experiment: str,
+        suite_sha256: str,
         cells: Sequence[tuple[str, str]],
         metrics: Sequence[PlannedMetric],
         present: Callable[[Iterable[str]], set[str]],
@@ -118,7 +119,7 @@ class State:
             SELECT (SELECT count(*) FROM planned ANTI JOIN latest USING (cell_id)),
                 (SELECT count(*) FROM planned ANTI JOIN ({_COUNTING}) USING (cell_id))
             """,
-            [experiment],
+            [experiment, suite_sha256],
         )
         if missing or outdated:
             return False
@@ -140,12 +141,12 @@ class State:
         )
         return bool(settled == len(cells) * len(metrics))
 
-    def outdated_members(self, experiment: str, cell_ids: Sequence[str]) -> list[dict[str, Any]]:
+    def outdated_members(self, experiment: str, suite_sha256: str, cell_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return rows of `cells` to append under a new run.
 
         The experiment then counts these cells.
 
-        Those are finished cells that only other experiments have, and those with a newer cell of the same
+        Those are finished cells that only other experiments or suites have, and those with a newer cell of the same
         configuration, item and seed.
         """
         table = tables()["cells"]
@@ -161,7 +162,7 @@ class State:
             QUALIFY row_number() OVER (PARTITION BY cell_id ORDER BY sequence DESC, run_id DESC) = 1
             ORDER BY cell_id
             """,
-            [experiment, _joined(cell_ids)],
+            [experiment, suite_sha256, _joined(cell_ids)],
         )
         names = [column.name for column in table.columns]
         return [dict(zip(names, row, strict=True)) | {"params": json.loads(row[names.index("params")])} for row in rows]

@@ -9,34 +9,35 @@ CREATE VIEW current_runs AS
 SELECT r.* FROM runs r
 JOIN current_sets USING (experiment, suite_sha256, model_set_sha256, dtype, sampler_sha256);
 
--- The cells of each experiment's current set, with the newest code of each configuration.
-CREATE VIEW current_cells AS
-WITH comparable AS (
-    SELECT c.*, r.sequence FROM cells c JOIN runs r USING (run_id)
-    JOIN current_sets s ON s.experiment = c.experiment AND s.suite_sha256 = c.suite_sha256
-        AND s.model_set_sha256 = c.model_set_sha256 AND s.dtype = c.dtype AND s.sampler_sha256 = c.sampler_sha256
-), codes AS (
-    SELECT experiment, label, source_sha256, max(sequence) AS sequence FROM comparable GROUP BY ALL
+-- The cells of each experiment's current set, at any state of the code, with the sequence of their run.
+CREATE VIEW comparable_cells AS
+SELECT c.*, r.sequence FROM cells c JOIN runs r USING (run_id)
+JOIN current_sets s ON s.experiment = c.experiment AND s.suite_sha256 = c.suite_sha256
+    AND s.model_set_sha256 = c.model_set_sha256 AND s.dtype = c.dtype AND s.sampler_sha256 = c.sampler_sha256;
+
+-- The newest code of each configuration: that of the latest run that generated or planned it in the current set.
+CREATE VIEW current_codes AS
+WITH codes AS (
+    SELECT experiment, label, source_sha256, max(sequence) AS sequence FROM comparable_cells GROUP BY ALL
     UNION ALL
     SELECT experiment, label, source_sha256, sequence FROM planned_configurations JOIN current_runs USING (run_id)
-), newest AS (
-    SELECT experiment, label, arg_max(source_sha256, (sequence, source_sha256)) AS source_sha256
-    FROM codes GROUP BY ALL
 )
-SELECT * EXCLUDE (sequence) FROM comparable JOIN newest USING (experiment, label, source_sha256)
+SELECT experiment, label, arg_max(source_sha256, (sequence, source_sha256)) AS source_sha256 FROM codes GROUP BY ALL;
+
+-- The cells of each experiment's current set, with the newest code of each configuration.
+CREATE VIEW current_cells AS
+SELECT * EXCLUDE (sequence) FROM comparable_cells JOIN current_codes USING (experiment, label, source_sha256)
 QUALIFY row_number() OVER (PARTITION BY experiment, label, item, seed ORDER BY sequence DESC, cell_id) = 1;
 
--- Every configuration x item x seed that should exist: what the runs planned, and what any cell covers.
+-- Every configuration x item x seed that should exist: what each run planned with the newest code of a configuration,
+-- its own items and seeds only, and what any cell covers. Configurations may so have more items than others.
 CREATE VIEW expected_cells AS
-WITH labels AS (
-    SELECT experiment, label FROM current_runs JOIN planned_configurations USING (run_id)
-    UNION SELECT experiment, label FROM current_cells
-), units AS (
-    SELECT r.experiment, i.item, s.seed
-    FROM current_runs r, unnest(CAST(r.items AS VARCHAR[])) AS i(item), unnest(CAST(r.seeds AS BIGINT[])) AS s(seed)
-    UNION SELECT experiment, item, seed FROM current_cells
-)
-SELECT experiment, label, item, seed FROM labels JOIN units USING (experiment);
+SELECT r.experiment, p.label, i.item, s.seed
+FROM current_runs r JOIN planned_configurations p USING (run_id)
+JOIN current_codes k ON k.experiment = r.experiment AND k.label = p.label AND k.source_sha256 = p.source_sha256,
+    unnest(CAST(r.items AS VARCHAR[])) AS i(item), unnest(CAST(r.seeds AS BIGINT[])) AS s(seed)
+UNION
+SELECT experiment, label, item, seed FROM current_cells;
 
 -- The metrics of each experiment's current set, at the version and with the scorer of the latest run that had them.
 CREATE VIEW current_metrics AS
@@ -223,7 +224,10 @@ ORDER BY experiment, question, metric;
 
 -- Rows that refer to nothing: what foreign keys would refuse. Empty unless shards were deleted or edited.
 CREATE VIEW orphans AS
-SELECT 'scores' AS table_name, s.cell_id AS id, 'no such cell' AS missing FROM scores s ANTI JOIN cells USING (cell_id)
+SELECT 'scores' AS table_name, s.cell_id AS id, 'no such cell' AS missing FROM scores s
+ANTI JOIN (
+    SELECT cell_id FROM cells UNION ALL SELECT unnest(json_keys(images)) FROM forgotten
+) USING (cell_id)
 UNION ALL
 SELECT 'scores', s.cell_id, 'no card of ' || s.metric FROM scores s ANTI JOIN metrics USING (metric, metric_version)
 UNION ALL
@@ -235,7 +239,11 @@ UNION ALL
 SELECT 'cells', c.cell_id, 'no such item' FROM cells c ANTI JOIN items USING (suite_sha256, item)
 UNION ALL
 SELECT 'votes', v.vote_id, 'no such cell' FROM votes v
-ANTI JOIN cells c ON c.experiment = v.experiment AND c.cell_id = v.left_cell
+ANTI JOIN (
+    SELECT experiment, cell_id FROM cells UNION ALL SELECT experiment, unnest(json_keys(images)) FROM forgotten
+) c ON c.experiment = v.experiment AND c.cell_id = v.left_cell
 UNION ALL
 SELECT 'votes', v.vote_id, 'no such cell' FROM votes v
-ANTI JOIN cells c ON c.experiment = v.experiment AND c.cell_id = v.right_cell;
+ANTI JOIN (
+    SELECT experiment, cell_id FROM cells UNION ALL SELECT experiment, unnest(json_keys(images)) FROM forgotten
+) c ON c.experiment = v.experiment AND c.cell_id = v.right_cell;

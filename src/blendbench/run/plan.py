@@ -146,6 +146,11 @@ def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
 
     Errors: UsageError, before anything is written.
     """
+    for role, name in suite.primaries:
+        try:
+            get_metric(name)
+        except UsageError as error:
+            raise UsageError(f"suite {suite.name}: primary.{role}: {error}") from None
     models.check()
     baseline, chosen = configurations(experiment, models.facts.depth)
     metrics = tuple(PlannedMetric(metric, _scorer_sha256(metric, models)) for metric in metrics_of(experiment))

@@ -83,7 +83,15 @@ def write_opening(shard: "ShardWriter", plan: Plan, models: "ModelSet", run_id: 
     )
     shard.append(
         "suites",
-        [{"suite": suite.name, "suite_sha256": suite.sha256, "version": suite.version, "title": suite.title}],
+        [
+            {
+                "suite": suite.name,
+                "suite_sha256": suite.sha256,
+                "version": suite.version,
+                "title": suite.title,
+                "primaries": dict(suite.primaries),
+            }
+        ],
     )
     shard.append("items", _item_rows(plan.items, suite.sha256, store))
     strategies = {c.strategy.name: c.strategy for c in plan.configurations}.values()
@@ -136,6 +144,8 @@ def _item_rows(items: Sequence[Item], suite_sha256: str, store: ImageStore) -> l
             "reference_sha256": image_identity(item.reference),
             "reference_caption": item.reference_caption,
             "relation": item.relation,
+            "stratum": item.stratum,
+            "split": item.split,
             "expect": asdict(item.expect) if item.expect else None,
             "reference_expect": asdict(item.reference_expect) if item.reference_expect else None,
             "reference_image": image_name(kept[item.reference][0]),
@@ -156,28 +166,37 @@ def _keep_reference(store: ImageStore, reference: Path) -> tuple[str, list[str]]
 
 def cell_row(image: "GeneratedImage", plan: Plan, models: "ModelSet", run_id: str) -> Row:
     """Return the row of one cell."""
-    cell, configuration = image.cell, image.cell.configuration
+    return planned_columns(image.cell, plan, models, run_id) | {
+        "status": "ok" if image.image_sha256 else "failed",
+        "error": image.error,
+        "conditioning_sha256": image.conditioning_sha256,
+        "image_sha256": image.image_sha256,
+        "tokens": image.tokens,
+    }
+
+
+def planned_columns(cell: Cell, plan: Plan, models: "ModelSet", run_id: str) -> Row:
+    """Return what a plan says of a cell, whichever run generates it."""
+    configuration = cell.configuration
     return {
         "cell_id": cell.cell_id,
         "run_id": run_id,
         "experiment": plan.experiment.name,
         "strategy": configuration.strategy.name,
+        "source_sha256": configuration.strategy.source_sha256,
         "params": dict(configuration.params),
         "label": configuration.label,
+        "family": configuration.family,
+        "dose": configuration.dose,
         "control": configuration.strategy.control,
         "item": cell.item.id,
         "seed": cell.seed,
+        "split": cell.item.split,
         "suite_sha256": plan.suite.sha256,
         "sampler_sha256": plan.sampler_sha256,
         "model_set_sha256": models.sha256,
         "dtype": models.dtype,
-        "status": "ok" if image.image_sha256 else "failed",
-        "error": image.error,
-        "conditioning_sha256": image.conditioning_sha256,
-        "image_sha256": image.image_sha256,
         "noise_seed": cell.noise_seed,
-        "tokens": image.tokens,
-        "source_sha256": configuration.strategy.source_sha256,
     }
 
 

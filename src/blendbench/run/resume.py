@@ -55,7 +55,11 @@ def remaining_work(plan: Plan, models: ModelSet, results: Path) -> Remaining:
     name, store = plan.experiment.name, ImageStore(results)
     with open_state(results) as state:
         if _is_planned(plan, models, state.last_plan(name)) and state.is_complete(
-            name, [(c.cell_id, plan.baseline_of(c).cell_id) for c in plan.cells], _metrics(plan), store.present
+            name,
+            plan.suite.sha256,
+            [(c.cell_id, plan.baseline_of(c).cell_id) for c in plan.cells],
+            _metrics(plan),
+            store.present,
         ):
             return Remaining(pace=state.pace())
         rows = state.finished_cells([cell.cell_id for cell in plan.cells])
@@ -68,7 +72,7 @@ def remaining_work(plan: Plan, models: ModelSet, results: Path) -> Remaining:
         usable = store.present({image for *_, image in known})
         return Remaining(
             cells=todo,
-            adopted=state.outdated_members(name, list(images)),
+            adopted=state.outdated_members(name, plan.suite.sha256, list(images)),
             images=images,
             seen=frozenset(rows),
             known={(conditioning, noise): image for conditioning, noise, image in known if image in usable},

@@ -20,7 +20,7 @@ from blendbench.run.generate import Finished, ImageGenerator
 from blendbench.run.pixels import PixelCache
 from blendbench.run.plan import Plan
 from blendbench.run.progress import Clock, Progress, Reporter
-from blendbench.run.provenance import batch_row, cell_row, write_opening
+from blendbench.run.provenance import batch_row, cell_row, planned_columns, write_opening
 from blendbench.run.resume import Remaining, missing_scores
 from blendbench.run.score import Scorer
 
@@ -47,8 +47,7 @@ class Work:
         """Do everything that is left; what is finished is on disk batch by batch."""
         with ShardWriter(self.results, self.run_id) as shard, self.reporter:
             write_opening(shard, self.plan, self.models, self.run_id, self.store)
-            own = {"run_id": self.run_id, "experiment": self.plan.experiment.name}
-            shard.append("cells", [row | own for row in self.remaining.adopted])
+            shard.append("cells", self._adopted())
             if self.models.residency.budget is not None:
                 self.reporter.note(f"memory plan {self.models.residency}")
             self._note_peak()
@@ -58,6 +57,15 @@ class Work:
             shard.append("stage_times", self._stage_times())
             peaks = [{"run_id": self.run_id, "stage": s, "peak_bytes": peak} for s, peak in self.peaks.items()]
             shard.append("stage_memory", peaks)
+
+    def _adopted(self) -> Rows:
+        """Return finished cells as this experiment's, with its suite and splits."""
+        rows = {row["cell_id"]: row for row in self.remaining.adopted}
+        return [
+            rows[cell.cell_id] | planned_columns(cell, self.plan, self.models, self.run_id)
+            for cell in self.plan.cells
+            if cell.cell_id in rows
+        ]
 
     def _generate(self, shard: ShardWriter) -> None:
         """Encode, blend and generate.

@@ -29,8 +29,9 @@ class Unit:
 class Comparison:
     """A candidate and a baseline, paired by item and seed.
 
-    `pairs` by metric, on the units where the baseline can be scored (`unscorable` counts the others); `left_out` has
-    the reasons of the other metrics. `failed` has a line for each cell or score that failed.
+    `units` are what both were planned on. `pairs` by metric, on the units where the baseline can be scored
+    (`unscorable` counts the others); `left_out` has the reasons of the other metrics. `failed` has a line for each cell
+    or score that failed.
     """
 
     experiment: str
@@ -154,7 +155,8 @@ class Comparisons:
         """Pair two labels of an experiment.
 
         Compared are the cells of the latest run's suite, models, dtype and sampler, with the newest code of each
-        configuration. `cell_ids`: the only cells to look at; default: all that were planned.
+        configuration, where both were planned. `cell_ids`: the only cells to look at, all of them in pairs; default:
+        all that were planned.
         Errors: UsageError if nothing is comparable, or a pair is missing.
         """
         if candidate == baseline:
@@ -178,7 +180,8 @@ class Comparisons:
             }
             for label in labels
         }
-        units = sorted({unit for found in cells.values() for unit in found})
+        planned = [frozenset(found) for found in cells.values()]
+        units = sorted(frozenset.intersection(*planned) if only is None else frozenset.union(*planned))
         for label in labels:
             _check_complete(self.results, experiment, label, cells[label], units)
         failed = [
@@ -245,9 +248,11 @@ def _check_complete(
     results: Results, experiment: str, label: str, cells: dict[Place, _Cell], units: list[Place]
 ) -> None:
     """Refuse a configuration without a cell at every unit."""
-    missing = [unit for unit in units if unit not in cells or cells[unit].cell_id is None]
-    if len(missing) == len(units):
+    if all(cell.cell_id is None for cell in cells.values()):
         raise UsageError(f"{label}: {_why_none(results, experiment, label)}")
+    if not units:
+        raise UsageError(f"{label}: no item and seed of {experiment} has both configurations; run both together")
+    missing = [unit for unit in units if unit not in cells or cells[unit].cell_id is None]
     if missing:
         item, seed = missing[0]
         raise UsageError(
