@@ -37,6 +37,7 @@ def test_strategies_are_listed_with_their_dose_and_settings(
 ) -> None:
     rows = {row["name"]: row for row in json.loads(cli("list", "strategies", "--json").stdout)}
     assert rows["lerp"]["dose"] == "alpha" and rows["canary"]["dose"] is None
+    assert rows["lerp"]["dose_grid"] == [0.1, 0.2, 0.3, 0.5, 1.0] and rows["canary"]["dose_grid"] == []
     settings = {setting["name"]: setting for setting in rows["lerp"]["parameters"]}
     assert settings["alpha"] == {"name": "alpha", "type": "float", "default": 0.3, "range": [0, 1], "choices": None}
     assert settings["align"]["choices"] == ["area", "attention", "interpolate", "kmeans", "truncate"]

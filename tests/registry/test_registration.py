@@ -13,6 +13,7 @@ from blendbench.blending import text_transform, vision_transform
 from blendbench.core.errors import UsageError
 from blendbench.core.tokens import Tokens
 from blendbench.registry import source
+from blendbench.registry.entries import transaction
 from blendbench.registry.parameters import Range
 from blendbench.registry.source import source_identity
 from blendbench.registry.strategies import Sources, get_strategy, parse_configuration, strategy
@@ -41,6 +42,14 @@ def free_text(text: Tokens, *, note: str = "") -> Tensor:
     return text.hidden
 
 
+def dosed(text: Tokens, *, alpha: Annotated[float, Range(0, 2)] = 0.5) -> Tensor:
+    return text.hidden * (1 - alpha)
+
+
+def unbounded(text: Tokens, *, size: float = 3.0) -> Tensor:
+    return text.hidden * (1 - size)
+
+
 def outside(text: Tokens, *, alpha: Annotated[float, Range(0, 1)] = 2) -> Tensor:
     return text.hidden
 
@@ -59,6 +68,10 @@ def select_setting(text: Tokens, *, layer: int = 3) -> Tensor:
         (outside, {}, "default of tried: alpha = 2 is outside 0..1"),
         (select_setting, {}, "'layer' is a select setting; give its default to @strategy"),
         (plain, {"dose": "alpha"}, "dose='alpha' is not among its settings ()"),
+        (plain, {"dose_grid": (0.1, 0.3)}, "dose_grid without a dose"),
+        (dosed, {"dose": "alpha", "dose_grid": (0.3, 0.1)}, "dose_grid must rise and begin above 0"),
+        (dosed, {"dose": "alpha", "dose_grid": (0.0, 0.1)}, "dose_grid must rise and begin above 0"),
+        (dosed, {"dose": "alpha", "dose_grid": (0.5, 2.5)}, "tried: alpha = 2.5 is outside 0..2"),
         (eval("lambda text: text.hidden"), {}, "its source is not in a file"),
     ],
 )
@@ -67,6 +80,26 @@ def test_what_cannot_be_checked_is_refused(function: Any, options: dict[str, Any
         strategy("tried", source="me", **options)(function)
     with pytest.raises(UsageError, match="unknown strategy"):
         get_strategy("tried")
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "grid"),
+    [
+        (dosed, {"dose": "alpha"}, (0.2, 0.4, 0.6, 1.0, 2.0)),
+        (dosed, {"dose": "alpha", "dose_grid": (0.5, 1.0)}, (0.5, 1.0)),
+        (unbounded, {"dose": "size"}, (3.0,)),
+        (plain, {}, ()),
+    ],
+)
+def test_the_grid_of_doses_is_that_given_or_one_over_the_range(
+    function: Any, options: dict[str, Any], grid: tuple[float, ...]
+) -> None:
+    found = None
+    with pytest.raises(ZeroDivisionError), transaction():
+        strategy("tried", source="me", **options)(function)
+        found = get_strategy("tried").dose_grid
+        raise ZeroDivisionError  # nothing stays registered
+    assert found == grid
 
 
 @pytest.mark.parametrize("form", [vision_transform, text_transform])

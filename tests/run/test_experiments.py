@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from blendbench.cli.planning import single_grid
 from blendbench.core.depths import Depth
 from blendbench.core.errors import UsageError
-from blendbench.registry.strategies import all_strategies
+from blendbench.registry.strategies import all_strategies, get_strategy
 from blendbench.run.experiments import Grid, list_experiments, load_experiment
 from blendbench.run.plan import CONTROLS, configurations
 
@@ -149,3 +150,51 @@ def test_quick_keeps_the_first_items_and_never_adds_any(tmp_path: Path) -> None:
     assert (quick.items, quick.seeds) == (3, (1,))
     path.write_text("items = 2\n" + path.read_text())
     assert load_experiment(path).quick().items == 2
+
+
+def test_a_grid_of_doses_is_the_strategys_own(tmp_path: Path) -> None:
+    row = '{ name = "concatenate", dose = "grid", layer = [-2, -3] }'
+    text = f'name = "doses"\ntitle = "Doses"\nseeds = [0]\nstrategies = [{row}]\n'
+    (tmp_path / "doses.toml").write_text(text)
+    experiment = load_experiment(tmp_path / "doses.toml")
+    doses = get_strategy("concatenate").dose_grid
+    assert [(cell["share"], cell["layer"]) for cell in experiment.strategies[0].cells()] == [
+        (dose, layer) for dose in doses for layer in (-2, -3)
+    ]
+    fewer = experiment.with_overrides({"share": (0.2,)})
+    assert [cell["share"] for cell in fewer.strategies[0].cells()] == [0.2, 0.2]
+    for row, message in (
+        ('{ name = "vision_only", dose = "grid" }', "vision_only: dose = 'grid', but the strategy has no dose"),
+        ('{ name = "lerp", dose = "grid", alpha = 0.3 }', "lerp: dose = 'grid' and alpha are both given"),
+    ):
+        (tmp_path / "doses.toml").write_text(text[: text.index("[{")] + f"[{row}]\n")
+        with pytest.raises(UsageError, match=message):
+            load_experiment(tmp_path / "doses.toml").strategies[0].cells()
+
+
+def test_core_has_every_family_over_its_doses_and_what_is_on_the_published_front() -> None:
+    _, chosen = configurations(load_experiment("core"), MINIATURE)
+    labels = {configuration.label for configuration in chosen}
+    assert labels >= {"vision_only:tokens=full", "activation_steering:alpha=0.3", "concatenate:share=0.5"}
+    assert 60 <= len(labels) <= 75
+    families = {configuration.strategy.function.__module__ for configuration in chosen}
+    every = {s.function.__module__ for s in all_strategies().values() if not s.control}
+    # What the others are made of, and other ways to do what `per_dim_lerp` does.
+    assert every - families == {f"blendbench.strategies.{name}" for name in ("composed", "normalisation")}
+    by_family: dict[str, list[float]] = {}
+    for configuration in chosen:
+        if configuration.dose is not None and not configuration.strategy.control:
+            by_family.setdefault(configuration.family, []).append(configuration.dose)
+    for family, doses in by_family.items():
+        assert tuple(doses) == get_strategy(family.partition(":")[0]).dose_grid
+
+
+def test_a_dose_grid_can_be_asked_for_on_the_command_line() -> None:
+    grid = single_grid("concatenate:layer=-3,dose=grid")
+    assert [(cell["share"], cell["layer"]) for cell in grid.cells()] == [
+        (dose, -3) for dose in get_strategy("concatenate").dose_grid
+    ]
+    with pytest.raises(UsageError, match="dose=grid and share are both given"):
+        single_grid("concatenate:share=0.5,dose=grid")
+    with pytest.raises(UsageError, match="has no dose"):
+        single_grid("vision_only:dose=grid").cells()

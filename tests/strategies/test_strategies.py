@@ -77,6 +77,14 @@ def test_a_label_reads_back_as_its_configuration(name: str) -> None:
         assert parse_configuration(bound.label).key() == bound.key()
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_grid_of_doses_has_several_that_can_be_bound(name: str) -> None:
+    strategy = get_strategy(name)
+    labels = {strategy.bind(**{str(strategy.dose): dose}).label for dose in strategy.dose_grid}
+    assert len(labels) == len(strategy.dose_grid)
+    assert (len(labels) >= 3) == (strategy.dose is not None)
+
+
 def test_doses_are_those_that_dose_the_image() -> None:
     doses = {name: get_strategy(name).dose for name in ALL}
     without = {name for name, dose in doses.items() if dose is None}

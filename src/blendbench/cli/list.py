@@ -68,6 +68,7 @@ def _strategies() -> list[dict[str, Any]]:
             "version": s.version,
             "control": s.control,
             "dose": s.dose,
+            "dose_grid": list(s.dose_grid),
             "parameters": [
                 {
                     "name": p.name,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blendbench.core.errors import UsageError
-from blendbench.run.experiments import Experiment, Grid, load_experiment
+from blendbench.run.experiments import Experiment, Grid, Value, load_experiment
 
 if TYPE_CHECKING:
     from blendbench.models.sets import ModelSet
@@ -25,12 +25,23 @@ def load_plugins(paths: list[Path]) -> list[str]:
 def single_grid(text: str) -> Grid:
     """Parse `NAME[:param=value,...]` as a grid of one configuration.
 
-    Errors: UsageError.
+    `dose=grid` among the parameters makes it one of the strategy's doses. Errors: UsageError.
     """
     from blendbench.registry.strategies import parse_configuration
 
-    configuration = parse_configuration(text)
-    return Grid(configuration.strategy.name, tuple((key, (value,)) for key, value in configuration.params.items()))
+    name, _, settings = text.partition(":")
+    given = [setting.strip() for setting in settings.split(",")]
+    own = [setting for setting in given if setting != "dose=grid"]
+    configuration = parse_configuration(f"{name}:{','.join(own)}")
+    values: tuple[tuple[str, tuple[Value, ...]], ...] = tuple(
+        (key, (value,)) for key, value in configuration.params.items()
+    )
+    if len(own) < len(given):
+        dose = configuration.strategy.dose
+        if any(setting.partition("=")[0].strip() == dose for setting in own):
+            raise UsageError(f"{text}: dose=grid and {dose} are both given; leave one out")
+        values = (("dose", ("grid",)), *(pair for pair in values if pair[0] != dose))
+    return Grid(configuration.strategy.name, values)
 
 
 def checked_experiment(name_or_path: str | Path) -> tuple[Experiment, int]:

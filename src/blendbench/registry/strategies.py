@@ -2,8 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeVar, get_args
@@ -13,8 +13,10 @@ from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
 from blendbench.core.lazy import Tensor
 from blendbench.core.tokens import Pair, TokenMode, Tokens
+from blendbench.registry.doses import checked_grid
 from blendbench.registry.entries import SHIPPED
 from blendbench.registry.guard import guarded_state, seeded
+from blendbench.registry.labels import assignments, label
 from blendbench.registry.parameters import (
     LayerParameter,
     Parameter,
@@ -65,8 +67,9 @@ class Strategy:
     """Hold a registered blending function and all that is known about it.
 
     `own`: its own settings. `select`: those that say where its inputs come from. `doses`: the settings that say how
-    much of the image there is; where all are 0 the result is the text. `companion`: a control that a run needs beside
-    it, at the same values of the parameters that they share. `origin`: the file or package that registered it.
+    much of the image there is; where all are 0 the result is the text. `dose_grid`: rising values of the first of
+    them, which a comparison tries. `companion`: a control that a run needs beside it, at the same values of the
+    parameters that they share. `origin`: the file or package that registered it.
     `files`: data files that it reads.
     """
 
@@ -79,6 +82,7 @@ class Strategy:
     own: dict[str, Parameter]
     select: dict[str, Parameter]
     doses: tuple[str, ...] = ()
+    dose_grid: tuple[float, ...] = ()
     control: bool = False
     companion: str | None = None
     origin: str = SHIPPED
@@ -154,12 +158,12 @@ class Configuration:
         return None if self.strategy.dose is None else float(self.params[self.strategy.dose])
 
     def _labelled(self, params: dict[str, Value]) -> str:
-        texts = [
-            f"{name}={_text(value)}"
+        named = {
+            name: value
             for name, value in params.items()
             if (name == "alpha" and not self.strategy.control) or value != self.strategy.parameters[name].default
-        ]
-        return f"{self.strategy.name}:{','.join(texts)}" if texts else self.strategy.name
+        }
+        return label(self.strategy.name, named)
 
     def key(self) -> dict[str, Any]:
         """Return everything of the configuration that may change a pixel."""
@@ -245,6 +249,7 @@ def strategy(
     source: str,
     equation: str = "",
     dose: str | tuple[str, ...] = (),
+    dose_grid: tuple[float, ...] = (),
     control: bool = False,
     reference: Reference = "item",
     layer: int | str = -2,
@@ -256,7 +261,8 @@ def strategy(
 
     The names of its positional parameters declare what it reads (see `Sources`), its keyword-only parameters are its
     settings. `dose` names the setting, or settings, that say how much of the image there is: where they are 0 the
-    result is the text, and the function is not called. `files` are data files beside the function that it reads.
+    result is the text, and the function is not called. `dose_grid` are values of it, rising, that a comparison tries;
+    default: tenths of its range. `files` are data files beside the function that it reads.
 
     A function that reads images also gets the settings `layer` (a hidden state, or a mixture as `0.7*-2+0.3*-5`),
     `text_layer` (the same for text rows beside image rows), `tokens` and, with a `vision` input, `reference`; with a
@@ -279,6 +285,7 @@ def strategy(
                 own=own,
                 select=select_parameters(inputs, reference, layer, tokens),
                 doses=(dose,) if isinstance(dose, str) else dose,
+                dose_grid=dose_grid,
                 control=control,
                 companion=companion,
                 origin=origin_of(function),
@@ -298,6 +305,8 @@ def add_strategy(made: Strategy) -> None:
         raise UsageError(f"strategy {made.name}: {reserved[0]!r} is a select setting; give its default to @strategy")
     if unknown := [dose for dose in made.doses if dose not in made.own]:
         raise UsageError(f"strategy {made.name}: dose={unknown[0]!r} is not among its settings {tuple(made.own)}")
+    if made.doses or made.dose_grid:
+        made = replace(made, dose_grid=checked_grid(made.name, made.own.get(made.dose or ""), made.dose_grid))
     home(made.function)  # without source a strategy has no identity: an error here, not in a run
     STRATEGIES.add(made.name, made, origin=made.origin)
 
@@ -380,7 +389,7 @@ def _registered() -> dict[tuple[str, str], object]:
 def parse_configuration(text: str) -> Configuration:
     """Read `name:param=value,...` as of `--strategy`. Errors: UsageError."""
     name, _, rest = text.partition(":")
-    return get_strategy(name).bind(**dict(_assignments(text, rest)))
+    return get_strategy(name).bind(**dict(assignments(text, rest)))
 
 
 def _copy(given: Any) -> Any:
@@ -389,17 +398,3 @@ def _copy(given: Any) -> Any:
     if isinstance(given, Pair):
         return Pair(given.text.copy(), given.vision.copy(), given.plain.copy())
     return tuple(map(_copy, given)) if isinstance(given, tuple) else given
-
-
-def _assignments(text: str, rest: str) -> Iterator[tuple[str, str]]:
-    for part in filter(None, rest.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise UsageError(f"{shown(text)}: {shown(part)} is not parameter=value")
-        yield key.strip(), value.strip()
-
-
-def _text(value: Value) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

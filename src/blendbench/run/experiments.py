@@ -15,15 +15,17 @@ from blendbench.core.errors import UsageError
 from blendbench.core.shipped import shipped
 from blendbench.core.suites import list_suites
 from blendbench.models.sets import list_model_sets
+from blendbench.registry.strategies import get_strategy
 
 Value = str | int | float | bool
+_DOSE = "dose"  # in a row of strategies: over the strategy's own grid of doses
 
 
 @dataclass(frozen=True)
 class Grid:
     """A strategy with lists of parameter values.
 
-    `cells` expands them to every combination, in the order written.
+    `cells` expands them to every combination, in the order written. `dose = "grid"` stands for the strategy's doses.
     """
 
     name: str
@@ -31,8 +33,24 @@ class Grid:
 
     def cells(self) -> list[dict[str, Value]]:
         """List the parameters of every combination of the grid's values."""
-        names = [name for name, _ in self.values]
-        return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*(v for _, v in self.values))]
+        values = self.over_doses().values
+        names = [name for name, _ in values]
+        return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*(v for _, v in values))]
+
+    def over_doses(self) -> "Grid":
+        """Return the grid with the strategy's doses in place of `dose = "grid"`.
+
+        Errors: UsageError for a strategy without a dose.
+        """
+        if (_DOSE, ("grid",)) not in self.values:
+            return self
+        strategy = get_strategy(self.name)
+        if strategy.dose is None:
+            raise UsageError(f"{self.name}: dose = 'grid', but the strategy has no dose; leave it out")
+        if strategy.dose in dict(self.values):
+            raise UsageError(f"{self.name}: dose = 'grid' and {strategy.dose} are both given; leave one out")
+        doses = (strategy.dose, strategy.dose_grid)
+        return Grid(self.name, tuple(doses if name == _DOSE else (name, values) for name, values in self.values))
 
 
 @dataclass(frozen=True)
@@ -78,7 +96,7 @@ class Experiment:
 
         Errors: UsageError if a parameter is named by no strategy of the list.
         """
-        grids = tuple(strategies) if strategies else self.strategies
+        grids = tuple(grid.over_doses() for grid in strategies or self.strategies)
         for name, chosen in (values or {}).items():
             known = sorted({key for grid in grids for key, _ in grid.values})
             if name not in known:

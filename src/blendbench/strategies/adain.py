@@ -17,7 +17,13 @@ SOURCE = "Huang & Belongie 2017, arXiv:1703.06868"
 FORM = "(T - mu_T) / sd_T sd_V + mu_V"
 
 
-@strategy("adain_token", source=SOURCE, equation=f"(1 - alpha) T + alpha ({FORM}), per token", dose="alpha")
+@strategy(
+    "adain_token",
+    source=SOURCE,
+    equation=f"(1 - alpha) T + alpha ({FORM}), per token",
+    dose="alpha",
+    dose_grid=(0.3, 0.7, 1.0),
+)
 def adain_token(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, align: Align = "area") -> Tensor:
     """Give each text token its vision token's mean and deviation.
 
@@ -57,7 +63,11 @@ def adain_dim_cut(text: Tokens, vision: Tokens, *, alpha: Alpha = 0.3, sink: Sin
 
 
 @text_transform(
-    "adain_sequence", FORM, f"{SEED_DOCUMENT}, adain global", note=", one mean and deviation for all tokens"
+    "adain_sequence",
+    FORM,
+    f"{SEED_DOCUMENT}, adain global",
+    note=", one mean and deviation for all tokens",
+    dose_grid=(0.3, 0.7, 1.0),
 )
 def adain_sequence(text: Tokens, vision: Tokens, *, sink: Sink = "keep") -> Tensor:
     """Give the whole prompt one scale and one shift.

@@ -38,12 +38,13 @@ def vision_transform(
     note: str = "",
     combine: Combiner = mix,
     equation: str | None = None,
+    dose_grid: tuple[float, ...] = (),
 ) -> Callable[[Transform], Transform]:
     """Register a strategy that transforms vision tokens to rows (n, dim).
 
     They are aligned to the text and combined with it. `form` is the equation of the rows, `note` what follows it,
-    `equation` the whole where `combine` is no mixture, `alpha` the default dose. The function takes inputs and
-    settings as a strategy does, without `alpha` and `align`. Errors: UsageError, as for a strategy.
+    `equation` the whole where `combine` is no mixture, `alpha` the default dose, `dose_grid` as for a strategy. The
+    function takes inputs and settings as a strategy does, without `alpha` and `align`. Errors: UsageError, as there.
     """
 
     def register(function: Transform) -> Transform:
@@ -58,21 +59,28 @@ def vision_transform(
             return aligned_mix(text, rows, alpha, ALIGNMENTS.get(align), combine)
 
         whole = equation or f"(1 - alpha) T + alpha align({form}){note}"
-        _add(name, blend, given, _ordered(name, settings, alpha, "area"), source, whole, version)
+        _add(name, blend, given, _ordered(name, settings, alpha, "area"), source, whole, version, dose_grid)
         return function
 
     return register
 
 
 def text_transform(
-    name: str, form: str, source: str, *, alpha: float = 0.3, version: int = 1, note: str = ""
+    name: str,
+    form: str,
+    source: str,
+    *,
+    alpha: float = 0.3,
+    version: int = 1,
+    note: str = "",
+    dose_grid: tuple[float, ...] = (),
 ) -> Callable[[Transform], Transform]:
     """Register a strategy that transforms the text to rows (m, dim).
 
     The rows are mixed with the text.
 
-    `form` is the equation of the rows, `note` what follows it, `alpha` the default dose. The function takes inputs and
-    settings as a strategy does, without `alpha`. Errors: UsageError, as for a strategy.
+    `form` is the equation of the rows, `note` what follows it, `alpha` the default dose, `dose_grid` as for a strategy.
+    The function takes inputs and settings as a strategy does, without `alpha`. Errors: UsageError, as for a strategy.
     """
 
     def register(function: Transform) -> Transform:
@@ -86,7 +94,7 @@ def text_transform(
             return mix(text, function(*(named[key] for key in inputs), **own), alpha)
 
         equation = f"(1 - alpha) T + alpha ({form}){note}"
-        _add(name, blend, given, _ordered(name, settings, alpha, None), source, equation, version)
+        _add(name, blend, given, _ordered(name, settings, alpha, None), source, equation, version, dose_grid)
         return function
 
     return register
@@ -119,6 +127,7 @@ def _add(
     source: str,
     equation: str,
     version: int,
+    dose_grid: tuple[float, ...],
 ) -> None:
     add_strategy(
         Strategy(
@@ -131,6 +140,7 @@ def _add(
             own=own,
             select=select_parameters(inputs),
             doses=("alpha",),
+            dose_grid=dose_grid,
             origin=origin_of(function),
         )
     )

@@ -39,7 +39,12 @@ def _apart(text: Tokens, sink: Sink) -> tuple[Tensor, Tensor]:
     return text.hidden[: rows.start], text.hidden[rows]
 
 
-@text_transform("coral", "(T - mu_T) C_T^-1/2 C_V^1/2 + mu_V", "Sun, Feng, Saenko 2016, arXiv:1511.05547")
+@text_transform(
+    "coral",
+    "(T - mu_T) C_T^-1/2 C_V^1/2 + mu_V",
+    "Sun, Feng, Saenko 2016, arXiv:1511.05547",
+    dose_grid=(0.1, 0.2, 0.3, 1.0),
+)
 def coral(text: Tokens, vision: Tokens, *, shrinkage: Shrinkage = 0.3, sink: Sink = "drop") -> Tensor:
     """Give the text the mean and the covariance of the vision tokens.
 
@@ -75,6 +80,7 @@ def whiten(text: Tokens, vision: Tokens, *, shrinkage: Shrinkage = 0.3, sink: Si
     source="Gatys, Ecker, Bethge 2016, doi:10.1109/CVPR.2016.265; " + SEED_DOCUMENT,
     equation="argmin_X (1 - alpha) |X - T|^2 / |T|^2 + alpha |G(X) - G(V)|^2 / |G(V)|^2, G = X'X / n",
     dose="alpha",
+    dose_grid=(0.05, 0.1, 0.15, 0.3, 0.5),
 )
 def gram_match(
     text: Tokens, vision: Tokens, *, alpha: Alpha = 0.15, steps: Annotated[int, Range(1, 1000)] = 100

@@ -11,6 +11,7 @@ from blendbench.steps.normalize import EPSILON
 from blendbench.strategies.sources import SEED_DOCUMENT
 
 Gain = Annotated[float, Range(0, 4)]
+GRID = (0.1, 0.3, 0.5, 1.0, 2.0)
 Scale = Literal["raw", "text"]
 SOURCE = f"{SEED_DOCUMENT}, style delta"
 
@@ -39,7 +40,7 @@ def _rms(rows: Tensor) -> float:
     return float(rows.square().mean().sqrt())
 
 
-@strategy("style_delta", source=SOURCE, equation="T + alpha s align(V - V_neutral)", dose="alpha")
+@strategy("style_delta", source=SOURCE, equation="T + alpha s align(V - V_neutral)", dose="alpha", dose_grid=GRID)
 def style_delta(
     text: Tokens, vision: Tokens, neutral: Tokens, *, alpha: Gain = 0.3, align: Align = "area", scale: Scale = "raw"
 ) -> Tensor:
@@ -58,6 +59,7 @@ def style_delta(
     source=f"{SOURCE}, negative direction",
     equation="T + alpha s align(V_A - V_neutral) - beta s align(V_B - V_neutral)",
     dose=("alpha", "beta"),
+    dose_grid=GRID,
 )
 def delta_negative(
     text: Tokens,
@@ -79,6 +81,7 @@ def delta_negative(
     source=f"{SOURCE}, mixed references",
     equation="T + alpha s align(V_A - V_neutral) + beta s align(V_B - V_neutral)",
     dose=("alpha", "beta"),
+    dose_grid=GRID,
 )
 def delta_mixed(
     text: Tokens,

@@ -76,6 +76,7 @@ def trained_map(pairs: Pairs, hidden: int, steps: int) -> "nn.Sequential":
     "ridge_projection",
     "mean_Y + (V - mean_X) W",
     "ridge regression, Hoerl & Kennard 1970; question 4 of " + SEED_DOCUMENT,
+    dose_grid=(0.3, 0.5, 0.7, 1.0),
 )
 def ridge_projection(
     text: Tokens, vision: Tokens, pairs: Pairs, *, penalty: Annotated[float, Range(1e-9, 1e6)] = 1.0
@@ -86,7 +87,10 @@ def ridge_projection(
 
 
 @vision_transform(
-    "mlp_projection", "mean_Y + std_Y MLP((V - mean_X) / std_X)", f"{SEED_DOCUMENT}, projector, two layers"
+    "mlp_projection",
+    "mean_Y + std_Y MLP((V - mean_X) / std_X)",
+    f"{SEED_DOCUMENT}, projector, two layers",
+    dose_grid=(0.1, 0.3, 0.5, 1.0),
 )
 def mlp_projection(
     text: Tokens,
@@ -112,6 +116,7 @@ def mlp_projection(
     source="Rimsky et al. 2023, arXiv:2312.06681, contrastive pairs",
     equation="T + alpha rms(T) d / rms(d); d = weighted mean of mean(V_styled) - mean(V_plain)",
     dose="alpha",
+    dose_grid=(0.1, 0.2, 0.3, 0.5, 1.0),
 )
 def activation_steering(
     text: Tokens, vision: Tokens, pairs: Pairs, *, alpha: Annotated[float, Range(0, 4)] = 0.3

@@ -74,6 +74,7 @@ def per_dim_lerp(text: Tokens, vision: Tokens, *, sink: Sink = "keep") -> Tensor
     source=f"{SEED_DOCUMENT}, attention concat injection",
     equation="[T; pool(V, ceil(share n))]",
     dose="share",
+    dose_grid=(0.1, 0.25, 0.4, 0.5, 0.75, 1.0),
 )
 def concatenate(text: Tokens, vision: Tokens, *, share: Alpha = 1.0) -> Tensor:
     """Append vision tokens to the text's.

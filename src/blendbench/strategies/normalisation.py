@@ -77,6 +77,7 @@ def clipped_per_dim_lerp(
     "P target / std(P)",
     f"{SEED_DOCUMENT}, cross-normalisation",
     alpha=1.0,
+    dose_grid=(0.01, 0.03, 0.1, 0.3, 1.0),
     note="; P = V with the text's statistics in every dimension",
 )
 def cross_normalised(

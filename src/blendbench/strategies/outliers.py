@@ -80,6 +80,7 @@ def dimension_ablation(
     source=f"{SEED_DOCUMENT}, outlier masking, corrected to a two-sided test",
     equation="(1 - alpha) T + alpha align(mask(V)); mask where std_V / std_T > t or < 1 / t",
     dose="alpha",
+    dose_grid=(0.1, 0.3, 1.0),
 )
 def outlier_mask(
     text: Tokens,

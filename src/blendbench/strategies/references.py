@@ -37,6 +37,7 @@ def multi_reference(
     source=f"{SEED_DOCUMENT}, multi-reference",
     equation="[T; align_n(V_A); align_n(V_B)]",
     dose="share",
+    dose_grid=(0.1, 0.25, 0.4, 0.5, 0.75, 1.0),
 )
 def multi_concatenate(text: Tokens, vision: Tokens, other: Tokens, *, share: Alpha = 0.5) -> Tensor:
     """Append both images' tokens, each pooled to a fraction of its number."""

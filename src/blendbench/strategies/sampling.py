@@ -24,6 +24,7 @@ Blocks = Annotated[int, Range(0, 1000), InBlocks()]
     " (1 + cos(pi s/(n-1)))/2, e^(-3s/n), 1 while sigma >= threshold, 1 while until <= sigma <= threshold, or 1 down"
     " to threshold and a line to 0 at until",
     dose="alpha",
+    dose_grid=(0.3, 0.5, 0.7, 1.0),
 )
 def timestep_alpha(
     text: Tokens,
@@ -55,6 +56,7 @@ def timestep_alpha(
     source=f"{SEED_DOCUMENT}, timestep-dependent alpha, the other way round",
     equation="T while sigma >= threshold, then (1 - alpha) T + alpha align(V)",
     dose="alpha",
+    dose_grid=(0.3, 0.5, 0.7, 1.0),
 )
 def timestep_swap(
     text: Tokens,
@@ -105,6 +107,7 @@ def block_injection(
     control=True,
     equation="T, denoised from the reference image at a noise level set by strength",
     dose="strength",
+    dose_grid=(0.5, 0.7, 0.9),
 )
 def img2img(text: Tokens, *, strength: Strength = 0.9) -> Conditioning:
     """Start from the reference image without vision tokens.

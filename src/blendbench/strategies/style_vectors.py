@@ -9,6 +9,7 @@ from blendbench.registry.strategies import strategy
 from blendbench.strategies.sources import SEED_DOCUMENT
 
 Gain = Annotated[float, Range(0, 4)]
+GRID = (0.3, 1.0, 2.0, 4.0)
 
 
 def generalised_mean(rows: Tensor, power: float) -> Tensor:
@@ -30,13 +31,25 @@ def low_rank_mean(rows: Tensor, rank: int) -> Tensor:
     return mean.to(rows.dtype)
 
 
-@strategy("mean_style", source=f"{SEED_DOCUMENT}, mean style vector", equation="T + alpha mean(V)", dose="alpha")
+@strategy(
+    "mean_style",
+    source=f"{SEED_DOCUMENT}, mean style vector",
+    equation="T + alpha mean(V)",
+    dose="alpha",
+    dose_grid=GRID,
+)
 def mean_style(text: Tokens, vision: Tokens, *, alpha: Gain = 0.3) -> Tensor:
     """Add the mean vision token to every text token."""
     return text.hidden + alpha * vision.hidden.mean(0)
 
 
-@strategy("gem_style", source="Radenovic 2018, arXiv:1711.02512, signed", equation="T + alpha GeM_p(V)", dose="alpha")
+@strategy(
+    "gem_style",
+    source="Radenovic 2018, arXiv:1711.02512, signed",
+    equation="T + alpha GeM_p(V)",
+    dose="alpha",
+    dose_grid=GRID,
+)
 def gem_style(
     text: Tokens, vision: Tokens, *, alpha: Gain = 0.3, power: Annotated[float, Range(1, 10)] = 3.0
 ) -> Tensor:
@@ -52,6 +65,7 @@ def gem_style(
     source=f"{SEED_DOCUMENT}, SVD style vector",
     equation="T + alpha mean(V_k), V_k of rank k",
     dose="alpha",
+    dose_grid=GRID,
 )
 def svd_style(text: Tokens, vision: Tokens, *, alpha: Gain = 0.3, rank: Annotated[int, Range(1, 4096)] = 10) -> Tensor:
     """Add the mean of the vision tokens' low-rank part.
