@@ -64,11 +64,9 @@ lint: setup-dev
 # All that is published but reports/speed.md, which `make bench` writes. Finished cells are kept: a second call is quick.
 reports: setup-dev
 	for experiment in $(EXPERIMENTS); do $(BIN)/blendbench run $$experiment $(QUICK) --results $(RESULTS) || exit; done
-	$(BIN)/blendbench run bench/calibration/calibration.toml --results $(RESULTS)
 	$(BIN)/blendbench embeddings --results $(RESULTS) --out reports
 	$(BIN)/blendbench publish $(EXPERIMENTS) --results $(RESULTS) --out reports
 	$(BIN)/blendbench calibrate --out reports --cards metrics --results $(RESULTS)
-	$(BIN)/python bench/pages/gate_page.py --results $(RESULTS) --out reports/gate.md
 	$(BIN)/python -m miniature.evaluate --out reports/miniature.json
 	$(BIN)/python -m miniature.page --measures reports/miniature.json --results $(RESULTS) --out reports/miniature.md
 	$(BIN)/python -m blendbench.results.document docs/sql.md

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import blendbench
+from blendbench.core.numbers import number
 from blendbench.reports.board import Board, read_board
 from blendbench.reports.embedding_study import NAMES, Study, latest_analysis, read_study
 from blendbench.reports.embeddings import value_text
-from blendbench.reports.formats import markdown_table, number
+from blendbench.reports.formats import markdown_table
 from blendbench.results.store import open_results
 
 Measures = dict[str, dict[str, dict[str, float]]]

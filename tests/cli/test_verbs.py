@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from blendbench.cli import VERBS, main
+from blendbench.core.suites import load_suite
 
 PLUGIN = '''\
 from torch import Tensor
@@ -80,7 +81,7 @@ def test_a_dry_run_writes_nothing(
     )
     plan = json.loads(capsys.readouterr().out)
     assert code == 0
-    assert plan["cells"] == plan["to_generate"] == len(plan["configurations"]) * 24 * 2
+    assert plan["cells"] == plan["to_generate"] == len(plan["configurations"]) * len(load_suite("miniature").items)
     assert len(plan["configurations"]) >= 10
     assert not results.exists()
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlparse
 
 import pytest
+from rich.console import Console
 from synthetic_results import CONFIGURATIONS, item_name, write_results
 
 from blendbench.core.errors import UsageError
 from blendbench.reports.gallery import find_gallery, named_gallery, write_gallery
-from blendbench.reports.gate_formats import render, with_links
+from blendbench.reports.gate_formats import FORMS, as_terminal, with_links
 from blendbench.reports.leaderboard import write_leaderboard
 from blendbench.reports.published import differing, publish
 from blendbench.results.store import open_results
@@ -119,20 +120,23 @@ def test_the_worst_items_of_a_verdict_are_linked(folder: Path, tmp_path: Path) -
     verdict = gate(results, "canary", "text_only")
     linked = with_links(verdict, named_gallery(str(tmp_path / "a gallery")))
     assert len(linked.worst) == 5
-    text = render(linked, "text")
+    console = Console(force_terminal=True, width=80)
+    with console.capture() as captured:
+        console.print(as_terminal(linked))
+    text = captured.get()
     for entry in linked.worst:
         assert entry.link is not None and entry.link in text
         check_leads_to_something(entry.link, tmp_path)
-    assert [entry["link"] for entry in json.loads(render(linked, "json"))["worst_items"]] == [
+    assert [entry["link"] for entry in json.loads(FORMS["json"](linked))["worst_items"]] == [
         entry.link for entry in linked.worst
     ]
-    assert "](" not in render(verdict, "markdown") and "file:" not in render(verdict, "text")
+    assert "](" not in FORMS["markdown"](verdict)
 
 
 @pytest.mark.parametrize("place", ["https://pages.example/core", "https://pages.example/core/index.html"])
 def test_a_gallery_on_the_web_is_taken_at_its_word(folder: Path, place: str) -> None:
     linked = with_links(gate(open_results(folder), "canary", "text_only"), named_gallery(place))
-    assert f"](https://pages.example/core/index.html#item={linked.worst[0].item}&seed=" in render(linked, "markdown")
+    assert f"](https://pages.example/core/index.html#item={linked.worst[0].item}&seed=" in FORMS["markdown"](linked)
 
 
 def test_a_folder_without_a_gallery_is_refused(tmp_path: Path) -> None:

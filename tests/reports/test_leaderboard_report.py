@@ -27,10 +27,11 @@ from synthetic_results import (
 
 from blendbench.core.errors import UsageError
 from blendbench.core.metric_info import Direction, MetricInfo
+from blendbench.core.numbers import number
 from blendbench.reports.board import Board, Entry, read_board
 from blendbench.reports.contact_sheet import chosen_labels, wrapped
 from blendbench.reports.curves import dose_responses, plot_dose_responses
-from blendbench.reports.formats import decision_word, label_text, markdown_table, number
+from blendbench.reports.formats import decision_word, label_text, markdown_table
 from blendbench.reports.leaderboard import answer, write_leaderboard
 from blendbench.reports.pareto import plot_front
 from blendbench.reports.truth import order, truth_checks

@@ -41,7 +41,6 @@ def test_each_direction_has_its_bad_side(sign: float) -> None:
     differences = sign * np.random.default_rng(0).normal(0.05, 0.005, (24, 2))
     lower, higher = decided(GRID, differences), decided(CLIP, differences)
     assert (lower.decision, higher.decision) == (("worse", "better") if sign > 0 else ("better", "worse"))
-    assert (lower.outcome, higher.outcome) == (("regression", "pass") if sign > 0 else ("pass", "regression"))
     assert lower.worse == pytest.approx(-higher.worse) == pytest.approx(differences.mean())
     assert lower.low < lower.mean < lower.high
 
@@ -49,22 +48,22 @@ def test_each_direction_has_its_bad_side(sign: float) -> None:
 def test_a_drift_within_the_margin_is_no_regression_however_sure() -> None:
     rng = np.random.default_rng(0)
     assert floor_of(DRIFT) == DRIFT.margin and floor_of(SHIFT) == floor_of(GRID) == 0
-    assert decided(DRIFT, np.abs(rng.normal(0.005, 0.001, (24, 2)))).outcome == "pass"
-    assert decided(DRIFT, np.abs(rng.normal(0.02, 0.002, (24, 2)))).outcome == "regression"
+    assert decided(DRIFT, np.abs(rng.normal(0.005, 0.001, (24, 2)))).decision == "equivalent"
+    assert decided(DRIFT, np.abs(rng.normal(0.02, 0.002, (24, 2)))).decision == "worse"
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_a_signed_drift_is_bad_on_either_side(sign: float) -> None:
     rng = np.random.default_rng(4)
     away = decided(SHIFT, sign * rng.normal(0.02, 0.005, (24, 2)))
-    assert away.outcome == "regression" and away.worse == pytest.approx(0.02, abs=0.002)
-    assert decided(SHIFT, sign * rng.normal(0.004, 0.005, (24, 2))).outcome == "pass"
+    assert away.decision == "worse" and away.worse == pytest.approx(0.02, abs=0.002)
+    assert decided(SHIFT, sign * rng.normal(0.004, 0.005, (24, 2))).decision == "equivalent"
 
 
-def test_a_noisy_metric_is_inconclusive_and_states_the_items_that_settle_it() -> None:
+def test_a_noisy_metric_is_undecided_and_states_the_items_that_settle_it() -> None:
     noisy = decided(GRID, np.random.default_rng(1).normal(0.0, 0.1, (24, 2)))
     needed = noisy.needed_items()
-    assert noisy.outcome == "inconclusive" and needed is not None and needed > 24
+    assert noisy.decision == "undecided" and needed is not None and needed > 24
     assert noisy.detectable() > GRID.margin
 
 
@@ -79,13 +78,28 @@ def test_a_family_is_the_metrics_of_one_role() -> None:
         assert alone == [effects[index] for index in kept]
 
 
-def test_a_gain_is_decided_on_but_takes_no_part_in_the_verdict() -> None:
+def test_a_gain_is_judged_and_a_diagnostic_is_not() -> None:
     gain = decided(STYLE, np.random.default_rng(3).normal(-0.2, 0.01, (12, 1)))
-    assert (gain.decision, gain.outcome, gain.gated) == ("worse", None, False)
+    assert (gain.decision, gain.judged) == ("worse", True)
+    assert not decided(replace(STYLE, role="diagnostic"), np.full((12, 1), -0.2)).judged
+
+
+def test_what_is_accepted_widens_the_margin_of_its_role_alone() -> None:
+    loss = np.random.default_rng(5).normal(-0.015, 0.001, (24, 1))
+    prompt, grid = pairs(CLIP, loss), pairs(GRID, -loss)
+    strict, open_, other = (
+        measure_effects([prompt, grid], allow=allow) for allow in ({}, {"prompt": 0.1}, {"artifact": 4.0})
+    )
+    assert [effect.decision for effect in decide_effects(strict)] == ["worse", "worse"]
+    # A tenth of the baseline's mean of .2 is accepted of the prompt, four margins of .005 of the artifact.
+    assert [effect.decision for effect in decide_effects(open_)] == ["equivalent", "worse"]
+    assert [effect.decision for effect in decide_effects(other)] == ["worse", "equivalent"]
+    much = pairs(CLIP, 3 * loss)
+    assert decide_effects(measure_effects([much], allow={"prompt": 0.1}))[0].decision == "worse"
 
 
 def test_one_item_is_never_enough() -> None:
     for differences in ([[0.3, 0.4]], [[0.3]]):
         effect = decided(GRID, np.array(differences))
-        assert math.isnan(effect.low) and effect.outcome == "inconclusive"
+        assert math.isnan(effect.low) and effect.decision == "undecided"
         assert effect.needed_items() is None and math.isinf(effect.detectable())

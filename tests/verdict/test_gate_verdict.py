@@ -23,10 +23,11 @@ from synthetic_results import (
 from blendbench.core.errors import UsageError
 from blendbench.results.store import Results, open_results
 from blendbench.verdict import Effect, Verdict, gate
+from blendbench.verdict.sentence import sentence
 
 ITEMS = 8
 CHANGED = ("text_only", "vision_only", "adain_dim:alpha=0.3", "self_alignment", "lerp:alpha=0.1,align=area", "canary")
-GATED = ("prompt", "artifact", "drift")
+JUDGED = ("prompt", "gain", "artifact", "drift")
 Change = Callable[[Row], Row | None]
 
 
@@ -59,33 +60,35 @@ def cell_id(label: str, index: int, seed: int) -> str:
     return sha("cell", label, item_name(index), seed)
 
 
-def outcomes(verdict: Verdict) -> dict[str, str | None]:
-    return {effect.metric.name: effect.outcome for effect in verdict.effects}
+def decisions(verdict: Verdict) -> dict[str, str | None]:
+    return {effect.metric.name: effect.decision if effect.judged else None for effect in verdict.effects}
 
 
 def effect_of(verdict: Verdict, metric: str) -> Effect:
     return next(effect for effect in verdict.effects if effect.metric.name == metric)
 
 
-def test_damage_is_a_regression_in_the_metrics_it_damages(results: Results) -> None:
+def test_damage_that_brings_something_is_a_trade(results: Results) -> None:
     verdict = gate(results, "adain_dim", "text_only")
-    assert (verdict.verdict, verdict.exit_code) == ("regression", 1)
+    assert (verdict.outcome, verdict.exit_code) == ("trade", 0)
     assert verdict.candidate == "adain_dim:alpha=0.3"
-    regressions = ("attribute_adherence", "grid_energy", "blockiness", "color_drift")
-    assert set(outcomes(verdict).items()) >= {
-        *((name, "regression") for name in regressions),
+    worse = ("attribute_adherence", "grid_energy", "blockiness", "color_drift")
+    assert set(decisions(verdict).items()) >= {
+        *((name, "worse") for name in worse),
         ("effect_size", None),
-        ("reference_style", None),
+        ("reference_style", "better"),
     }
+    assert "gains 0.11 style [" in sentence(verdict) and " for 0.18 prompt [" in sentence(verdict)
     adherence = effect_of(verdict, "attribute_adherence")
     assert adherence.mean == pytest.approx(-0.6 * 0.3, abs=0.02)
     assert adherence.low < -0.18 < adherence.high < 0
     assert verdict.canary.detected
 
 
-def test_the_other_way_round_is_an_improvement_and_passes(results: Results) -> None:
+def test_the_other_way_round_gives_the_gain_back(results: Results) -> None:
     verdict = gate(results, "text_only", "vision_only")
-    assert (verdict.verdict, verdict.exit_code) == ("pass", 0)
+    assert (verdict.outcome, verdict.exit_code) == ("regression", 1)
+    assert "style −0.0" in sentence(verdict)
     assert not verdict.worst
     forward = gate(results, "vision_only", "text_only")
     # Always candidate minus baseline.
@@ -95,16 +98,16 @@ def test_the_other_way_round_is_an_improvement_and_passes(results: Results) -> N
 
 def test_a_no_op_is_called_a_no_op(results: Results) -> None:
     verdict = gate(results, NO_OP, "text_only")
-    assert (verdict.verdict, verdict.exit_code) == ("no-op", 0)
-    assert "bit for bit" in verdict.reason
+    assert (verdict.outcome, verdict.exit_code) == ("no-op", 0)
+    assert "bit for bit" in sentence(verdict)
 
 
 def test_failed_cells_give_exit_code_5_and_are_named(results: Results) -> None:
     verdict = gate(results, INCOMPLETE, "text_only")
-    assert (verdict.verdict, verdict.exit_code) == ("cells failed", 5)
+    assert (verdict.outcome, verdict.exit_code) == ("cells failed", 5)
     assert len(verdict.failed) == 2
     assert "item-01, seed 0: conditioning has NaN" in verdict.failed[0]
-    assert set(outcomes(verdict).values()) == {None}
+    assert set(decisions(verdict).values()) == {None}
 
 
 def test_a_failed_score_gives_exit_code_5_too(rows: list[Row], tmp_path: Path) -> None:
@@ -153,8 +156,8 @@ def test_a_canary_that_looks_fine_stops_the_gate(rows: list[Row], tmp_path: Path
         return row
 
     verdict = gate(changed(rows, tmp_path, harmless), "adain_dim", "text_only")
-    assert (verdict.verdict, verdict.exit_code) == ("canary not detected", 4)
-    assert set(outcomes(verdict).values()) == {None}
+    assert (verdict.outcome, verdict.exit_code) == ("canary not detected", 4)
+    assert set(decisions(verdict).values()) == {None}
     assert "artifact: not worse" in verdict.canary.evidence and "prompt: worse in" in verdict.canary.evidence
 
 
@@ -172,9 +175,9 @@ def test_too_few_items_are_named_for_canary_and_candidate(tmp_path: Path) -> Non
     assert "which fewer than 7 items cannot show" in verdict.canary.evidence
     # Seven items are enough for two artifact metrics, and none too many for three prompt metrics.
     write_results(tmp_path / "7", items=7, images=False)
-    verdict = gate(open_results(tmp_path / "7"), "adain_dim", "text_only")
-    gated = [str(card["metric"]) for card in CARDS if card["role"] in GATED]
-    assert [name for name, outcome in outcomes(verdict).items() if outcome is not None] == sorted(gated)
+    verdict = gate(open_results(tmp_path / "7"), "adain_dim", "text_only", alpha=0.05)
+    judged = [str(card["metric"]) for card in CARDS if card["role"] in JUDGED]
+    assert [name for name, outcome in decisions(verdict).items() if outcome is not None] == sorted(judged)
     assert not any("too few items" in note for note in verdict.notes)
 
 
@@ -239,19 +242,17 @@ def test_only_the_newest_code_of_a_strategy_is_judged(rows: list[Row], tmp_path:
             fixed.append(cell.changed(cell_id=new, run_id="run2", source_sha256="new", **same))
             fixed += [row.changed(cell_id=new) for row in scores if row.cell_id == twin.cell_id]
     append(tmp_path, "run1", *rows)
-    assert gate(open_results(tmp_path), "vision_only", "text_only").verdict == "regression"
+    assert gate(open_results(tmp_path), "vision_only", "text_only").outcome == "dominated"
     append(tmp_path, "run2", *fixed)
-    assert gate(open_results(tmp_path), "vision_only", "text_only").verdict == "no-op"
+    assert gate(open_results(tmp_path), "vision_only", "text_only").outcome == "no-op"
 
 
-def test_only_named_cells_are_looked_at(rows: list[Row], tmp_path: Path) -> None:
+def test_only_named_items_are_looked_at(rows: list[Row], tmp_path: Path) -> None:
     results = changed(rows, tmp_path, lambda row: row)
-    few = [cell_id(label, index, 0) for label in ("vision_only", "text_only") for index in range(5)]
-    verdict = gate(results, "vision_only", "text_only", cell_ids=few)
-    assert (verdict.items, verdict.units) == (5, 5)
-    assert verdict.verdict == "inconclusive" and any("too few items" in note for note in verdict.notes)
-    with pytest.raises(UsageError, match="vision_only: 1 of 5 pairs are missing"):
-        gate(results, "vision_only", "text_only", cell_ids=few[1:])
+    few = [item_name(index) for index in range(5)]
+    verdict = gate(results, "vision_only", "text_only", items=few)
+    assert (verdict.items, verdict.units) == (5, 10)
+    assert verdict.outcome == "undecided" and any("too few items" in note for note in verdict.notes)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +304,7 @@ def test_configurations_are_compared_on_the_items_that_both_were_planned_on(rows
     before = gate(open_results(tmp_path), "vision_only", "text_only")
     append(tmp_path, "run2", run.changed(items=["item-99"]), *planned, extra.changed(run_id="run2"))
     after = gate(open_results(tmp_path), "vision_only", "text_only")
-    assert (after.items, after.units, after.verdict) == (before.items, before.units, before.verdict)
+    assert (after.items, after.units, after.outcome) == (before.items, before.units, before.outcome)
     other = cell_row("style_delta:alpha=0.3", "item-98", 0, sha("image"), run_id="run3")
     run, *planned = run_rows("run3", labels=[other.label], metrics={}, seeds=[0])
     append(tmp_path, "run3", run.changed(items=["item-98"]), *planned, other)

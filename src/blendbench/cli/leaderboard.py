@@ -49,8 +49,9 @@ def _table(board: "Board") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
+    from blendbench.core.numbers import number
     from blendbench.reports.board import judged_headlines
-    from blendbench.reports.formats import decision_word, number
+    from blendbench.reports.formats import decision_word
     from blendbench.reports.leaderboard import marks
 
     metrics = judged_headlines(board)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from blendbench.models.sets import ModelSet
     from blendbench.run.plan import Plan
     from blendbench.run.resume import Remaining
-    from blendbench.verdict.verdict import Canary
+    from blendbench.verdict.canary import Canary
 
 
 def run(
@@ -133,8 +133,8 @@ def canary_of(results: Path, experiment: str) -> "Canary | None":
     Returns None if the two cannot be compared because cells failed.
     """
     from blendbench.results.store import open_results
+    from blendbench.verdict.canary import CANARY, REFERENCE, judge_canary
     from blendbench.verdict.comparison import compare
-    from blendbench.verdict.verdict import CANARY, REFERENCE, judge_canary
 
     try:
         return judge_canary(compare(open_results(results), experiment, CANARY, REFERENCE))

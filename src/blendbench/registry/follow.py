@@ -379,10 +379,9 @@ def _module_name(value: Any) -> str:
 
 def _module_at(path: Path) -> ModuleType | None:
     """Find the loaded module of a file."""
-    place = str(path)
-    # Code that is followed was loaded last, after some thousand modules of libraries.
+    # The last first: code that is followed was loaded after some thousand modules of libraries.
     modules = (module for module in reversed(list(sys.modules.values())) if isinstance(module, ModuleType))
-    return next((module for module in modules if vars(module).get("__file__") == place), None)
+    return next((module for module in modules if vars(module).get("__file__") == str(path)), None)
 
 
 def _tail(module: ModuleType) -> str:

@@ -68,9 +68,9 @@ class Strategy:
 
     `own`: its own settings. `select`: those that say where its inputs come from. `doses`: the settings that say how
     much of the image there is; where all are 0 the result is the text. `dose_grid`: rising values of the first of
-    them, which a comparison tries. `companion`: a control that a run needs beside it, at the same values of the
-    parameters that they share. `origin`: the file or package that registered it.
-    `files`: data files that it reads.
+    them, which a comparison tries. `upper_bound`: it is trained on data. `companion`: a control that a run needs beside
+    it, at the same values of the parameters that they share. `origin`: the file or package that registered it. `files`:
+    data files that it reads.
     """
 
     name: str
@@ -84,6 +84,7 @@ class Strategy:
     doses: tuple[str, ...] = ()
     dose_grid: tuple[float, ...] = ()
     control: bool = False
+    upper_bound: bool = False
     companion: str | None = None
     origin: str = SHIPPED
     files: tuple[str, ...] = ()
@@ -223,15 +224,14 @@ class Configuration:
         return checked
 
     @property
-    def _is_text(self) -> bool:
-        # With a starting image the text at dose 0 is no plain text.
-        doses = self.strategy.doses
-        return bool(doses) and not self.starts_from_reference and all(self.params[dose] == 0 for dose in doses)
+    def _is_text(self) -> bool:  # with a starting image the text at dose 0 is no plain text
+        doses = [self.params[dose] for dose in self.strategy.doses]
+        return bool(doses) and not self.starts_from_reference and not any(doses)
 
     def _given(self, sources: Sources) -> list[Any]:
         """Copy the inputs, since cells share them and strategies may write."""
-        name, inputs = self.strategy.name, self.strategy.inputs
-        given = {source: getattr(sources, source) for source in inputs}
+        name = self.strategy.name
+        given = {source: getattr(sources, source) for source in self.strategy.inputs}
         if missing := [source for source, value in given.items() if value is None]:
             raise BlendError(f"{name} needs {', '.join(missing)}")
         for source, value in given.items():

@@ -1,6 +1,6 @@
 """The page of `blendbench check`: verdicts, and items side by side."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from blendbench.reports.gallery.links import FOLDER, find_gallery
 from blendbench.reports.gate_formats import as_markdown, with_links
 from blendbench.reports.images import REFERENCE, PageImages
 from blendbench.results.store import Results
-from blendbench.verdict.verdict import CANARY, Verdict
+from blendbench.verdict.canary import CANARY
+from blendbench.verdict.verdict import Verdict
 
 PAGE, SHEET = "check.md", "check.webp"
+ROWS = 24  # items of the contact sheet; the gallery has all
 
 
-def write_check(
-    results: Results, results_dir: Path, verdicts: Sequence[Verdict], cell_ids: Collection[str], out: Path
-) -> Path:
+def write_check(results: Results, results_dir: Path, verdicts: Sequence[Verdict], out: Path) -> Path:
     """Write `out`/check.md with its contact sheet.
 
     It has reference, baseline, candidates and canary of each item's first seed.
@@ -25,39 +25,46 @@ def write_check(
     The worst items link into the gallery of the experiment where it shows the images that were judged.
     """
     make_folder(out)
+    experiment = verdicts[0].experiment
     labels = [verdicts[0].baseline, *(verdict.candidate for verdict in verdicts), CANARY]
     images = PageImages(results_dir)
-    _write_sheet(results, images, verdicts[0].experiment, labels, cell_ids, out / SHEET)
-    lines = [
-        "# Side by side",
-        "",
-        "; ".join(f"`{verdict.candidate}`: **{verdict.verdict}**, {verdict.reason}" for verdict in verdicts) + ".",
-        "",
-    ]
+    _write_sheet(results, images, experiment, labels, out / SHEET)
+    gallery = find_gallery(results_dir / FOLDER / experiment, seen_from=out)
+    lines = ["# Check", ""]
+    for verdict in verdicts:
+        lines += [as_markdown(with_links(verdict, gallery)), "", *_source(results, verdict)]
     if (out / SHEET).is_file():
-        lines += [f"![reference, {', '.join(labels)}]({SHEET})", ""]
-    lines += ["Rows are items, all at their first seed; columns share the initial noise.", "", *images.note()]
-    gallery = find_gallery(results_dir / FOLDER / verdicts[0].experiment, seen_from=out)
+        lines += ["## Side by side", "", f"![reference, {', '.join(labels)}]({SHEET})", ""]
+        lines += [f"Rows are the first {ROWS} items; columns share the initial noise.", "", *images.note()]
     if gallery is not None:
         lines += [f"The gallery shows and compares [every image]({gallery.grid()}).", ""]
-    for verdict in verdicts:
-        lines += [as_markdown(with_links(verdict, gallery)), ""]
     page = out / PAGE
     page.write_text("\n".join(lines), encoding="utf-8")
     return page
 
 
-def _write_sheet(
-    results: Results, images: PageImages, experiment: str, labels: list[str], cell_ids: Collection[str], path: Path
-) -> None:
+def _source(results: Results, verdict: Verdict) -> list[str]:
+    """Return the equation and the purpose that a candidate's code states."""
+    rows = results.rows(
+        """
+        SELECT s.equation, s.doc FROM current_cells c
+        JOIN strategies s ON s.strategy = c.strategy AND s.source_sha256 = c.source_sha256
+        WHERE c.experiment = ? AND c.label = ? LIMIT 1
+        """,
+        [verdict.experiment, verdict.candidate],
+    )
+    return [line for equation, doc in rows for line in (f"`{verdict.candidate}`: `{equation}`. {doc}", "")]
+
+
+def _write_sheet(results: Results, images: PageImages, experiment: str, labels: list[str], path: Path) -> None:
     rows = results.rows(
         f"""
         SELECT c.item, c.label, c.image_sha256, i.prompt, {REFERENCE}
         FROM current_cells c LEFT JOIN items i USING (suite_sha256, item)
-        WHERE c.experiment = ? AND list_contains(?, c.cell_id) AND list_contains(?, c.label)
-        QUALIFY c.seed = min(c.seed) OVER () ORDER BY c.item
+        WHERE c.experiment = ? AND list_contains(?, c.label)
+        QUALIFY c.seed = min(c.seed) OVER () AND dense_rank() OVER (ORDER BY c.item) <= {ROWS} ORDER BY c.item
         """,
-        [experiment, list(cell_ids), labels],
+        [experiment, labels],
     )
     prompts, tiles = [], []
     for _, cells in groupby(rows, key=lambda row: row[0]):

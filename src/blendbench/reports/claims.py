@@ -13,7 +13,7 @@ import numpy as np
 
 from blendbench.core.errors import UsageError
 from blendbench.core.metric_info import MetricInfo
-from blendbench.reports.formats import number
+from blendbench.core.numbers import number
 from blendbench.results.pairs import Pairs
 from blendbench.stats.decide import ALPHA
 from blendbench.stats.intervals import PairedEffect, paired_effect

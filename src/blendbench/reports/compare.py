@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from blendbench.reports.formats import number, p_text
+from blendbench.core.numbers import number
+from blendbench.reports.formats import p_text
 from blendbench.verdict.comparison import Comparison
 from blendbench.verdict.decide import Effect, decide_effects, measure_effects
 

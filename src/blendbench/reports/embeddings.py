@@ -3,10 +3,11 @@
 import math
 from pathlib import Path
 
+from blendbench.core.numbers import MINUS
 from blendbench.reports.embedding_plots import FAMILIES, plot_families, plot_outliers
 from blendbench.reports.embedding_study import HALVES, NAMES, REFERENCE, Study, Value, read_study
 from blendbench.reports.folders import make_folder
-from blendbench.reports.formats import MINUS, markdown_table
+from blendbench.reports.formats import markdown_table
 from blendbench.results.store import Results
 
 FOLDER = "embeddings"  # of the plots, beside the page

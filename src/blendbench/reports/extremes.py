@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blendbench.core.metric_info import MetricInfo
+from blendbench.core.numbers import MINUS, number
 from blendbench.reports.board import Board
 from blendbench.reports.contact_sheet import Tile, write_tiles
-from blendbench.reports.formats import MINUS, number
 from blendbench.reports.images import REFERENCE, PageImages
 from blendbench.reports.pareto import trades
 from blendbench.results.store import Results

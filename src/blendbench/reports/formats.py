@@ -1,46 +1,21 @@
 """Format numbers, intervals and tables for pages and terminal."""
 
-import math
 from collections.abc import Sequence
 from html import escape
-from typing import Protocol
 
 from blendbench.core.metric_info import MetricInfo
+from blendbench.core.numbers import number
 from blendbench.stats.intervals import Estimate
 from blendbench.verdict.decide import Effect
 
-MINUS = "−"
 # Roles that say whether a configuration is good; drift and diagnostics only say how much it changed.
 JUDGED_ROLES = ("prompt", "artifact", "gain")
 _TIGHT = "\u00a0"  # a space at which a browser does not break the line
 
 
-class Written(Protocol):
-    """Anything that knows how many decimals its values have."""
-
-    @property
-    def decimals(self) -> int:
-        """Return the number of decimals."""
-
-
-def number(value: float, metric: Written, signed: bool = False) -> str:
-    """Write a value with the metric's decimals; never "-0.000"."""
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else f"{MINUS}∞"
-    rounded = round(value, metric.decimals) + 0.0
-    return f"{rounded:{'+' if signed and rounded else ''}.{metric.decimals}f}".replace("-", MINUS)
-
-
 def p_text(p: float) -> str:
     """Write a p-value: three decimals without a leading zero."""
     return "<.001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
-
-
-def counted(count: int, word: str) -> str:
-    """Write a number with its noun."""
-    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def estimate_text(estimate: Estimate | None, metric: MetricInfo) -> str:

@@ -1,4 +1,4 @@
-"""A verdict as text, markdown for pull requests, JSON and JUnit XML."""
+"""A verdict for the terminal, for pull requests, as JSON and as JUnit XML."""
 
 import json
 import math
@@ -7,28 +7,35 @@ from dataclasses import asdict, replace
 from typing import Any
 from xml.etree import ElementTree
 
-from blendbench.reports.formats import counted, markdown_table, number, p_text, text_table
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from blendbench.core.numbers import counted, fixed, number
+from blendbench.reports.formats import markdown_table
 from blendbench.reports.gallery.links import Gallery
 from blendbench.verdict.decide import Effect
+from blendbench.verdict.sentence import sentence
 from blendbench.verdict.verdict import Verdict, WorstItem
 
-JSON_SCHEMA = 2
-HEADER = (
-    "metric",
-    "decision",
-    "baseline",
-    "change",
-    "one-sided 95 % bounds",
-    "margin",
-    "p",
-    "detectable",
-    "to settle it",
-)
+JSON_SCHEMA = 3
+COLOURS = {
+    "better": "green",
+    "cheaper": "green",
+    "trade": "cyan",
+    "no effect": "dim",
+    "no-op": "dim",
+    "equivalent": "dim",
+    "dominated": "red",
+    "regression": "red",
+    "worse": "red",
+    "undecided": "yellow",
+}
+HEADER = ("metric", "role", "baseline", "change", "95 % interval", "margin", "decision")
 _WORST_HEADER = ("item", "prompt", "seed", "change", "candidate", "baseline")
-_EXPLANATION = (
-    "Change: candidate minus baseline, mean over items. Pass: better, or equivalent (both one-sided tests against the"
-    " margin, p at most {0:.3g}). Regression: worse, p (sign flips, two-sided, Holm within the metric's role) at most"
-    " {0:.3g}. Detectable: the true change that is found with power .8."
+LEGEND = (
+    "change: candidate minus baseline, mean over items. equivalent: within the margin on both sides. better, worse:"
+    " p at most {:.3g} after Holm's correction within the role. undecided: neither."
 )
 
 
@@ -44,66 +51,62 @@ def with_links(verdict: Verdict, gallery: Gallery | None) -> Verdict:
     return replace(verdict, worst=tuple(map(linked, verdict.worst)))
 
 
-def render(verdict: Verdict, form: str) -> str:
-    """Render the verdict as text, markdown, json or junit.
+def as_terminal(verdict: Verdict, every: bool = False) -> RenderableType:
+    """Render a verdict for a terminal of any width.
 
-    Ends without a newline.
+    `every`: all metrics, not only those that decide.
     """
-    return FORMS[form](verdict)
-
-
-def as_text(verdict: Verdict) -> str:
-    """Render a verdict for the terminal.
-
-    It has the metrics, notes, canary and worst items.
-    """
-    table = (
-        text_table(_header(verdict), [metric_row(verdict, effect) for effect in verdict.effects])
-        if verdict.effects
-        else []
-    )
-    worst = [
-        line
-        for entry in verdict.worst
-        for line in (
-            f"  {_worst_words(verdict, entry)}: {entry.candidate_image}",
-            *([f"    {entry.link}"] if entry.link else []),
-        )
+    colour = COLOURS.get(verdict.outcome, "red")
+    shown = list(verdict.effects) if every else deciding(verdict)
+    parts: list[RenderableType] = [
+        Text.assemble((verdict.outcome.upper(), f"bold {colour}"), " ", sentence(verdict)),
+        Text(f"against {verdict.baseline}: {_extent(verdict)}", style="dim"),
     ]
-    return "\n".join(
-        [
-            f"{verdict.candidate} against {verdict.baseline} ({_extent(verdict)})",
-            f"{verdict.verdict.upper()}: {verdict.reason}",
-            *(["", *table] if table else []),
-            *(["", "worst items:", *worst] if worst else []),
-            "",
-            *(f"note: {note}" for note in verdict.notes),
-            *(f"failed: {line}" for line in verdict.failed[:5]),
-            *(f"not measured: {name}: {reason}" for name, reason in verdict.left_out.items()),
-            canary_words(verdict),
-        ]
-    )
+    if shown:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for name in ("metric", "role", "change", "95 % interval", "decision"):
+            table.add_column(name, overflow="fold")
+        for effect in shown:
+            name, role, _, change, interval, _, word = metric_row(effect)
+            table.add_row(name, role, change, interval, Text(word, style=COLOURS.get(word, "")))
+        hidden = len(verdict.effects) - len(shown)
+        parts += [Text(""), table, Text(LEGEND.format(verdict.alpha), style="dim")]
+        if hidden:
+            parts.append(Text(f"{counted(hidden, 'more metric')}: --all", style="dim"))
+    if verdict.worst:
+        parts += [Text(""), Text("worst items:")]
+        for entry in verdict.worst:
+            # A link that is printed out would be broken by every narrow terminal.
+            linked = (f"{entry.item}, seed {entry.seed}", f"link {entry.link}" if entry.link else "")
+            parts.append(Text.assemble("  ", linked, f": {_change_words(verdict, entry)}"))
+            parts.append(Text(f"    {entry.candidate_image}", style="dim"))
+    lines = [
+        *_lost_words(verdict),
+        *(f"note: {note}" for note in verdict.notes),
+        *(f"failed: {line}" for line in verdict.failed[:5]),
+        *(f"not measured: {name}: {reason}" for name, reason in verdict.left_out.items()),
+        canary_words(verdict),
+    ]
+    return Group(*parts, Text(""), *map(Text, lines))
 
 
 def as_markdown(verdict: Verdict) -> str:
     """Render for a pull request."""
-    rows = [list(metric_row(verdict, effect)) for effect in verdict.effects]
+    rows = [list(metric_row(effect)) for effect in verdict.effects]
     for row, effect in zip(rows, verdict.effects, strict=True):
-        if effect.outcome == "regression":
-            row[1] = "**regression**"
+        if effect.decision in ("worse", "better"):
+            row[-1] = f"**{row[-1]}**"
     lines = [
-        f"### blendbench gate: {verdict.verdict}",
+        f"### {verdict.outcome}",
         "",
-        f"`{verdict.candidate}` against `{verdict.baseline}`, {_extent(verdict)}: {verdict.reason}.",
+        sentence(verdict),
+        "",
+        f"Against `{verdict.baseline}`: {_extent(verdict)}.",
         "",
     ]
     if rows:
-        lines += [
-            *markdown_table(_header(verdict), rows, right=(2, 3, 5, 6, 7)),
-            "",
-            _EXPLANATION.format(verdict.alpha),
-            "",
-        ]
+        lines += [*markdown_table(HEADER, rows, right=(2, 3, 5)), "", _capital(LEGEND.format(verdict.alpha)), ""]
+    lines += [f"- {line}" for line in _lost_words(verdict)]
     lines += [f"- {note}" for note in verdict.notes]
     lines += [f"- failed: {line}" for line in verdict.failed[:5]]
     lines += [f"- not measured: {name} ({reason})" for name, reason in verdict.left_out.items()]
@@ -124,53 +127,72 @@ def as_json(verdict: Verdict) -> str:
 
 
 def as_junit(verdict: Verdict) -> str:
-    """Render JUnit XML: a case for pairs, canary and each gated metric.
+    """Render JUnit XML: a case for pairs, canary, outcome and each judged metric.
 
-    Inconclusive is an error, not a failure.
+    A case fails only if the outcome does: what a trade costs is no failure. Undecided is an error, not a failure.
     """
-    gated = [effect for effect in verdict.effects if effect.outcome is not None]
+    judged = [effect for effect in verdict.effects if effect.judged and effect.decision is not None]
     name = f"blendbench gate: {verdict.candidate} against {verdict.baseline}"
-    suite = ElementTree.Element("testsuite", name=name, tests=str(len(gated) + 2))
+    suite = ElementTree.Element("testsuite", name=name, tests=str(len(judged) + 3))
     _case(suite, verdict, "pairs", ("error", "cells failed", "\n".join(verdict.failed)) if verdict.failed else None)
     unseen = ("error", "canary not detected", verdict.canary.evidence) if not verdict.canary.detected else None
     _case(suite, verdict, "canary", unseen)
-    for effect in gated:
-        columns = zip(_header(verdict)[2:], metric_row(verdict, effect)[2:], strict=True)
-        text = ", ".join(f"{head} {cell}" for head, cell in columns if cell)
-        bad = {"regression": ("failure", "regression", text), "inconclusive": ("error", "inconclusive", text)}
-        _case(suite, verdict, effect.metric.name, bad.get(str(effect.outcome)))
-    for tag, count in (("failures", "failure"), ("errors", "error")):
-        suite.set(tag, str(len(suite.findall(f"testcase/{count}"))))
+    tags = {1: "failure", 3: "error"}
+    tag = tags.get(verdict.exit_code)
+    _case(suite, verdict, "outcome", (tag, verdict.outcome, sentence(verdict)) if tag else None)
+    for effect in judged:
+        text = ", ".join(f"{head} {cell}" for head, cell in zip(HEADER[2:], metric_row(effect)[2:], strict=True))
+        bad = {(1, "worse"): "failure", (3, "undecided"): "error"}.get((verdict.exit_code, str(effect.decision)))
+        _case(suite, verdict, effect.metric.name, (bad, str(effect.decision), text) if bad else None)
+    for attribute, element in (("failures", "failure"), ("errors", "error")):
+        suite.set(attribute, str(len(suite.findall(f"testcase/{element}"))))
     suite.set("skipped", "0")
     out = ElementTree.SubElement(suite, "system-out")
-    out.text = f"{verdict.verdict}: {verdict.reason}\n{provenance_words(verdict)}"
+    out.text = f"{verdict.outcome}: {sentence(verdict)}\n{provenance_words(verdict)}"
     root = ElementTree.Element("testsuites")
     root.append(suite)
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode")
 
 
-FORMS: dict[str, Callable[[Verdict], str]] = {
-    "text": as_text,
-    "markdown": as_markdown,
-    "json": as_json,
-    "junit": as_junit,
-}
+FORMS: dict[str, Callable[[Verdict], str]] = {"markdown": as_markdown, "json": as_json, "junit": as_junit}
+
+
+def deciding(verdict: Verdict) -> list[Effect]:
+    """Return the effects that a reader needs: primaries, and all that differ or are open."""
+    names = set(verdict.primaries.values())
+    return [
+        effect
+        for effect in verdict.effects
+        if effect.judged and (effect.metric.name in names or effect.decision not in ("equivalent", None))
+    ]
 
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:
     """Return the verdict as JSON values."""
+    gain = verdict.gain
     return {
         "schema": JSON_SCHEMA,
-        "verdict": verdict.verdict,
+        "outcome": verdict.outcome,
         "exit_code": verdict.exit_code,
-        "reason": verdict.reason,
+        "sentence": sentence(verdict),
+        "gain": None if gain is None else _metric_record(verdict, gain),
+        "costs": [_metric_record(verdict, effect) for effect in verdict.costs],
+        "dominated_by": verdict.rivals.dominating,
+        "known": verdict.rivals.known,
+        "lost_items": None
+        if verdict.lost is None
+        else {"lost": verdict.lost.lost, "items": verdict.lost.items, "upper_bound": verdict.lost.bound},
+        "needed_items": verdict.needed,
+        "form": verdict.form,
         "experiment": verdict.experiment,
         "candidate": verdict.candidate,
         "baseline": verdict.baseline,
+        "split": verdict.split,
         "items": verdict.items,
         "pairs": verdict.units,
         "alpha": verdict.alpha,
+        "look": None if verdict.look is None else verdict.look.number,
         "canary": asdict(verdict.canary),
         "metrics": [_metric_record(verdict, effect) for effect in verdict.effects],
         "not_measured": verdict.left_out,
@@ -181,28 +203,18 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def metric_row(verdict: Verdict, effect: Effect) -> tuple[str, ...]:
+def metric_row(effect: Effect) -> tuple[str, ...]:
     """Return one row of the table, in the order of HEADER."""
     metric = effect.metric
     return (
         metric.name,
-        effect.outcome or ("withheld" if effect.gated else "not gated"),
+        metric.role,
         number(effect.baseline_mean, metric),
         number(effect.mean, metric, signed=True),
         f"{number(effect.low, metric, signed=True)} .. {number(effect.high, metric, signed=True)}",
-        number(metric.margin, metric),
-        p_text(effect.p_adjusted) if effect.outcome and effect.p_adjusted is not None else "",
-        number(effect.detectable(verdict.alpha), metric),
-        _needed_words(verdict, effect),
+        number(effect.test.margin, metric),
+        (effect.decision or "withheld") if effect.judged else "",
     )
-
-
-def _needed_words(verdict: Verdict, effect: Effect) -> str:
-    """Return how many items would settle an inconclusive metric."""
-    if effect.outcome != "inconclusive":
-        return ""
-    needed = effect.needed_items(verdict.alpha)
-    return "more items" if needed is None else f"{needed} items"
 
 
 def canary_words(verdict: Verdict) -> str:
@@ -221,8 +233,18 @@ def provenance_words(verdict: Verdict) -> str:
     )
 
 
+def _lost_words(verdict: Verdict) -> list[str]:
+    if verdict.lost is None or verdict.outcome == "no-op":
+        return []
+    lost = verdict.lost
+    return [
+        f"items lost (prompt fell by .5 or more): {lost.lost} of {lost.items}; with 95 % confidence at most"
+        f" {fixed(100 * lost.bound, 1)} % of all"
+    ]
+
+
 def _metric_record(verdict: Verdict, effect: Effect) -> dict[str, Any]:
-    metric, test, decided = effect.metric, effect.test, effect.outcome is not None
+    metric, test, decided = effect.metric, effect.test, effect.decision is not None
     values = {
         "baseline_mean": effect.baseline_mean,
         "candidate_mean": effect.candidate_mean,
@@ -231,7 +253,7 @@ def _metric_record(verdict: Verdict, effect: Effect) -> dict[str, Any]:
         "change_high": effect.high,
         "change_median": effect.median,
         "worse": effect.worse,
-        "margin": metric.margin,
+        "margin": test.margin,
         "floor": test.floor,
         "p": test.p,
         "p_adjusted": effect.p_adjusted if decided else None,
@@ -242,14 +264,15 @@ def _metric_record(verdict: Verdict, effect: Effect) -> dict[str, Any]:
         "metric": metric.name,
         "version": metric.version,
         "role": metric.role,
+        "primary": metric.name in verdict.primaries.values(),
         "direction": metric.direction,
         "unit": metric.unit,
-        "decision": effect.outcome,
+        "decision": effect.decision,
         **{key: value if value is None or math.isfinite(value) else None for key, value in values.items()},
         "items": effect.items,
         "pairs": effect.units,
         "unscorable_pairs": effect.unscorable,
-        "needed_items": effect.needed_items(verdict.alpha) if effect.outcome == "inconclusive" else None,
+        "needed_items": effect.needed_items(verdict.alpha) if effect.decision == "undecided" else None,
     }
 
 
@@ -260,12 +283,15 @@ def _case(suite: ElementTree.Element, verdict: Verdict, name: str, bad: tuple[st
         ElementTree.SubElement(case, tag, type=kind, message=text.splitlines()[0]).text = text
 
 
-def _header(verdict: Verdict) -> tuple[str, ...]:
-    return tuple(head.format(round(100 * (1 - verdict.alpha), 1)) for head in HEADER)
-
-
 def _extent(verdict: Verdict) -> str:
-    return f"{verdict.experiment}, {counted(verdict.items, 'item')}, {counted(verdict.units, 'pair')}"
+    items = f"{verdict.items} {verdict.split} item{'' if verdict.items == 1 else 's'}".replace("  ", " ")
+    look = verdict.look
+    paid = f", look {look.number} at level {fixed(look.alpha, 4)}" if look is not None and look.number > 1 else ""
+    return f"{verdict.experiment}, {items}, {counted(verdict.units, 'pair')}{paid}"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _change_words(verdict: Verdict, entry: WorstItem) -> str:
@@ -277,7 +303,3 @@ def _worst_row(verdict: Verdict, entry: WorstItem) -> list[str]:
     images = [f"`{path}`" for path in (entry.candidate_image, entry.baseline_image)]
     item = f"[{entry.item}]({entry.link})" if entry.link else entry.item
     return [item, entry.prompt, str(entry.seed), _change_words(verdict, entry), *images]
-
-
-def _worst_words(verdict: Verdict, entry: WorstItem) -> str:
-    return f"{entry.item}, seed {entry.seed}: {_change_words(verdict, entry)}"

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from blendbench.core.metric_info import MetricInfo
+from blendbench.core.numbers import counted, number
 from blendbench.reports.board import Board, Configuration, judged_headlines, read_board
 from blendbench.reports.contact_sheet import caption, write_contact_sheet
 from blendbench.reports.curves import plot_dose_responses
@@ -11,13 +12,11 @@ from blendbench.reports.extremes import Extreme, extremes, write_extremes
 from blendbench.reports.folders import make_folder
 from blendbench.reports.formats import (
     JUDGED_ROLES,
-    counted,
     decision_word,
     effect_text,
     estimate_text,
     label_text,
     markdown_table,
-    number,
 )
 from blendbench.reports.gallery.links import FOLDER, Gallery, find_gallery
 from blendbench.reports.gallery.write import gallery_of

@@ -1,8 +1,9 @@
 """Tables of single metrics on a leaderboard page, and its data sources."""
 
 from blendbench.core.metric_info import MetricInfo
+from blendbench.core.numbers import number
 from blendbench.reports.board import Board
-from blendbench.reports.formats import effect_text, estimate_text, label_text, markdown_table, number
+from blendbench.reports.formats import effect_text, estimate_text, label_text, markdown_table
 
 ROLE_TITLES = {
     "prompt": "Adherence to the prompt",

@@ -10,7 +10,7 @@ from blendbench.metrics.calibration import DRIFTS, SeedFloor, values_of
 from blendbench.reports.formats import markdown_table
 from blendbench.results.images import ImageStore
 from blendbench.results.store import open_results
-from blendbench.verdict.verdict import REFERENCE
+from blendbench.verdict.canary import REFERENCE
 
 _IMAGES = """
     SELECT item, list(image_sha256 ORDER BY seed) FROM current_cells

@@ -6,12 +6,12 @@ from typing import Literal
 import numpy as np
 
 from blendbench.core.metric_info import MetricInfo
+from blendbench.core.numbers import MINUS, number
 from blendbench.reports.board import Board
-from blendbench.reports.formats import MINUS, number
 from blendbench.stats.clusters import Array
 from blendbench.stats.intervals import bootstrap_t
 from blendbench.stats.ranks import spearman_of_means
-from blendbench.verdict.verdict import CANARY
+from blendbench.verdict.canary import CANARY
 
 TRUTH = "attribute_adherence"
 JUDGES = ("clip_cosine", "siglip_cosine")

@@ -85,6 +85,7 @@ CREATE TABLE strategies (
     equation VARCHAR NOT NULL,
     doc VARCHAR NOT NULL,
     control BOOLEAN NOT NULL,
+    upper_bound BOOLEAN, -- trained on data: what others could reach, and no rival of theirs
     PRIMARY KEY (strategy, version, source_sha256)
 );
 

@@ -106,6 +106,7 @@ def write_opening(shard: "ShardWriter", plan: Plan, models: "ModelSet", run_id: 
                 "equation": s.equation,
                 "doc": s.doc,
                 "control": s.control,
+                "upper_bound": s.upper_bound,
             }
             for s in strategies
         ],

@@ -91,6 +91,21 @@ def intervals(
     ]
 
 
+def relative_losses(candidates: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> list[Estimate]:
+    """Estimate the part of a baseline's mean that each candidate loses.
+
+    It is 1 - mean(candidate) / mean(baseline) of `candidates` (rows, clusters) and `baseline` (clusters,). Intervals
+    are those of the ratio made linear about its value (Cochran 1977, ch. 6), with the same resamples as `intervals`.
+    Errors: ValueError if the baseline's mean is not positive.
+    """
+    data, base = np.asarray(candidates, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
+    mean = float(base.mean())
+    if mean <= 0:
+        raise ValueError(f"a baseline mean of {mean:g} cannot be lost in part")
+    ratios = data.mean(axis=1, keepdims=True) / mean
+    return intervals(1 - ratios - (data - ratios * base) / mean, level, bounds=(-np.inf, 1.0))
+
+
 def paired_effect(
     candidate: ArrayLike,
     baseline: ArrayLike,

@@ -39,12 +39,14 @@ def vision_transform(
     combine: Combiner = mix,
     equation: str | None = None,
     dose_grid: tuple[float, ...] = (),
+    upper_bound: bool = False,
 ) -> Callable[[Transform], Transform]:
     """Register a strategy that transforms vision tokens to rows (n, dim).
 
     They are aligned to the text and combined with it. `form` is the equation of the rows, `note` what follows it,
-    `equation` the whole where `combine` is no mixture, `alpha` the default dose, `dose_grid` as for a strategy. The
-    function takes inputs and settings as a strategy does, without `alpha` and `align`. Errors: UsageError, as there.
+    `equation` the whole where `combine` is no mixture, `alpha` the default dose, `dose_grid` as for a strategy,
+    `upper_bound`: it is trained, and shows what others could reach. The function takes inputs and settings as a
+    strategy does, without `alpha` and `align`. Errors: UsageError, as there.
     """
 
     def register(function: Transform) -> Transform:
@@ -59,7 +61,8 @@ def vision_transform(
             return aligned_mix(text, rows, alpha, ALIGNMENTS.get(align), combine)
 
         whole = equation or f"(1 - alpha) T + alpha align({form}){note}"
-        _add(name, blend, given, _ordered(name, settings, alpha, "area"), source, whole, version, dose_grid)
+        ordered = _ordered(name, settings, alpha, "area")
+        _add(name, blend, given, ordered, source, whole, version, dose_grid, upper_bound)
         return function
 
     return register
@@ -128,6 +131,7 @@ def _add(
     equation: str,
     version: int,
     dose_grid: tuple[float, ...],
+    upper_bound: bool = False,
 ) -> None:
     add_strategy(
         Strategy(
@@ -141,6 +145,7 @@ def _add(
             select=select_parameters(inputs),
             doses=("alpha",),
             dose_grid=dose_grid,
+            upper_bound=upper_bound,
             origin=origin_of(function),
         )
     )

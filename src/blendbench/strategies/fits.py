@@ -77,6 +77,7 @@ def trained_map(pairs: Pairs, hidden: int, steps: int) -> "nn.Sequential":
     "mean_Y + (V - mean_X) W",
     "ridge regression, Hoerl & Kennard 1970; question 4 of " + SEED_DOCUMENT,
     dose_grid=(0.3, 0.5, 0.7, 1.0),
+    upper_bound=True,
 )
 def ridge_projection(
     text: Tokens, vision: Tokens, pairs: Pairs, *, penalty: Annotated[float, Range(1e-9, 1e6)] = 1.0
@@ -91,6 +92,7 @@ def ridge_projection(
     "mean_Y + std_Y MLP((V - mean_X) / std_X)",
     f"{SEED_DOCUMENT}, projector, two layers",
     dose_grid=(0.1, 0.3, 0.5, 1.0),
+    upper_bound=True,
 )
 def mlp_projection(
     text: Tokens,

@@ -109,30 +109,34 @@ def choose_experiment(results: Results, wanted: str | None, candidate: str, base
     return known[0]
 
 
-class _Cell(NamedTuple):
+class CellState(NamedTuple):
+    """A cell's outcome; `cell_id` is None if it was planned and is missing."""
+
     cell_id: str | None
     error: str | None
     conditioning: str | None
     image: str | None
 
 
-class _Score(NamedTuple):
+class ScoreState(NamedTuple):
+    """Whether a cell has a score, and why not."""
+
     status: str
     error: str | None
 
 
-Cells = dict[str, dict[Place, _Cell]]  # by label
-Scores = dict[str, dict[Place, _Score]]  # of one metric, by label
+Cells = dict[str, dict[Place, CellState]]  # by label
+Scores = dict[str, dict[Place, ScoreState]]  # of one metric, by label
 
 
 def compare(
-    results: Results, experiment: str, candidate: str, baseline: str, cell_ids: Collection[str] | None = None
+    results: Results, experiment: str, candidate: str, baseline: str, items: Collection[str] | None = None
 ) -> Comparison:
     """Pair two labels of an experiment.
 
     As `Comparisons.compare`, for one pair.
     """
-    return Comparisons(results, (candidate, baseline)).compare(experiment, candidate, baseline, cell_ids)
+    return Comparisons(results, (candidate, baseline)).compare(experiment, candidate, baseline, items)
 
 
 class Comparisons:
@@ -150,13 +154,12 @@ class Comparisons:
         self._pairs: dict[tuple[str, str], dict[tuple[str, str], Pairs]] = {}
 
     def compare(
-        self, experiment: str, candidate: str, baseline: str, cell_ids: Collection[str] | None = None
+        self, experiment: str, candidate: str, baseline: str, items: Collection[str] | None = None
     ) -> Comparison:
         """Pair two labels of an experiment.
 
         Compared are the cells of the latest run's suite, models, dtype and sampler, with the newest code of each
-        configuration, where both were planned. `cell_ids`: the only cells to look at, all of them in pairs; default:
-        all that were planned.
+        configuration, on what both were planned. `items`: the only ones to look at; default: all.
         Errors: UsageError if nothing is comparable, or a pair is missing.
         """
         if candidate == baseline:
@@ -164,56 +167,74 @@ class Comparisons:
         if experiment not in self._experiments:
             raise UsageError(f"{experiment}: no results of this experiment; run `blendbench run {experiment}`")
         if experiment not in self._cells:
-            self._cells[experiment] = _read_cells(self.results, experiment, self._labels)
-            self._scores[experiment] = _read_scores(self.results, experiment, self._labels)
+            self._cells[experiment] = read_cells(self.results, experiment, self._labels)
+            self._scores[experiment] = read_scores(self.results, experiment, self._labels)
         if (experiment, baseline) not in self._pairs:
             self._pairs[experiment, baseline] = {
                 (found.label, found.metric.name): found
                 for found in read_pairs(self.results, experiment, baseline, self._labels)
             }
-        labels, only = (candidate, baseline), None if cell_ids is None else frozenset(cell_ids)
+        labels, only = (candidate, baseline), None if items is None else frozenset(items)
         cells = {
             label: {
                 unit: cell
                 for unit, cell in self._cells[experiment].get(label, {}).items()
-                if only is None or cell.cell_id in only
+                if only is None or unit[0] in only
             }
             for label in labels
         }
         planned = [frozenset(found) for found in cells.values()]
-        units = sorted(frozenset.intersection(*planned) if only is None else frozenset.union(*planned))
+        units = sorted(frozenset.intersection(*planned))
         for label in labels:
             _check_complete(self.results, experiment, label, cells[label], units)
-        failed = [
-            f"{label}: item {item}, seed {seed}: {cells[label][item, seed].error}"
-            for label in labels
-            for item, seed in units
-            if cells[label][item, seed].error is not None
-        ]
-        generated = frozenset(unit for unit in units if all(cells[label][unit].error is None for label in labels))
-        pairs = self._pairs[experiment, baseline]
-        kept, unscorable, left_out = {}, {}, {}
-        for metric, scores in self._scores[experiment].items():
-            reason, without, bad = _scored(metric, scores, labels, generated)
-            failed += bad
-            if reason:
-                left_out[metric] = reason
-            elif not bad:
-                kept[metric] = _only(pairs[candidate, metric], generated - without)
-                unscorable[metric] = len(without)
-        return Comparison(
-            experiment,
-            candidate,
-            baseline,
-            tuple(_unit(unit, cells[candidate][unit], cells[baseline][unit]) for unit in units),
-            kept,
-            unscorable,
-            left_out,
-            tuple(failed),
-        )
+        pairs = {
+            metric: found for (label, metric), found in self._pairs[experiment, baseline].items() if label == candidate
+        }
+        return pair_up(experiment, labels, units, cells, self._scores[experiment], pairs)
 
 
-def _read_cells(results: Results, experiment: str, labels: list[str] | None) -> Cells:
+def pair_up(
+    experiment: str,
+    labels: tuple[str, str],
+    units: list[Place],
+    cells: Cells,
+    scores: dict[str, Scores],
+    pairs: dict[str, Pairs],
+) -> Comparison:
+    """Make a comparison of candidate and baseline, which have a cell each at every unit.
+
+    `scores` and `pairs` are by metric.
+    """
+    failed = [
+        f"{label}: item {item}, seed {seed}: {cells[label][item, seed].error}"
+        for label in labels
+        for item, seed in units
+        if cells[label][item, seed].error is not None
+    ]
+    generated = frozenset(unit for unit in units if all(cells[label][unit].error is None for label in labels))
+    kept, unscorable, left_out = {}, {}, {}
+    for metric, of_metric in scores.items():
+        reason, without, bad = _scored(metric, of_metric, labels, generated)
+        failed += bad
+        if reason:
+            left_out[metric] = reason
+        elif not bad:
+            kept[metric] = _only(pairs[metric], generated - without)
+            unscorable[metric] = len(without)
+    candidate, baseline = labels
+    return Comparison(
+        experiment,
+        candidate,
+        baseline,
+        tuple(_unit(unit, cells[candidate][unit], cells[baseline][unit]) for unit in units),
+        kept,
+        unscorable,
+        left_out,
+        tuple(failed),
+    )
+
+
+def read_cells(results: Results, experiment: str, labels: list[str] | None) -> Cells:
     """Return cells by label, item and seed, and the planned but missing ones."""
     rows = results.rows(
         """
@@ -225,11 +246,11 @@ def _read_cells(results: Results, experiment: str, labels: list[str] | None) -> 
     )
     found: Cells = defaultdict(dict)
     for label, item, seed, *cell in rows:
-        found[label][item, seed] = _Cell(*cell)
+        found[label][item, seed] = CellState(*cell)
     return found
 
 
-def _read_scores(results: Results, experiment: str, labels: list[str] | None) -> dict[str, Scores]:
+def read_scores(results: Results, experiment: str, labels: list[str] | None) -> dict[str, Scores]:
     """Return score status and error by metric, label, and item and seed."""
     rows = results.rows(
         """
@@ -240,12 +261,12 @@ def _read_scores(results: Results, experiment: str, labels: list[str] | None) ->
     )
     found: dict[str, Scores] = defaultdict(lambda: defaultdict(dict))
     for metric, label, item, seed, status, error in rows:
-        found[metric][label][item, seed] = _Score(status, error)
+        found[metric][label][item, seed] = ScoreState(status, error)
     return found
 
 
 def _check_complete(
-    results: Results, experiment: str, label: str, cells: dict[Place, _Cell], units: list[Place]
+    results: Results, experiment: str, label: str, cells: dict[Place, CellState], units: list[Place]
 ) -> None:
     """Refuse a configuration without a cell at every unit."""
     if all(cell.cell_id is None for cell in cells.values()):
@@ -316,5 +337,5 @@ def _only(pairs: Pairs, units: frozenset[Place]) -> Pairs:
     )
 
 
-def _unit(unit: Place, candidate: _Cell, baseline: _Cell) -> Unit:
+def _unit(unit: Place, candidate: CellState, baseline: CellState) -> Unit:
     return Unit(*unit, (candidate.conditioning, baseline.conditioning), (candidate.image, baseline.image))

@@ -2,26 +2,23 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
-from blendbench.core.metric_info import MetricInfo
+from blendbench.core.metric_info import MetricInfo, Role
 from blendbench.results.pairs import Pairs
 from blendbench.stats.clusters import Array, cluster_means
 from blendbench.stats.decide import ALPHA, Decision, PairedTest, decide_family, detectable, needed_items, paired_test
 from blendbench.stats.intervals import intervals
 
-GATED_ROLES = ("prompt", "artifact", "drift")
-Outcome = Literal["pass", "regression", "inconclusive"]
-OUTCOMES: dict[Decision, Outcome] = {
-    "better": "pass",
-    "equivalent": "pass",
-    "worse": "regression",
-    "undecided": "inconclusive",
-}
+# What a blend may cost, and what it is for. Diagnostics are shown and decide nothing.
+COSTS: tuple[Role, ...] = ("prompt", "artifact", "drift")
+JUDGED_ROLES: tuple[Role, ...] = (*COSTS, "gain")
+# Where a role's tolerance is a fraction of the baseline's mean; elsewhere the baseline is often 0, and it is a number
+# of the card's margins.
+_RELATIVE = ("prompt", "gain")
 
 
 @dataclass(frozen=True)
@@ -56,14 +53,9 @@ class Effect:
         return self.test.n
 
     @property
-    def gated(self) -> bool:
+    def judged(self) -> bool:
         """Return whether the metric takes part in the verdict."""
-        return is_gated(self.metric)
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """Return the decision's effect on the verdict; None without one."""
-        return OUTCOMES[self.decision] if self.gated and self.decision is not None else None
+        return is_judged(self.metric)
 
     @property
     def worse(self) -> float:
@@ -82,12 +74,12 @@ class Effect:
         return needed_items(self.test, self.tests, alpha)
 
 
-def is_gated(metric: MetricInfo) -> bool:
-    """Return whether a metric is gated: prompt, artifact or drift.
+def is_judged(metric: MetricInfo) -> bool:
+    """Return whether a metric takes part in a verdict.
 
     Without a direction only a drift does: away from the baseline is bad on either side.
     """
-    return metric.role in GATED_ROLES and (metric.direction != "none" or metric.role == "drift")
+    return metric.role in JUDGED_ROLES and (metric.direction != "none" or metric.role == "drift")
 
 
 def badness(metric: MetricInfo, change: Array) -> Array:
@@ -109,12 +101,26 @@ def floor_of(metric: MetricInfo) -> float:
     return metric.margin if metric.role == "drift" and metric.direction != "none" else 0.0
 
 
+def tolerated(metric: MetricInfo, baseline_mean: float, allow: Mapping[str, float]) -> float:
+    """Return the change that `allow` accepts of a metric, in its unit.
+
+    `allow` has a value by role: a fraction of the baseline's mean for prompt and gain, a number of margins for artifact
+    and drift. 0 where the role is not named.
+    """
+    scale = abs(baseline_mean) if metric.role in _RELATIVE else metric.margin
+    return allow.get(metric.role, 0.0) * scale
+
+
 def measure_effects(
-    pairs: Iterable[Pairs], level: float = 0.95, unscorable: dict[str, int] | None = None
+    pairs: Iterable[Pairs],
+    level: float = 0.95,
+    unscorable: Mapping[str, int] | None = None,
+    allow: Mapping[str, float] | None = None,
 ) -> list[Effect]:
     """Measure the effect in each of many pairs, without deciding on it.
 
-    Seeds are averaged within items. `unscorable`: units without a value, by metric.
+    Seeds are averaged within items. `unscorable`: units without a value, by metric. `allow`: as for `tolerated`; what
+    is accepted widens the margin, and only what exceeds it is better or worse.
     """
     pairs = list(pairs)
     # Rows over the same items share their resamples.
@@ -127,14 +133,17 @@ def measure_effects(
         differences = cluster_means([pairs[index].differences for index in members], items)
         estimates = intervals(differences, level, bounds=metric.changes)
         for index, row, estimate in zip(members, differences, estimates, strict=True):
+            baseline_mean = float(cluster_means(pairs[index].baseline_values, items).mean())
+            accepted = tolerated(metric, baseline_mean, allow or {})
+            margin = max(metric.margin, accepted)
             effects[index] = Effect(
                 metric=metric,
                 candidate_mean=float(cluster_means(pairs[index].values, items).mean()),
-                baseline_mean=float(cluster_means(pairs[index].baseline_values, items).mean()),
+                baseline_mean=baseline_mean,
                 low=estimate.low,
                 high=estimate.high,
                 median=float(np.median(row)),
-                test=paired_test(row, metric.margin, floor_of(metric)),
+                test=paired_test(row, margin, margin if accepted else floor_of(metric)),
                 units=len(items),
                 unscorable=(unscorable or {}).get(name, 0),
             )

@@ -10,6 +10,8 @@ of the suite, which is fixed before anything is generated.
 
 from dataclasses import dataclass
 
+from blendbench.verdict.outcome import Word
+
 LOOKS = ((0.5, 0.0056), (1.0, 0.0444))  # fraction of the items, level of each decision
 LEAST_ITEMS = 12  # of a first look: with fewer, corrected p-values cannot get small enough for any regression
 
@@ -30,9 +32,9 @@ def looks(items: int) -> tuple[Look, ...]:
     return tuple(planned)
 
 
-def settled(verdict: str) -> bool:
-    """Return whether the verdict of a first look stands.
+def settled(outcome: Word) -> bool:
+    """Return whether the outcome of a first look stands.
 
-    What is inconclusive may clear up, and a canary may show on more items.
+    What is undecided may clear up, and a canary may show on more items.
     """
-    return verdict not in ("inconclusive", "canary not detected")
+    return outcome not in ("undecided", "canary not detected")

@@ -1,45 +1,29 @@
-"""Combine the metrics into a verdict on a candidate.
+"""Judge a candidate: what it gains, what it costs, and whether something known does better."""
 
-Failures come first, then the canary, then no-ops, then the metrics.
-"""
-
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from blendbench.core.errors import UsageError
+from blendbench.core.metric_info import Role
 from blendbench.results.images import image_name
 from blendbench.results.store import Results
 from blendbench.stats.clusters import cluster_means
 from blendbench.stats.decide import ALPHA, least_items
+from blendbench.stats.lost import FALL, TOLERATED, LostItems, items_needed, lost_items
+from blendbench.verdict.canary import Canary, find_canary
 from blendbench.verdict.comparison import Comparison, choose_experiment, compare, labels_of, resolve_label
-from blendbench.verdict.decide import Effect, badness, decide_effects, is_gated, measure_effects
+from blendbench.verdict.decide import COSTS, Effect, badness, decide_effects, is_judged, measure_effects
+from blendbench.verdict.known import read_known
+from blendbench.verdict.looks import Look, find_look
+from blendbench.verdict.outcome import EXIT_CODES, UNCOSTLY, Word, change_outcome, idea_outcome, of_role, states
+from blendbench.verdict.previous import compare_codes, earlier_code
+from blendbench.verdict.primaries import read_primaries
 
-CANARY = "canary"
-REFERENCE = "text_only"  # what the canary must be worse than, whatever the candidate is compared with
-CANARY_ROLES = ("artifact", "prompt")
 WORST = 5
-# The words of a verdict, and the exit code of `blendbench gate` for each.
-EXIT_CODES = {
-    "pass": 0,
-    "no-op": 0,
-    "regression": 1,
-    "inconclusive": 3,
-    "canary not detected": 4,
-    "cells failed": 5,
-}
-
-
-@dataclass(frozen=True)
-class Canary:
-    """Result of the canary: found worse than text_only, by which metrics.
-
-    If it was not found, the reason why.
-    """
-
-    detected: bool
-    evidence: str
+Form = Literal["idea", "change"]
 
 
 @dataclass(frozen=True)
@@ -62,18 +46,37 @@ class WorstItem:
 
 
 @dataclass(frozen=True)
+class Rivals:
+    """Known configurations, and the one that is shown to dominate, if any.
+
+    `gain` and `costs` are the means of that one against the baseline, by role.
+    """
+
+    known: int
+    dominating: str | None = None
+    gain: float = np.nan
+    costs: Mapping[Role, float] | None = None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The verdict on one candidate.
 
-    `effects`: the gated metrics first. If cells failed or the canary was not detected, none has a decision.
+    `effects`: the judged metrics first. If cells failed or the canary was not detected, none has a decision.
+    `primaries`: the primary metric of each role. `lost`: items lost, None where the primary metric of the prompt is no
+    value between 0 and 1. `needed`: items that would settle what is undecided, None if nothing is or no number would.
     """
 
     experiment: str
     candidate: str
     baseline: str
-    verdict: str
-    reason: str
+    form: Form
+    outcome: Word
     effects: tuple[Effect, ...]
+    primaries: Mapping[Role, str]
+    rivals: Rivals
+    lost: LostItems | None
+    needed: int | None
     left_out: dict[str, str]
     worst: tuple[WorstItem, ...]
     canary: Canary
@@ -81,16 +84,29 @@ class Verdict:
     notes: tuple[str, ...]
     units: int
     items: int
+    split: str
     provenance: dict[str, str]
     alpha: float = ALPHA
+    look: Look | None = None
 
     @property
     def exit_code(self) -> int:
-        """Return the exit code of a verdict.
+        """Return the exit code of the outcome."""
+        return EXIT_CODES[self.outcome]
 
-        0 pass or no-op, 1 regression, 3 inconclusive, 4 canary not detected, 5 some cells failed.
-        """
-        return EXIT_CODES[self.verdict]
+    def of_role(self, role: Role) -> list[Effect]:
+        """Return the effects of a role, its primary metric first."""
+        return of_role(self.effects, role, self.primaries.get(role))
+
+    @property
+    def gain(self) -> Effect | None:
+        """Return the effect on the primary gain metric."""
+        return next(iter(self.of_role("gain")), None)
+
+    @property
+    def costs(self) -> list[Effect]:
+        """Return the effects on all costs, those of a role together."""
+        return [effect for role in COSTS for effect in self.of_role(role)]
 
 
 def gate(
@@ -98,132 +114,168 @@ def gate(
     candidate: str,
     baseline: str,
     experiment: str | None = None,
-    cell_ids: Collection[str] | None = None,
-    alpha: float = ALPHA,
+    items: Collection[str] | None = None,
+    alpha: float | None = None,
+    allow: Mapping[str, float] | None = None,
+    tolerated: float | None = TOLERATED,
 ) -> Verdict:
-    """Decide whether `candidate` is worse than `baseline`.
+    """Judge `candidate` against `baseline`.
 
-    Both are labels, or strategies with one configuration. `experiment`: default: the latest that has both.
-    `cell_ids`: the only cells to look at; default: all planned ones. `alpha`: the level of each decision
-    (`sequential` has those for more than one look). A pure function of the database: the same cells give the same
-    verdict. Errors: UsageError if the two cannot be compared or a pair is missing.
+    Both are labels, or strategies with one configuration. A baseline "previous" is the candidate's own previous code,
+    "CANDIDATE@HASH" its code of that hash.
+    `experiment`: default: the latest that has both. `items`: the only ones to read; default: the test items, or all
+    where the suite has no test part. `alpha`: the level of each decision; default: that of this look (`looks`).
+    `allow`: accepted changes by role (`decide.tolerated`). `tolerated`: the fraction of items that may be lost; None
+    to not judge it. A pure function of the database: the same cells give the same verdict.
+    Errors: UsageError if the two cannot be compared or a pair is missing.
     """
-    experiment = choose_experiment(results, experiment, candidate, baseline)
+    code = earlier_code(candidate, baseline)
+    changed = code is not None
+    experiment = choose_experiment(results, experiment, candidate, candidate if changed else baseline)
     labels = labels_of(results, experiment)
-    comparison = compare(
-        results, experiment, resolve_label(candidate, labels), resolve_label(baseline, labels), cell_ids
-    )
+    label = resolve_label(candidate, labels)
+    split, chosen = ("", items) if items is not None else _test_items(results, experiment, label)
+    if code is not None:
+        comparison, source = compare_codes(results, experiment, label, code, chosen)
+        against = f"{label}@{source}"
+    else:
+        against = resolve_label(baseline, labels)
+        comparison = compare(results, experiment, label, against, chosen)
+    look = None
+    if alpha is None:
+        images = [sha256 for unit in comparison.units for sha256 in unit.images if sha256 is not None]
+        look = find_look(results, experiment, labels[label], against, split, images, comparison.items)
+        alpha = look.alpha
     return judge(
+        results,
         comparison,
-        find_canary(results, experiment),
-        _prompts(results, experiment),
-        _provenance(results, experiment),
-        alpha,
+        "change" if changed else "idea",
+        split=split,
+        alpha=alpha,
+        allow=allow,
+        tolerated=tolerated,
+        look=look,
     )
 
 
 def judge(
-    comparison: Comparison, canary: Canary, prompts: dict[str, str], provenance: dict[str, str], alpha: float = ALPHA
+    results: Results,
+    comparison: Comparison,
+    form: Form,
+    *,
+    split: str = "",
+    alpha: float = ALPHA,
+    allow: Mapping[str, float] | None = None,
+    tolerated: float | None = TOLERATED,
+    look: Look | None = None,
 ) -> Verdict:
-    """Judge pairs that have been read.
-
-    Errors: UsageError if nothing can be gated.
-    """
-    # Both ends of the interval are one-sided bounds at `alpha`.
-    effects = measure_effects(comparison.pairs.values(), 1 - 2 * alpha, comparison.unscorable)
-    if not comparison.failed and not any(effect.gated for effect in effects):
-        raise UsageError(f"{comparison.experiment}: no prompt, artifact or drift metric was measured; nothing to gate")
+    """Judge pairs that have been read. Errors: UsageError if nothing can be judged."""
+    experiment = comparison.experiment
+    canary = find_canary(results, experiment)
+    primaries: dict[Role, str] = {role: metric.name for role, metric in read_primaries(results, experiment).items()}
+    effects = measure_effects(comparison.pairs.values(), unscorable=comparison.unscorable, allow=allow)
+    if not comparison.failed and not any(effect.judged for effect in effects):
+        raise UsageError(f"{experiment}: no prompt, gain, artifact or drift metric was measured; nothing to judge")
     # Without all pairs, or with metrics that are blind, the effects are shown and nothing is concluded from them.
-    if not comparison.failed and canary.detected:
+    sound = not comparison.failed and canary.detected
+    if sound:
         effects = decide_effects(effects, alpha)
-    effects.sort(key=lambda effect: not effect.gated)
-    verdict, reason = _overall(comparison, effects, canary)
+    effects.sort(key=lambda effect: not effect.judged)
+    lost = _lost(comparison, primaries.get("prompt"))
+    rivals = _rivals(results, comparison, alpha) if sound and form == "idea" else Rivals(0)
+    outcome = _outcome(comparison, effects, primaries, canary, form, rivals, lost, tolerated)
     return Verdict(
-        experiment=comparison.experiment,
+        experiment=experiment,
         candidate=comparison.candidate,
         baseline=comparison.baseline,
-        verdict=verdict,
-        reason=reason,
+        form=form,
+        outcome=outcome,
         effects=tuple(effects),
+        primaries=primaries,
+        rivals=rivals,
+        lost=lost,
+        needed=_needed(effects, lost, tolerated, alpha) if outcome == "undecided" else None,
         left_out=comparison.left_out,
-        worst=worst_items(comparison, prompts),
+        worst=worst_items(comparison, _prompts(results, experiment)),
         canary=canary,
         failed=comparison.failed,
         notes=tuple(_notes(comparison, effects, alpha)),
         units=len(comparison.units),
         items=comparison.items,
-        provenance=provenance,
+        split=split,
+        provenance=_provenance(results, experiment),
         alpha=alpha,
+        look=look,
     )
 
 
-def find_canary(results: Results, experiment: str) -> Canary:
-    """Compare the canary with text_only in a matching experiment.
+def _outcome(
+    comparison: Comparison,
+    effects: list[Effect],
+    primaries: Mapping[Role, str],
+    canary: Canary,
+    form: Form,
+    rivals: Rivals,
+    lost: LostItems | None,
+    tolerated: float | None,
+) -> Word:
+    if not canary.detected:
+        return "canary not detected"
+    if comparison.failed:
+        return "cells failed"
+    if comparison.same_conditioning == len(comparison.units):
+        return "no-op"
+    found = states(effects, primaries)
+    word = idea_outcome(found, rivals.dominating is not None) if form == "idea" else change_outcome(found)
+    if word in UNCOSTLY and tolerated is not None and lost is not None and lost.bound > tolerated:
+        # The mean is fine, but so few items do not exclude that more than the tolerated fraction is ruined.
+        return "undecided"
+    return word
 
-    It is the one of the same setting with the most pairs of the two.
 
-    The canary tests suite, models and metrics, not the candidate: a quick look may lean on the canary of a longer run.
-    """
-    refusal = f"{CANARY} and {REFERENCE} were not both measured in {experiment}; run it with the controls"
-    rows = results.rows(
-        """
-        WITH same AS (
-            SELECT s.experiment FROM current_sets s
-            JOIN current_sets own USING (suite_sha256, model_set_sha256, dtype, sampler_sha256)
-            WHERE own.experiment = ?
+def _lost(comparison: Comparison, prompt: str | None) -> LostItems | None:
+    pairs = comparison.pairs.get(prompt or "")
+    # A fall of .5 means a lost item only on a scale from 0 to 1.
+    if pairs is None or pairs.metric.range != (0.0, 1.0) or not len(pairs.differences):
+        return None
+    falls = cluster_means(-badness(pairs.metric, pairs.differences), pairs.items)
+    return lost_items(falls, FALL)
+
+
+def _rivals(results: Results, comparison: Comparison, alpha: float) -> Rivals:
+    known = read_known(results, comparison.experiment).of_items({unit.item for unit in comparison.units})
+    label = comparison.candidate
+    if label not in known.index:
+        return Rivals(0)
+    count = len(known.rivals(label))
+    name = known.dominating(label, alpha)
+    if name is None:
+        return Rivals(count)
+    means = known.means_against_baseline(name)
+    return Rivals(count, name, means.get("gain", np.nan), {role: means[role] for role in COSTS if role in means})
+
+
+def _needed(effects: list[Effect], lost: LostItems | None, tolerated: float | None, alpha: float) -> int | None:
+    """Return how many items would settle all that is undecided; None if no number would."""
+    counts = [effect.needed_items(alpha) for effect in effects if effect.judged and effect.decision == "undecided"]
+    if lost is not None and tolerated is not None and lost.bound > tolerated:
+        # As many lost in proportion as now: at or above the tolerated fraction no number of items is enough.
+        counts.append(
+            items_needed(lost.lost, tolerated) if lost.lost < tolerated * lost.items or not lost.lost else None
         )
-        SELECT experiment FROM current_cells JOIN same USING (experiment) WHERE label IN (?, ?)
-        GROUP BY experiment HAVING count(DISTINCT label) = 2
-        ORDER BY count(*) DESC, experiment = ? DESC, experiment
-        """,
-        [experiment, CANARY, REFERENCE, experiment],
-    )
-    for (name,) in rows:
-        try:
-            return judge_canary(compare(results, str(name), CANARY, REFERENCE))
-        except UsageError as error:
-            refusal = str(error)
-    return Canary(False, refusal)
-
-
-def judge_canary(against: Comparison) -> Canary:
-    """Detect the canary: a metric of each measured role must be worse.
-
-    The roles are artifact and prompt.
-
-    Holm's correction runs within a role: that both must find it needs no other (an intersection-union test).
-    """
-    if against.failed:
-        return Canary(False, f"{len(against.failed)} cells or scores failed, the first: {against.failed[0]}")
-    effects = decide_effects(measure_effects(against.pairs.values()))
-    reports, detected = [], True
-    for role in CANARY_ROLES:
-        judged = [effect for effect in effects if effect.gated and effect.metric.role == role]
-        if not judged:
-            continue
-        found = [effect for effect in judged if effect.outcome == "regression"]
-        detected &= bool(found)
-        shown = found or [min(judged, key=lambda effect: effect.p_adjusted or 0.0)]
-        words = ", ".join(f"{effect.metric.name} (p = {effect.p_adjusted:.2g})" for effect in shown)
-        reports.append(f"{role}: {'worse in' if found else 'not worse, nearest is'} {words}")
-        least = least_items(len(judged))
-        if not found and max(effect.items for effect in judged) < least:
-            reports[-1] += f", which fewer than {least} items cannot show"
-    if not reports:
-        return Canary(False, "no artifact or prompt metric was measured")
-    extent = f"{len(against.units)} pairs with {against.baseline} in {against.experiment}"
-    return Canary(detected, f"{extent}; {'; '.join(reports)}")
+    known = [count for count in counts if count is not None]
+    return max(known) if known and len(known) == len(counts) else None
 
 
 def worst_items(comparison: Comparison, prompts: dict[str, str], count: int = WORST) -> tuple[WorstItem, ...]:
-    """Return the items where a gated metric is the most margins worse.
+    """Return the items where a cost is the most margins worse.
 
     Each comes with its worst seed.
     """
     images = {(unit.item, unit.seed): unit.images for unit in comparison.units}
     found: dict[str, WorstItem] = {}
     for name, pairs in comparison.pairs.items():
-        if not is_gated(pairs.metric):
+        if not is_judged(pairs.metric) or pairs.metric.role not in COSTS:
             continue
         worse = badness(pairs.metric, pairs.differences)
         scale = pairs.metric.margin or float(np.abs(pairs.differences).max()) or 1.0
@@ -247,25 +299,25 @@ def worst_items(comparison: Comparison, prompts: dict[str, str], count: int = WO
     return tuple(sorted(found.values(), key=lambda entry: (-entry.worse, entry.item))[:count])
 
 
-def _overall(comparison: Comparison, effects: list[Effect], canary: Canary) -> tuple[str, str]:
-    if comparison.failed:
-        return "cells failed", f"{len(comparison.failed)} cells or scores failed; no verdict without their pairs"
-    if not canary.detected:
-        return (
-            "canary not detected",
-            f"the metrics do not detect a known-bad blend here, so they clear nothing: {canary.evidence}",
+def _test_items(results: Results, experiment: str, label: str) -> tuple[str, list[str] | None]:
+    """Return the test items of an experiment's suite.
+
+    None where the suite has no test part. Errors: UsageError if a configuration was run on development items alone.
+    """
+    rows = results.rows(
+        """
+        SELECT item, item IN (SELECT item FROM current_cells WHERE experiment = ? AND label = ?)
+        FROM items JOIN current_sets USING (suite_sha256)
+        WHERE experiment = ? AND CAST(split AS VARCHAR) = 'test' ORDER BY item
+        """,
+        [experiment, label, experiment],
+    )
+    if rows and not any(there for _, there in rows):
+        raise UsageError(
+            f"{label}: {experiment} has no test items of it, and the gate reads nothing else;"
+            f" `blendbench run {experiment} --split test` with this strategy generates them"
         )
-    if comparison.same_conditioning == len(comparison.units):
-        return "no-op", f"in all {len(comparison.units)} pairs its conditioning is the baseline's, bit for bit"
-    names = {
-        outcome: ", ".join(effect.metric.name for effect in effects if effect.outcome == outcome)
-        for outcome in ("regression", "inconclusive")
-    }
-    if names["regression"]:
-        return "regression", f"worse in {names['regression']}"
-    if names["inconclusive"]:
-        return "inconclusive", f"undecided in {names['inconclusive']}"
-    return "pass", f"equivalent or better in all {sum(effect.gated for effect in effects)} gated metrics"
+    return ("test", [str(item) for item, _ in rows]) if rows else ("", None)
 
 
 def _notes(comparison: Comparison, effects: list[Effect], alpha: float) -> list[str]:
@@ -275,13 +327,13 @@ def _notes(comparison: Comparison, effects: list[Effect], alpha: float) -> list[
         notes.append(f"same conditioning as the baseline in {comparison.same_conditioning} of {units} pairs")
     if comparison.same_images == units > comparison.same_conditioning:
         notes.append("every image is the baseline's, bit for bit, though the conditioning differs")
-    gated = [effect for effect in effects if effect.outcome is not None]
-    short = [effect.metric.name for effect in gated if effect.items < least_items(effect.tests, alpha)]
+    judged = [effect for effect in effects if effect.judged and effect.decision is not None]
+    short = [effect.metric.name for effect in judged if effect.items < least_items(effect.tests, alpha)]
     if short:
-        notes.append(f"too few items for a regression to show, however large it is: {', '.join(short)}")
+        notes.append(f"too few items for a difference to show, however large it is: {', '.join(short)}")
     harmless = [
         effect.metric.name
-        for effect in gated
+        for effect in judged
         if effect.decision == "equivalent" and (effect.p_adjusted or 0.0) <= alpha and effect.worse > 0
     ]
     if harmless:

@@ -2,8 +2,9 @@
 
 from typing import Any, NamedTuple
 
+from blendbench.core.numbers import number
 from blendbench.reports.board import Board, Configuration
-from blendbench.reports.formats import decision_word, number
+from blendbench.reports.formats import decision_word
 from blendbench.reports.images import REFERENCE
 from blendbench.results.store import Results
 

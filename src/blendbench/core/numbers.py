@@ -1,0 +1,34 @@
+"""Write numbers for people."""
+
+import math
+from typing import Protocol
+
+MINUS = "−"
+
+
+class Written(Protocol):
+    """Anything that knows how many decimals its values have."""
+
+    @property
+    def decimals(self) -> int:
+        """Return the number of decimals."""
+
+
+def number(value: float, metric: Written, signed: bool = False) -> str:
+    """Write a value with the metric's decimals; never "-0.000"."""
+    return fixed(value, metric.decimals, signed)
+
+
+def fixed(value: float, decimals: int, signed: bool = False) -> str:
+    """Write a value with so many decimals; never "-0.000"."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else f"{MINUS}∞"
+    rounded = round(value, decimals) + 0.0
+    return f"{rounded:{'+' if signed and rounded else ''}.{decimals}f}".replace("-", MINUS)
+
+
+def counted(count: int, word: str) -> str:
+    """Write a number with its noun."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
