@@ -96,15 +96,20 @@ def varied_images(n: int, size: int, seed: int = 0) -> Tensor:
 
 
 def pixel_metrics() -> list[str]:
-    """Return the metrics that read only an image and its baseline."""
+    """Return the metrics that read only pixels: of an image, its baseline and its reference."""
     networks = {"clip", "siglip", "probe", "prompts", "expects", "reference_expects"}
-    return [name for name, one in all_metrics().items() if not any(map(one.reads, networks | {"references"}))]
+    return [name for name, one in all_metrics().items() if not any(map(one.reads, networks))]
+
+
+def batch_of(made: Tensor, moved: Tensor) -> Batch:
+    """Return images with their baselines, and one reference for all."""
+    return Batch(made, baselines=moved, references=[moved[0] // 2] * len(made))
 
 
 def metric_differences(made: Tensor, moved: Tensor, device: str) -> dict[str, dict[str, float]]:
     """By metric, the largest difference of CPU and device over the images: absolute, and over the CPU's value."""
     names = pixel_metrics()
-    on = [measure(Batch(made.to(d), baselines=moved.to(d)), names) for d in ("cpu", device)]
+    on = [measure(batch_of(made.to(d), moved.to(d)), names) for d in ("cpu", device)]
     found = {}
     for name in names:
         cpu, other = ([score.value for score in scores[name]] for scores in on)
@@ -172,13 +177,13 @@ def timings(many: Tensor, others: Tensor, encoders: dict[str, Encoder], repeats:
     """Return milliseconds an image, median of `repeats` after a warm-up."""
     known = all_metrics()
     drift = pixel_metrics()
-    artifacts = [name for name in drift if known[name].info.role in ("artifact", "diagnostic")]
+    artifacts = [name for name in drift if not known[name].info.paired]
 
     def cost(work: Callable[[], Any], count: int = repeats) -> float:
         return round(median_seconds(work, many.device, count) * 1000 / len(many), 4)
 
     def metrics(names: list[str]) -> Callable[[], Any]:
-        return lambda: measure(Batch(many, baselines=others), names)
+        return lambda: measure(batch_of(many, others), names)
 
     def judges() -> None:
         for one in encoders.values():

@@ -16,10 +16,9 @@ from blendbench.metrics import Batch, all_metrics, measure
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "metrics"))
 import scoring_reference as reference
 
-PIXELS = {"luma", "patch_grid_reading", "images", "baselines", "oklab", "palette", "bands"}
-PIXELS |= {f"baseline_{name}" for name in ("oklab", "palette", "bands")}
-# Every artifact, drift, effect and diagnostic metric that reads nothing but an image and its baseline.
-PIXEL_METRICS = [name for name, known in all_metrics().items() if set(known.needs) <= PIXELS]
+NETWORKS = ("clip", "siglip", "probe", "prompts", "expects", "reference_expects")
+# Every metric that reads nothing but the pixels of an image, its baseline and its reference.
+PIXEL_METRICS = [name for name, known in all_metrics().items() if not any(map(known.reads, NETWORKS))]
 # Strategies that share one text_only image, as on the core benchmark.
 SHARED = 8
 MIN_IMAGES_A_SECOND = 6
@@ -50,7 +49,9 @@ def decoded(files: list[BytesIO]) -> torch.Tensor:
 def decode_and_measure(files: list[BytesIO], baseline: BytesIO) -> dict[str, list[object]]:
     """Images of one item and seed under several strategies, with the text_only image that they share."""
     made = decoded(files)
-    batch = Batch(made, baselines=decoded([baseline]).expand(len(made), -1, -1, -1))
+    against = decoded([baseline])
+    references = [against[0] // 2] * len(made)
+    batch = Batch(made, baselines=against.expand(len(made), -1, -1, -1), references=references)
     return measure(batch, PIXEL_METRICS)  # type: ignore[return-value]
 
 
@@ -66,7 +67,8 @@ def one_thread() -> object:
 @pytest.mark.parametrize(("n", "size"), [(16, 128), (1, 1024)])
 def test_one_metric(benchmark: BenchmarkFixture, name: str, n: int, size: int) -> None:
     made = images(n + 1, size)
-    scores = benchmark(lambda: measure(Batch(made[:n], baselines=made[1:]), [name]))
+    references = [made[0] // 2] * n
+    scores = benchmark(lambda: measure(Batch(made[:n], baselines=made[1:], references=references), [name]))
     assert all(score.status == "ok" for score in scores[name])
     assert benchmark.stats is not None
     benchmark.extra_info["images_per_second"] = n / benchmark.stats["mean"]
@@ -123,7 +125,7 @@ def test_gpu_with_clip_and_siglip_of_real_size(benchmark: BenchmarkFixture) -> N
 
     encoders = [encoder("ViT-L-14"), encoder("ViT-SO400M-16-SigLIP2-384")]
     made = images(17, 1024).cuda()
-    artifacts = [name for name in PIXEL_METRICS if all_metrics()[name].info.role in ("artifact", "diagnostic")]
+    artifacts = [name for name in PIXEL_METRICS if not all_metrics()[name].info.paired]
 
     def all_of_it() -> None:
         measure(Batch(made[:16], baselines=made[1:]), artifacts)

@@ -14,6 +14,7 @@ from blendbench.metrics.calibration import Calibration
 from blendbench.metrics.cards import read_card
 from blendbench.reports import metrics as page
 from blendbench.reports.metrics_cards import BEGIN, END, write_cards
+from blendbench.reports.metrics_color import PERFECT, color_cases
 
 
 @pytest.fixture
@@ -30,6 +31,7 @@ def test_the_page_and_the_cards_hold_every_table(
     monkeypatch.setattr(page, "_SIZES", {128: 1, 256: 1})
     monkeypatch.setattr(calibration, "clean_sets", lambda: {"photos of two": few[256][:2]})
     monkeypatch.setattr(calibration, "PERIODS", (15, 16))
+    monkeypatch.setattr(page, "color_cases", lambda: color_cases(2))
     before = {path.name: path.read_text() for path in cards.glob("*.md")}
     assert _verb("calibrate", ["--out", str(tmp_path), "--cards", str(cards)]) == 0
     assert str(tmp_path / "metrics.md") in capsys.readouterr().out
@@ -44,6 +46,7 @@ def test_the_page_and_the_cards_hold_every_table(
         "Harmless",
         "False alarms",
         "Drift",
+        "Colour towards",
     ):
         assert f"## {heading}" in text
     assert "nan" not in text and (tmp_path / "metrics" / "responses.webp").stat().st_size > 10_000
@@ -65,6 +68,7 @@ def _check_cards(cards: Path, before: dict[str, str]) -> None:
         assert old.model_dump(exclude={"text"}) == new.model_dump(exclude={"text"})
     assert "| 128 px (4) | mesh |" in (cards / "grid_odd.md").read_text()
     assert "photos of two 0 %" in (cards / "grid_energy.md").read_text()
+    assert f"| {PERFECT} | matched |" in (cards / "color_elsewhere.md").read_text()
     assert "| saturation x1.5 | +0.0" in (cards / "color_drift.md").read_text()
 
 
@@ -78,7 +82,7 @@ def test_cards_without_marks_are_refused_and_none_is_changed(cards: Path) -> Non
     lost.write_text(lost.read_text().replace(END, ""))
     before = {path.name: path.read_text() for path in cards.glob("*.md")}
     with pytest.raises(UsageError, match="tone_drift"):
-        write_cards(Calibration([], [], {}, {}, {}, {}, {}, {}, {}, {}), cards)
+        write_cards(Calibration([], [], {}, {}, {}, {}, {}, {}, {}, {}, []), cards)
     assert before == {path.name: path.read_text() for path in cards.glob("*.md")}
     with pytest.raises(UsageError, match="no such folder"):
         _verb("calibrate", ["--cards", str(cards / "nowhere")])

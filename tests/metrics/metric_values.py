@@ -17,9 +17,20 @@ def tensor(images: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
 
 
-def values(name: str, images: Pixels, baselines: Pixels | None = None, patch_grid: int = 16) -> Values:
+def values(
+    name: str,
+    images: Pixels,
+    baselines: Pixels | None = None,
+    patch_grid: int = 16,
+    references: Pixels | None = None,
+) -> Values:
     """Return (n,) values, NaN for an image that the metric is not defined for; nothing may fail."""
-    batch = Batch(tensor(images), None if baselines is None else tensor(baselines), patch_grid=patch_grid)
+    batch = Batch(
+        tensor(images),
+        None if baselines is None else tensor(baselines),
+        None if references is None else list(tensor(references)),
+        patch_grid=patch_grid,
+    )
     scores = measure(batch, [name])[name]
     assert {score.status for score in scores} <= {"ok", "unscorable"}, scores
     return np.array([np.nan if score.value is None else score.value for score in scores])

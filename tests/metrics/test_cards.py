@@ -100,6 +100,8 @@ def test_a_metric_is_paired_if_what_it_needs_is_made_from_the_baseline() -> None
         "clip_shift",
         "color_bleeding",
         "color_drift",
+        "color_elsewhere",
+        "color_towards",
         "content_override",
         "effect_size",
         "saturation_shift",

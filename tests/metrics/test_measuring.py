@@ -76,7 +76,8 @@ def full_batch(n: int = 5, size: int = 128, seed: int = 0) -> Batch:
     return Batch(
         noisy[0],
         baselines=noisy[1],
-        references=list(noisy[1]),
+        # Of other colours than the baselines.
+        references=list(noisy[1] // 2),
         prompts=[f"prompt {'x' * i}" for i in range(n)],
         expects=[stated] * n,
         reference_expects=[stated] * n,
@@ -130,6 +131,7 @@ def test_an_input_shared_by_metrics_is_computed_once() -> None:
         ("attribute_adherence", "expects", "expects"),
         ("reference_style", "reference_expects", "reference_expects"),
         ("style_gain", "references", "references"),
+        ("color_elsewhere", "references", "references"),
         ("content_override", "baselines", "baselines"),
         ("texture_change", "baselines", "baselines"),
     ],
@@ -281,9 +283,15 @@ def test_lists_of_another_length_are_refused() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cpu_and_gpu_agree() -> None:
     batch = full_batch()
-    assert batch.baselines is not None
-    moved = dataclasses.replace(batch, images=batch.images.cuda(), baselines=batch.baselines.cuda())
-    np.testing.assert_allclose(values(moved, PIXEL_METRICS), values(batch, PIXEL_METRICS), atol=1e-4, rtol=1e-4)
+    assert batch.baselines is not None and batch.references is not None
+    moved = dataclasses.replace(
+        batch,
+        images=batch.images.cuda(),
+        baselines=batch.baselines.cuda(),
+        references=[image.cuda() for image in batch.references],
+    )
+    names = [*PIXEL_METRICS, "color_towards", "color_elsewhere"]
+    np.testing.assert_allclose(values(moved, names), values(batch, names), atol=1e-4, rtol=1e-4)
 
 
 def test_large_images_are_scored_alone_and_equal_baselines_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

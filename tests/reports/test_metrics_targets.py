@@ -28,6 +28,7 @@ def perfect() -> Calibration:
         drift={},
         rising={},
         thresholds={},
+        color=[],
     )
 
 

@@ -15,6 +15,7 @@ from blendbench.metrics.synthetic import periodic_images
 
 AMPLITUDES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 DETECTORS = ("grid_energy", "grid_odd", "grid_even", "grid_severity", "grid_amplitude", "blockiness")
+COLORS = ("color_towards", "color_elsewhere")
 DRIFTS = ("color_drift", "tone_drift", "saturation_shift", "clip_shift", "texture_change", "color_bleeding")
 PERIODS = (4, 8, 10, 12, 14, 15, 16, 17, 18, 20, 24, 32, 48)
 _FLAGGED = ("faint_grid", "visible_grid", "seams", "periodic_content", "jpeg_history", "resampled")
@@ -73,6 +74,23 @@ class SeedFloor:
 
 
 @dataclass(frozen=True)
+class ColorCase:
+    """Hold both metrics of colour after one known change.
+
+    `reference`: "matched" (the prompt's own objects) or "unrelated". `towards`: mean over the `scored` of `images`
+    images whose reference has other colours than the baseline; `elsewhere`, `elsewhere_high`: mean and 95 %.
+    """
+
+    change: str
+    reference: str
+    images: int
+    scored: int
+    towards: float
+    elsewhere: float
+    elsewhere_high: float
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Hold all figures of one calibration; see the function of each name."""
 
@@ -86,6 +104,7 @@ class Calibration:
     drift: dict[str, dict[str, float]]
     rising: dict[str, dict[str, float]]
     thresholds: dict[str, float]
+    color: list[ColorCase]
     floor: SeedFloor | None = None
 
 

@@ -5,14 +5,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blendbench.core.lazy import torch
-from blendbench.metrics.inputs import baseline_oklab, baseline_palette, oklab, palette
+from blendbench.metrics.inputs import (
+    baseline_color_quantiles,
+    baseline_oklab,
+    baseline_palette,
+    color_quantiles,
+    oklab,
+    palette,
+    reference_color_quantiles,
+)
 from blendbench.metrics.palette import chroma_distance, tone_distance
+from blendbench.metrics.quantiles import color_size
 from blendbench.metrics.registry import metric
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from blendbench.metrics.batch import Batch
+
+# A reference nearer than this to the baseline has no colours to give: the margin of color_towards.
+LEAST_WAY = 0.03
+_QUANTILES = ("color_quantiles", "baseline_color_quantiles", "reference_color_quantiles")
+
+
+@metric("color_towards", needs=_QUANTILES)
+def color_towards(batch: Batch) -> Tensor:
+    """Return (n,) parts of the way to the reference's colours.
+
+    In OKLab units; NaN where the reference has the baseline's colours. Definition: metrics/color_towards.md.
+    """
+    way, _, fraction = _split(batch)
+    size = color_size(way)
+    return torch.where(size < LEAST_WAY, torch.nan, fraction * size)
+
+
+@metric("color_elsewhere", needs=_QUANTILES)
+def color_elsewhere(batch: Batch) -> Tensor:
+    """Return (n,) changes of colour that do not lead to the reference's.
+
+    In OKLab units. Definition: metrics/color_elsewhere.md.
+    """
+    way, change, fraction = _split(batch)
+    return color_size(change - fraction[:, None, None] * way)
 
 
 @metric("color_drift", needs=("palette", "baseline_palette"))
@@ -49,6 +83,18 @@ def clip_shift(batch: Batch) -> Tensor:
     A pixel is clipped if a channel is 0 or 255.
     """
     return _clipped(batch.images) - _clipped(batch["baselines"])
+
+
+def _split(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the way to the reference, the change, and its fraction of the way.
+
+    Two (n, 16, 8) differences of quantiles from the baseline's, and (n,) in 0..1.
+    """
+    baseline = baseline_color_quantiles(batch)
+    way, change = reference_color_quantiles(batch) - baseline, color_quantiles(batch) - baseline
+    length = way.square().sum((1, 2))
+    along = (way * change).sum((1, 2))
+    return way, change, torch.where(length > 0, along / length, 0.0).clamp(0, 1)
 
 
 def _mean_chroma(lab: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from blendbench.metrics import colourspace
 from blendbench.metrics.bands import read_bands
 from blendbench.metrics.palette import Palette, read_palette
 from blendbench.metrics.patch_grid import PatchGridReading, read_patch_grid
+from blendbench.metrics.quantiles import read_quantiles
 from blendbench.metrics.shared import shared_input
 
 if TYPE_CHECKING:
@@ -63,6 +64,24 @@ def reference_palette(batch: Batch) -> Palette:
     """Return how the colours of the reference images are distributed."""
     palettes = _each(batch["references"], lambda image: read_palette(colourspace.oklab(image)))
     return Palette(torch.cat([one.chroma for one in palettes]), torch.cat([one.tone for one in palettes]))
+
+
+@shared_input("color_quantiles", needs=("oklab",))
+def color_quantiles(batch: Batch) -> Tensor:
+    """Return (n, 16, 8) sliced quantiles of the colours of the images."""
+    return read_quantiles(oklab(batch))
+
+
+@shared_input("baseline_color_quantiles", needs=("baseline_oklab",))
+def baseline_color_quantiles(batch: Batch) -> Tensor:
+    """Return (n, 16, 8) sliced quantiles of the colours of the baseline's images."""
+    return read_quantiles(baseline_oklab(batch))
+
+
+@shared_input("reference_color_quantiles", needs=("references",))
+def reference_color_quantiles(batch: Batch) -> Tensor:
+    """Return (n, 16, 8) sliced quantiles of the colours of the reference images."""
+    return torch.cat(_each(batch["references"], lambda image: read_quantiles(colourspace.oklab(image))))
 
 
 @shared_input("bands", needs=("luma",))

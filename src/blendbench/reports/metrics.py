@@ -10,6 +10,7 @@ from blendbench.metrics.calibration import AMPLITUDES, DRIFTS, Calibration, Resp
 from blendbench.metrics.flags import FLAGS
 from blendbench.reports.folders import make_folder
 from blendbench.reports.formats import markdown_table
+from blendbench.reports.metrics_color import color_cases, color_section
 from blendbench.reports.metrics_floor import floor_section
 from blendbench.reports.metrics_plots import plot_responses
 from blendbench.reports.metrics_targets import targets_section
@@ -22,7 +23,7 @@ _SHOWN = ("grid_energy", "grid_severity", "blockiness")
 
 
 def calibrate() -> Calibration:
-    """Measure everything, in about 2.5 minutes of one core.
+    """Measure everything, in about 3 minutes of one core.
 
     Errors: UsageError without scikit-image or scikit-learn.
     """
@@ -39,6 +40,7 @@ def calibrate() -> Calibration:
         drift=calibration.drift_responses(colourful),
         rising=calibration.rising_fractions(colourful),
         thresholds=calibration.thresholds(),
+        color=color_cases(),
     )
 
 
@@ -80,6 +82,7 @@ def _page(found: Calibration) -> list[str]:
         *_benign(found.benign),
         *_false_alarms(found),
         *_drift(found),
+        *color_section(found.color),
         *(floor_section(found.floor) if found.floor is not None else []),
         "## Flags of `blendbench measure`",
         "",

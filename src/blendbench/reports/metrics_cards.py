@@ -6,9 +6,10 @@
 from pathlib import Path
 
 from blendbench.core.errors import UsageError
-from blendbench.metrics.calibration import DETECTORS, DRIFTS, Calibration, Response
+from blendbench.metrics.calibration import COLORS, DETECTORS, DRIFTS, Calibration, Response
 from blendbench.reports.formats import markdown_table
 from blendbench.reports.metrics import RECOVERY, recovery_table, response_table
+from blendbench.reports.metrics_color import color_table
 
 BEGIN, END = "<!-- written by blendbench calibrate -->", "<!-- end of what calibrate writes -->"
 _FULL = "All figures: `reports/metrics.md`."
@@ -20,7 +21,7 @@ def write_cards(found: Calibration, folder: Path) -> list[Path]:
     The rest of a card, its front matter above all, stays as it is. Returns the cards. Errors: UsageError, before
     anything is written, if a card or its marks are missing.
     """
-    parts = {name: _parts(folder / f"{name}.md") for name in (*DETECTORS, *DRIFTS)}
+    parts = {name: _parts(folder / f"{name}.md") for name in (*DETECTORS, *DRIFTS, *COLORS)}
     written = []
     for name, (before, after) in parts.items():
         path, lines = folder / f"{name}.md", measured(found, name)
@@ -42,7 +43,10 @@ def _parts(path: Path) -> tuple[str, str]:
 
 def measured(found: Calibration, name: str) -> list[str]:
     """Return the measured lines of one card."""
-    lines = _detector(found, name) if name in DETECTORS else _drift(found, name)
+    if name in COLORS:
+        lines = color_table(found.color)
+    else:
+        lines = _detector(found, name) if name in DETECTORS else _drift(found, name)
     return [*lines, "", _FULL]
 
 
