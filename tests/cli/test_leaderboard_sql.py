@@ -4,12 +4,16 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 import pytest
 from synthetic_results import NO_OP, write_results
+
+from blendbench.results.export import export_experiments
+from blendbench.results.store import open_results
 
 ITEMS = 5
 
@@ -65,6 +69,17 @@ def test_formats_hold_the_same_rows(folder: Path, tmp_path: Path) -> None:
 def test_tables_print_null_and_count_rows_beside_the_output(folder: Path) -> None:
     done = _call("sql", "SELECT NULL AS nothing, 1 AS one", "--results", folder)
     assert "NULL" in done.stdout.decode() and "1 row" in done.stderr.decode()
+
+
+def test_published_data_are_queried_as_the_results_are(
+    folder: Path, tmp_path: Path, cli: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    export_experiments(open_results(folder), ["core"], tmp_path / "data")
+    query = "SELECT label, round(mean, 3) FROM leaderboard WHERE metric = 'grid_energy' ORDER BY label"
+    wanted = cli("sql", query, "--results", folder, "--format", "csv").stdout
+    for place in (tmp_path, tmp_path / "data"):
+        assert cli("sql", query, "--results", place, "--format", "csv").stdout == wanted
+    assert "canary" in wanted and not list(tmp_path.glob("*.duckdb"))
 
 
 def test_rows_are_not_folded_where_there_is_no_terminal(folder: Path) -> None:

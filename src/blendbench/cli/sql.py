@@ -16,13 +16,16 @@ def sql(
     query: Annotated[
         str, typer.Argument(help="one reading statement, or - to read it from stdin; SHOW TABLES lists what is there")
     ],
-    results: Annotated[Path, typer.Option(help="results folder; its new shards are ingested first")] = Path("results"),
+    results: Annotated[
+        Path, typer.Option(help="results folder, whose new shards are ingested first; or one of published pages")
+    ] = Path("results"),
     format_: Annotated[
         Literal["table", "csv", "json", "parquet"],
         typer.Option("--format", help="how rows are written; parquet wants a file behind >"),
     ] = "table",
 ) -> None:
     """Print the rows of one reading SQL statement (DuckDB dialect)."""
+    from blendbench.results.export import import_published, published_data
     from blendbench.results.query import read_only_bytes, read_only_rows
     from blendbench.results.store import open_results
 
@@ -33,7 +36,8 @@ def sql(
             query = sys.stdin.buffer.read().decode()
         except UnicodeDecodeError:
             raise UsageError("query: stdin is not UTF-8; give one SELECT") from None
-    opened = open_results(results)
+    data = published_data(results)
+    opened = open_results(results) if data is None else import_published(data)
     if format_ == "table":
         print_table(read_only_rows(opened, query))
     else:

@@ -1,6 +1,7 @@
 """Images as a page shows them; damaged or missing ones are named."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,13 @@ PLOTS: dict[str, Any] = {"format": "WEBP", "lossless": True, "quality": 100, "me
 class PageImages:
     """Read images by their hash.
 
-    `damaged` collects the hashes of those that could not be read.
+    `damaged` collects the hashes of those that could not be read. `stored`: the hashes in the results folder, by those
+    of published data.
     """
 
-    def __init__(self, results_dir: Path) -> None:
+    def __init__(self, results_dir: Path, stored: Mapping[str, str] | None = None) -> None:
         self.store = ImageStore(results_dir)
+        self.stored = stored or {}
         self.damaged: dict[str, None] = {}
 
     def load(self, sha256: str | None) -> Image.Image | None:
@@ -34,7 +37,7 @@ class PageImages:
         if sha256 is None:
             return None
         try:
-            return Image.fromarray(self.store.load(sha256))
+            return Image.fromarray(self.store.load(self.stored.get(sha256, sha256)))
         except DamagedImageError:
             self.damaged[sha256] = None
             return None

@@ -1,6 +1,7 @@
 """The leaderboard page, a pure function of the database and its images."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from blendbench.core.metric_info import MetricInfo
@@ -46,18 +47,24 @@ def write_leaderboard(
 
 
 def write_page(
-    results: Results, results_dir: Path, out: Path, experiment: str, keep_sheets: bool = False
+    results: Results,
+    results_dir: Path,
+    out: Path,
+    experiment: str,
+    keep_sheets: bool = False,
+    stored: Mapping[str, str] | None = None,
 ) -> tuple[Board, Path]:
     """Write `<out>/<experiment>.md` and its images in `<out>/<experiment>/`.
 
     Returns the board and the page's path. The page links into the gallery of the experiment if there is one that goes
     where the page goes: beside it in `<out>/gallery/`, or in the results folder if `out` is in there too.
-    `keep_sheets`: leave the sheets of images as they are. Errors: UsageError when there are no results of it.
+    `keep_sheets`: leave the sheets of images as they are. `stored`: the hashes of images in the results folder, where
+    those of `results` only stand for them. Errors: UsageError when there are no results of it.
     """
     board = read_board(results, experiment)
     page = out / f"{board.experiment}.md"
     folder = make_folder(out / board.experiment)
-    images = PageImages(results_dir)
+    images = PageImages(results_dir, stored)
     plot_dose_responses(board, folder / ALPHA)
     plot_front(board, folder / FRONT)
     if not keep_sheets:

@@ -17,12 +17,11 @@ from blendbench.reports.findings import judge, render_findings, write_findings
 from blendbench.reports.folders import make_folder
 from blendbench.reports.gallery.data import image_hashes
 from blendbench.reports.leaderboard import gallery_beside, images_there, render, write_page
-from blendbench.results.export import export_experiments, import_published, published_experiments
+from blendbench.results.export import DATA, export_experiments, import_published, published_experiments
 from blendbench.results.images import ImageStore
+from blendbench.results.packed import stored_images
 from blendbench.results.store import Results, open_results
 from blendbench.verdict.comparison import experiments_of
-
-DATA = "data"
 
 
 def publish(results_dir: Path, out: Path, experiments: list[str] | None = None) -> list[Path]:
@@ -41,7 +40,7 @@ def publish(results_dir: Path, out: Path, experiments: list[str] | None = None) 
     published = import_published(out / DATA)
     # Sheets need images; those of experiments that were run elsewhere stay as they are.
     pages = [
-        write_page(published, results_dir, out, name, keep_sheets=name not in with_images)[1]
+        write_page(published, results_dir, out, name, name not in with_images, stored_images(results, name))[1]
         for name in published_experiments(out / DATA)
     ]
     if _has_analysis(published):

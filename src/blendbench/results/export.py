@@ -4,7 +4,8 @@ The files hold all published experiments.
 """
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -12,9 +13,11 @@ import duckdb
 from blendbench.core.errors import UsageError
 from blendbench.core.files import printable
 from blendbench.results.ingest import DATABASE, create_views, literal_path
+from blendbench.results.packed import CELLS, create_packed, drop_packed, load_packed, packed_rows, restore, take_packed
 from blendbench.results.schema import declarations_sha256, schema_sql, sql_name, sql_text, tables
 from blendbench.results.store import Results
 
+DATA = "data"  # beside the pages
 # What a page of an experiment reads: rows of the results that belong to its current cells.
 _OF_EXPERIMENT = {
     "runs": "run_id IN (SELECT run_id FROM kept_runs)",
@@ -24,19 +27,8 @@ _OF_EXPERIMENT = {
     "suites": "suite_sha256 IN (SELECT suite_sha256 FROM kept_cells)",
     "items": "suite_sha256 IN (SELECT suite_sha256 FROM kept_cells)",
     "strategies": "strategy IN (SELECT strategy FROM kept_cells)",
-    "cells": "(experiment, cell_id) IN (SELECT (experiment, cell_id) FROM kept_cells)",
-    "conditionings": "conditioning_sha256 IN (SELECT conditioning_sha256 FROM kept_cells)",
-    "scores": """
-        (cell_id, metric, metric_version, scorer_sha256, baseline_image_sha256)
-        IN (SELECT (cell_id, metric, metric_version, scorer_sha256, baseline_image_sha256) FROM kept_scores)
-    """,
 }
 _ANALYSIS = ("embedding_analyses", "embedding_values", "embedding_dimensions")
-# Neighbours in the file resemble each other, which makes it small.
-_ORDER = {
-    "scores": "metric, cell_id, metric_version, scorer_sha256, baseline_image_sha256",
-    "cells": "experiment, label, item, seed, cell_id",
-}
 _COMPACT = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 19, ROW_GROUP_SIZE 10000000"
 
 
@@ -54,7 +46,8 @@ def export_experiments(results: Results, names: Iterable[str], out: Path) -> lis
         _take(connection, list(names))
         _drop_unused(connection)
         out.mkdir(parents=True, exist_ok=True)
-        return [path for name in tables() if (path := _write(connection, name, out))]
+        rows = {name: f"FROM {sql_name(name)} ORDER BY ALL" for name in _plain()} | packed_rows(connection)
+        return [path for name, query in rows.items() if (path := _write(connection, query, out / f"{name}.parquet"))]
 
 
 def import_published(folder: Path) -> Results:
@@ -62,14 +55,22 @@ def import_published(folder: Path) -> Results:
 
     The database is gone with the object. Errors: UsageError.
     """
-    if not any((folder / f"{name}.parquet").is_file() for name in tables()):
+    if not any((folder / f"{name}.parquet").is_file() for name in _plain()):
         raise UsageError(f"{printable(folder)}: no stored data; `blendbench publish` writes them")
     made = Path(tempfile.mkdtemp(prefix="blendbench-"))
     results = Results(made / DATABASE, temporary=made)
     with duckdb.connect(str(results.database)) as connection:
         _load(connection, folder)
+        create_views(connection)  # restoring reads them
+        restore(connection)
+        drop_packed(connection)
         create_views(connection)
     return results
+
+
+def published_data(folder: Path) -> Path | None:
+    """Return where `folder` holds published data: in `data`, as beside the pages, or itself."""
+    return next((place for place in (folder / DATA, folder) if (place / "runs.parquet").is_file()), None)
 
 
 def published_experiments(folder: Path) -> list[str]:
@@ -84,18 +85,34 @@ def published_experiments(folder: Path) -> list[str]:
     return [str(name) for (name,) in rows]
 
 
+def _plain() -> list[str]:
+    """Return the tables that are published as they are; `_OF_EXPERIMENT` says which of their rows."""
+    return [*_OF_EXPERIMENT, *_ANALYSIS]
+
+
 def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Make all tables and fill them with what is published."""
+    """Make all tables, and fill them and those of packed rows with what is published."""
     connection.execute(schema_sql())
     connection.execute("INSERT INTO schema_hash VALUES (?)", [declarations_sha256()])
-    for name in tables():
+    create_packed(connection)
+    for name in _plain():
         path = folder / f"{name}.parquet"
         if path.is_file():
-            try:
+            with _readable(path):
                 connection.execute(f"INSERT INTO {sql_name(name)} BY NAME FROM read_parquet(?)", [literal_path(path)])
-            except duckdb.Error as error:
-                reason = " ".join(str(error).split())[:200]
-                raise UsageError(f"{printable(path)}: not published data of this version: {reason}") from error
+    with _readable(folder):
+        load_packed(connection, folder)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.Error, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"{printable(path)}: not published data of this version; remove it all and publish again ({reason})"
+        ) from error
 
 
 def _take(connection: duckdb.DuckDBPyConnection, names: list[str]) -> None:
@@ -116,12 +133,11 @@ def _take(connection: duckdb.DuckDBPyConnection, names: list[str]) -> None:
         "CREATE TEMP TABLE kept_metrics AS SELECT DISTINCT metric, metric_version FROM planned_metrics"
         " WHERE run_id IN (FROM kept_runs)"
     )
-    connection.execute(
-        "CREATE TEMP TABLE kept_scores AS FROM current_scores WHERE experiment IN (SELECT unnest(?))", [names]
-    )
+    take_scores = "CREATE TEMP TABLE kept_scores AS FROM current_scores WHERE experiment IN (SELECT unnest(?))"
+    connection.execute(take_scores, [names])
     connection.execute("USE memory")
-    for table in ("cells", "runs"):
-        connection.execute(f"DELETE FROM {table} WHERE experiment IN (SELECT unnest(?))", [names])
+    connection.execute("DELETE FROM runs WHERE experiment IN (SELECT unnest(?))", [names])
+    take_packed(connection, names, "kept_cells", "kept_scores")
     for name, condition in _OF_EXPERIMENT.items():
         _merge(connection, name, condition)
     last = "(SELECT analysis_id FROM source.embedding_analyses ORDER BY sequence DESC, analysis_id DESC LIMIT 1)"
@@ -143,24 +159,19 @@ def _drop_unused(connection: duckdb.DuckDBPyConnection) -> None:
     for name, condition in {
         "planned_configurations": "run_id NOT IN (SELECT run_id FROM runs)",
         "planned_metrics": "run_id NOT IN (SELECT run_id FROM runs)",
-        "scores": "cell_id NOT IN (SELECT cell_id FROM cells)",
         "metrics": "(metric, metric_version) NOT IN (SELECT (metric, metric_version) FROM planned_metrics)",
-        "items": "suite_sha256 NOT IN (SELECT suite_sha256 FROM cells)",
-        "suites": "suite_sha256 NOT IN (SELECT suite_sha256 FROM cells)",
-        "strategies": "strategy NOT IN (SELECT strategy FROM cells)",
-        "conditionings": "conditioning_sha256 NOT IN (SELECT conditioning_sha256 FROM cells"
-        " WHERE conditioning_sha256 IS NOT NULL)",
+        "items": f"suite_sha256 NOT IN (SELECT suite_sha256 FROM {CELLS})",
+        "suites": f"suite_sha256 NOT IN (SELECT suite_sha256 FROM {CELLS})",
+        "strategies": f"strategy NOT IN (SELECT strategy FROM {CELLS})",
     }.items():
         connection.execute(f"DELETE FROM {name} WHERE {condition}")
 
 
-def _write(connection: duckdb.DuckDBPyConnection, name: str, out: Path) -> Path | None:
-    path = out / f"{name}.parquet"
-    if connection.execute(f"SELECT count(*) FROM {sql_name(name)}").fetchall() == [(0,)]:
+def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> Path | None:
+    if not connection.execute(f"SELECT 1 FROM ({query}) LIMIT 1").fetchall():
         path.unlink(missing_ok=True)
         return None
-    partial = path.with_name(f"{name}.partial")
-    order = _ORDER.get(name, "ALL")
-    connection.execute(f"COPY (FROM {sql_name(name)} ORDER BY {order}) TO {sql_text(str(partial))} ({_COMPACT})")
+    partial = path.with_suffix(".partial")
+    connection.execute(f"COPY ({query}) TO {sql_text(str(partial))} ({_COMPACT})")
     partial.replace(path)
     return path

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from blendbench.core.errors import UsageError
+from blendbench.results.packed import same_image
 
 PAGE, DATA = "index.html", "data.js"
 FOLDER = "gallery"  # of a results folder, or beside published pages: a gallery an experiment
@@ -62,8 +63,10 @@ class Gallery:
 
         None if the gallery shows other images.
         """
-        if self.images is not None and any(self.images.get((label, item, seed)) != name for label, name in (a, b)):
-            return None
+        if self.images is not None:
+            shown = [self.images.get((label, item, seed)) for label, _ in (a, b)]
+            if not all(name and same_image(name, own) for name, (_, own) in zip(shown, (a, b), strict=True)):
+                return None
         return f"{self.address}/{comparison_link(item, seed, a[0], b[0])}"
 
 
