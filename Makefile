@@ -15,7 +15,7 @@ GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 .PHONY: help setup setup-dev chromium demo test test-fast lint reports bench bench-gpu clean
 
 help:
-	@echo "make demo     set up, run the core benchmark, print its leaderboard"
+	@echo "make demo     set up, run a small benchmark in about three minutes, print its leaderboard"
 	@echo "make test     set up, run all tests, those in a browser too"
 	@echo "make test-fast  the quick tests of all that needs no network to be loaded, in under a minute"
 	@echo "make lint     formatting, lint, types, import layers"
@@ -45,8 +45,8 @@ chromium:
 		echo "no Chromium, and none could be installed: the browser tests will be skipped" >&2
 
 demo: setup
-	$(BIN)/blendbench run core --results $(RESULTS)
-	$(BIN)/blendbench leaderboard core --results $(RESULTS) --out $(RESULTS)/reports
+	$(BIN)/blendbench run demo --results $(RESULTS)
+	$(BIN)/blendbench leaderboard demo --results $(RESULTS) --out $(RESULTS)/reports
 
 # A file's tests stay in one worker, with the fixtures they share.
 test: setup-dev chromium

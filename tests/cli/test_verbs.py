@@ -133,7 +133,7 @@ def test_help_and_import_load_nothing_heavy() -> None:
 def test_validate_accepts_what_is_shipped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     root = Path(__file__).parents[2]
     assert call(monkeypatch, "validate", str(root / "bench" / "core.toml"), str(root / "prompts" / "miniature")) == 0
-    assert "suite of 24 items" in capsys.readouterr().out
+    assert "suite of 288 items" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

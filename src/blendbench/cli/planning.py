@@ -1,10 +1,15 @@
 """Turn an experiment and the user's options into a plan."""
 
+import atexit
+import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blendbench.core.errors import UsageError
+from blendbench.core.shipped import shipped
+from blendbench.core.suites import Split, Suite
 from blendbench.run.experiments import Experiment, Grid, Value, load_experiment
 
 if TYPE_CHECKING:
@@ -63,6 +68,40 @@ def checked_experiment(name_or_path: str | Path) -> tuple[Experiment, int]:
         raise UsageError(f"{name_or_path}: {error}") from None
 
 
+def selected(
+    experiment: Experiment,
+    items: int | None = None,
+    seeds: str | None = None,
+    split: Split = "",
+    fresh: int | None = None,
+) -> Experiment:
+    """Return an experiment on the items and seeds of the options.
+
+    `items`: the first ones, of `split` if it is given; `seeds`: numbers with commas; `fresh`: as many new items of the
+    suite's world, under a name of its own, so that they never take the place of the suite. Errors: UsageError.
+    """
+    if items is not None and fresh is not None:
+        raise UsageError("--items and --fresh: both give a number of items; leave one out")
+    if fresh is not None:
+        experiment = replace(experiment, name=f"{experiment.name}-fresh", items=fresh, fresh=True)
+    return replace(
+        experiment,
+        items=experiment.items if items is None else items,
+        seeds=experiment.seeds if seeds is None else _seeds(seeds),
+        split=split,
+    )
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--seeds {text}: write whole numbers with commas, as in 0,1") from None
+    if len(set(seeds)) < len(seeds):
+        raise UsageError(f"--seeds {text}: a seed occurs twice")
+    return seeds
+
+
 def plan_on_models(
     experiment: Experiment,
     models: str,
@@ -93,5 +132,21 @@ def plan_on_models(
     elsewhere = models != experiment.model_set and load_model_set(experiment.model_set).sha256 != model_set.sha256
     suite = load_suite((elsewhere and model_set.file.suite) or experiment.suite)
     if prompt is not None or image is not None:
-        suite, experiment = trial(suite, prompt, image), replace(experiment, name=f"{experiment.name}-trial")
+        if experiment.split or experiment.fresh:
+            raise UsageError("--prompt and --image are a trial of one item; leave out --split and --fresh")
+        suite = trial(suite, prompt, image)
+        experiment = replace(experiment, name=f"{experiment.name}-trial", items=None)
+    elif experiment.fresh:
+        suite = _fresh(suite, experiment)
     return make_plan(experiment, suite, model_set), model_set
+
+
+def _fresh(suite: Suite, experiment: Experiment) -> Suite:
+    """Return a suite of new items, with references that live as long as this process."""
+    if suite.folder != shipped("prompts").absolute() / "miniature":
+        raise UsageError(f"--fresh: only the world of the suite miniature is known, not that of {suite.name}")
+    from blendbench.models.miniature.suite import fresh
+
+    folder = Path(tempfile.mkdtemp(prefix="blendbench-fresh-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return fresh(suite, experiment.items or 0, experiment.split, folder)

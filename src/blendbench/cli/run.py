@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from blendbench.cli.planning import checked_experiment, load_plugins, plan_on_models, single_grid
+from blendbench.cli.planning import checked_experiment, load_plugins, plan_on_models, selected, single_grid
 from blendbench.core.errors import UsageError
 from blendbench.run.experiments import Experiment, Value
 
@@ -40,6 +40,14 @@ def run(
         float | None,
         typer.Option(min=1, help="GiB of GPU memory to use; decides what is loaded at once; default: what is free"),
     ] = None,
+    items: Annotated[int | None, typer.Option(min=1, help="the first items of the suite, or of --split")] = None,
+    seeds: Annotated[str | None, typer.Option(help="seeds of the initial noise, as in 0,1")] = None,
+    split: Annotated[
+        Literal["dev", "test"] | None, typer.Option(help="only the items to tune on, or those to report")
+    ] = None,
+    fresh: Annotated[
+        int | None, typer.Option(min=1, help="as many new items of the suite's world; the experiment is NAME-fresh")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="the experiment's quick form")] = False,
     keep_embeddings: Annotated[
         bool, typer.Option("--keep-embeddings", help="keep every stage's embeddings, found by the view embedding_files")
@@ -55,7 +63,9 @@ def run(
     chosen, _ = checked_experiment(experiment)
     models = models or chosen.model_set
     chosen = _overridden(chosen, strategy, set_, added)
-    chosen = chosen.quick() if quick else chosen
+    if (prompt is not None or image is not None) and items is not None:
+        raise UsageError("--prompt and --image are a trial of one item; leave out --items")
+    chosen = selected(chosen.quick() if quick else chosen, items, seeds, split or "", fresh)
 
     plan, model_set = plan_on_models(chosen, models, device, prompt, image, memory_budget, hash_weights=not dry_run)
 

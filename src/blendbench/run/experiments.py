@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from blendbench.core.config import NAME, read_toml, suggest
 from blendbench.core.errors import UsageError
 from blendbench.core.shipped import shipped
-from blendbench.core.suites import list_suites
+from blendbench.core.suites import Split, list_suites
 from blendbench.models.sets import list_model_sets
 from blendbench.registry.strategies import get_strategy
 
@@ -65,8 +65,9 @@ class Quick:
 class Experiment:
     """A checked experiment file.
 
-    `model_set` is what it runs on if nothing else is asked for; `sampler` overrides its sampler; `items` caps the
-    suite's items. Depths in its strategies may be percentages, which a plan resolves.
+    `model_set` is what it runs on if nothing else is asked for; `sampler` overrides its sampler; `items` is the number
+    of the suite's first items, of one `split` if it is given; `fresh` takes new ones in their place. Depths in its
+    strategies may be percentages, which a plan resolves.
     """
 
     name: str
@@ -82,6 +83,8 @@ class Experiment:
     items: int | None
     quick_part: Quick
     model_set: str = "miniature"
+    split: Split = ""
+    fresh: bool = False
 
     def quick(self) -> "Experiment":
         """Return the quick form, for a first look."""

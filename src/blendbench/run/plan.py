@@ -155,7 +155,7 @@ def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
     baseline, chosen = configurations(experiment, models.facts.depth)
     metrics = tuple(PlannedMetric(metric, _scorer_sha256(metric, models)) for metric in metrics_of(experiment))
     _check_layers(chosen, models)
-    items, sampler = suite.items[: experiment.items], models.sampler_record
+    items, sampler = _items(experiment, suite), models.sampler_record
     shared = sha256_json([CELL_SCHEMA, models.sha256, models.dtype, sampler])
     inputs = InputIdentities(suite)
     keys = {id(configuration): sha256_json(configuration.key()) for configuration in chosen}
@@ -170,6 +170,16 @@ def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
                 key = [shared, keys[id(configuration)], read[id(configuration)], judged, noise]
                 cells.append(Cell(sha256_json(key), configuration, item, seed, noise))
     return Plan(experiment, suite, baseline, chosen, items, tuple(cells), sampler, sha256_json(sampler), metrics)
+
+
+def _items(experiment: Experiment, suite: Suite) -> tuple[Item, ...]:
+    items = suite.of_split(experiment.split)
+    if experiment.items is not None and experiment.items > len(items):
+        which = f"{experiment.split} items" if experiment.split else "items"
+        raise UsageError(
+            f"{experiment.name}: {experiment.items} items asked for; {suite.name} has {len(items)} {which}"
+        )
+    return items[: experiment.items]
 
 
 def _judged_by(item: Item) -> str:

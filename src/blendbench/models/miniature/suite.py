@@ -6,8 +6,9 @@ Items are the first of an endless stream: 288 are the suite, those after them ar
 four strata: the reference shows the prompt's own objects in another style ("matched") or other objects on another
 background in another style ("unrelated"), and the prompt has one object or two. Of three items of a stratum one is to
 tune on and two are to report. Two prompts of three leave the style open: there the reference has something to give.
-There are 36 pairs to fit on: a caption, its image, and the same objects in the flat style. No item has the prompt or the
-reference of another one, or shows the scene of a pair. The suite is frozen: running this again must give the same text and pixels.
+There are 36 pairs to fit on: a caption, its image, and the same objects in the flat style. No item has the prompt or
+the reference of another one, or shows the scene of a pair. The suite is frozen: running this again must give the same
+text and pixels.
 """
 
 import argparse
