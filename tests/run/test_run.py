@@ -22,6 +22,7 @@ from blendbench.core.suites import load_suite
 from blendbench.core.tokens import Kind, Tokens
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.registry.strategies import strategy
+from blendbench.results.forget import forget
 from blendbench.run.embeddings import Embeddings
 from blendbench.run.experiments import Experiment, Grid, load_experiment
 from blendbench.run.loop import run
@@ -79,6 +80,15 @@ def test_a_vanished_image_is_generated_again(models: ModelSet, tmp_path: Path) -
     next(tmp_path.glob(f"images/*/{cell[2]}.png")).unlink()
     assert run(plan, models, tmp_path, Reporter(quiet=True)).generated == 1
     assert outcomes(tmp_path) == before
+
+
+def test_a_forgotten_configuration_is_generated_again(models: ModelSet, tmp_path: Path) -> None:
+    plan = plan_of(models, Grid("lerp", (("alpha", (0.3,)),)))
+    run(plan, models, tmp_path, Reporter(quiet=True))
+    assert forget(tmp_path, "lerp:alpha=0.3").images == 1
+    report = run(plan, models, tmp_path, Reporter(quiet=True))
+    assert (report.ok, report.generated, report.scored) == (2, 1, 0)
+    assert remaining_work(plan, models, tmp_path).empty
 
 
 def test_two_experiments_share_their_cells(models: ModelSet, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ VERBS = {
     "measure": "score any images with the metrics",
     "calibrate": "measure the metrics: detection limits and false alarms",
     "sql": "query the results",
+    "forget": "remove a configuration from the results",
     "convert": "bring a results folder of an older blendbench to the present format",
     "list": "list strategies, metrics, experiments, suites or models",
     "validate": "check experiment, suite and plug-in files",

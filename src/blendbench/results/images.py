@@ -113,6 +113,16 @@ class ImageStore:
         self._remember(fresh)
         return found
 
+    def remove(self, sha256s: Iterable[str]) -> int:
+        """Delete images; return how many were there."""
+        removed = 0
+        for sha256 in sha256s:
+            path = self.path(sha256)
+            if path.is_file():
+                path.unlink()
+                removed += 1
+        return removed
+
     def drop_partial(self) -> None:
         """Remove what a killed run left half-written.
 
