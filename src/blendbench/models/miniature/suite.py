@@ -46,6 +46,7 @@ white = "images/white.png"
 prompt = "attribute_adherence"
 gain = "reference_style"
 artifact = "grid_severity"
+drift = "color_elsewhere"
 """
 
 
