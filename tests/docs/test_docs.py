@@ -19,6 +19,7 @@ from PIL import Image
 from blendbench.cli import VERBS
 from blendbench.core.suites import load_suite
 from blendbench.core.tokens import Tokens
+from blendbench.metrics import get_metric
 from blendbench.models.model_file import ModelSetFile, Revisions
 from blendbench.registry.entries import SHIPPED
 from blendbench.registry.registry import Registry
@@ -233,13 +234,15 @@ def test_python_blocks_are_python() -> None:
 
 
 def test_the_suite_of_the_page_is_one(tmp_path: Path) -> None:
-    suite, licences, pairs, experiment = blocks(ROOT / "docs" / "suites.md", "toml")
+    suite, primary, licences, pairs, experiment = blocks(ROOT / "docs" / "suites.md", "toml")
     assert "[[images]]" in licences
     (tmp_path / "images").mkdir()
     for file in re.findall(r'"(images/[\w.-]+)"', suite + pairs):
         Image.new("RGB", (64, 64), "gray").save(tmp_path / file)
-    (tmp_path / "suite.toml").write_text(f"{suite}\n{pairs}", encoding="utf-8")
+    (tmp_path / "suite.toml").write_text(f"{suite}\n{primary}\n{pairs}", encoding="utf-8")
     loaded = load_suite(tmp_path)
+    assert dict(loaded.primaries).keys() == {"prompt", "gain", "artifact", "drift"}
+    assert all(get_metric(metric).info.role == role for role, metric in loaded.primaries)
     assert (loaded.name, len(loaded.items), len(loaded.pairs)) == ("mine", 1, 1)
     (tmp_path / "my_experiment.toml").write_text(experiment, encoding="utf-8")
     assert load_experiment(tmp_path / "my_experiment.toml").seeds == (0,)
