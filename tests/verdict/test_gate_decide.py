@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from blendbench.core.metric_info import Direction, MetricInfo, Role
 from blendbench.results.pairs import Pairs
+from blendbench.stats.intervals import Estimate
 from blendbench.verdict.decide import Effect, decide_effects, floor_of, measure_effects
 
 
@@ -103,3 +104,20 @@ def test_one_item_is_never_enough() -> None:
         effect = decided(GRID, np.array(differences))
         assert math.isnan(effect.low) and effect.decision == "undecided"
         assert effect.needed_items() is None and math.isinf(effect.detectable())
+
+
+def test_no_decision_draws_a_random_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(6)
+    infos = (GRID, replace(GRID, name="blockiness"), CLIP, STYLE, DRIFT)
+    rows = [pairs(info, rng.normal(0.01, 0.03, (40, 1))) for info in infos]
+    before = [(effect.decision, effect.p_adjusted) for effect in decide_effects(measure_effects(rows))]
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a random number")
+
+    # Intervals are bootstrapped, for display alone.
+    display = lambda data, *_, **__: [Estimate(0.0, 0.0, 0.0, 1)] * len(data)  # noqa: E731
+    monkeypatch.setattr("blendbench.verdict.decide.intervals", display)
+    monkeypatch.setattr(np.random, "default_rng", refuse)
+    assert [(effect.decision, effect.p_adjusted) for effect in decide_effects(measure_effects(rows))] == before
+    assert len({decision for decision, _ in before}) > 1
