@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from blendbench.core.errors import UsageError
-from blendbench.core.suites import list_suites, load_suite, trial
+from blendbench.core.suites import Fact, list_suites, load_suite, trial
 
 SUITE = """\
 name = "tiny"
@@ -184,11 +184,19 @@ def test_a_private_trial_replaces_what_is_given_and_drops_what_no_longer_holds(t
 
 
 def test_facts_and_category_are_read(suite: Path) -> None:
-    facts = 'category = "shapes"\nfacts = ["one circle", "the circle is red"]\nrelation ='
+    facts = 'category = "shapes"\nfacts = [{text = "one circle", foils = ["two circles"]}, {text = "it is red"}]\nrelation ='
     (suite / "suite.toml").write_text(SUITE.replace("relation =", facts))
     item = load_suite(suite).items[0]
-    assert (item.category, item.facts) == ("shapes", ("one circle", "the circle is red"))
+    assert (item.category, item.facts) == ("shapes", (Fact("one circle", ("two circles",)), Fact("it is red")))
     assert trial(load_suite(suite), "a dog", None).items[0].facts == ()
+
+
+@pytest.mark.parametrize("foils", ['["one circle"]', '["two circles", "two circles"]'])
+def test_a_foil_that_is_the_fact_or_another_foil_is_refused(suite: Path, foils: str) -> None:
+    facts = f'facts = [{{text = "one circle", foils = {foils}}}]\nrelation ='
+    (suite / "suite.toml").write_text(SUITE.replace("relation =", facts))
+    with pytest.raises(UsageError, match="'one circle': fact and foils must all be different"):
+        load_suite(suite)
 
 
 def record(name: str) -> str:

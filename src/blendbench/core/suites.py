@@ -34,11 +34,23 @@ class Attributes:
 
 
 @dataclass(frozen=True)
+class Fact:
+    """A short statement that is true of an image that follows its prompt.
+
+    `foils` are like it and false: a judge that knows no probability of its own is asked which of them fits best. A fact
+    without foils is for readers alone.
+    """
+
+    text: str
+    foils: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Item:
     """One prompt with its reference image and what must be true of the output.
 
-    `expect` is what a network can recognise, for suites whose world is known; `facts` are short statements for readers
-    and judges, each of them true of an image that follows the prompt. `stratum` is the group that the bootstrap keeps
+    `expect` is what a network can recognise, for suites whose world is known; `facts` are what a judge is asked
+    about. `stratum` is the group that the bootstrap keeps
     apart; `split` says whether the item is one to tune on or one to report, "" in a suite that is not split.
     """
 
@@ -51,7 +63,7 @@ class Item:
     expect: Attributes | None
     reference_expect: Attributes | None
     category: str | None = None
-    facts: tuple[str, ...] = ()
+    facts: tuple[Fact, ...] = ()
     stratum: str = ""
     split: Split = ""
 
@@ -117,6 +129,11 @@ class _AttributesFile(_Strict):
     style: str | None = None
 
 
+class _FactFile(_Strict):
+    text: str = Field(pattern=r"\S")
+    foils: list[Annotated[str, Field(pattern=r"\S")]] = Field(default_factory=list)
+
+
 class _ItemFile(_Strict):
     id: str = Field(pattern=NAME)
     prompt: str = Field(pattern=r"\S")
@@ -129,7 +146,7 @@ class _ItemFile(_Strict):
     category: str | None = Field(default=None, pattern=NAME)
     stratum: str | None = Field(default=None, pattern=r"\S")
     split: Literal["dev", "test"] | None = None
-    facts: list[Annotated[str, Field(pattern=r"\S")]] = Field(default_factory=list)
+    facts: list[_FactFile] = Field(default_factory=list)
 
 
 class _ProvenanceFile(_Strict):
@@ -204,7 +221,7 @@ def load_suite(name_or_folder: str | Path) -> Suite:
             expect=_attributes(item.expect),
             reference_expect=_attributes(item.reference_expect),
             category=item.category,
-            facts=tuple(item.facts),
+            facts=tuple(_fact(source, item.id, fact) for fact in item.facts),
             stratum=item.stratum or item.relation,
             split=item.split or "",
         )
@@ -275,6 +292,7 @@ def _content_sha256(suite: Suite) -> str:
     for item in items:
         for key in ("expect", "reference_expect"):
             item[key] = None if item[key] is None else asdict(item[key])
+        item["facts"] = [asdict(fact) for fact in item["facts"]]
     return sha256_json([items, pairs, by_content(suite.blank), by_content(suite.white), suite.primaries])
 
 
@@ -284,6 +302,12 @@ def _check_recorded(source: Path, provenance: tuple[Provenance, ...], used: set[
     if recorded and (missing := sorted(used - recorded)):
         name = missing[0].relative_to(source.parent).as_posix()
         raise UsageError(f"{source}: images: {name!r} has no licence and origin; add it")
+
+
+def _fact(source: Path, item: str, file: _FactFile) -> Fact:
+    if len({file.text, *file.foils}) <= len(file.foils):
+        raise UsageError(f"{source}: item {item}: facts: {file.text!r}: fact and foils must all be different")
+    return Fact(file.text, tuple(file.foils))
 
 
 def _attributes(file: _AttributesFile | None) -> Attributes | None:

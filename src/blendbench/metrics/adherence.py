@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from blendbench.core.suites import Attributes
+    from blendbench.core.suites import Attributes, Fact
     from blendbench.metrics.batch import Batch
     from blendbench.metrics.protocols import Encoder, Reading
 
@@ -55,6 +55,38 @@ def siglip_cut_tokens(batch: Batch) -> Tensor:
 def _cut(prompts: list[str], encoder: Encoder) -> Tensor:
     counts = torch.tensor(encoder.token_counts(prompts), dtype=torch.float64)
     return (counts - encoder.context_length).clamp_min(0)
+
+
+@metric("facts_siglip", needs=("siglip_images", "siglip", "facts"))
+def facts_siglip(batch: Batch) -> Tensor:
+    """Return (n,) mean probabilities of each image's facts among foils, by SigLIP.
+
+    NaN where no fact has foils.
+    """
+    return _judged_facts(siglip_images(batch), batch["siglip"], batch["facts"])
+
+
+@metric("facts_clip", needs=("clip_images", "clip", "facts"))
+def facts_clip(batch: Batch) -> Tensor:
+    """Return (n,) mean probabilities of each image's facts among foils, by CLIP.
+
+    NaN where no fact has foils.
+    """
+    return _judged_facts(clip_images(batch), batch["clip"], batch["facts"])
+
+
+def _judged_facts(images: Tensor, encoder: Encoder, facts: list[tuple[Fact, ...]]) -> Tensor:
+    rows = []
+    for image, stated in zip(images, facts, strict=True):
+        judged = [fact for fact in stated if fact.foils]
+        texts = [text for fact in judged for text in (fact.text, *fact.foils)]
+        # The bias of SigLIP's logits is the same for all texts, and cancels.
+        logits = (encoder.encode_texts(texts) @ image * encoder.logit_scale) if texts else image.new_empty(0)
+        of_fact = logits.split([1 + len(fact.foils) for fact in judged])
+        rows.append(
+            torch.stack([part.softmax(0)[0] for part in of_fact]).mean() if judged else image.new_tensor(torch.nan)
+        )
+    return torch.stack(rows)
 
 
 @metric("attribute_adherence", needs=("reading", "expects"))

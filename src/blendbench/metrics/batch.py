@@ -14,7 +14,7 @@ from blendbench.registry.entries import SHIPPED
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from blendbench.core.suites import Attributes
+    from blendbench.core.suites import Attributes, Fact
     from blendbench.metrics.protocols import Scorers
 
 
@@ -23,9 +23,10 @@ class Batch:
     """Hold n images of one size and how they were made.
 
     `images`: uint8 (n, 3, h, w) as generated, never resized. `baselines`: the baseline's images of the same items and
-    seeds, and `baseline_image_sha256s` their hashes. `references`: one uint8 (3, h, w) an image, of any size.
-    `expects`: what each prompt states; `reference_expects`: what each reference shows. `patch_grid`: patch period of
-    the generator in pixels (VAE stride x patch). `scorers`: the judging networks (see protocols.Scorers).
+    seeds, and `baseline_image_sha256s` their hashes. `references`: one uint8 (3, h, w) an image, of any size. `facts`:
+    statements about each image, with foils. `expects`: what each prompt states; `reference_expects`: what each
+    reference shows. `patch_grid`: patch period of the generator in pixels (VAE stride x patch). `scorers`: the judging
+    networks (see protocols.Scorers).
     What is None is missing: metrics that need it are skipped.
 
     `batch[name]` returns any input by its name in `needs`: a field, a scorer, or a shared input, which is computed at
@@ -36,6 +37,7 @@ class Batch:
     baselines: Tensor | None = None
     references: list[Tensor] | None = None
     prompts: list[str] | None = None
+    facts: list[tuple[Fact, ...]] | None = None
     expects: list[Attributes | None] | None = None
     patch_grid: int = 16
     scorers: Scorers | None = None

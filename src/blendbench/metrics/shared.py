@@ -14,7 +14,7 @@ from blendbench.registry.registry import Registry
 Made = TypeVar("Made")
 
 # What a batch is made from, one entry an image, and the networks of a model set that judge images.
-FIELDS = ("images", "baselines", "references", "prompts", "expects", "reference_expects")
+FIELDS = ("images", "baselines", "references", "prompts", "facts", "expects", "reference_expects")
 SCORERS = ("clip", "siglip", "probe")
 
 

@@ -189,7 +189,8 @@ def _judged_by(item: Item) -> str:
     does not read it. Its image is not generated again, since equal conditionings share one.
     """
     stated = [None if part is None else asdict(part) for part in (item.expect, item.reference_expect)]
-    return sha256_json([item.prompt, image_identity(item.reference), stated])
+    facts = [asdict(fact) for fact in item.facts]
+    return sha256_json([item.prompt, image_identity(item.reference), stated, facts])
 
 
 def _scorer_sha256(metric: Metric, models: ModelSet) -> str:

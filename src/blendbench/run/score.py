@@ -118,6 +118,7 @@ class Scorer:
             baselines=torch.stack([generated(cell) for cell in baselines]) if baselines else None,
             references=[placed(self.cache.reference(cell.item.reference)) for cell in cells],
             prompts=[cell.item.prompt for cell in cells],
+            facts=[cell.item.facts for cell in cells],
             expects=[cell.item.expect for cell in cells],
             reference_expects=[cell.item.reference_expect for cell in cells],
             patch_grid=self.models.facts.patch_grid,

@@ -5,9 +5,10 @@ What a caption leaves out is what a reference image can fill in: that is the roo
 """
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from blendbench.core.suites import Attributes
+from blendbench.core.suites import Attributes, Fact
 from blendbench.models.miniature.world import BACKGROUNDS, COLOURS, POSITIONS, SHAPES, SIZES, STYLES, Scenes
 
 SHAPE_WORDS = {
@@ -133,6 +134,38 @@ def attributes(scenes: Scenes) -> list[Attributes]:
         )
         for shapes, colours, _, _, background, style in _rows(scenes)
     ]
+
+
+def facts(stated: Attributes) -> tuple[Fact, ...]:
+    """Write what a prompt states as facts, each with foils.
+
+    An object has five foils, two in another colour, two of another shape and one of both; a background or a style has
+    three.
+    """
+    made = [
+        Fact(f"{_article(colour)} {colour} {shape}", _object_foils(stated, colour, shape))
+        for colour, shape in stated.objects
+    ]
+    if stated.background is not None:
+        others = _others(list(BACKGROUNDS), stated.background, (1, 3, 5))
+        made.append(Fact(f"{stated.background} background", tuple(f"{other} background" for other in others)))
+    if stated.style is not None:
+        others = _others(list(STYLES), stated.style, (1, 3, 5))
+        made.append(Fact(f"{stated.style} style", tuple(f"{other} style" for other in others)))
+    return tuple(made)
+
+
+def _object_foils(stated: Attributes, colour: str, shape: str) -> tuple[str, ...]:
+    colours, shapes = _others(list(COLOURS), colour, range(1, 8)), _others(list(SHAPES), shape, range(1, 6))
+    recoloured = [(other, shape) for other in colours if (other, shape) not in stated.objects]
+    reshaped = [(colour, other) for other in shapes if (colour, other) not in stated.objects]
+    both = [pair for pair in zip(colours[2:], shapes[2:], strict=False) if pair not in stated.objects]
+    chosen = (recoloured[1], recoloured[4], reshaped[0], reshaped[2], both[0])
+    return tuple(f"{_article(name)} {name} {kind}" for name, kind in chosen)
+
+
+def _others(names: list[str], name: str, steps: Iterable[int]) -> list[str]:
+    return [names[(names.index(name) + step) % len(names)] for step in steps]
 
 
 def _rows(scenes: Scenes) -> list[tuple[list[int], list[int], list[int], list[int], int, int]]:
