@@ -184,7 +184,8 @@ def test_a_private_trial_replaces_what_is_given_and_drops_what_no_longer_holds(t
 
 
 def test_facts_and_category_are_read(suite: Path) -> None:
-    facts = 'category = "shapes"\nfacts = [{text = "one circle", foils = ["two circles"]}, {text = "it is red"}]\nrelation ='
+    rows = '[{text = "one circle", foils = ["two circles"]}, {text = "it is red"}]'
+    facts = f'category = "shapes"\nfacts = {rows}\nrelation ='
     (suite / "suite.toml").write_text(SUITE.replace("relation =", facts))
     item = load_suite(suite).items[0]
     assert (item.category, item.facts) == ("shapes", (Fact("one circle", ("two circles",)), Fact("it is red")))

@@ -12,7 +12,7 @@ import torch
 from metric_values import Values
 
 from blendbench.core.errors import UsageError
-from blendbench.core.suites import Attributes
+from blendbench.core.suites import Attributes, Fact
 from blendbench.metrics import Batch, Score, all_metrics, inputs, measure
 from blendbench.metrics.palette import Palette, read_palette
 from blendbench.metrics.registry import METRICS, Metric
@@ -79,6 +79,7 @@ def full_batch(n: int = 5, size: int = 128, seed: int = 0) -> Batch:
         # Of other colours than the baselines.
         references=list(noisy[1] // 2),
         prompts=[f"prompt {'x' * i}" for i in range(n)],
+        facts=[(Fact("x" * (i + 1), ("a foil", "another")),) for i in range(n)],
         expects=[stated] * n,
         reference_expects=[stated] * n,
         scorers=SimpleNamespace(clip=FakeEncoder(), siglip=FakeEncoder(), probe=fake_probe),
@@ -151,6 +152,7 @@ def test_a_scorer_that_the_model_set_lacks_skips_its_metrics() -> None:
         "siglip_cosine",
         "siglip_logit",
         "siglip_cut_tokens",
+        "facts_siglip",
         "attribute_adherence",
         "reference_style",
         "reference_similarity",

@@ -241,7 +241,7 @@ reference = "images/{name}.png"
 reference_caption = "a {colour} field"
 unrelated = "images/far.png"
 relation = "matched"
-facts = ["the circle is {colour}"]
+facts = [{{text = "the circle is {colour}"}}]
 expect = {{objects = [["{colour}", "circle"]], background = "white", style = "flat"}}
 """
         for name, colour in (("one", "red"), ("two", "green"))

@@ -168,6 +168,7 @@ unrelated = "{_unrelated(case, suite).file}"
 relation = "{case.relation}"
 stratum = "{case.stratum}"
 split = "{case.split}"
+facts = [{_facts_inline(case.truth)}]
 expect = {_inline(case.truth)}
 reference_expect = {_inline(captions.attributes(case.reference)[0])}
 '''
@@ -210,6 +211,7 @@ def fresh(suite: Suite, count: int, split: Split, out: Path) -> Suite:
                 reference_caption=captions.canonical(case.reference)[0],
                 unrelated=suite.folder / _unrelated(case, own).file,
                 relation=case.relation,
+                facts=captions.facts(case.truth),
                 expect=case.truth,
                 reference_expect=captions.attributes(case.reference)[0],
                 stratum=case.stratum,
@@ -270,6 +272,14 @@ def _flat(scene: world.Scenes) -> world.Scenes:
 def _render(scene: world.Scenes, path: Path) -> None:
     pixels = (world.render(scene)[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     Image.fromarray(pixels).save(path)
+
+
+def _facts_inline(stated: Attributes) -> str:
+    def listed(texts: tuple[str, ...]) -> str:
+        return ", ".join(f'"{text}"' for text in texts)
+
+    rows = [f'{{text = "{fact.text}", foils = [{listed(fact.foils)}]}}' for fact in captions.facts(stated)]
+    return "\n    " + ",\n    ".join(rows) + ",\n"
 
 
 def _inline(facts: Attributes) -> str:
