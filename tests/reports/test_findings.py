@@ -1,102 +1,35 @@
-"""Findings: verdicts on results whose effects are known, and a page that is made of them alone."""
+"""Findings: claims combined with what they presuppose, corrected as one file, and a page made of them alone."""
 
-import re
-from dataclasses import replace
+import json
 from pathlib import Path
 
 import pytest
-from synthetic_results import NO_OP, append, embedding_rows, write_results
+from hypothesis_files import CLAIM, toml_of, write
+from synthetic_results import NO_OP, append, run_rows, write_results
 
-from blendbench.core.depths import Depth
-from blendbench.reports import findings
-from blendbench.reports.claims import (
-    Apart,
-    Claim,
-    Differs,
-    Measured,
-    NotWorse,
-    Outcome,
-    SameConditioning,
-    SameImage,
-    Undoes,
-    corrected,
-)
-from blendbench.reports.findings import Finding, judge, write_findings
-from blendbench.reports.hypotheses import OPEN, PREDICTIONS, SEED_DOCUMENT, Hypothesis
+from blendbench.cli import main
+from blendbench.reports.claims import Outcome
+from blendbench.reports.findings import Findings, judge, verdict_of_claims
+from blendbench.reports.findings_page import headlines, render_findings, write_findings
+from blendbench.reports.hypotheses import read_hypotheses, shipped_hypotheses
 from blendbench.results.store import Results, open_results
-from blendbench.run.experiments import load_experiment
-from blendbench.run.plan import configurations
 from blendbench.stats.decide import holm
-from blendbench.verdict.comparison import Comparisons
 
-TRUTH = "attribute_adherence"
+TRUE, FALSE = CLAIM, CLAIM.replace('"worse"', '"better"')
+NEVER_RUN = CLAIM.replace('"core"', '"other"')
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("findings") / "results"
     write_results(path, items=12, images=False)
-    return open_results(path)
+    append(path, "run2", *run_rows("run2", items=12, trained_to_show=["style_loss"]))
+    return path
 
 
 @pytest.fixture(scope="module")
-def source(results: Results) -> Comparisons:
-    return Comparisons(results)
-
-
-@pytest.mark.parametrize(
-    ("claim", "verdict"),
-    [
-        # vision_only is damaged by .75, so its adherence is .45 lower.
-        (Differs("core", TRUTH, "vision_only", "text_only", "lower"), "supported"),
-        (Differs("core", TRUTH, "vision_only", "text_only", "higher"), "refuted"),
-        (Differs("core", TRUTH, "text_only", "vision_only", "higher"), "supported"),
-        # A no-op has no difference at all: it is inside every margin.
-        (Differs("core", TRUTH, NO_OP, "text_only", "higher"), "refuted"),
-        (NotWorse("core", TRUTH, NO_OP), "supported"),
-        (NotWorse("core", TRUTH, "vision_only"), "refuted"),
-        (NotWorse("core", "grid_energy", "vision_only"), "refuted"),
-        (NotWorse("core", TRUTH, "text_only", "vision_only"), "supported"),
-        (SameConditioning("core", NO_OP, "text_only"), "supported"),
-        (SameConditioning("core", NO_OP, "text_only", same=False), "refuted"),
-        (SameConditioning("core", "canary", "text_only"), "refuted"),
-        (SameConditioning("core", "canary", "text_only", same=False), "supported"),
-        (SameImage("core", NO_OP, "text_only"), "supported"),
-        (SameImage("core", "canary", "text_only"), "refuted"),
-        (Apart("core", "effect_size", NO_OP, "below"), "supported"),
-        (Apart("core", "effect_size", "canary", "below"), "refuted"),
-        (Apart("core", "effect_size", "canary", "above"), "supported"),
-        # Nothing moved: a distance of 0 is no support for "another image".
-        (Apart("core", "effect_size", NO_OP, "above"), "refuted"),
-        # Of a damage of .75 a damage of .1 is left, or .48.
-        (Undoes("core", TRUTH, "style_delta:alpha=0.3", "vision_only"), "supported"),
-        (Undoes("core", "grid_energy", "style_delta:alpha=0.3", "vision_only"), "supported"),
-        (Undoes("core", TRUTH, "lerp:alpha=0.8,align=area", "vision_only"), "refuted"),
-        # Where no harm was done, or good, nothing shows its cause.
-        (Undoes("core", TRUTH, "style_delta:alpha=0.3", NO_OP), "undecided"),
-        (Undoes("core", TRUTH, "style_delta:alpha=0.3", "text_only", clean="vision_only"), "undecided"),
-        (Differs("other", TRUTH, "vision_only", "text_only", "lower"), "not run"),
-        (Differs("core", TRUTH, "lerp:alpha=0.9", "text_only", "lower"), "not run"),
-        (Differs("core", "probe_margin", "canary", "text_only", "lower"), "not run"),
-        (Measured("core", "std", "vl_text", "above", 1.0), "not run"),
-    ],
-)
-def test_a_claim_with_a_known_answer_gets_it(source: Comparisons, claim: Claim, verdict: str) -> None:
-    assert claim.judge(source).verdict == verdict
-
-
-def test_the_evidence_states_the_effect_and_its_interval(source: Comparisons) -> None:
-    outcome = Differs("core", TRUTH, "vision_only", "text_only", "lower").judge(source)
-    mean, low, high = (float(text.replace("−", "-")) for text in re.findall(r"[+−]\d\.\d{3}", outcome.figure))
-    assert low < mean < high < 0
-    assert mean == pytest.approx(-0.45, abs=0.02)
-    assert outcome.n == 24
-
-
-def test_a_direction_that_does_not_survive_the_correction_is_undecided() -> None:
-    for verdict in ("supported", "refuted"):
-        assert corrected(Outcome(verdict, "", p=0.01), 0.2).verdict == "undecided"
-        assert corrected(Outcome(verdict, "", p=0.01), 0.04).verdict == verdict
+def results(folder: Path) -> Results:
+    return open_results(folder)
 
 
 @pytest.mark.parametrize(
@@ -106,66 +39,131 @@ def test_a_direction_that_does_not_survive_the_correction_is_undecided() -> None
         (["supported", "undecided"], "undecided"),
         (["undecided", "refuted"], "refuted"),
         (["supported", "not run"], "not run"),
+        (["cannot occur here", "undecided"], "cannot occur here"),
     ],
 )
 def test_a_hypothesis_needs_all_its_claims(verdicts: list[str], whole: str) -> None:
-    finding = Finding(Hypothesis("", "", ()), tuple(Outcome(v, "") for v in verdicts))  # type: ignore[arg-type]
-    assert finding.verdict == whole
+    assert verdict_of_claims(tuple(Outcome(v, "") for v in verdicts)) == whole  # type: ignore[arg-type]
+
+
+def verdicts(findings: Findings) -> dict[str, str]:
+    return {finding.hypothesis.id: finding.verdict for finding in findings.findings}
+
+
+def test_what_is_presupposed_must_be_supported(results: Results, tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        toml_of("true", TRUE),
+        toml_of("false", FALSE),
+        toml_of("lost", NEVER_RUN),
+        toml_of("after-true", FALSE, presupposes='["true"]'),
+        toml_of("after-false", TRUE, presupposes='["true", "false"]'),
+        toml_of("after-lost", TRUE, presupposes='["lost"]'),
+        toml_of("after-after", TRUE, presupposes='["after-false"]'),
+    )
+    found = judge(results, path)
+    assert verdicts(found) == {
+        "true": "supported",
+        "false": "refuted",
+        "lost": "not run",
+        "after-true": "refuted",
+        "after-false": "cannot occur here",
+        "after-lost": "not run",
+        "after-after": "cannot occur here",
+    }
+    page = render_findings(results, found)
+    assert "Of 7 statements 1 are supported by the data, 2 refuted and 0 undecided. 2 cannot occur on these" in page
+    assert "Presupposes: It is false. That is **refuted**." in page
+
+
+def test_what_models_were_trained_to_show_is_no_finding(results: Results, tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        toml_of("trained", TRUE, built_in='"style_loss"'),
+        toml_of("refuted", FALSE, built_in='"style_loss"'),
+        toml_of("other", TRUE, built_in='"another_loss"'),
+        toml_of("rests", TRUE, presupposes='["trained"]'),
+    )
+    found = judge(results, path)
+    assert [found.by_construction(finding) for finding in found.findings] == [True, True, False, False]
+    assert (found.count("supported"), found.count("refuted")) == (2, 0)
+    assert {finding.hypothesis.id for finding in headlines(found)} == {"other", "rests"}
+    page = render_findings(results, found)
+    assert "2 are not counted: the models were trained to show them." in page
+    assert "**Supported, by construction: `style_loss` trains it into these models" in page
+    assert "Rests on what these models were trained to show: `trained` (`style_loss`)." in page
+
+
+def test_all_tests_of_a_file_are_corrected_as_one(results: Results, tmp_path: Path) -> None:
+    kinds = ('kind = "differs"', 'kind = "not_worse"')
+    claims = [
+        f'{{ {kind}, experiment = "core", metric = "{metric}", candidate = "{label}"'
+        + (', expected = "worse" }' if "differs" in kind else " }")
+        for kind in kinds
+        for metric in ("attribute_adherence", "clip_cosine")
+        for label in ("canary", "vision_only", NO_OP)
+    ]
+    alone = judge(results, write(tmp_path, *(toml_of(f"h{i}", claim) for i, claim in enumerate(claims))))
+    tests = [p for finding in alone.findings for p in raw_tests(results, tmp_path, finding.hypothesis.id, claims)]
+    together = [p for finding in alone.findings for p in finding.outcomes[0].tests.values()]
+    # Each claim has a test that supports and one that refutes, those of "not worse" too.
+    assert len(together) == len(tests) == 2 * len(claims)
+    assert together == pytest.approx(list(holm(tests)))
+    assert min(together) > min(tests)
+
+
+def raw_tests(results: Results, folder: Path, name: str, claims: list[str]) -> list[float]:
+    """Return the p-values of a claim that is alone in its file; Holm's first step doubles the lesser."""
+    (finding,) = judge(results, write(folder, toml_of("h", claims[int(name[1:])]))).findings
+    low, high = sorted(finding.outcomes[0].tests.values())
+    return [p / 2 if p == low and low < high else p for p in finding.outcomes[0].tests.values()]
 
 
 def test_the_page_holds_every_statement_and_follows_from_the_database(results: Results, tmp_path: Path) -> None:
-    judged, page = write_findings(results, tmp_path)
-    text = page.read_text()
-    for hypothesis in (*SEED_DOCUMENT, *PREDICTIONS):
-        assert text.count(hypothesis.statement) >= 2
-    for _, question, _ in OPEN:
-        assert question in text
-    counts = {v: sum(f.verdict == v for f in judged) for v in ("supported", "not run")}
-    first = text.splitlines()[2]
-    assert first.startswith(f"Of {len(judged)} statements {counts['supported']} are supported, ")
-    assert first.endswith(f" and {counts['not run']} not run.")
+    found, page = write_findings(results, tmp_path)
+    text, (file, sha256) = page.read_text(), read_hypotheses(shipped_hypotheses())
+    assert page.name == "findings.md" and sha256 in text
+    for shown in file.hypotheses:
+        assert f"### {shown.statement}" in text and f"_{shown.source}_" in text
+    for part in file.open_questions:
+        assert part.question in text
+    assert text.splitlines()[2].startswith(f"Of {len(found.findings)} statements {found.count('supported')} are")
     _, other = write_findings(results, tmp_path / "again")
     assert other.read_bytes() == page.read_bytes()
+    plot = Path("findings") / "effects.webp"
+    assert (tmp_path / "again" / plot).read_bytes() == (tmp_path / plot).read_bytes()
+    # Nothing that scrolls sideways on a phone.
+    assert "|" not in text.replace("|`", "").replace("`|", "")
 
 
-def test_every_claim_names_configurations_that_its_experiment_has() -> None:
-    """A misspelt label would be "not run" for ever."""
-    for hypothesis in (*SEED_DOCUMENT, *PREDICTIONS):
-        for claim in hypothesis.claims:
-            if isinstance(claim, Measured):
-                continue
-            labels = {c.label for c in configurations(load_experiment(claim.experiment), Depth(7, 8))[1]}
-            named = {
-                getattr(claim, name) for name in ("candidate", "baseline", "harmed", "clean") if hasattr(claim, name)
-            }
-            assert named <= labels, (claim, sorted(named - labels))
+def test_headlines_are_decided_and_of_different_themes_first(results: Results, tmp_path: Path) -> None:
+    parts = [toml_of(f"h{n}", TRUE if n % 2 else FALSE, theme=f'"T{n // 4}"') for n in range(8)]
+    lost = toml_of("lost", NEVER_RUN, theme='"T9"')
+    found = judge(results, write(tmp_path, *parts, lost, head='headlines = ["lost", "h6", "h3", "h1"]'))
+    assert [finding.hypothesis.id for finding in headlines(found)] == ["h6", "h3", "h1", "h0", "h2"]
+    first = render_findings(results, found).splitlines()[4]
+    assert first.startswith("1. **Refuted:** It is h6. (attribute_adherence −")
 
 
-def test_a_statistic_is_of_the_models_that_the_experiment_ran_on(tmp_path: Path) -> None:
-    write_results(tmp_path, items=2, images=False)  # std of vl_image: 7
-    planted = embedding_rows("analysis2", model_set="planted", model_set_sha256="0" * 64)
-    later = [
-        row.changed(value=99.0, low=99.0, high=99.0) if row.table == "embedding_values" else row for row in planted
-    ]
-    append(tmp_path, "run2", *later)
-    claim, opened = Measured("core", "std", "vl_image", "below", 8.0), Comparisons(open_results(tmp_path))
-    assert claim.judge(opened).verdict == "supported"
-    assert replace(claim, bound=6.0).judge(opened).verdict == "refuted"
-    assert replace(claim, experiment="adain").judge(opened).verdict == "not run"
-
-
-def test_a_page_of_tests_is_corrected_as_one(
-    results: Results, source: Comparisons, monkeypatch: pytest.MonkeyPatch
+def test_a_file_of_ones_own_has_its_own_page(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    claims = tuple(
-        Differs("core", metric, label, "text_only", "lower")
-        for metric in (TRUTH, "clip_cosine")
-        for label in ("canary", "vision_only", "style_delta:alpha=0.3")
-    )
-    monkeypatch.setattr(findings, "SEED_DOCUMENT", (Hypothesis("all", "worse", claims),))
-    monkeypatch.setattr(findings, "PREDICTIONS", ())
-    alone = [claim.judge(source).p for claim in claims]
-    (page,) = judge(results)
-    together = [outcome.p for outcome in page.outcomes]
-    assert together == pytest.approx(list(holm([p for p in alone if p is not None])))
-    assert min(p for p in together if p is not None) > min(p for p in alone if p is not None)
+    path = write(tmp_path, toml_of("mine", TRUE), toml_of("odd", TRUE, statement='"A <b>bold</b>\\n\\n# line"'))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str) -> str:
+        monkeypatch.setattr("sys.argv", ["blendbench", *words])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert not stopped.value.code, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    common = ("findings", "--results", str(folder), "--hypotheses", str(path), "--out", "pages")
+    assert "2 supported, 0 refuted" in call(*common)
+    page = (tmp_path / "pages" / "mine.md").read_text()
+    assert page.startswith("# Mine\n") and "### A &lt;b>bold&lt;/b> # line" in page
+    report = json.loads(call(*common, "--json"))
+    assert [row["verdict"] for row in report["findings"]] == ["supported", "supported"]
+    assert report["hypotheses_sha256"] in page
+    assert report["findings"][0]["claims"][0]["effect_in_margins"][0] > 0
+    assert f"2 statements, sha256 {report['hypotheses_sha256']}" in call("validate", str(path))

@@ -1,33 +1,49 @@
 """`blendbench findings`: the verdict on every hypothesis."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-_COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow", "not run": "dim"}
+_COLOURS = {
+    "supported": "green",
+    "refuted": "red",
+    "undecided": "yellow",
+    "cannot occur here": "cyan",
+    "not run": "dim",
+}
 
 
 def findings(
     results: Annotated[Path, typer.Option(help="results folder, with as many experiments as were run")] = Path(
         "results"
     ),
-    out: Annotated[Path, typer.Option(help="where findings.md is written")] = Path("reports"),
+    hypotheses: Annotated[
+        Path | None, typer.Option(help="your own hypotheses file; default: those that are shipped")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="where the page is written")] = Path("reports"),
+    json_: Annotated[bool, typer.Option("--json", help="print the findings as JSON and write nothing")] = False,
 ) -> None:
     """Judge every hypothesis, print the verdicts and write the page."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.markup import escape
 
-    from blendbench.reports.findings import write_findings
+    from blendbench.reports.findings import VERDICTS, Findings, judge
+    from blendbench.reports.findings_page import write_findings
     from blendbench.results.store import open_results
 
-    judged, page = write_findings(open_results(results), out)
-    table = Table(box=None, show_header=False)
-    for column in ("source", "statement", "verdict"):
-        table.add_column(column, overflow="fold")
-    for finding in judged:
-        colour = _COLOURS[finding.verdict]
-        table.add_row(finding.hypothesis.source, finding.hypothesis.statement, f"[{colour}]{finding.verdict}[/]")
-    console = Console()
-    console.print(table)
-    console.print(f"\nwritten: {page}", highlight=False, soft_wrap=True)
+    if json_:
+        judged = judge(open_results(results), hypotheses)
+        print(json.dumps({"hypotheses_sha256": judged.sha256, "findings": judged.rows()}, allow_nan=False))
+        return
+    judged, page = write_findings(open_results(results), out, hypotheses)
+    console = Console(highlight=False)
+    for verdict in VERDICTS:
+        of_verdict = [finding for finding in judged.findings if finding.verdict == verdict]
+        for finding in of_verdict:
+            note = " (built in)" if Findings.by_construction(finding) else ""
+            console.print(f"[{_COLOURS[verdict]}]{verdict}[/]{note}: {escape(finding.hypothesis.statement)}")
+    counted = ", ".join(f"{judged.count(verdict)} {verdict}" for verdict in VERDICTS)
+    console.print(f"\n{counted}")
+    console.print(f"written: {page}", soft_wrap=True)

@@ -4,13 +4,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel, ConfigDict
 
 from blendbench.core.errors import UsageError
 
 
+class _AnyFile(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
 def validate(
     files: Annotated[
-        list[Path], typer.Argument(help="experiment .toml files, suite or model set folders, plug-in .py files")
+        list[Path],
+        typer.Argument(help="experiment and hypotheses .toml files, suite or model set folders, plug-in .py files"),
     ],
 ) -> None:
     """Check files; the first mistake is printed in one line, with exit code 2.
@@ -41,6 +47,14 @@ def _described(path: Path) -> str:
         from blendbench.core.suites import load_suite
 
         return f"suite of {len(load_suite(folder).items)} items"
+    from blendbench.core.config import read_toml
+    from blendbench.core.numbers import counted
+
+    if "hypothesis" in (read_toml(path, _AnyFile).model_extra or {}):
+        from blendbench.reports.hypotheses import read_hypotheses
+
+        file, sha256 = read_hypotheses(path)
+        return f"{counted(len(file.hypotheses), 'statement')}, sha256 {sha256}"
     from blendbench.cli.planning import checked_experiment
     from blendbench.core.suites import load_suite
     from blendbench.models.sets import load_model_set

@@ -42,10 +42,10 @@ def checked(content: object, model: type[Model], where: str) -> Model:
         # A misspelt key explains the field that is missing because of it.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         field = one_line(".".join(str(part) for part in first["loc"]), 100)
-        message = first["msg"]
+        message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = f"unknown key{suggest(str(first['loc'][-1]), _known_keys(model))}"
-        raise UsageError(one_line(f"{where}: {field}: {message}")) from None
+        raise UsageError(one_line(": ".join(part for part in (where, field, message) if part))) from None
 
 
 def one_line(text: object, longest: int = 500) -> str:

@@ -1,341 +1,352 @@
 """Claims that data can support or refute.
 
-Most compare two configurations, paired by item and seed.
-
-No verdict is an opinion. An interval that excludes zero after Holm's correction over all claims of the page decides for
-or against a direction; an interval inside the metric's margin decides for "no difference that matters".
+A claim gives p-values, one for each verdict that it may get. A verdict counts when its p is at most .05 after Holm's
+correction over all tests of all claims of a file. p-values are exact sign-flip ones over items, and no random seed
+enters them; the intervals beside them are for display.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blendbench.core.errors import UsageError
 from blendbench.core.metric_info import MetricInfo
 from blendbench.core.numbers import number
+from blendbench.reports.evidence import Evidence, SameConfigurationError
 from blendbench.results.pairs import Pairs
+from blendbench.stats.clusters import Array, cluster_means
 from blendbench.stats.decide import ALPHA
-from blendbench.stats.intervals import PairedEffect, paired_effect
-from blendbench.verdict.comparison import Comparison, Comparisons
+from blendbench.stats.intervals import bootstrap_t
+from blendbench.stats.sign_flip import sign_flip_p
+from blendbench.verdict.primaries import PREFERRED
 
-Verdict = Literal["supported", "refuted", "undecided", "not run"]
-# Of three or four items that all agree an interval has no width, and would pass for proof.
-LEAST_ITEMS = 6
+Verdict = Literal["supported", "refuted", "undecided", "cannot occur here", "not run"]
+_LABELS = ("candidate", "baseline", "harmed", "clean")
+# Where several tests of one claim reject, the first decides: a difference below the margin is none that matters.
+_ORDER: tuple[Verdict, ...] = ("refuted", "cannot occur here", "supported")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a claim: verdict, figure, its name, units and p.
+    """The result of a claim.
 
-    There is a p if a test decided.
+    `tests` holds p by verdict; without any the verdict is no matter of chance. `p` is that of the verdict. `effect` is
+    mean, low and high in margins of the metric, positive as the claim has it.
     """
 
     verdict: Verdict
     figure: str
     what: str = ""
     n: int = 0
+    tests: Mapping[Verdict, float] = field(default_factory=dict)
     p: float | None = None
+    effect: tuple[float, float, float] | None = None
+
+    def corrected(self, tests: Mapping[Verdict, float]) -> "Outcome":
+        """Return the outcome at corrected p-values of its tests."""
+        if not tests:
+            return self
+        undecided: Verdict = "undecided"
+        verdict = next((v for v in _ORDER if tests.get(v, 1.0) <= ALPHA), undecided)
+        p = tests[verdict] if verdict in tests else min(tests.values())
+        return Outcome(verdict, self.figure, self.what, self.n, tests, p, self.effect)
 
 
-class Claim(Protocol):
-    """Something that can be asked of a results database."""
+class _Claim(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    experiment: str
 
     @property
-    def experiment(self) -> str:
-        """Return the experiment of its data."""
+    def labels(self) -> tuple[str, ...]:
+        """Return the configurations that it compares."""
+        return tuple(str(getattr(self, name)) for name in _LABELS if hasattr(self, name))
 
-    def judge(self, source: Comparisons) -> Outcome:
+    def judge(self, evidence: Evidence) -> Outcome:
         """Return the outcome before any correction for many tests."""
+        try:
+            outcome = self._judged(evidence)
+        except SameConfigurationError as error:
+            return Outcome("cannot occur here", str(error))
+        except UsageError as error:
+            return Outcome("not run", str(error))
+        return outcome.corrected(outcome.tests)
+
+    def _judged(self, evidence: Evidence) -> Outcome:
+        raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class Differs:
-    """`candidate` is higher (or lower) than `baseline` on `metric`."""
-
-    experiment: str
-    metric: str
+class _Pair(_Claim):
     candidate: str
-    baseline: str
-    expected: Literal["higher", "lower"]
+    baseline: str = "text_only"
 
-    def judge(self, source: Comparisons) -> Outcome:
-        """Support or refute by an interval that excludes 0.
+    @model_validator(mode="after")
+    def _two(self) -> "_Pair":
+        if self.candidate == self.baseline:
+            raise ValueError(f"candidate and baseline are both {self.candidate}; name two")
+        return self
 
-        Refute too by one inside the margin.
-        """
-        found = _effect(source, self.experiment, self.metric, self.candidate, self.baseline)
-        if isinstance(found, Outcome):
-            return found
-        metric, effect, n = found
-        wanted = 1 if self.expected == "higher" else -1
-        text, what = _words(metric, effect), _minus(self.candidate, self.baseline)
-        if effect.clusters < LEAST_ITEMS:
-            return _too_few(text, what, n)
-        if max(abs(effect.low), abs(effect.high)) <= metric.margin:
-            return Outcome("refuted", f"{text}, inside the margin of {metric.margin:g}", what, n)
-        verdict: Verdict = "undecided"
-        if effect.low > 0 or effect.high < 0:
-            verdict = "supported" if wanted * effect.mean > 0 else "refuted"
-        return Outcome(verdict, text, what, n, effect.p)
+    @property
+    def difference(self) -> str:
+        """Return the two labels as a difference."""
+        return f"`{self.candidate}` minus `{self.baseline}`"
 
 
-@dataclass(frozen=True)
-class Undoes:
-    """Removing a cause undoes over half of the harm that it does.
+class Differs(_Pair):
+    """`candidate` is higher or lower, better or worse than `baseline`.
 
-    `candidate` undoes the harm that `harmed` does to `clean`.
+    Supported: above 0 in that direction. Refuted: below the margin in it, on whichever side of 0.
     """
 
-    experiment: str
+    kind: Literal["differs"]
+    metric: str
+    expected: Literal["higher", "lower", "better", "worse"]
+
+    @model_validator(mode="after")
+    def _side_of_a_role(self) -> "Differs":
+        if self.metric in PREFERRED and self.expected in ("higher", "lower"):
+            raise ValueError(f"metric = {self.metric!r} is a role: expected is 'better' or 'worse'")
+        return self
+
+    def _judged(self, evidence: Evidence) -> Outcome:
+        pairs = evidence.pairs(self.experiment, self.metric, self.candidate, self.baseline)
+        metric, sign = pairs.metric, _sign(pairs.metric, self.expected)
+        found = cluster_means(pairs.differences, pairs.items)
+        tests: dict[Verdict, float] = {
+            "supported": sign_flip_p(sign * found, "greater"),
+            "refuted": sign_flip_p(metric.margin - sign * found, "greater"),
+        }
+        return _tested(metric, found, sign, self.difference, pairs, tests)
+
+
+class NotWorse(_Pair):
+    """`candidate` is worse than `baseline` by less than the margin.
+
+    Refuted: worse by more.
+    """
+
+    kind: Literal["not_worse"]
+    metric: str
+
+    def _judged(self, evidence: Evidence) -> Outcome:
+        pairs = evidence.pairs(self.experiment, self.metric, self.candidate, self.baseline)
+        metric, sign = pairs.metric, _sign(pairs.metric, "better")
+        found = cluster_means(pairs.differences, pairs.items)
+        tests: dict[Verdict, float] = {
+            "supported": sign_flip_p(metric.margin + sign * found, "greater"),
+            "refuted": sign_flip_p(-metric.margin - sign * found, "greater"),
+        }
+        return _tested(metric, found, sign, self.difference, pairs, tests)
+
+
+class Equivalent(_Pair):
+    """`candidate` and `baseline` differ by less than the margin, either way.
+
+    Refuted: by more.
+    """
+
+    kind: Literal["equivalent"]
+    metric: str
+
+    def _judged(self, evidence: Evidence) -> Outcome:
+        pairs = evidence.pairs(self.experiment, self.metric, self.candidate, self.baseline)
+        margin = pairs.metric.margin
+        found = cluster_means(pairs.differences, pairs.items)
+        inside = [sign_flip_p(margin + side * found, "greater") for side in (1.0, -1.0)]
+        outside = [sign_flip_p(side * found - margin, "greater") for side in (1.0, -1.0)]
+        tests: dict[Verdict, float] = {"supported": max(inside), "refuted": min(1.0, 2 * min(outside))}
+        return _tested(pairs.metric, found, 1, self.difference, pairs, tests)
+
+
+class Apart(_Pair):
+    """The mean |candidate - baseline| is above or below the margin.
+
+    On effect_size, a mean absolute difference from text_only, this is the least that two images differ by: the
+    triangle's inequality.
+    """
+
+    kind: Literal["apart"]
+    metric: str
+    expected: Literal["above", "below"]
+
+    def _judged(self, evidence: Evidence) -> Outcome:
+        pairs = evidence.pairs(self.experiment, self.metric, self.candidate, self.baseline)
+        metric = pairs.metric
+        found = cluster_means(np.abs(pairs.differences), pairs.items)
+        above, below = (sign_flip_p(side * (found - metric.margin), "greater") for side in (1.0, -1.0))
+        tests: dict[Verdict, float] = {"supported": above, "refuted": below}
+        if self.expected == "below":
+            tests = {"supported": below, "refuted": above}
+        return _tested(metric, found, 1, f"|{self.difference}|", pairs, tests, bounds=(0.0, metric.changes[1]))
+
+
+class Undoes(_Claim):
+    """Removing a cause undoes over half of the harm that it does.
+
+    `candidate` against the middle of `harmed` and `clean`. It cannot occur where there is no harm beyond the margin.
+    """
+
+    kind: Literal["undoes"]
     metric: str
     candidate: str
     harmed: str
     clean: str = "text_only"
 
-    def judge(self, source: Comparisons) -> Outcome:
-        """Judge by the interval of `candidate` against the middle of both others.
-
-        Undecided if there is no harm.
-        """
-        after = _pairs(source, self.experiment, self.metric, self.candidate, self.clean)
-        before = _pairs(source, self.experiment, self.metric, self.harmed, self.clean)
-        if isinstance(after, Outcome):
-            return after
-        if isinstance(before, Outcome):
-            return before
-        metric, n, bounds = before.metric, len(before.items), before.metric.changes
-        harm = paired_effect(before.values, before.baseline_values, before.items, bounds=bounds)
-        undone = paired_effect(after.values, before.values, before.items, bounds=bounds)
-        what = f"{_minus(self.candidate, self.harmed)}, of a harm of {_words(metric, harm)}"
-        if harm.clusters < LEAST_ITEMS:
-            return _too_few(_words(metric, undone), what, n)
-        better = 1 if metric.direction == "higher" else -1
-        if max(better * harm.low, better * harm.high) >= -metric.margin:
-            return Outcome("undecided", f"{_words(metric, undone)}; there is no harm to undo", what, n)
-        middle = (before.values + before.baseline_values) / 2
-        past = paired_effect(better * after.values, better * middle, before.items, bounds=bounds)
-        verdict: Verdict = "supported" if past.low > 0 else "refuted" if past.high < 0 else "undecided"
-        return Outcome(verdict, _words(metric, undone), what, n, past.p)
+    def _judged(self, evidence: Evidence) -> Outcome:
+        after = evidence.pairs(self.experiment, self.metric, self.candidate, self.clean)
+        before = evidence.pairs(self.experiment, self.metric, self.harmed, self.clean)
+        if (after.items, after.seeds) != (before.items, before.seeds):
+            raise UsageError(f"{self.candidate} and {self.harmed} have not the same items in {self.experiment}")
+        metric, sign = before.metric, _sign(before.metric, "better")
+        harm = cluster_means(-sign * before.differences, before.items)
+        undone = cluster_means(after.values - before.values, before.items)
+        past = sign * undone - harm / 2
+        shown = sign_flip_p(harm - metric.margin, "greater")
+        tests: dict[Verdict, float] = {
+            "supported": max(shown, sign_flip_p(past, "greater")),
+            "refuted": max(shown, sign_flip_p(-past, "greater")),
+            "cannot occur here": sign_flip_p(metric.margin - harm, "greater"),
+        }
+        what = f"`{self.candidate}` minus `{self.harmed}`, of a harm of {_words(metric, -sign * harm)}"
+        return _tested(metric, undone, sign, what, before, tests)
 
 
-@dataclass(frozen=True)
-class NotWorse:
-    """`candidate` is worse than `baseline` by no more than the margin."""
-
-    experiment: str
-    metric: str
-    candidate: str
-    baseline: str = "text_only"
-
-    def judge(self, source: Comparisons) -> Outcome:
-        """Judge by the interval against the margin.
-
-        No test, so nothing to correct.
-        """
-        found = _effect(source, self.experiment, self.metric, self.candidate, self.baseline)
-        if isinstance(found, Outcome):
-            return found
-        metric, effect, n = found
-        text, what = _words(metric, effect), _minus(self.candidate, self.baseline)
-        if effect.clusters < LEAST_ITEMS:
-            return _too_few(text, what, n)
-        loss = (-effect.low, -effect.high) if metric.direction == "higher" else (effect.high, effect.low)
-        verdict: Verdict = (
-            "supported" if loss[0] <= metric.margin else "refuted" if loss[1] > metric.margin else "undecided"
-        )
-        return Outcome(verdict, f"{text}, margin {metric.margin:g}", what, n)
-
-
-@dataclass(frozen=True)
-class SameImage:
+class SameImage(_Pair):
     """`candidate` and `baseline` give the same images up to rounding.
 
-    No metric separates them.
-
-    A rounding error may tip one image of many, so what counts is the mean of the differences, whatever their sign.
+    A rounding error may tip one image of many, so what counts is the mean of the differences, whatever their sign: at
+    most a tenth of the margin on every metric. No test: it is no matter of chance.
     """
 
-    experiment: str
-    candidate: str
-    baseline: str
-    fraction_of_margin: float = 0.1
+    kind: Literal["same_image"]
+    fraction_of_margin: float = Field(default=0.1, gt=0)
 
-    def judge(self, source: Comparisons) -> Outcome:
-        """Support if all mean differences are within a tenth of a margin.
-
-        Otherwise refute.
-        """
-        compared = _pair(source, self.experiment, self.candidate, self.baseline)
-        if isinstance(compared, Outcome):
-            return compared
+    def _judged(self, evidence: Evidence) -> Outcome:
+        compared = evidence.compare(self.experiment, self.candidate, self.baseline)
         apart = {
             name: np.abs(pairs.differences) / pairs.metric.margin
             for name, pairs in compared.pairs.items()
             if pairs.metric.margin > 0
         }
         if not apart:
-            return Outcome("not run", "no metric with a margin was measured")
+            raise UsageError("no metric with a margin was measured")
         most = max(apart, key=lambda name: float(apart[name].mean()))
         n = len(compared.units)
         return Outcome(
             "supported" if apart[most].mean() <= self.fraction_of_margin else "refuted",
             f"largest mean difference {apart[most].mean():.3g} margins ({most})",
-            f"`{self.candidate}` against `{self.baseline}`, {compared.same_images} of {n} images equal bit for bit,"
-            f" the largest difference of a single one {max(d.max() for d in apart.values()):.3g} margins",
+            f"`{self.candidate}` against `{self.baseline}`, {compared.same_images} of {n} images equal bit for bit",
             n,
         )
 
 
-@dataclass(frozen=True)
-class SameConditioning:
+class SameConditioning(_Pair):
     """`candidate` gives the transformer the same bytes as `baseline`.
 
-    It did nothing.
+    It did nothing; with `same = false` it did something for every item.
     """
 
-    experiment: str
-    candidate: str
-    baseline: str
+    kind: Literal["same_conditioning"]
     same: bool = True
 
-    def judge(self, source: Comparisons) -> Outcome:
-        """Support if all cells agree (or none, for `same=False`), else refute."""
-        compared = _pair(source, self.experiment, self.candidate, self.baseline)
-        if isinstance(compared, Outcome):
-            return compared
+    def _judged(self, evidence: Evidence) -> Outcome:
+        compared = evidence.compare(self.experiment, self.candidate, self.baseline)
         n, equal = len(compared.units), compared.same_conditioning
         return Outcome(
             "supported" if equal == (n if self.same else 0) else "refuted",
-            f"{equal} of {n} equal bit for bit",
-            f"conditionings of `{self.candidate}` and `{self.baseline}`",
+            f"{equal} of {n} conditionings equal bit for bit",
+            f"`{self.candidate}` against `{self.baseline}`",
             n,
         )
 
 
-@dataclass(frozen=True)
-class Apart:
-    """The mean |candidate - baseline| is above (or below) the margin.
+class Measured(_Claim):
+    """A statistic of hidden states is above or below a bound.
 
-    On effect_size, a mean absolute difference from text_only, this is the least that two images differ by: the
-    triangle's inequality.
+    `blendbench embeddings` writes it, of the models that `experiment` ran on last, at the layer of conditionings.
+    Several joined by + are added up, as counts may be.
     """
 
-    experiment: str
-    metric: str
-    candidate: str
-    expected: Literal["above", "below"]
-    baseline: str = "text_only"
-
-    def judge(self, source: Comparisons) -> Outcome:
-        """Judge the interval of the mean against the margin.
-
-        A distance is never below 0, so 0 decides nothing.
-        """
-        pairs = _pairs(source, self.experiment, self.metric, self.candidate, self.baseline)
-        if isinstance(pairs, Outcome):
-            return pairs
-        distance = np.abs(pairs.differences)
-        bounds = (0.0, pairs.metric.changes[1])
-        effect = paired_effect(distance, np.zeros_like(distance), pairs.items, bounds=bounds)
-        margin, n = pairs.metric.margin, len(pairs.items)
-        text = f"{_words(pairs.metric, effect, signed=False)}, margin {margin:g}"
-        what = f"|{_minus(self.candidate, self.baseline)}|"
-        if effect.clusters < LEAST_ITEMS:
-            return _too_few(text, what, n)
-        over, under = effect.low > margin, effect.high <= margin
-        wanted = over if self.expected == "above" else under
-        return Outcome("supported" if wanted else "refuted" if over or under else "undecided", text, what, n)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A statistic of hidden states is above (or below) a bound.
-
-    `blendbench embeddings` writes it.
-
-    Of the models that `experiment` ran on last.
-    """
-
-    experiment: str
+    kind: Literal["measured"]
     statistic: str
     tokens: str
-    side: Literal["above", "below"]
+    expected: Literal["above", "below"]
     bound: float
     position_0: bool = False
     reference: str = ""
 
-    def judge(self, source: Comparisons) -> Outcome:
-        """Judge by the interval where there is one, else by the value.
-
-        At the layer of conditionings.
-        """
-        rows = source.results.rows(
+    def _judged(self, evidence: Evidence) -> Outcome:
+        names = self.statistic.split("+")
+        rows = evidence.results.rows(
             """
-            SELECT s.value, coalesce(s.low, s.value), coalesce(s.high, s.value), s.layer, a.model_set,
+            SELECT s.statistic, s.value, coalesce(s.low, s.value), coalesce(s.high, s.value), s.layer, a.model_set,
                 json_array_length(a.items)
             FROM embedding_statistics s JOIN embedding_analyses a USING (analysis_id)
-            WHERE s.layer = a.text_layer AND statistic = ? AND tokens = ? AND position_0 = ? AND reference = ?
-                AND s.value IS NOT NULL
+            WHERE s.layer = a.text_layer AND list_contains(?, statistic) AND tokens = ? AND position_0 = ?
+                AND reference = ? AND s.value IS NOT NULL
                 AND a.model_set_sha256 IN (SELECT model_set_sha256 FROM current_sets WHERE experiment = ?)
-            ORDER BY a.sequence DESC LIMIT 1
+            ORDER BY a.sequence DESC LIMIT ?
             """,
-            [self.statistic, self.tokens, self.position_0, self.reference, self.experiment],
+            [names, self.tokens, self.position_0, self.reference, self.experiment, len(names)],
         )
-        if not rows:
-            return Outcome("not run", "no hidden states were analysed; `blendbench embeddings` does it")
-        ((value, low, high, layer, model_set, items),) = rows
+        if {row[0] for row in rows} != set(names):
+            raise UsageError(
+                f"{self.statistic} of {self.tokens} was not measured on the models of {self.experiment};"
+                " `blendbench embeddings` does it"
+            )
+        value, low, high = (sum(row[index] for row in rows) for index in (1, 2, 3))
+        layer, model_set, items = rows[0][4:]
         over, under = low > self.bound, high < self.bound
-        wanted = over if self.side == "above" else under
-        where = "with" if self.position_0 else "without"
+        wanted, unwanted = (over, under) if self.expected == "above" else (under, over)
+        interval = "" if low == high else f" [{low:.3g}, {high:.3g}]"
         return Outcome(
-            "supported" if wanted else "refuted" if over or under else "undecided",
-            f"{self.statistic} {value:.3g} [{low:.3g}, {high:.3g}], expected {self.side} {self.bound:g}",
-            f"{self.tokens} of {model_set}, layer {layer}, {where} position 0",
+            "supported" if wanted else "refuted" if unwanted else "undecided",
+            f"{self.statistic} {value:.3g}{interval}, expected {self.expected} {self.bound:g}",
+            f"{self.tokens} of {model_set}, layer {layer}, {'with' if self.position_0 else 'without'} position 0",
             int(items),
         )
 
 
-def corrected(outcome: Outcome, p_adjusted: float) -> Outcome:
-    """Correct an outcome for many tests; undecided if not significant."""
-    kept = outcome.verdict == "undecided" or p_adjusted < ALPHA
-    return replace(outcome, verdict=outcome.verdict if kept else "undecided", p=p_adjusted)
+Claim = Annotated[
+    Differs | NotWorse | Equivalent | Apart | Undoes | SameImage | SameConditioning | Measured,
+    Field(discriminator="kind"),
+]
 
 
-def _pair(source: Comparisons, experiment: str, candidate: str, baseline: str) -> Comparison | Outcome:
-    try:
-        return source.compare(experiment, candidate, baseline)
-    except UsageError as error:
-        return Outcome("not run", str(error))
+def _sign(metric: MetricInfo, expected: str) -> int:
+    """Return 1 if `expected` is upwards, else -1."""
+    if expected in ("higher", "lower"):
+        return 1 if expected == "higher" else -1
+    if metric.direction == "none":
+        raise UsageError(f"{metric.name} has no better side; expect it higher or lower")
+    return 1 if (metric.direction == "higher") == (expected == "better") else -1
 
 
-def _pairs(source: Comparisons, experiment: str, metric: str, candidate: str, baseline: str) -> Pairs | Outcome:
-    compared = _pair(source, experiment, candidate, baseline)
-    if isinstance(compared, Outcome):
-        return compared
-    if metric not in compared.pairs:
-        return Outcome("not run", f"{metric} was not measured: {compared.left_out.get(metric, 'not in this run')}")
-    return compared.pairs[metric]
+def _tested(
+    metric: MetricInfo,
+    differences: Array,
+    sign: int,
+    what: str,
+    pairs: Pairs,
+    tests: dict[Verdict, float],
+    bounds: tuple[float, float] | None = None,
+) -> Outcome:
+    """Return the outcome of tests on cluster differences, positive as claimed."""
+    estimate = bootstrap_t(differences, bounds=bounds or metric.changes)
+    ends = sorted(sign * end for end in (estimate.low, estimate.high))
+    effect = None
+    if metric.margin > 0 and not np.isnan(ends).any():
+        effect = (sign * estimate.mean / metric.margin, ends[0] / metric.margin, ends[1] / metric.margin)
+    figure = f"{_words(metric, differences, bounds)}, margin {metric.margin:g}"
+    return Outcome("undecided", figure, what, len(pairs.items), tests, effect=effect)
 
 
-def _effect(
-    source: Comparisons, experiment: str, metric: str, candidate: str, baseline: str
-) -> tuple[MetricInfo, PairedEffect, int] | Outcome:
-    pairs = _pairs(source, experiment, metric, candidate, baseline)
-    if isinstance(pairs, Outcome):
-        return pairs
-    effect = paired_effect(pairs.values, pairs.baseline_values, pairs.items, bounds=pairs.metric.changes)
-    return pairs.metric, effect, len(pairs.items)
-
-
-def _too_few(text: str, what: str, n: int) -> Outcome:
-    return Outcome("undecided", f"{text}; fewer than {LEAST_ITEMS} items decide nothing", what, n)
-
-
-def _minus(candidate: str, baseline: str) -> str:
-    return f"`{candidate}` minus `{baseline}`"
-
-
-def _words(metric: MetricInfo, effect: PairedEffect, signed: bool = True) -> str:
-    mean, low, high = (number(value, metric, signed) for value in (effect.mean, effect.low, effect.high))
+def _words(metric: MetricInfo, differences: Array, bounds: tuple[float, float] | None = None) -> str:
+    """Write the mean of cluster differences and its interval."""
+    estimate = bootstrap_t(differences, bounds=bounds or metric.changes)
+    signed = bounds is None
+    mean, low, high = (number(value, metric, signed) for value in (estimate.mean, estimate.low, estimate.high))
     return f"{metric.name} {mean} [{low}, {high}]"

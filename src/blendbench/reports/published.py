@@ -2,26 +2,32 @@
 
 Anybody can check the one by the other.
 
-`reports/data/` holds the current rows of every published experiment, and the latest analysis of hidden states. Pages
-are written from these data, not from the folder of a run, which may hold more.
+`reports/data/` holds the current rows of every published experiment, the latest analysis of hidden states, and the
+hypotheses that the findings answer. Pages are written from these data, not from the folder of a run, which may hold
+more.
 """
 
 from pathlib import Path
 
 from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
+from blendbench.core.files import write_atomically
 from blendbench.reports.board import read_board
 from blendbench.reports.embedding_study import read_study
 from blendbench.reports.embeddings import render_embeddings, write_embeddings
-from blendbench.reports.findings import judge, render_findings, write_findings
+from blendbench.reports.findings import judge
+from blendbench.reports.findings_page import render_findings, write_findings
 from blendbench.reports.folders import make_folder
 from blendbench.reports.gallery.data import image_hashes
+from blendbench.reports.hypotheses import shipped_hypotheses
 from blendbench.reports.leaderboard import gallery_beside, images_there, render, write_page
 from blendbench.results.export import DATA, export_experiments, import_published, published_experiments
 from blendbench.results.images import ImageStore
 from blendbench.results.packed import stored_images
 from blendbench.results.store import Results, open_results
 from blendbench.verdict.comparison import experiments_of
+
+HYPOTHESES = "hypotheses.toml"  # as they were when the findings were written
 
 
 def publish(results_dir: Path, out: Path, experiments: list[str] | None = None) -> list[Path]:
@@ -45,7 +51,9 @@ def publish(results_dir: Path, out: Path, experiments: list[str] | None = None) 
     ]
     if _has_analysis(published):
         pages.append(write_embeddings(published, out)[1])
-    return [*pages, write_findings(published, out)[1]]
+    hypotheses = out / DATA / HYPOTHESES
+    write_atomically(hypotheses, shipped_hypotheses().read_bytes())
+    return [*pages, write_findings(published, out, hypotheses)[1]]
 
 
 def differing(out: Path, experiments: list[str] | None = None) -> list[str]:
@@ -61,7 +69,7 @@ def differing(out: Path, experiments: list[str] | None = None) -> list[str]:
         text = render(published, board, images_there(out / name), gallery_beside(out, name))
         wrong += [name] if _text(out / f"{name}.md") != text else []
     if not experiments:
-        texts = {"findings": render_findings(published, judge(published))}
+        texts = {"findings": render_findings(published, judge(published, out / DATA / HYPOTHESES))}
         if _has_analysis(published):
             texts["embeddings"] = render_embeddings(read_study(published))
         wrong += [name for name, text in texts.items() if _text(out / f"{name}.md") != text]

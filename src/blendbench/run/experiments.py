@@ -151,7 +151,7 @@ class _ExperimentFile(_Strict):
 
 def list_experiments() -> list[str]:
     """Return the names of the shipped experiments."""
-    return sorted(path.stem for path in shipped("bench").glob("*.toml"))
+    return sorted(path.stem for path in shipped("bench").glob("*.toml") if path.stem != "hypotheses")
 
 
 def load_experiment(name_or_path: str | Path) -> Experiment:

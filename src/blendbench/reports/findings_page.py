@@ -1,0 +1,179 @@
+"""Render the findings: five sentences, a plot, and every hypothesis by theme."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from blendbench.core.numbers import counted
+from blendbench.reports.claims import Outcome
+from blendbench.reports.findings import Finding, Findings, judge
+from blendbench.reports.findings_plot import plot_effects, shown
+from blendbench.reports.folders import make_folder
+from blendbench.reports.formats import p_text
+from blendbench.results.store import Results
+
+PLOT = "effects.webp"
+HEADLINES = 5
+
+
+def write_findings(results: Results, out: Path, hypotheses: Path | None = None) -> tuple[Findings, Path]:
+    """Judge all results; write the page and its plot.
+
+    Errors: UsageError for a hypotheses file that cannot be read.
+    """
+    findings = judge(results, hypotheses)
+    page = make_folder(out) / f"{findings.file.name}.md"
+    page.write_text(render_findings(results, findings), encoding="utf-8")
+    plot_effects(findings, out / findings.file.name / PLOT)
+    return findings, page
+
+
+def render_findings(results: Results, findings: Findings) -> str:
+    """Render the page; the same results and hypotheses give the same text."""
+    runs = _runs(results)
+    lines = [f"# {_plain(findings.file.title)}", "", _counts(findings), ""]
+    lines += [f"{number}. {_headline(finding)}" for number, finding in enumerate(headlines(findings), start=1)]
+    lines += [""] if headlines(findings) else []
+    if shown(findings):
+        lines += [f"![effect of each hypothesis]({findings.file.name}/{PLOT})", ""]
+        lines += [
+            "One line for each hypothesis that a measured effect decides: the claim that decided it, with its 95 %"
+            " interval. In the grey band differences are within the margin of the metric's card, and do not matter."
+            " Open markers: the models were trained to show it.",
+            "",
+        ]
+    lines += _how(findings, runs)
+    for theme in dict.fromkeys(finding.hypothesis.theme for finding in findings.findings):
+        lines += [f"## {_plain(theme)}", ""]
+        for finding in findings.findings:
+            if finding.hypothesis.theme == theme:
+                lines += _section(finding, findings)
+    if findings.file.open_questions:
+        lines += ["## Not decided here", ""]
+        lines += [
+            f"- **{_plain(part.question)}** {_plain(part.why)} _{_plain(part.source)}_"
+            for part in findings.file.open_questions
+        ]
+        lines += [""]
+    lines += ["## Data", ""]
+    lines += [
+        f"- `{experiment}`: {models} (weights {weights}), suite {suite} ({suite_hash}), {device}, {date}"
+        for experiment, models, weights, suite, suite_hash, device, date, _ in runs
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def headlines(findings: Findings) -> list[Finding]:
+    """Choose the findings that a reader most wants: at most five.
+
+    Of those that data decided, in the file's order of interest, first one of each theme. What is built into the models
+    is not among them.
+    """
+    by_id = {finding.hypothesis.id: finding for finding in findings.findings}
+    order = [by_id[name] for name in dict.fromkeys([*findings.file.headlines, *by_id])]
+    decided = [finding for finding in order if finding.found]
+    themes = {finding.hypothesis.theme: finding for finding in reversed(decided)}
+    chosen = [finding for finding in decided if themes[finding.hypothesis.theme] is finding]
+    return (chosen + [finding for finding in decided if finding not in chosen])[:HEADLINES]
+
+
+def _counts(findings: Findings) -> str:
+    supported, refuted, undecided, never, not_run = (
+        findings.count(verdict) for verdict in ("supported", "refuted", "undecided", "cannot occur here", "not run")
+    )
+    built_in = sum(findings.by_construction(finding) for finding in findings.findings)
+    text = (
+        f"Of {counted(len(findings.findings), 'statement')} {supported} are supported by the data, {refuted} refuted"
+        f" and {undecided} undecided. {never} cannot occur on these models, and {not_run} were not run."
+    )
+    return text + (f" {built_in} are not counted: the models were trained to show them." if built_in else "")
+
+
+def _headline(finding: Finding) -> str:
+    hypothesis, outcome = finding.hypothesis, finding.deciding
+    follows = hypothesis.if_supported if finding.verdict == "supported" else hypothesis.if_refuted
+    figure = f" ({outcome.figure}, n = {outcome.n})"
+    return f"**{finding.verdict.capitalize()}:** {_plain(hypothesis.statement)}{figure} {_plain(follows)}".rstrip()
+
+
+def _how(findings: Findings, runs: list[tuple[str, ...]]) -> list[str]:
+    models = sorted({run[1] for run in runs})
+    losses = sorted({loss for run in runs for loss in json.loads(run[7])})
+    lines = [
+        *([_plain(findings.file.about), ""] if findings.file.about else []),
+        f"**Models: {', '.join(models) or 'none'}.** "
+        + (
+            f"They were trained to show some of what is asked ({', '.join(f'`{loss}`' for loss in losses)}): a verdict"
+            " that follows from it is marked as built in and not counted, and hypotheses that rest on one say so. What"
+            " follows from the architecture (normalisation, causality, positions, token counts) carries over to other"
+            " weights; which layer or which dose is best does not."
+            if losses
+            else "These are verdicts on your weights."
+        ),
+        "",
+        "A statement is supported if all its claims are, and refuted if one is. A claim is decided by an exact"
+        " sign-flip test over items at .05 after Holm's correction over all tests of the file, those for a refutation"
+        " too; a direction is refuted by a difference below the metric's margin. Undecided: neither. Cannot occur here:"
+        " something that the statement presupposes is missing on these models. Pairs have equal item, seed and initial"
+        " latents; n counts them.",
+        "",
+        f"The hypotheses were written down before: sha256 of the file `{findings.sha256}`. Written by `blendbench"
+        " findings` from the database: no figure of a result and no verdict on this page is typed.",
+        "",
+    ]
+    return lines
+
+
+def _section(finding: Finding, findings: Findings) -> list[str]:
+    hypothesis = finding.hypothesis
+    verdict = finding.verdict.capitalize()
+    if findings.by_construction(finding):
+        verdict += f", by construction: `{hypothesis.built_in}` trains it into these models, so that it is no finding"
+    lines = [f"### {_plain(hypothesis.statement)}", "", f"**{verdict}.** `{hypothesis.id}`", ""]
+    lines += [
+        _claim(claim.experiment, outcome) for claim, outcome in zip(hypothesis.claims, finding.outcomes, strict=True)
+    ]
+    notes = []
+    if finding.missing is not None:
+        missing = finding.missing
+        notes.append(f"Presupposes: {_plain(missing.hypothesis.statement)} That is **{missing.verdict}**.")
+    if finding.rests_on:
+        losses = {f.hypothesis.id: f.hypothesis.built_in for f in findings.findings}
+        notes.append(
+            "Rests on what these models were trained to show: "
+            + ", ".join(f"`{name}` (`{losses[name]}`)" for name in finding.rests_on)
+            + "."
+        )
+    follows = {"supported": hypothesis.if_supported, "refuted": hypothesis.if_refuted}.get(finding.verdict, "")
+    notes += [f"What follows: {_plain(follows)}"] if follows else []
+    notes += [_plain(hypothesis.limits)] if hypothesis.limits else []
+    notes.append(f"_{_plain(hypothesis.source)}_")
+    return [*lines, *_apart(notes), ""]
+
+
+def _claim(experiment: str, outcome: Outcome) -> str:
+    n = f", n = {outcome.n}" if outcome.n else ""
+    p = "" if outcome.p is None else f", Holm p {p_text(outcome.p)}"
+    what = f": {outcome.what}" if outcome.what else ""
+    return f"- {outcome.verdict} (`{experiment}`{n}{p}){what}: {_plain(outcome.figure)}"
+
+
+def _apart(texts: Iterable[str]) -> list[str]:
+    """Put an empty line before each text."""
+    return [line for text in texts for line in ("", text)]
+
+
+def _plain(text: str) -> str:
+    """Return a text of the file on one line, without tags."""
+    return " ".join(text.split()).replace("<", "&lt;")
+
+
+def _runs(results: Results) -> list[tuple[str, ...]]:
+    rows = results.rows(
+        """
+        SELECT r.experiment, model_set, left(r.model_set_sha256, 12), suite, left(r.suite_sha256, 12), device,
+            left(started_at, 10), coalesce(CAST(trained_to_show AS VARCHAR), '[]')
+        FROM current_sets JOIN runs r USING (run_id) ORDER BY r.experiment
+        """
+    )
+    return [tuple(map(str, row)) for row in rows]
