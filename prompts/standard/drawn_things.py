@@ -265,3 +265,41 @@ def circles() -> Image.Image:
         draw.line([(120 + 60 * k, 980), (620 + 60 * k, 60)], fill=(30, 30, 35), width=5)
     draw.polygon([(760, 860), (940, 960), (720, 980)], fill=(240, 190, 40))
     return image
+
+
+@image
+def teapot() -> Image.Image:
+    image, draw = canvas((236, 228, 214))
+    draw.rectangle((0, 740, DRAWN, DRAWN), fill=(126, 84, 52))
+    draw.rectangle((0, 740, DRAWN, 764), fill=(150, 104, 66))
+    blue, dark, light = (52, 98, 168), (36, 70, 128), (150, 186, 226)
+    draw.ellipse((230, 790, 800, 850), fill=(98, 64, 40))
+    draw.arc((120, 400, 380, 680), 80, 290, fill=dark, width=44)
+    draw.polygon([(700, 620), (716, 500), (850, 380), (910, 392), (836, 520), (770, 680)], fill=dark)
+    draw.ellipse((260, 350, 770, 820), fill=blue)
+    draw.rectangle((410, 800, 620, 830), fill=dark)
+    draw.ellipse((390, 318, 640, 408), fill=dark)
+    draw.ellipse((404, 306, 626, 380), fill=blue)
+    disc(draw, 515, 286, 34, dark)
+    draw.arc((310, 400, 700, 780), 190, 250, fill=light, width=20)
+    for k in range(5):
+        disc(draw, 370 + 72 * k, 610, 20, light)
+    return image
+
+
+@image
+def umbrella() -> Image.Image:
+    image, draw = canvas((158, 168, 178))
+    random = np.random.default_rng(17)
+    for x, y in random.uniform(0, DRAWN, (150, 2)):
+        draw.line([(x, y), (x - 14, y + 56)], fill=(196, 206, 214), width=4)
+    draw.rectangle((0, 900, DRAWN, DRAWN), fill=(112, 120, 130))
+    draw.line([(512, 300), (512, 872)], fill=(70, 46, 32), width=18)
+    draw.arc((503, 810, 613, 930), 0, 180, fill=(70, 46, 32), width=18)
+    draw.pieslice((162, 190, 862, 890), 180, 360, fill=(206, 44, 52))
+    for inner, colour in ((230, (226, 84, 86)), (80, (206, 44, 52))):
+        draw.pieslice((512 - inner, 190, 512 + inner, 890), 180, 360, fill=colour)
+    for k in range(5):
+        draw.pieslice((162 + 140 * k, 490, 302 + 140 * k, 590), 180, 360, fill=(158, 168, 178))
+    draw.line([(512, 150), (512, 200)], fill=(70, 46, 32), width=18)
+    return image

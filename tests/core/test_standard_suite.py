@@ -16,6 +16,7 @@ from PIL import Image
 
 from blendbench.cli.planning import plan_on_models
 from blendbench.core.suites import Item, Suite, load_suite
+from blendbench.metrics import get_metric
 from blendbench.models.sets import load_model_set
 from blendbench.run.experiments import load_experiment
 from miniature.folder import WEIGHTS
@@ -45,13 +46,24 @@ def length(item: Item) -> str:
 
 
 def test_categories_lengths_and_relations_are_balanced(suite: Suite) -> None:
-    assert len(suite.items) >= 64
+    assert len(suite.items) == 108
     per_category = Counter(item.category for item in suite.items)
     assert len(per_category) >= 10
-    assert set(per_category.values()) == {6}
+    assert set(per_category.values()) == {9}
     lengths = Counter((item.category, length(item)) for item in suite.items)
-    assert set(lengths.values()) == {2}
-    assert Counter(item.relation for item in suite.items) == {"matched": 36, "unrelated": 36}
+    assert set(lengths.values()) == {3}
+    assert Counter((item.split, item.relation) for item in suite.items) == {
+        ("dev", "matched"): 18,
+        ("dev", "unrelated"): 18,
+        ("test", "matched"): 36,
+        ("test", "unrelated"): 36,
+    }
+    for n in range(1, len(suite.items) + 1):
+        assert abs(sum(item.split == "dev" for item in suite.items[:n]) - n / 3) <= 1
+    for split in ("dev", "test"):
+        assert set(Counter((i.category, length(i)) for i in suite.of_split(split)).values()) == {
+            1 if split == "dev" else 2
+        }
     assert min(len(item.prompt.split()) for item in suite.items) >= 2
 
 
@@ -59,6 +71,13 @@ def test_the_first_items_are_as_mixed_as_the_suite(suite: Suite) -> None:
     first = suite.items[:12]
     assert len({item.category for item in first}) == 12
     assert Counter(map(length, first)) == {"short": 4, "medium": 4, "long": 4}
+
+
+def test_its_primary_metrics_are_of_their_roles_and_need_no_probe(suite: Suite) -> None:
+    assert [role for role, _ in suite.primaries] == ["prompt", "gain", "artifact", "drift"]
+    for role, name in suite.primaries:
+        assert get_metric(name).info.role == role
+        assert not {"reading", "reference_expects"} & set(get_metric(name).needs)
 
 
 def test_every_prompt_says_something_of_its_own_that_can_be_checked(suite: Suite) -> None:
@@ -109,7 +128,7 @@ def test_neutrals_show_nothing(suite: Suite) -> None:
         assert np.unique(np.asarray(Image.open(path))).tolist() == [grey]
 
 
-@pytest.mark.parametrize("name", ["castle", "robin", "tea-sign"])
+@pytest.mark.parametrize("name", ["castle", "robin", "tea-sign", "teapot", "umbrella"])
 def test_rendered_images_are_what_the_script_renders(suite: Suite, maker: ModuleType, name: str) -> None:
     assert_alike(maker.drawn(name), suite.folder / "images" / f"{name}.jpg")
 
