@@ -16,6 +16,7 @@ from blendbench.core.errors import UsageError
 from blendbench.core.metric_info import MetricInfo
 from blendbench.core.numbers import number
 from blendbench.reports.evidence import Evidence, SameConfigurationError
+from blendbench.reports.formats import label_text
 from blendbench.results.pairs import Pairs
 from blendbench.stats.clusters import Array, cluster_means
 from blendbench.stats.decide import ALPHA
@@ -92,7 +93,12 @@ class _Pair(_Claim):
     @property
     def difference(self) -> str:
         """Return the two labels as a difference."""
-        return f"`{self.candidate}` minus `{self.baseline}`"
+        return f"{label_text(self.candidate)} minus {label_text(self.baseline)}"
+
+    @property
+    def both(self) -> str:
+        """Return the two labels side by side."""
+        return f"{label_text(self.candidate)} against {label_text(self.baseline)}"
 
 
 class Differs(_Pair):
@@ -210,7 +216,8 @@ class Undoes(_Claim):
             "refuted": max(shown, sign_flip_p(-past, "greater")),
             "cannot occur here": sign_flip_p(metric.margin - harm, "greater"),
         }
-        what = f"`{self.candidate}` minus `{self.harmed}`, of a harm of {_words(metric, -sign * harm)}"
+        labels = f"{label_text(self.candidate)} minus {label_text(self.harmed)}"
+        what = f"{labels}, of a harm of {_words(metric, -sign * harm)}"
         return _tested(metric, undone, sign, what, before, tests)
 
 
@@ -238,7 +245,7 @@ class SameImage(_Pair):
         return Outcome(
             "supported" if apart[most].mean() <= self.fraction_of_margin else "refuted",
             f"largest mean difference {apart[most].mean():.3g} margins ({most})",
-            f"`{self.candidate}` against `{self.baseline}`, {compared.same_images} of {n} images equal bit for bit",
+            f"{self.both}, {compared.same_images} of {n} images equal bit for bit",
             n,
         )
 
@@ -258,7 +265,7 @@ class SameConditioning(_Pair):
         return Outcome(
             "supported" if equal == (n if self.same else 0) else "refuted",
             f"{equal} of {n} conditionings equal bit for bit",
-            f"`{self.candidate}` against `{self.baseline}`",
+            self.both,
             n,
         )
 

@@ -117,8 +117,8 @@ def _how(findings: Findings, runs: list[tuple[str, ...]]) -> list[str]:
         " something that the statement presupposes is missing on these models. Pairs have equal item, seed and initial"
         " latents; n counts them.",
         "",
-        f"The hypotheses were written down before: sha256 of the file `{findings.sha256}`. Written by `blendbench"
-        " findings` from the database: no figure of a result and no verdict on this page is typed.",
+        f"The hypotheses were written down before: sha256 of the file {_breakable(findings.sha256)}. Written by"
+        " `blendbench findings` from the database: no figure of a result and no verdict on this page is typed.",
         "",
     ]
     return lines
@@ -166,6 +166,11 @@ def _apart(texts: Iterable[str]) -> list[str]:
 def _plain(text: str) -> str:
     """Return a text of the file on one line, without tags."""
     return " ".join(text.split()).replace("<", "&lt;")
+
+
+def _breakable(sha256: str) -> str:
+    """Write a hash as code that may break on a narrow screen."""
+    return f"<code>{'<wbr>'.join(sha256[start : start + 16] for start in range(0, len(sha256), 16))}</code>"
 
 
 def _runs(results: Results) -> list[tuple[str, ...]]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from blendbench.core.numbers import MINUS
 from blendbench.reports.claims import Verdict
 from blendbench.reports.findings import Finding, Findings
 from blendbench.reports.images import save_plot
@@ -32,7 +33,7 @@ def plot_effects(findings: Findings, path: Path) -> None:
     if not rows:
         path.unlink(missing_ok=True)
         return
-    height = 0.24 * len(rows) + 1.1
+    height = 0.24 * len(rows) + 1.3
     figure = Figure(figsize=(WIDTH, height), dpi=150)
     panel = figure.subplots()
     panel.axvspan(-1, 1, color="0.92", zorder=0)
@@ -57,7 +58,8 @@ def plot_effects(findings: Findings, path: Path) -> None:
     panel.set_yticks(range(len(rows)), [finding.hypothesis.id for finding in rows], fontsize=8)
     panel.set_ylim(len(rows) - 0.4, -0.6)
     panel.set_xscale("symlog", linthresh=1)
-    panel.set_xlabel("effect in margins of its metric; right is as the statement has it", fontsize=8)
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", MINUS))
+    panel.set_xlabel("effect in margins of its metric;\nright is as the statement has it", fontsize=8)
     panel.tick_params(axis="x", labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="upper center", ncol=4, frameon=False, fontsize=8, handletextpad=0.2, columnspacing=1.0)
