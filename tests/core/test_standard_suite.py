@@ -83,10 +83,25 @@ def test_its_primary_metrics_are_of_their_roles_and_need_no_probe(suite: Suite) 
 def test_every_prompt_says_something_of_its_own_that_can_be_checked(suite: Suite) -> None:
     assert len({item.prompt for item in suite.items}) == len(suite.items)
     for item in suite.items:
-        assert len(item.facts) >= 2
-        assert len(set(item.facts)) == len(item.facts)
+        assert 2 <= len(item.facts) <= 4
         assert item.prompt == item.prompt.strip()
         assert "  " not in item.prompt
+
+
+@pytest.mark.parametrize("name", ["miniature", "standard"])
+def test_every_fact_has_foils_that_are_like_it_and_no_fact_of_its_item(name: str) -> None:
+    for item in load_suite(name).items:
+        facts = {fact.text.casefold() for fact in item.facts}
+        assert len(facts) == len(item.facts), item.id
+        for fact in item.facts:
+            foils = {foil.casefold() for foil in fact.foils}
+            assert len(foils) == len(fact.foils) >= 3, (item.id, fact.text)
+            assert not foils & facts, (item.id, fact.text)
+            words = len(fact.text.split())
+            # A longer or shorter text is nearer to an image or farther from it, whatever the image shows.
+            assert all(abs(len(foil.split()) - words) <= 2 for foil in foils), (item.id, fact.text)
+            # Encoders of texts read "no cat" as a cat.
+            assert not {"no", "not", "without", "none"} & set(" ".join(facts | foils).split()), (item.id, fact.text)
 
 
 def test_the_unrelated_image_is_another_category_s(suite: Suite) -> None:
