@@ -7,6 +7,7 @@ import pytest
 from synthetic_results import NO_OP, append, embedding_rows, run_rows, write_results
 
 from blendbench.reports.claims import (
+    Agreement,
     Apart,
     Differs,
     Equivalent,
@@ -32,7 +33,7 @@ EVERY = [
     "vision_only:layer=100%",
     "vision_only:layer=50%",
 ]
-AnyClaim = Differs | NotWorse | Equivalent | Apart | Undoes | SameImage | SameConditioning | Measured
+AnyClaim = Differs | NotWorse | Equivalent | Agreement | Apart | Undoes | SameImage | SameConditioning | Measured
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,13 @@ def not_worse(metric: str, candidate: str, baseline: str = "text_only") -> NotWo
 
 def equivalent(metric: str, candidate: str) -> Equivalent:
     return Equivalent(kind="equivalent", experiment="core", metric=metric, candidate=candidate)
+
+
+def agreement(metric: str, other: str, expected: str, candidate: str = "vision_only") -> Agreement:
+    return Agreement.model_validate(
+        {"kind": "agreement", "experiment": "core", "metric": metric, "other": other, "candidate": candidate}
+        | {"expected": expected, "bound": 0.5}
+    )
 
 
 def apart(candidate: str, expected: str) -> Apart:
@@ -95,6 +103,11 @@ def measured(bound: float, experiment: str = "core", statistic: str = "std") -> 
         (not_worse(TRUTH, "text_only", "vision_only"), "supported"),
         (equivalent("clip_cosine", NO_OP), "supported"),
         (equivalent(TRUTH, "vision_only"), "refuted"),
+        (agreement("clip_cosine", "clip_cosine", "above"), "supported"),
+        (agreement("clip_cosine", "clip_cosine", "below"), "refuted"),
+        (agreement("clip_cosine", "grid_energy", "above"), "refuted"),
+        # Nothing differs, so nothing is ranked.
+        (agreement("clip_cosine", "clip_cosine", "above", NO_OP), "undecided"),
         (same_conditioning(NO_OP), "supported"),
         (same_conditioning(NO_OP, same=False), "refuted"),
         (same_conditioning("canary"), "refuted"),

@@ -11,6 +11,7 @@ from blendbench.core.depths import Depth
 from blendbench.core.errors import UsageError
 from blendbench.registry.strategies import parse_configuration
 from blendbench.reports.claims import (
+    Agreement,
     Apart,
     Differs,
     Equivalent,
@@ -110,7 +111,7 @@ def test_the_file_of_the_page_is_one(tmp_path: Path) -> None:
     assert (file.name, [hypothesis.id for hypothesis in file.hypotheses]) == ("mine", file.headlines)
     kinds = {
         kind
-        for claim in (Differs, NotWorse, Equivalent, Apart, Undoes, SameImage, SameConditioning, Measured)
+        for claim in (Differs, NotWorse, Equivalent, Agreement, Apart, Undoes, SameImage, SameConditioning, Measured)
         for kind in get_args(claim.model_fields["kind"].annotation)
     }
     rows = re.findall(r"^\| `(\w+)`.* \| .* \| .* \|$", page.partition("## Claims")[2], re.MULTILINE)

@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blendbench.core.errors import UsageError
 from blendbench.core.metric_info import MetricInfo
-from blendbench.core.numbers import number
+from blendbench.core.numbers import fixed, number
 from blendbench.reports.evidence import Evidence, SameConfigurationError
 from blendbench.reports.formats import label_text
 from blendbench.results.pairs import Pairs
+from blendbench.stats.agreement import rank_agreement
 from blendbench.stats.clusters import Array, cluster_means
 from blendbench.stats.decide import ALPHA
 from blendbench.stats.intervals import bootstrap_t
@@ -165,6 +166,39 @@ class Equivalent(_Pair):
         outside = [sign_flip_p(side * found - margin, "greater") for side in (1.0, -1.0)]
         tests: dict[Verdict, float] = {"supported": max(inside), "refuted": min(1.0, 2 * min(outside))}
         return _tested(pairs.metric, found, 1, self.difference, pairs, tests)
+
+
+class Agreement(_Pair):
+    """Items that lose more on one metric lose more on the other too.
+
+    The rank correlation over items of what `candidate` loses on `metric` and on `other` is above or below `bound`.
+    """
+
+    kind: Literal["agreement"]
+    metric: str
+    other: str
+    expected: Literal["above", "below"]
+    bound: float = Field(gt=-1, lt=1)
+
+    def _judged(self, evidence: Evidence) -> Outcome:
+        first, second = (
+            evidence.pairs(self.experiment, name, self.candidate, self.baseline) for name in (self.metric, self.other)
+        )
+        if first.items != second.items:
+            raise UsageError(f"{first.metric.name} and {second.metric.name} were not measured on the same items")
+        losses = [-_sign(p.metric, "better") * cluster_means(p.differences, p.items) for p in (first, second)]
+        found = rank_agreement(losses[0], losses[1], self.bound)
+        names = f"{first.metric.name} and {second.metric.name}"
+        if found is None:
+            return Outcome("undecided", f"{names}: too few items, or none differ", self.difference, len(first.items))
+        tests: dict[Verdict, float] = {"supported": found.p_above, "refuted": found.p_below}
+        if self.expected == "below":
+            tests = {"supported": found.p_below, "refuted": found.p_above}
+        figure = (
+            f"rank correlation of {names} {fixed(found.value, 2, signed=True)} [{fixed(found.low, 2, signed=True)},"
+            f" {fixed(found.high, 2, signed=True)}], expected {self.expected} {self.bound:g}"
+        )
+        return Outcome("undecided", figure, self.difference, len(first.items), tests)
 
 
 class Apart(_Pair):
@@ -318,7 +352,7 @@ class Measured(_Claim):
 
 
 Claim = Annotated[
-    Differs | NotWorse | Equivalent | Apart | Undoes | SameImage | SameConditioning | Measured,
+    Differs | NotWorse | Equivalent | Agreement | Apart | Undoes | SameImage | SameConditioning | Measured,
     Field(discriminator="kind"),
 ]
 
