@@ -9,12 +9,14 @@ from hypothesis_files import CLAIM, toml_of, write
 from synthetic_results import NO_OP, append, run_rows, write_results
 
 from blendbench.cli import main
+from blendbench.reports import claims
 from blendbench.reports.claims import Outcome
 from blendbench.reports.findings import Findings, judge, verdict_of_claims
 from blendbench.reports.findings_page import headlines, render_findings, write_findings
 from blendbench.reports.hypotheses import read_hypotheses, shipped_hypotheses
 from blendbench.results.store import Results, open_results
 from blendbench.stats.decide import holm
+from blendbench.stats.intervals import Estimate
 
 TRUE, FALSE = CLAIM, CLAIM.replace('"worse"', '"better"')
 NEVER_RUN = CLAIM.replace('"core"', '"other"')
@@ -97,27 +99,43 @@ def test_what_models_were_trained_to_show_is_no_finding(results: Results, tmp_pa
 
 def test_all_tests_of_a_file_are_corrected_as_one(results: Results, tmp_path: Path) -> None:
     kinds = ('kind = "differs"', 'kind = "not_worse"')
-    claims = [
+    asked = [
         f'{{ {kind}, experiment = "core", metric = "{metric}", candidate = "{label}"'
         + (', expected = "worse" }' if "differs" in kind else " }")
         for kind in kinds
         for metric in ("attribute_adherence", "clip_cosine")
         for label in ("canary", "vision_only", NO_OP)
     ]
-    alone = judge(results, write(tmp_path, *(toml_of(f"h{i}", claim) for i, claim in enumerate(claims))))
-    tests = [p for finding in alone.findings for p in raw_tests(results, tmp_path, finding.hypothesis.id, claims)]
+    alone = judge(results, write(tmp_path, *(toml_of(f"h{i}", claim) for i, claim in enumerate(asked))))
+    tests = [p for finding in alone.findings for p in raw_tests(results, tmp_path, finding.hypothesis.id, asked)]
     together = [p for finding in alone.findings for p in finding.outcomes[0].tests.values()]
     # Each claim has a test that supports and one that refutes, those of "not worse" too.
-    assert len(together) == len(tests) == 2 * len(claims)
+    assert len(together) == len(tests) == 2 * len(asked)
     assert together == pytest.approx(list(holm(tests)))
     assert min(together) > min(tests)
 
 
-def raw_tests(results: Results, folder: Path, name: str, claims: list[str]) -> list[float]:
+def raw_tests(results: Results, folder: Path, name: str, asked: list[str]) -> list[float]:
     """Return the p-values of a claim that is alone in its file; Holm's first step doubles the lesser."""
-    (finding,) = judge(results, write(folder, toml_of("h", claims[int(name[1:])]))).findings
+    (finding,) = judge(results, write(folder, toml_of("h", asked[int(name[1:])]))).findings
     low, high = sorted(finding.outcomes[0].tests.values())
     return [p / 2 if p == low and low < high else p for p in finding.outcomes[0].tests.values()]
+
+
+def test_no_verdict_depends_on_a_resample(results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = [
+        TRUE,
+        FALSE,
+        '{ kind = "not_worse", experiment = "core", metric = "prompt", candidate = "canary" }',
+        '{ kind = "equivalent", experiment = "core", metric = "clip_cosine", candidate = "vision_only" }',
+        '{ kind = "apart", experiment = "core", metric = "effect_size", candidate = "canary", expected = "above" }',
+        '{ kind = "undoes", experiment = "core", metric = "prompt", candidate = "vision_only", harmed = "canary" }',
+    ]
+    path = write(tmp_path, *(toml_of(f"h{i}", claim) for i, claim in enumerate(kinds)))
+    before = [(f.verdict, f.outcomes[0].tests) for f in judge(results, path).findings]
+    monkeypatch.setattr(claims, "bootstrap_t", lambda *_, **__: Estimate(9.0, -9.0, 99.0, 1))
+    assert [(f.verdict, f.outcomes[0].tests) for f in judge(results, path).findings] == before
+    assert {verdict for verdict, _ in before} >= {"supported", "refuted"}
 
 
 def test_the_page_holds_every_statement_and_follows_from_the_database(results: Results, tmp_path: Path) -> None:
