@@ -178,3 +178,7 @@ def test_depths_follow_from_the_models_not_from_their_name(
     assert json.loads(capsys.readouterr().out)["configurations"].count("lerp:alpha=0.3,layer=-4") == 1
     assert call(monkeypatch, *common, "--set", "layer=83%") == 0
     assert "lerp:alpha=0.3,layer=-3" in json.loads(capsys.readouterr().out)["configurations"]
+    assert call(monkeypatch, *common, "--strategy", "lerp:alpha=0.1,layer=83%") == 0
+    assert "lerp:alpha=0.1,layer=-3" in json.loads(capsys.readouterr().out)["configurations"]
+    assert call(monkeypatch, *common, "--strategy", "lerp:layr=83%") == 2
+    assert "unknown parameter 'layr'; did you mean 'layer'?" in capsys.readouterr().err

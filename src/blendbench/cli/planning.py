@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blendbench.core.depths import is_relative
 from blendbench.core.errors import UsageError
 from blendbench.core.shipped import shipped
 from blendbench.core.suites import Split, Suite
@@ -30,16 +31,19 @@ def load_plugins(paths: list[Path]) -> list[str]:
 def single_grid(text: str) -> Grid:
     """Parse `NAME[:param=value,...]` as a grid of one configuration.
 
-    `dose=grid` among the parameters makes it one of the strategy's doses. Errors: UsageError.
+    `dose=grid` among the parameters makes it one of the strategy's doses. Depths may be percentages.
+    Errors: UsageError.
     """
     from blendbench.registry.strategies import parse_configuration
 
     name, _, settings = text.partition(":")
     given = [setting.strip() for setting in settings.split(",")]
     own = [setting for setting in given if setting != "dose=grid"]
-    configuration = parse_configuration(f"{name}:{','.join(own)}")
+    # Percentages of the depth wait for the models.
+    relative = dict(setting.partition("=")[::2] for setting in own if is_relative(setting))
+    configuration = parse_configuration(f"{name}:{','.join(setting for setting in own if not is_relative(setting))}")
     values: tuple[tuple[str, tuple[Value, ...]], ...] = tuple(
-        (key, (value,)) for key, value in configuration.params.items()
+        (key, (value,)) for key, value in (configuration.params | relative).items()
     )
     if len(own) < len(given):
         dose = configuration.strategy.dose
