@@ -7,7 +7,8 @@ import pytest
 from blendbench.cli.planning import single_grid
 from blendbench.core.depths import Depth
 from blendbench.core.errors import UsageError
-from blendbench.registry.strategies import all_strategies, get_strategy
+from blendbench.registry.entries import SHIPPED
+from blendbench.registry.strategies import Strategy, all_strategies, get_strategy
 from blendbench.run.experiments import Grid, list_experiments, load_experiment
 from blendbench.run.plan import CONTROLS, configurations
 
@@ -27,12 +28,17 @@ def test_shipped_experiments_load_and_keep_a_baseline(name: str) -> None:
     assert experiment.baseline == "text_only"
 
 
+def shipped_strategies() -> list[Strategy]:
+    """Return the strategies of the package, without plug-ins that other tests registered."""
+    return [strategy for strategy in all_strategies().values() if strategy.origin == SHIPPED]
+
+
 def test_every_strategy_is_in_a_shipped_experiment() -> None:
     """Controls are in every run; the others must be asked for somewhere, or nobody ever sees what they do."""
     asked = {grid.name for name in list_experiments() for grid in load_experiment(name).strategies}
-    asked |= {s.companion for s in all_strategies().values() if s.companion}
-    assert {s.name for s in all_strategies().values() if s.name not in CONTROLS} <= asked
-    assert len(all_strategies()) >= 40
+    asked |= {s.companion for s in shipped_strategies() if s.companion}
+    assert {s.name for s in shipped_strategies() if s.name not in CONTROLS} <= asked
+    assert len(shipped_strategies()) >= 40
 
 
 @pytest.mark.parametrize("name", list_experiments())
@@ -178,7 +184,7 @@ def test_core_has_every_family_over_its_doses_and_what_is_on_the_published_front
     assert labels >= {"vision_only:tokens=full", "activation_steering:alpha=0.3", "concatenate:share=0.5"}
     assert 60 <= len(labels) <= 75
     families = {configuration.strategy.function.__module__ for configuration in chosen}
-    every = {s.function.__module__ for s in all_strategies().values() if not s.control}
+    every = {s.function.__module__ for s in shipped_strategies() if not s.control}
     # What the others are made of, and other ways to do what `per_dim_lerp` does.
     assert every - families == {f"blendbench.strategies.{name}" for name in ("composed", "normalisation")}
     by_family: dict[str, list[float]] = {}
