@@ -18,21 +18,21 @@ MODELS = hashlib.sha256(b"models").hexdigest()
 SAMPLER = hashlib.sha256(b"sampler").hexdigest()
 CARDS = [
     {"metric": "attribute_adherence", "title": "Attribute adherence", "role": "prompt", "direction": "higher"}
-    | {"unit": "mean probability", "decimals": 3, "margin": 0.02},
+    | {"unit": "mean probability", "decimals": 3, "low": 0.0, "high": 1.0, "margin": 0.02},
     {"metric": "clip_cosine", "title": "CLIP cosine", "role": "prompt", "direction": "higher"}
-    | {"unit": "cosine", "decimals": 3, "margin": 0.01},
+    | {"unit": "cosine", "decimals": 3, "low": -1.0, "high": 1.0, "margin": 0.01},
     {"metric": "siglip_cosine", "title": "SigLIP cosine", "role": "prompt", "direction": "higher"}
-    | {"unit": "cosine", "decimals": 3, "margin": 0.01},
+    | {"unit": "cosine", "decimals": 3, "low": -1.0, "high": 1.0, "margin": 0.01},
     {"metric": "grid_energy", "title": "Grid energy", "role": "artifact", "direction": "lower"}
-    | {"unit": "share", "decimals": 4, "margin": 0.005},
+    | {"unit": "share", "decimals": 4, "low": 0.0, "high": 1.0, "margin": 0.005},
     {"metric": "blockiness", "title": "Blockiness", "role": "artifact", "direction": "lower"}
-    | {"unit": "log ratio", "decimals": 3, "margin": 0.02},
+    | {"unit": "log ratio", "decimals": 3, "low": -10.0, "high": 10.0, "margin": 0.02},
     {"metric": "color_drift", "title": "Colour drift", "role": "drift", "direction": "lower"}
-    | {"unit": "OKLab (a, b)", "decimals": 4, "margin": 0.01},
+    | {"unit": "OKLab (a, b)", "decimals": 4, "low": 0.0, "high": 0.7, "margin": 0.01},
     {"metric": "effect_size", "title": "Effect size", "role": "diagnostic", "direction": "none"}
-    | {"unit": "grey levels", "decimals": 2, "margin": 1.0},
+    | {"unit": "grey levels", "decimals": 2, "low": 0.0, "high": 255.0, "margin": 1.0},
     {"metric": "reference_style", "title": "Reference style", "role": "gain", "direction": "higher"}
-    | {"unit": "probability", "decimals": 3, "margin": 0.02},
+    | {"unit": "probability", "decimals": 3, "low": 0.0, "high": 1.0, "margin": 0.02},
     {"metric": "probe_margin", "title": "Probe margin", "role": "diagnostic", "direction": "none"}
     | {"unit": "", "decimals": 3, "margin": 0.0},
 ]

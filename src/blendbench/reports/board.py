@@ -19,7 +19,7 @@ from blendbench.results.pairs import read_pairs
 from blendbench.results.store import Results
 from blendbench.stats.clusters import Array, cluster_means
 from blendbench.stats.intervals import Estimate, bootstrap_t, intervals
-from blendbench.stats.ranks import Ranking, rank
+from blendbench.stats.ranks import Ranking, simultaneous_ranks
 from blendbench.verdict.comparison import experiments_of
 from blendbench.verdict.decide import Effect, decide_effects, measure_effects
 
@@ -224,7 +224,7 @@ def _entries(scores: _Scores, metric: MetricInfo, baseline: str) -> tuple[dict[s
     values = [[scores.values[label][unit] for unit in units] for label in ranked]
     means = cluster_means(values, [item for item, _ in units])
     has_order = metric.direction != "none" and len(means) > 1
-    rankings = rank(means, metric.direction == "higher") if has_order else [None] * len(means)
+    rankings = simultaneous_ranks(means, metric.direction == "higher") if has_order else [None] * len(means)
     for label, estimate, ranking in zip(ranked, intervals(means, bounds=metric.range), rankings, strict=True):
         entries[label] = replace(entries[label], estimate=estimate, ranking=ranking)
     return entries, (ranked, means)

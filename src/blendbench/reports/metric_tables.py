@@ -14,10 +14,10 @@ ROLE_TITLES = {
 }
 ARROWS = {"lower": "lower is better", "higher": "higher is better", "none": "neither direction is better"}
 METHOD = (
-    "- means: over items of the mean over seeds; intervals: studentised bootstrap of items (9,999 resamples; Student's"
-    " t below 10 items), for display; decisions: sign flips of item differences without sampling, Holm within the"
-    " metrics of one role of one configuration; rank: joint bootstrap of items, `=` by a simultaneous interval;"
-    " detectable: the true difference found with power .8 at the level of Holm's first step"
+    "- means: over items of the mean over seeds; intervals: the hull of Student's t and a bootstrap of items, wider"
+    " where few items differ, for display; decisions: sign flips of item differences without sampling, Holm within the"
+    " metrics of one role of one configuration; rank: from simultaneous intervals of all pairs, `=` where none is"
+    " better; detectable: the true difference found with power .8 at the level of Holm's first step"
 )
 
 

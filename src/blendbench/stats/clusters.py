@@ -2,6 +2,9 @@
 
 Resamples are generated once, as counts of each cluster. One matrix product then gives every mean, and another every
 sum of squares, of many configurations over the same clusters.
+
+Where clusters have strata (kinds of items whose numbers are fixed by the suite), resamples keep the number of each, and
+spread is measured within them. The mean is the plain mean over clusters in any case.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,6 +19,7 @@ CANCELLED = 1e-3
 # Relative size below which a difference is taken for rounding: values are means of float64 scores of order 1.
 ROUNDING = 1e-12
 Array = NDArray[np.float64]
+Groups = list[NDArray[np.int64]]
 
 
 def cluster_means(values: ArrayLike, clusters: Sequence[object]) -> Array:
@@ -35,14 +39,38 @@ def cluster_means(values: ArrayLike, clusters: Sequence[object]) -> Array:
     return np.stack(rows).reshape(*units.shape[:-1], -1) / np.bincount(index)
 
 
-def standard_errors(rows: Array) -> Array:
+def strata_groups(strata: Sequence[object] | None, clusters: int) -> Groups:
+    """Return the columns of each stratum; one group without strata.
+
+    A stratum of one cluster has no spread to resample. All such form a stratum together, or join the smallest other one
+    where there is but one. Errors: ValueError unless there is a label for each cluster.
+    """
+    if strata is None:
+        return [np.arange(clusters)]
+    if len(strata) != clusters:
+        raise ValueError(f"{len(strata)} strata for {clusters} clusters; there must be a label for each")
+    _, index = np.unique([str(label) for label in strata], return_inverse=True)
+    groups = [np.flatnonzero(index == k) for k in range(index.max() + 1)]
+    single = [group for group in groups if len(group) == 1]
+    groups = sorted((group for group in groups if len(group) > 1), key=len)
+    if len(single) == 1 and groups:
+        groups[0] = np.sort(np.concatenate([groups[0], single[0]]))
+    elif single:
+        groups.append(np.concatenate(single))
+    return sorted(groups, key=lambda group: int(group[0]))
+
+
+def standard_errors(rows: Array, groups: Groups | None = None) -> Array:
     """Return the standard error of the mean of each row (..., clusters).
 
-    0 for a single cluster.
+    0 for a single cluster. `groups`: the strata that the spread is measured within.
     """
-    if rows.shape[-1] < 2:
+    n = rows.shape[-1]
+    if n < 2:
         return np.zeros(rows.shape[:-1])
-    errors: Array = rows.std(axis=-1, ddof=1) / np.sqrt(rows.shape[-1])
+    groups = groups or [np.arange(n)]
+    variance = sum(rows[..., group].var(axis=-1, ddof=1) * len(group) for group in groups)
+    errors: Array = np.sqrt(variance) / n
     return errors
 
 
@@ -52,38 +80,62 @@ def rounding_of(data: Array, axis: int | None = None) -> Array:
     return size
 
 
-def resampled_means(data: Array, resamples: int, seed: int) -> Array:
-    """Return (rows, resamples) means of rows (rows, clusters)."""
+def resampled_means(data: Array, resamples: int, seed: int, groups: Groups | None = None) -> Array:
+    """Return (rows, resamples) means of rows (rows, clusters).
+
+    `groups`: the strata to resample within.
+    """
     n = data.shape[1]
-    means: Array = np.hstack([data @ _counts(indices, n).T for _, indices in _indices(n, resamples, seed)]) / n
+    means: Array = np.hstack([data @ _counts(indices, n).T for _, indices in _indices(n, resamples, seed, groups)]) / n
     return means
 
 
-def resampled_moments(data: Array, resamples: int, seed: int) -> tuple[Array, Array]:
+def resampled_moments(data: Array, resamples: int, seed: int, groups: Groups | None = None) -> tuple[Array, Array]:
     """Return means and standard errors of rows (rows, clusters) by resample.
 
-    Two arrays of (rows, resamples).
+    Two arrays of (rows, resamples). `groups`: the strata to resample within.
     """
     n = data.shape[1]
-    centred = data - data.mean(axis=1, keepdims=True)
-    shifts, variances = np.empty((2, len(data), resamples))
-    for part, indices in _indices(n, resamples, seed):
+    groups = groups or [np.arange(n)]
+    parts = [data if len(group) == n else data[:, group] for group in groups]
+    centres = [part - part.mean(axis=1, keepdims=True) for part in parts]
+    shifts, variances = np.zeros((2, len(data), resamples))
+    for part, indices in _indices(n, resamples, seed, groups):
         counts = _counts(indices, n)
-        shifts[:, part] = centred @ counts.T / n
-        squares = centred**2 @ counts.T / n
-        variances[:, part] = squares - shifts[:, part] ** 2
-        for row, cancelled in enumerate(variances[:, part] <= CANCELLED * squares):
-            variances[row, part][cancelled] = centred[row][indices[cancelled]].var(axis=1)
-    return data.mean(axis=1, keepdims=True) + shifts, np.sqrt(variances / (n - 1))
+        start = 0
+        for group, centred in zip(groups, centres, strict=True):
+            size = len(group)
+            of_group = counts if size == n else counts[:, group]
+            shift = centred @ of_group.T / size
+            squares = centred**2 @ of_group.T / size
+            variance = squares - shift**2
+            # The resample's clusters of this group lie together.
+            chosen = np.searchsorted(group, indices[:, start : start + size])
+            for row, cancelled in enumerate(variance <= CANCELLED * squares):
+                variance[row][cancelled] = centred[row][chosen[cancelled]].var(axis=1)
+            shifts[:, part] += shift * (size / n)
+            variances[:, part] += variance * (size / (size - 1)) * (size / n**2)
+            start += size
+    return data.mean(axis=1, keepdims=True) + shifts, np.sqrt(variances)
 
 
-def _indices(n: int, resamples: int, seed: int) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-    """Yield some resamples at a time, with their clusters (part, n)."""
+def _indices(
+    n: int, resamples: int, seed: int, groups: Groups | None = None
+) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    """Yield some resamples at a time, with their clusters (part, n).
+
+    Clusters of a group lie together, in the order of the groups.
+    """
     rng = np.random.default_rng(seed)
     step = max(1, CHUNK // n)
+    groups = groups or [np.arange(n)]
     for start in range(0, resamples, step):
         part = slice(start, min(start + step, resamples))
-        yield part, rng.integers(0, n, size=(part.stop - part.start, n))
+        sizes = [(part.stop - part.start, len(group)) for group in groups]
+        yield (
+            part,
+            np.hstack([group[rng.integers(0, len(group), size)] for group, size in zip(groups, sizes, strict=True)]),
+        )
 
 
 def _counts(indices: NDArray[np.int64], n: int) -> Array:

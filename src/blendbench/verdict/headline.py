@@ -77,12 +77,13 @@ def measure_points(known: Known, rows: Sequence[int]) -> dict[int, Measured]:
     if BASELINE not in known.index or not {"gain", "prompt"} <= known.metrics.keys():
         return {}
     gains: dict[int, Estimate] = {}
-    for members, values, baseline in _by_items(known, "gain", rows):
-        estimates = intervals(values - baseline, bounds=known.metrics["gain"].changes)
+    for members, values, baseline, strata in _by_items(known, "gain", rows):
+        estimates = intervals(values - baseline, bounds=known.metrics["gain"].changes, strata=strata)
         gains |= dict(zip(members, estimates, strict=True))
     losses: dict[int, Estimate] = {}
-    for members, values, baseline in _by_items(known, "prompt", rows):
-        losses |= dict(zip(members, relative_losses(values, baseline), strict=True))
+    span = known.metrics["prompt"].range
+    for members, values, baseline, strata in _by_items(known, "prompt", rows):
+        losses |= dict(zip(members, relative_losses(values, baseline, bounds=span, strata=strata), strict=True))
     return {row: Measured(known.points[row], gains[row], losses[row]) for row in rows if row in gains.keys() & losses}
 
 
@@ -136,10 +137,10 @@ def _mean_loss(known: Known, row: int) -> float:
     return 1 - float(values[row].mean() / values[baseline].mean()) if both.any() else np.nan
 
 
-def _by_items(known: Known, role: Role, rows: Sequence[int]) -> Iterator[tuple[list[int], Array, Array]]:
+def _by_items(known: Known, role: Role, rows: Sequence[int]) -> Iterator[tuple[list[int], Array, Array, list[str]]]:
     """Yield rows over the same items together, since they share resamples.
 
-    Each with its values (rows, items) and those of the baseline (items,).
+    Each with its values (rows, items), those of the baseline (items,), and the stratum of each item.
     """
     values, baseline = known.values[role], known.index[BASELINE]
     groups: dict[bytes, list[int]] = {}
@@ -149,4 +150,4 @@ def _by_items(known: Known, role: Role, rows: Sequence[int]) -> Iterator[tuple[l
             groups.setdefault(both.tobytes(), []).append(row)
     for mask, members in groups.items():
         both = np.frombuffer(mask, dtype=np.bool_)
-        yield members, values[members][:, both], values[baseline][both]
+        yield members, values[members][:, both], values[baseline][both], [known.strata[i] for i in np.flatnonzero(both)]
