@@ -81,13 +81,23 @@ def test_both_sides_of_the_margin_must_be_excluded() -> None:
         test = paired_test(_spread(mean, 0.05, 24), margin=0.1)
         near, far = sorted(sign_flip_p(0.1 + side * _spread(mean, 0.05, 24), "greater") for side in (1, -1))
         assert near < 0.05 < far == test.p_within_margin
+    assert paired_test(_spread(0.105, 0.05, 24), margin=0.1).p_within_margin == 1.0
+
+
+def test_a_bound_stands_for_a_p_that_is_next_to_0() -> None:
+    for mean in (0.1, 0.3, 0.6):
+        data = _spread(mean, 0.2, 30)
+        test, exact = paired_test(data, margin=1.0), sign_flip_p(data, "greater")
+        assert exact <= test.p_greater
+        assert test.p_greater == exact or test.p_greater < 1e-12
 
 
 def test_one_sided_and_two_sided_p_agree() -> None:
     data = np.random.default_rng(1).normal(0.2, 1, 30)
     test = paired_test(data, margin=1.0)
     assert test.p == sign_flip_p(data) == 2 * test.p_greater
-    assert test.p_less == sign_flip_p(-data, "greater") == pytest.approx(1 - test.p_greater)
+    assert sign_flip_p(-data, "greater") == pytest.approx(1 - test.p_greater)
+    assert test.p_less == 1.0  # not computed, for it decides nothing
     assert (test.mean, test.n) == (data.mean(), 30)
     assert test.standard_error == pytest.approx(stats.sem(data))
 
