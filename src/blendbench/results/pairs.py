@@ -5,7 +5,7 @@ There is no other reader of pairs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,26 +42,26 @@ class Pairs:
 def read_pairs(results: Results, experiment: str, baseline: str, labels: Sequence[str] | None = None) -> list[Pairs]:
     """Read pairs (default: all) with `baseline`, by label and metric."""
     metrics = read_metrics(results)
-    rows = results.rows(
-        """
+    query = """
         SELECT label, metric, metric_version, item, seed, value, baseline_value FROM pairs
         WHERE experiment = ? AND baseline_label = ? AND (? IS NULL OR list_contains(?, label))
         ORDER BY label, metric, item, seed
-        """,
-        [experiment, baseline, labels, labels],
-    )
-    found = []
-    for (label, metric, version), units in groupby(rows, key=lambda row: row[:3]):
-        *_, items, seeds, values, baseline_values = zip(*units, strict=True)
-        found.append(
-            Pairs(
-                metrics[metric, version],
-                label,
-                baseline,
-                items,
-                seeds,
-                np.array(values, dtype=np.float64),
-                np.array(baseline_values, dtype=np.float64),
-            )
+    """
+    # Columns, not rows: a page reads half a million pairs.
+    with results.connect() as connection:
+        columns = connection.execute(query, [experiment, baseline, labels, labels]).fetchnumpy()
+    names, kinds, versions = (columns[name] for name in ("label", "metric", "metric_version"))
+    changes = (names[1:] != names[:-1]) | (kinds[1:] != kinds[:-1]) | (versions[1:] != versions[:-1])
+    ends = [*(np.flatnonzero(changes) + 1).tolist(), len(names)] if len(names) else []
+    return [
+        Pairs(
+            metrics[kinds[start], int(versions[start])],
+            names[start],
+            baseline,
+            tuple(columns["item"][start:end].tolist()),
+            tuple(columns["seed"][start:end].tolist()),
+            np.asarray(columns["value"][start:end], dtype=np.float64),
+            np.asarray(columns["baseline_value"][start:end], dtype=np.float64),
         )
-    return found
+        for start, end in pairwise([0, *ends])
+    ]
