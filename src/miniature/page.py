@@ -116,8 +116,8 @@ def stand_in_claims(board: Board, study: Study | None) -> list[Claim]:
 
 def _difference(board: Board, label: str, metric: str) -> tuple[float, float, float] | None:
     configuration = board.configuration(label)
-    effect = configuration.entries[metric].effect if configuration and metric in configuration.entries else None
-    return (effect.mean, effect.low, effect.high) if effect else None
+    found = configuration.entries[metric].difference if configuration and metric in configuration.entries else None
+    return (found.mean, found.low, found.high) if found else None
 
 
 def _shown(board: Board, metric: str, values: tuple[float, float, float]) -> str:

@@ -30,13 +30,14 @@ def _call(*arguments: object) -> subprocess.CompletedProcess[bytes]:
 
 
 def test_leaderboard_prints_and_writes(folder: Path, tmp_path: Path) -> None:
-    done = _call("leaderboard", "core", "--results", folder, "--out", tmp_path)
+    done = _call("leaderboard", "core", "--all", "--results", folder, "--out", tmp_path)
     printed = done.stdout.decode()
     assert (done.returncode, done.stderr) == (0, b"")
-    assert (tmp_path / "core.md").is_file() and (tmp_path / "core" / "alpha.webp").is_file()
-    assert "the canary is worst on grid_energy: holds" in printed
-    assert next(line for line in printed.splitlines() if NO_OP in line).count("equivalent") == 2
-    assert "incomplete, not ranked" in printed
+    assert (tmp_path / "core.md").is_file() and (tmp_path / "core" / "front.webp").is_file()
+    assert printed.startswith("No blend can be recommended here: its items have no development and test part")
+    assert "All checks of the benchmark itself hold." in printed
+    assert next(line for line in printed.splitlines() if NO_OP[:11] in line).count("no-op") == 1
+    assert "incomplete" in printed
 
 
 @pytest.mark.parametrize("arguments", [("nope",), ("--results", "nowhere")])

@@ -25,8 +25,8 @@ def test_a_trial_on_few_items_leaves_the_rest_as_it_was(tmp_path: Path) -> None:
     assert trial is not None
     assert (trial.ok, trial.expected, trial.complete) == (2, 2, True)
     entry = trial.entries["grid_energy"]
-    assert (entry.complete, entry.ranking, entry.expected) == (True, None, 2)
-    assert entry.estimate is not None
+    assert (entry.complete, entry.expected) == (True, 2)
+    assert entry.mean is not None
     assert entry.effect is not None
-    assert entry.estimate.mean == pytest.approx(0.3)
+    assert entry.mean == pytest.approx(0.3)
     assert entry.effect.units == 2

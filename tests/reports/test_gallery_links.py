@@ -62,10 +62,10 @@ def gallery_links(page: Path) -> list[str]:
 def test_a_leaderboard_with_its_gallery_links_to_every_configuration_and_to_the_extremes(
     folder: Path, tmp_path: Path
 ) -> None:
-    board, page = write_leaderboard(folder, tmp_path, with_gallery=True)
+    board, _, page = write_leaderboard(folder, tmp_path, with_gallery=True)
     found = gallery_links(page)
-    complete = sum(entry.complete for entry in board.configurations)
-    assert sum("columns=" in link for link in found) == complete == len(CONFIGURATIONS) - 1
+    complete = sum(entry.complete and entry.label != board.baseline for entry in board.configurations)
+    assert sum("columns=" in link for link in found) == complete == len(CONFIGURATIONS) - 2
     assert sum("item=" in link for link in found) >= 2
     assert all(link.startswith("gallery/core/index.html") for link in found)
     for link in links(page):
@@ -76,9 +76,9 @@ def test_a_page_links_only_to_a_gallery_that_goes_where_it_goes(folder: Path, tm
     results = tmp_path / "results"
     shutil.copytree(folder, results)
     write_gallery(open_results(results), results)
-    _, elsewhere = write_leaderboard(results, tmp_path / "reports")
+    _, _, elsewhere = write_leaderboard(results, tmp_path / "reports")
     assert gallery_links(elsewhere) == []
-    _, inside = write_leaderboard(results, results / "reports")
+    _, _, inside = write_leaderboard(results, results / "reports")
     assert gallery_links(inside)[0] == "../gallery/core/index.html"
     for link in links(inside):
         check_leads_to_something(link, inside.parent)

@@ -30,10 +30,8 @@ from blendbench.core.metric_info import Direction, MetricInfo
 from blendbench.core.numbers import number
 from blendbench.reports.board import Board, Entry, read_board
 from blendbench.reports.contact_sheet import chosen_labels, wrapped
-from blendbench.reports.curves import dose_responses, plot_dose_responses
-from blendbench.reports.formats import decision_word, label_text, markdown_table
-from blendbench.reports.leaderboard import answer, write_leaderboard
-from blendbench.reports.pareto import plot_front
+from blendbench.reports.formats import decision_word, label_text, markdown_table, plain_text
+from blendbench.reports.leaderboard import write_leaderboard
 from blendbench.reports.truth import order, truth_checks
 from blendbench.results.images import ImageStore
 from blendbench.results.store import open_results
@@ -57,7 +55,7 @@ def board(folder: Path) -> Board:
 
 @pytest.fixture(scope="module")
 def page(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_leaderboard(folder, tmp_path_factory.mktemp("reports"))[1]
+    return write_leaderboard(folder, tmp_path_factory.mktemp("reports"))[2]
 
 
 def _entry(board: Board, label: str, metric: str) -> Entry:
@@ -73,41 +71,36 @@ def _effect(board: Board, label: str, metric: str) -> Effect:
 
 
 @pytest.mark.parametrize(
-    ("metric", "slope"), [("attribute_adherence", -0.6), ("grid_energy", 0.3), ("color_drift", 0.2)]
+    ("metric", "slope"),
+    [("attribute_adherence", -0.6), ("grid_energy", 0.3), ("color_drift", 0.2), ("effect_size", 40.0)],
 )
 def test_known_effects_are_recovered(board: Board, metric: str, slope: float) -> None:
     for label, (_, _, _, damage) in CONFIGURATIONS.items():
         if label in (INCOMPLETE, "text_only"):
             continue
-        effect = _effect(board, label, metric)
-        assert effect.mean == pytest.approx(slope * damage, abs=0.012)
-        assert effect.low <= effect.mean <= effect.high
+        found = _entry(board, label, metric).difference
+        assert found is not None
+        assert found.mean == pytest.approx(slope * damage, abs=0.012)
+        assert found.low <= found.mean <= found.high
 
 
-def test_pairing_makes_differences_sharper_than_means(board: Board) -> None:
-    effect, estimate = (
-        _effect(board, "canary", "attribute_adherence"),
-        _entry(board, "canary", "attribute_adherence").estimate,
-    )
-    assert estimate is not None
-    assert effect.high - effect.low < 0.7 * (estimate.high - estimate.low)
-
-
-def test_rows_are_baseline_then_ranked_then_controls_then_incomplete(board: Board) -> None:
+def test_rows_are_baseline_then_by_gain_then_controls_then_incomplete(board: Board) -> None:
     labels = [entry.label for entry in board.configurations]
-    assert labels[:2] == ["text_only", NO_OP]
-    assert labels[-3:] == ["self_alignment", "canary", INCOMPLETE]
-    damages = [CONFIGURATIONS[label][3] for label in labels[:-3]]
-    assert damages == sorted(damages)
+    assert labels[0] == "text_only" and labels[-1] == INCOMPLETE
+    assert set(labels[-3:-1]) == {"self_alignment", "canary"}
+    gains = [_effect(board, label, "reference_style").mean for label in labels[1:-3]]
+    assert gains == sorted(gains, reverse=True)
 
 
-def test_an_incomplete_strategy_gets_no_rank_and_no_difference(board: Board, page: Path) -> None:
-    for entry in (board.configuration(INCOMPLETE) or pytest.fail()).entries.values():
-        assert (entry.complete, entry.ranking, entry.effect) == (False, None, None)
-    overview, rest = page.read_text().split("## Not ranked: incomplete")
-    assert INCOMPLETE not in overview
-    counts = f"{2 * ITEMS - 2} | 2 | 0 | {2 * ITEMS}"
-    assert f"| {label_text(INCOMPLETE)} | {counts} | conditioning has NaN in 3 of 40 tokens (2) |" in rest
+def test_an_incomplete_strategy_gets_no_outcome_and_no_difference(board: Board, page: Path) -> None:
+    incomplete = board.configuration(INCOMPLETE) or pytest.fail()
+    assert incomplete.outcome is None
+    for entry in incomplete.entries.values():
+        assert (entry.complete, entry.difference, entry.effect) == (False, None, None)
+    overview, rest = page.read_text().split("## Not judged: incomplete")
+    assert f"{label_text(INCOMPLETE)}<br>" not in overview
+    counts = f"{2 * ITEMS - 2} ok, 2 failed, 0 missing"
+    assert f"- {label_text(INCOMPLETE)}: {counts}; conditioning has NaN in 3 of 40 tokens (2)" in rest
 
 
 def test_unscorable_items_do_not_make_a_strategy_incomplete(board: Board) -> None:
@@ -120,20 +113,24 @@ def test_unscorable_items_do_not_make_a_strategy_incomplete(board: Board) -> Non
     )
 
 
-def test_no_ops_are_marked_and_share_the_rank_of_the_baseline(board: Board, page: Path) -> None:
+def test_each_outcome_weighs_gain_against_cost(board: Board, page: Path) -> None:
     assert [entry.label for entry in board.configurations if entry.no_op] == [NO_OP]
-    silent, baseline = (_entry(board, label, "grid_energy").ranking for label in (NO_OP, "text_only"))
-    assert silent is not None and baseline is not None and silent.rank == baseline.rank
+    outcomes = {entry.label: entry.outcome for entry in board.configurations}
+    assert (outcomes[NO_OP], outcomes["text_only"]) == ("no-op", None)
+    assert outcomes["vision_only"] == outcomes["lerp:alpha=0.5,align=area"] == "trade"
+    assert outcomes["canary"] == "regression"  # broken, and no style for it
     text = page.read_text()
-    assert f"`{NO_OP}`: same conditioning as `text_only` in {2 * ITEMS} of {2 * ITEMS} cells" in text
-    assert f"no-op ({2 * ITEMS}/{2 * ITEMS})" in text
+    assert f"{label_text(NO_OP)}<br>**no-op**" in text
+    assert f"{label_text('vision_only')}<br>**trade**; artifact worse" in text
 
 
 def test_decisions_are_shown_for_the_roles_that_judge(board: Board) -> None:
     assert decision_word(_effect(board, "canary", "grid_energy")) == "worse"
     assert decision_word(_effect(board, "vision_only", "reference_style")) == "better"
     assert decision_word(_effect(board, NO_OP, "grid_energy")) == "equivalent"
-    assert decision_word(_effect(board, "canary", "color_drift")) == ""
+    assert decision_word(_effect(board, "canary", "color_drift")) == "worse"
+    assert _entry(board, "canary", "effect_size").effect is None
+    assert decision_word(None) == ""
 
 
 def test_a_decision_depends_on_no_other_row_and_on_no_seed(folder: Path, board: Board, tmp_path: Path) -> None:
@@ -145,13 +142,15 @@ def test_a_decision_depends_on_no_other_row_and_on_no_seed(folder: Path, board: 
     small = read_board(open_results(tmp_path))
     assert [entry.label for entry in small.configurations] == list(kept)
     for name in small.metrics:
-        assert _effect(small, kept[1], name) == _effect(board, kept[1], name)
+        one, other = (_entry(found, kept[1], name) for found in (small, board))
+        assert (one.effect, one.difference) == (other.effect, other.difference)
+    assert small.configurations[1].outcome == (board.configuration(kept[1]) or pytest.fail()).outcome
 
 
 def test_too_few_items_for_any_decision_are_named(page: Path, tmp_path: Path) -> None:
     assert "too few" not in page.read_text()
     write_results(tmp_path, items=6, images=False)
-    _, other = write_leaderboard(tmp_path, tmp_path / "out")
+    *_, other = write_leaderboard(tmp_path, tmp_path / "out")
     assert "**6 items are too few** for any difference" in other.read_text()
     assert "prompt needs 7" in other.read_text()
 
@@ -165,7 +164,7 @@ def test_truth_checks_hold_on_true_data(board: Board, page: Path) -> None:
     checks = truth_checks(board)
     assert len(checks) == 5 + 3 + 2
     assert all(check.answer == "holds" for check in checks)
-    assert "| the canary is worst on grid_energy | holds | canary" in page.read_text()
+    assert f"Yes: all {len(checks)} checks hold." in page.read_text()
 
 
 def _rescored(folder: Path, tmp_path: Path, changed: Mapping[tuple[str, str], Sequence[float]]) -> Path:
@@ -230,15 +229,15 @@ def test_a_judge_that_orders_backwards_does_not_agree(folder: Path, tmp_path: Pa
 
 
 def test_same_database_same_bytes(folder: Path, page: Path, tmp_path: Path) -> None:
-    _, again = write_leaderboard(folder, tmp_path)
-    for name in ("core.md", "core/alpha.webp", "core/images.webp"):
+    *_, again = write_leaderboard(folder, tmp_path)
+    for name in ("core.md", "core/front.webp", "core/images.webp"):
         first, second = (hashlib.sha256((path.parent / name).read_bytes()).hexdigest() for path in (page, again))
         assert first == second, name
 
 
 def _unbroken(cell: str) -> list[str]:
     """The pieces of a cell that a browser keeps on one line."""
-    return [re.sub(r"<[^>]+>", "", piece) for piece in re.split(r"<w?br>| ", cell)]
+    return [re.sub(r"<[^>]+>", "", piece) for piece in re.split(r"<w?br>|[ -]", cell)]
 
 
 def test_every_table_is_rectangular_and_every_link_leads_somewhere(page: Path) -> None:
@@ -247,11 +246,11 @@ def test_every_table_is_rectangular_and_every_link_leads_somewhere(page: Path) -
         rows = block.splitlines()
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
         cells = [re.sub(r"\]\([^)]*\)", "]", row).strip("| ").split(" | ") for row in rows[2:]]
-        # What cannot be broken into lines, over all columns: about what a page of 900 pixels has room for.
+        # What cannot be broken into lines, over all columns: about what a phone of 390 pixels has room for.
         unbroken = [
             max(len(part) for cell in column for part in _unbroken(cell)) for column in zip(*cells, strict=True)
         ]
-        assert sum(unbroken) <= 95
+        assert len(unbroken) <= 4 and sum(unbroken) <= 38
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert len(links) == 5
     assert all((page.parent / link).is_file() for link in links)
@@ -263,7 +262,8 @@ def test_the_page_names_suite_models_and_metric_versions(page: Path, board: Boar
         assert needed in text
 
 
-def test_tables_escape_what_would_break_them() -> None:
+def test_tables_and_texts_escape_what_would_break_them() -> None:
+    assert plain_text("<b>no\n[x](y)*|`") == "&lt;b&gt;no \\[x\\](y)\\*\\|\\`"
     assert markdown_table(["a"], [["x|y\nz"]])[-1] == "| x\\|y z |"
 
 
@@ -276,37 +276,20 @@ def test_numbers_never_show_a_negative_zero(value: float, signed: bool, text: st
 
 
 def test_intervals_stay_within_the_range_of_the_metric_and_labels_may_break(tmp_path: Path) -> None:
-    # Six items: Student's t reaches beyond a probability of 1 where means lie near it.
-    labels = {"text_only": 1.0, "lerp:alpha=0.3,align=area": 0.8}
+    # Six items: Student's t reaches beyond what a probability can lose.
+    labels = {"text_only": 1.0, "lerp:alpha=0.3,align=area": 0.0}
     rows: list[Row] = run_rows(labels=list(labels), seeds=[0])
     for card in (row for row in rows if row.table == "metrics" and row.metric == "attribute_adherence"):
         card |= {"low": 0.0, "high": 1.0}
     for label, low in labels.items():
         for index in range(6):
             cell = cell_row(label, item_name(index), 0, sha(label, index))
-            rows += [cell, score_row(cell, "attribute_adherence", low if index == 0 else 1.0)]
+            rows += [cell, score_row(cell, "attribute_adherence", low if index < 4 else 1.0)]
     append(tmp_path, "run", *rows)
-    board, page = write_leaderboard(tmp_path, tmp_path / "reports")
-    estimate = _entry(board, "lerp:alpha=0.3,align=area", "attribute_adherence").estimate
-    assert estimate is not None and estimate.high == 1.0
-    assert "<code>lerp:<wbr>alpha=0.3,<wbr>align=area</code>" in page.read_text()
-
-
-def test_dose_responses_group_by_everything_but_alpha(board: Board) -> None:
-    found = dose_responses(board)
-    assert [family.label for family in found] == ["lerp:align=area", "lerp:align=interpolate"]
-    assert [alpha for alpha, _ in found[0].points] == [0.1, 0.3, 0.5, 0.8]
-
-
-def test_no_label_of_a_plot_is_cut_however_long(board: Board, tmp_path: Path) -> None:
-    renamed = tuple(
-        entry if entry.label == "text_only" else replace(entry, label=f"{entry.label},one=parameter,other=parameter")
-        for entry in board.configurations
-    )
-    for plot in (plot_front, plot_dose_responses):
-        plot(replace(board, configurations=renamed), tmp_path / "plot.webp")
-        pixels = np.asarray(Image.open(tmp_path / "plot.webp").convert("L"))
-        assert all(edge.min() == 255 for edge in (pixels[:, :4], pixels[:, -4:], pixels[-4:]))
+    board, _, page = write_leaderboard(tmp_path, tmp_path / "reports")
+    found = _entry(board, "lerp:alpha=0.3,align=area", "attribute_adherence").difference
+    assert found is not None and found.low == -1.0
+    assert "<code>lerp:<wbr>alpha=<wbr>0.3,<wbr>align=<wbr>area</code>" in page.read_text()
 
 
 @pytest.mark.parametrize("text", ["lerp:alpha=0.3", "outlier_mask_published:mode=none,layer=-4", "x" * 60, "a b" * 20])
@@ -318,7 +301,7 @@ def test_heads_of_a_sheet_are_broken_not_cut(text: str) -> None:
 
 
 def test_the_sheet_shows_pixels_as_they_are(folder: Path, page: Path, board: Board) -> None:
-    labels = chosen_labels(board)
+    labels = chosen_labels(board, None)
     assert labels[0] == "text_only" and labels[-1] == "canary" and NO_OP not in labels
     with Image.open(page.parent / "core" / "images.webp") as sheet:
         shown = np.asarray(sheet.convert("RGB")).astype(int)
@@ -340,7 +323,7 @@ def test_damaged_images_are_left_out_and_named(folder: Path, tmp_path: Path) -> 
     cut, gone = (store.path(sha256) for (sha256,) in rows)
     cut.write_bytes(cut.read_bytes()[:100])
     gone.unlink()
-    _, page = write_leaderboard(results, tmp_path / "out")
+    *_, page = write_leaderboard(results, tmp_path / "out")
     text = page.read_text()
     assert "**2 images are damaged or missing and left out**" in text
     assert cut.stem[:16] in text and gone.stem[:16] in text and "images.webp" in text
@@ -350,25 +333,18 @@ def test_without_images_and_alphas_the_page_still_stands(tmp_path: Path) -> None
     cell = cell_row("text_only", "item-00", 0, sha("p"))
     rows = run_rows(items=1, labels=["text_only"], seeds=[0])
     append(tmp_path, "run1", *rows, cell, score_row(cell, "grid_energy", 0.5))
-    board, page = write_leaderboard(tmp_path, tmp_path / "out")
-    assert "0.5000<br>[–,\u00a0–]" in page.read_text()
+    board, _, page = write_leaderboard(tmp_path, tmp_path / "out")
+    assert "| `text_only` | 0.5000 | – |" in page.read_text().replace("<code>text_<wbr>only</code>", "`text_only`")
+    assert "No blend can be recommended here: no metric of gain or prompt was measured" in page.read_text()
     assert "![" not in page.read_text()
     assert all(check.answer == "undecided" for check in truth_checks(board))
 
 
 def test_a_run_without_any_ok_cell_is_reported_not_crashed(tmp_path: Path) -> None:
     append(tmp_path, "run1", *run_rows(items=0, labels=[]), cell_row("canary", "item-00", 0, None))
-    board, page = write_leaderboard(tmp_path, tmp_path / "out")
+    board, _, page = write_leaderboard(tmp_path, tmp_path / "out")
     assert "0 ok, 1 failed" in page.read_text()
     assert board.metrics == {}
-
-
-def test_the_first_line_answers_with_figures(board: Board, page: Path) -> None:
-    first = page.read_text().splitlines()[2]
-    assert first == answer(board)
-    assert first.startswith(
-        "Of 12 complete configurations 11 bring more of the reference (reference_style better), 1 keep"
-    )
 
 
 def test_an_unknown_experiment_is_named_with_the_known_ones(folder: Path, tmp_path: Path) -> None:

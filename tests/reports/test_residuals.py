@@ -41,7 +41,7 @@ def test_the_leaderboard_shows_it_of_images_from_all_over(tmp_path: Path, monkey
     monkeypatch.setattr(residuals, "common_residual", counted)
     folder = tmp_path / "results"
     write_results(folder, items=2)
-    _, page = write_leaderboard(folder, tmp_path)
+    *_, page = write_leaderboard(folder, tmp_path)
     results = open_results(folder)
     board = read_board(results)
     image = tmp_path / board.experiment / RESIDUALS

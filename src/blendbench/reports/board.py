@@ -1,71 +1,67 @@
 """The numbers of a leaderboard, from the database alone.
 
-One experiment with intervals, differences and ranks.
+One experiment: what each configuration changes against the baseline, with intervals, decisions and an outcome.
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
-from blendbench.core.metric_info import MetricInfo
-from blendbench.reports.formats import JUDGED_ROLES
+from blendbench.core.metric_info import MetricInfo, Role
 from blendbench.results.metrics import read_metrics
-from blendbench.results.pairs import read_pairs
+from blendbench.results.pairs import Pairs, read_pairs
 from blendbench.results.store import Results
-from blendbench.stats.clusters import Array, cluster_means
-from blendbench.stats.intervals import Estimate, bootstrap_t, intervals
-from blendbench.stats.ranks import Ranking, simultaneous_ranks
+from blendbench.stats.clusters import Array, cluster_means, standard_errors
+from blendbench.stats.intervals import Estimate
 from blendbench.verdict.comparison import experiments_of
-from blendbench.verdict.decide import Effect, decide_effects, measure_effects
-
-# What the overview shows of each judged role: the first of these that was measured, else the first of its role by name.
-# The prompt is read by the probe, which shares no weights with the generator or with CLIP. A grid counts by how visible
-# it is: its energy alone puts an invisible grid on a flat image level with a destroyed image.
-HEADLINES = {
-    "prompt": ("attribute_adherence",),
-    "artifact": ("grid_severity", "grid_energy"),
-    "gain": ("reference_style",),
-}
-Unit = tuple[str, int]  # item and seed
+from blendbench.verdict.decide import Effect, decide_effects, is_judged, measure_effects
+from blendbench.verdict.outcome import Word, idea_outcome, states
+from blendbench.verdict.primaries import read_primaries
 
 
 @dataclass(frozen=True)
 class Entry:
     """One configuration under one metric.
 
-    If it is not complete it has no effect and no rank, only a partial mean. One that was planned on fewer items than
-    the baseline is complete on these, and has no rank.
+    `mean` is over the items that it has. `difference` is candidate minus baseline, None if it lacks items that it
+    should have; `effect` is the same with its decision, for metrics that judge.
     """
 
     ok: int
     expected: int
     complete: bool
-    estimate: Estimate | None = None
+    mean: float | None = None
+    difference: Estimate | None = None
     effect: Effect | None = None
-    ranking: Ranking | None = None
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One row of the leaderboard.
+    """One configuration of the experiment.
 
-    `same_conditioning` counts cells whose conditioning is bit for bit the baseline's.
+    `same_conditioning` counts cells whose conditioning is bit for bit the baseline's. `outcome` is what it gains
+    against what it costs, None for the baseline and where nothing is decided.
     """
 
     label: str
     strategy: str
     params: dict[str, Any]
     control: bool
+    upper_bound: bool
     ok: int
     failed: int
     expected: int
     same_conditioning: int
+    items: int
     entries: dict[str, Entry] = field(default_factory=dict)
+    outcome: Word | None = None
 
     @property
     def complete(self) -> bool:
@@ -82,7 +78,8 @@ class Configuration:
 class Board:
     """One experiment: configurations in page order, and data sources.
 
-    `means` holds, by metric, the labels that have every item of the baseline and their item means (labels, items).
+    `means` holds, by metric, the labels that have all items of the baseline, and their item means (labels, items).
+    `primaries` is the metric of each role that headlines and budgets are made from.
     """
 
     experiment: str
@@ -90,7 +87,7 @@ class Board:
     metrics: dict[str, MetricInfo]
     configurations: tuple[Configuration, ...]
     means: dict[str, tuple[list[str], Array]]
-    headlines: dict[str, str]
+    primaries: dict[Role, MetricInfo]
     unmeasured: dict[str, str]
     errors: tuple[tuple[str, str, int], ...]
     run: dict[str, Any]
@@ -102,10 +99,10 @@ class Board:
         """Return the configuration of that label, or None."""
         return next((entry for entry in self.configurations if entry.label == label), None)
 
-    def of_role(self, *roles: str) -> list[MetricInfo]:
-        """Return the metrics of these roles, headline first, then by name."""
+    def of_role(self, *roles: Role) -> list[MetricInfo]:
+        """Return the metrics of these roles, the primary first, then by name."""
         chosen = [metric for metric in self.metrics.values() if metric.role in roles]
-        return sorted(chosen, key=lambda m: (roles.index(m.role), m.name != self.headlines.get(m.role), m.name))
+        return sorted(chosen, key=lambda m: (roles.index(m.role), m != self.primaries.get(m.role), m.name))
 
 
 def read_board(results: Results, experiment: str | None = None) -> Board:
@@ -116,20 +113,21 @@ def read_board(results: Results, experiment: str | None = None) -> Board:
     experiment = _experiment(results, experiment)
     run = _run(results, experiment)
     baseline = str(run["baseline"])
-    scores = _scores(results, experiment)
     infos = read_metrics(results)
     versions = results.rows(
         "SELECT metric, metric_version FROM current_metrics WHERE experiment = ? ORDER BY metric", [experiment]
     )
-    metrics = {name: infos[name, version] for name, version in versions if scores[name].values}
-    headlines = _headlines(metrics)
-    entries: dict[str, dict[str, Entry]] = {}
-    means: dict[str, tuple[list[str], Array]] = {}
-    for name, metric in metrics.items():
-        entries[name], means[name] = _entries(scores[name], metric, baseline)
-    _add_effects(results, experiment, baseline, entries)
+    entries = _entries(results, experiment, baseline)
+    metrics = {name: infos[name, version] for name, version in versions if any(e.ok for e in entries[name].values())}
+    primaries = read_primaries(results, experiment)
+    pairs = [
+        found
+        for found in read_pairs(results, experiment, baseline)
+        if found.metric.name in metrics and entries[found.metric.name][found.label].complete
+    ]
+    _add_differences(pairs, entries)
     configurations = [
-        replace(row, entries={name: found[row.label] for name, found in entries.items() if row.label in found})
+        _judged(replace(row, entries={name: entries[name][row.label] for name in metrics}), baseline, primaries)
         for row in _configurations(results, experiment)
     ]
     (items, seeds), *_ = results.rows(
@@ -139,49 +137,16 @@ def read_board(results: Results, experiment: str | None = None) -> Board:
         experiment=experiment,
         baseline=baseline,
         metrics=metrics,
-        configurations=tuple(sorted(configurations, key=lambda entry: _order(entry, baseline, headlines))),
-        means=means,
-        headlines=headlines,
-        unmeasured={name: scores[name].reason for name, _ in versions if name not in metrics},
+        configurations=tuple(sorted(configurations, key=lambda entry: _order(entry, baseline, primaries))),
+        means=_means(pairs, metrics, baseline),
+        primaries=primaries,
+        unmeasured=_unmeasured(results, experiment, [name for name, _ in versions if name not in metrics]),
         errors=_errors(results, experiment),
         run=run,
         items=int(items),
         seeds=int(seeds),
         other_cells=_other_cells(results, experiment),
     )
-
-
-@dataclass
-class _Scores:
-    """Scores of one metric by label and unit, with reasons for missing ones."""
-
-    values: dict[str, dict[Unit, float]] = field(default_factory=lambda: defaultdict(dict))
-    expected: dict[str, set[Unit]] = field(default_factory=lambda: defaultdict(set))
-    errors: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def reason(self) -> str:
-        """Return the commonest reason for a missing value."""
-        return self.errors.most_common(1)[0][0] if self.errors else "no cell has a score"
-
-
-def _scores(results: Results, experiment: str) -> dict[str, _Scores]:
-    rows = results.rows(
-        """
-        SELECT metric, label, item, seed, status, value, error FROM unit_scores WHERE experiment = ?
-        ORDER BY metric, label, item, seed
-        """,
-        [experiment],
-    )
-    found: dict[str, _Scores] = defaultdict(_Scores)
-    for metric, label, item, seed, status, value, error in rows:
-        scores = found[metric]
-        scores.expected[label].add((item, seed))
-        if status == "ok":
-            scores.values[label][item, seed] = value
-        elif error is not None:
-            scores.errors[error] += 1
-    return found
 
 
 def _experiment(results: Results, wanted: str | None) -> str:
@@ -194,69 +159,110 @@ def _experiment(results: Results, wanted: str | None) -> str:
     return experiment
 
 
-def _headlines(metrics: dict[str, MetricInfo]) -> dict[str, str]:
-    chosen = {}
-    for role, preferred in HEADLINES.items():
-        names = [name for name, metric in metrics.items() if metric.role == role]
-        if names:
-            chosen[role] = next((name for name in preferred if name in names), names[0])
-    return chosen
+def _entries(results: Results, experiment: str, baseline: str) -> dict[str, dict[str, Entry]]:
+    """Return what each configuration has of each metric, by metric and label.
+
+    It is complete if it has all that it should where the baseline has a value: unscorable is a property of an item.
+    """
+    rows = results.rows(
+        """
+        WITH expected AS (
+            SELECT label, item, seed FROM expected_cells WHERE experiment = $1
+        ), valued AS (
+            SELECT metric, label, item, seed, value FROM current_scores
+            WHERE experiment = $1 AND status = 'ok'
+        ), compared AS (
+            SELECT metric, item, seed FROM valued WHERE label = $2
+        ), by_item AS (
+            SELECT v.metric, v.label, v.item, count(*) AS ok, count(c.metric) AS compared, avg(v.value) AS mean
+            FROM valued v LEFT JOIN compared c USING (metric, item, seed) GROUP BY ALL
+        ), has AS (
+            -- In order: the last bits of a mean must not depend on which thread was first.
+            SELECT metric, label, sum(ok) AS ok, sum(compared) AS compared, favg(mean ORDER BY item) AS mean
+            FROM by_item GROUP BY ALL
+        ), should AS (
+            SELECT metric, label, count(*) AS comparable FROM expected JOIN compared USING (item, seed) GROUP BY ALL
+        )
+        SELECT m.metric, e.label, coalesce(h.ok, 0), e.cells, coalesce(s.comparable, 0), coalesce(h.compared, 0), h.mean
+        FROM current_metrics m CROSS JOIN (SELECT label, count(*) AS cells FROM expected GROUP BY label) e
+        LEFT JOIN has h ON h.metric = m.metric AND h.label = e.label
+        LEFT JOIN should s ON s.metric = m.metric AND s.label = e.label
+        WHERE m.experiment = $1 ORDER BY ALL
+        """,
+        [experiment, baseline],
+    )
+    found: dict[str, dict[str, Entry]] = defaultdict(dict)
+    for metric, label, ok, expected, comparable, compared, mean in rows:
+        found[metric][label] = Entry(int(ok), int(expected), 0 < comparable == compared, mean)
+    return found
 
 
-def _entries(scores: _Scores, metric: MetricInfo, baseline: str) -> tuple[dict[str, Entry], tuple[list[str], Array]]:
-    """Return a metric's entries by label, and item means of complete ones."""
-    # Unscorable is a property of an item: configurations are compared where the baseline could be scored.
-    compared = scores.values.get(baseline) or {unit for found in scores.values.values() for unit in found}
-    planned = {label: scores.expected[label].intersection(compared) for label in sorted(scores.expected)}
-    complete = [label for label, units in planned.items() if units and units <= scores.values[label].keys()]
-    entries = {
-        label: Entry(len(scores.values[label]), len(expected), label in complete)
-        for label, expected in scores.expected.items()
-    }
-    ranked = [label for label in complete if len(planned[label]) == len(compared)]
-    for label, entry in entries.items():
-        own = {unit: value for unit, value in scores.values[label].items() if not entry.complete or unit in compared}
-        if own and label not in ranked:
-            entries[label] = replace(entry, estimate=_estimate(own, metric))
-    if not ranked:
-        return entries, ([], np.empty((0, 0)))
-    units = sorted(compared)
-    values = [[scores.values[label][unit] for unit in units] for label in ranked]
-    means = cluster_means(values, [item for item, _ in units])
-    has_order = metric.direction != "none" and len(means) > 1
-    rankings = simultaneous_ranks(means, metric.direction == "higher") if has_order else [None] * len(means)
-    for label, estimate, ranking in zip(ranked, intervals(means, bounds=metric.range), rankings, strict=True):
-        entries[label] = replace(entries[label], estimate=estimate, ranking=ranking)
-    return entries, (ranked, means)
-
-
-def _estimate(own: dict[Unit, float], metric: MetricInfo) -> Estimate:
-    """Return mean and interval of a configuration that has units of its own."""
-    return bootstrap_t(cluster_means(list(own.values()), [item for item, _ in own]), bounds=metric.range)
-
-
-def _add_effects(results: Results, experiment: str, baseline: str, entries: dict[str, dict[str, Entry]]) -> None:
-    """Add and decide each complete configuration's difference to the baseline."""
-    pairs = [
-        found
-        for found in read_pairs(results, experiment, baseline)
-        if found.metric.name in entries and entries[found.metric.name][found.label].complete
-    ]
+def _add_differences(pairs: list[Pairs], entries: dict[str, dict[str, Entry]]) -> None:
+    """Add the differences of complete configurations, and decide on those of metrics that judge."""
+    judged = [found for found in pairs if is_judged(found.metric)]
     by_label: dict[str, list[Effect]] = defaultdict(list)
-    for found, effect in zip(pairs, measure_effects(pairs), strict=True):
+    for found, effect in zip(judged, measure_effects(judged), strict=True):
         by_label[found.label].append(effect)
     for label, effects in by_label.items():
         for effect in decide_effects(effects):
-            name = effect.metric.name
-            entries[name][label] = replace(entries[name][label], effect=effect)
+            of_metric = entries[effect.metric.name]
+            estimate = Estimate(effect.mean, effect.low, effect.high, effect.items)
+            of_metric[label] = replace(of_metric[label], effect=effect, difference=estimate)
+    for found in pairs:
+        if not is_judged(found.metric):
+            of_metric = entries[found.metric.name]
+            of_metric[found.label] = replace(of_metric[found.label], difference=_student(found))
+
+
+def _student(pairs: Pairs) -> Estimate:
+    """Return a difference that decides nothing, with Student's interval."""
+    means = cluster_means(pairs.differences, pairs.items)
+    mean, n = float(means.mean()), len(means)
+    if n < 2:
+        return Estimate(mean, np.nan, np.nan, n)
+    reach = float(stdtrit(n - 1, 0.975) * standard_errors(means))
+    low, high = pairs.metric.changes
+    return Estimate(mean, max(mean - reach, low), min(mean + reach, high), n)
+
+
+def _judged(row: Configuration, baseline: str, primaries: Mapping[Role, MetricInfo]) -> Configuration:
+    """Add the outcome: of what it gains and costs itself, whatever the other rows are."""
+    if row.label == baseline:
+        return row
+    if row.no_op:
+        return replace(row, outcome="no-op")
+    effects = [entry.effect for entry in row.entries.values() if entry.effect is not None]
+    found = states(effects, {role: metric.name for role, metric in primaries.items()})
+    return replace(row, outcome=idea_outcome(found)) if "prompt" in found and row.complete else row
+
+
+def _means(pairs: Iterable[Pairs], metrics: Iterable[str], baseline: str) -> dict[str, tuple[list[str], Array]]:
+    """Return item means of the configurations that have as many pairs as any other, and of the baseline."""
+    by_metric: dict[str, list[Pairs]] = {name: [] for name in metrics}
+    for found in pairs:
+        by_metric[found.metric.name].append(found)
+    means: dict[str, tuple[list[str], Array]] = {}
+    for name, every in by_metric.items():
+        most = max((found.items for found in every), key=len, default=())
+        full = [found for found in every if found.items == most]
+        if not full:
+            means[name] = ([], np.empty((0, 0)))
+            continue
+        values = [full[0].baseline_values, *(found.values for found in full)]
+        means[name] = ([baseline, *(found.label for found in full)], cluster_means(values, most))
+    return means
 
 
 def _configurations(results: Results, experiment: str) -> list[Configuration]:
     rows = results.rows(
         """
         SELECT e.label, coalesce(any_value(c.strategy), split_part(e.label, ':', 1)), any_value(c.params),
-            coalesce(bool_or(c.control), false), count(*) FILTER (c.status = 'ok'),
-            count(*) FILTER (c.status = 'failed'), count(*), count(n.cell_id)
+            coalesce(bool_or(c.control), false),
+            bool_or((c.strategy, c.source_sha256) IN (
+                SELECT (strategy, source_sha256) FROM strategies WHERE upper_bound
+            )),
+            count(*) FILTER (c.status = 'ok'), count(*) FILTER (c.status = 'failed'), count(*), count(n.cell_id),
+            count(DISTINCT e.item)
         FROM expected_cells e
         LEFT JOIN current_cells c USING (experiment, label, item, seed)
         LEFT JOIN no_effect_cells n USING (experiment, label, item, seed)
@@ -265,18 +271,36 @@ def _configurations(results: Results, experiment: str) -> list[Configuration]:
         [experiment],
     )
     return [
-        Configuration(label, strategy, json.loads(params or "{}"), *rest) for label, strategy, params, *rest in rows
+        Configuration(label, strategy, json.loads(params or "{}"), control, bool(upper_bound), *rest)
+        for label, strategy, params, control, upper_bound, *rest in rows
     ]
 
 
-def _order(configuration: Configuration, baseline: str, headlines: dict[str, str]) -> tuple[int, float, str]:
-    """Order: baseline, complete by prompt rank, controls, incomplete ones."""
-    group = 3 if not configuration.complete else 2 if configuration.control else 1
+def _order(configuration: Configuration, baseline: str, primaries: Mapping[Role, MetricInfo]) -> tuple[int, float, str]:
+    """Order: baseline, complete ones by gain, controls and upper bounds, incomplete ones."""
+    group = 2 if configuration.control or configuration.upper_bound else 1
     if configuration.label == baseline:
         group = 0
-    entry = configuration.entries.get(headlines.get("prompt", ""))
-    place = entry.ranking.rank if entry is not None and entry.ranking is not None else np.inf
-    return group, place, configuration.label
+    elif not configuration.complete:
+        group = 3
+    entry = configuration.entries[primaries["gain"].name] if "gain" in primaries else None
+    gain = entry.difference.mean if entry is not None and entry.difference is not None else -np.inf
+    sign = -1.0 if "gain" in primaries and primaries["gain"].direction == "higher" else 1.0
+    return group, sign * gain, configuration.label
+
+
+def _unmeasured(results: Results, experiment: str, metrics: list[str]) -> dict[str, str]:
+    """Return the commonest reason why each of some metrics has no value."""
+    if not metrics:
+        return {}
+    rows = results.rows(
+        """
+        SELECT metric, error FROM unit_scores WHERE experiment = ? AND list_contains(?, metric) AND error IS NOT NULL
+        GROUP BY ALL ORDER BY count(*), error
+        """,
+        [experiment, metrics],
+    )
+    return dict.fromkeys(metrics, "no cell has a score") | dict(rows)
 
 
 def _errors(results: Results, experiment: str) -> tuple[tuple[str, str, int], ...]:
@@ -319,8 +343,3 @@ def _other_cells(results: Results, experiment: str) -> int:
         [experiment],
     )
     return int(count)
-
-
-def judged_headlines(board: Board) -> list[MetricInfo]:
-    """Return the metrics of the overview: one of each judged role."""
-    return [board.metrics[board.headlines[role]] for role in JUDGED_ROLES if role in board.headlines]

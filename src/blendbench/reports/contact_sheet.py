@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from blendbench.reports.board import Board
 from blendbench.reports.images import PHOTOS, REFERENCE, PageImages
+from blendbench.reports.standings import Standings, shown_labels, spread
 from blendbench.results.store import Results
 
 ROWS = 4
@@ -22,9 +23,11 @@ INK, PAPER, EMPTY = (20, 20, 20), (255, 255, 255), (225, 225, 225)
 Tile = Image.Image | None
 
 
-def write_contact_sheet(results: Results, board: Board, images: PageImages, path: Path) -> None:
+def write_contact_sheet(
+    results: Results, board: Board, standings: Standings | None, images: PageImages, path: Path
+) -> None:
     """Write the image; no file when not one image can be read."""
-    labels = chosen_labels(board)
+    labels = chosen_labels(board, standings)
     cells = results.rows(
         f"""
         SELECT c.item, c.label, c.image_sha256, i.prompt, {REFERENCE}
@@ -33,7 +36,7 @@ def write_contact_sheet(results: Results, board: Board, images: PageImages, path
         """,
         [board.experiment],
     )
-    items = _spread(list(dict.fromkeys(item for item, *_ in cells)), ROWS)
+    items = spread(list(dict.fromkeys(item for item, *_ in cells)), ROWS)
     shown = {(label, item): sha256 for item, label, sha256, *_ in cells}
     described = {item: (prompt, reference) for item, _, _, prompt, reference in cells}
     tiles = [
@@ -43,32 +46,21 @@ def write_contact_sheet(results: Results, board: Board, images: PageImages, path
     write_tiles(["reference", *labels], [str(described[item][0]) for item in items], tiles, path)
 
 
-def caption(results: Results, board: Board) -> str:
+def caption(results: Results, board: Board, standings: Standings | None) -> str:
     """Return what the sheet of an experiment shows."""
     ((seed,),) = results.rows("SELECT min(seed) FROM current_cells WHERE experiment = ?", [board.experiment])
-    return (
-        f"Seed {seed}; items spread evenly over the suite, strategies over the overview from its first to"
-        " its last, each with the configuration that comes first there. Not chosen by eye."
+    chosen = (
+        "the families that gain most on the board, at their chosen dose"
+        if standings is not None and standings.of_group("front", "dominated")
+        else "strategies spread over the configurations"
     )
+    return f"Seed {seed}; items spread evenly over the suite; {chosen}; last the canary. Not chosen by eye."
 
 
-def chosen_labels(board: Board) -> list[str]:
-    """Choose the baseline, strategies spread over the board, and the canary.
-
-    Each strategy is shown by its best-placed configuration.
-    """
-    chosen: dict[str, str] = {}
-    for configuration in board.configurations:
-        if configuration.complete and not configuration.no_op and not configuration.control:
-            chosen.setdefault(configuration.strategy, configuration.label)
+def chosen_labels(board: Board, standings: Standings | None) -> list[str]:
+    """Choose the baseline, the blends that the board puts first, and the canary."""
     canary = [entry.label for entry in board.configurations if entry.strategy == "canary"]
-    others = _spread([label for label in chosen.values() if label != board.baseline], COLUMNS - 2 - len(canary))
-    return [board.baseline, *others, *canary]
-
-
-def _spread(names: list[str], count: int) -> list[str]:
-    """Return `count` of the names at equal distances, with first and last."""
-    return names if len(names) <= count else [names[round(i * (len(names) - 1) / (count - 1))] for i in range(count)]
+    return [board.baseline, *shown_labels(board, standings, COLUMNS - 2 - len(canary)), *canary]
 
 
 def write_tiles(header: list[str], captions: list[str], tiles: list[list[Tile]], path: Path) -> None:

@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from blendbench.reports.curves import COLOURS, MARKERS
 from blendbench.reports.embedding_study import NAMES, VISION, Study
 from blendbench.reports.images import save_plot
+from blendbench.reports.plots import COLOURS, MARKERS
 
 _HEIGHT, _LEGEND = 3.4, 0.42  # inches of a figure, and of them for the legend below
 _ORDER = tuple(NAMES)

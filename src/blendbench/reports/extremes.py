@@ -8,7 +8,7 @@ from blendbench.core.numbers import MINUS, number
 from blendbench.reports.board import Board
 from blendbench.reports.contact_sheet import Tile, write_tiles
 from blendbench.reports.images import REFERENCE, PageImages
-from blendbench.reports.pareto import trades
+from blendbench.reports.standings import Standings, shown_labels
 from blendbench.results.store import Results
 
 ROWS = 5
@@ -16,7 +16,7 @@ ROWS = 5
 
 @dataclass(frozen=True)
 class Extreme:
-    """A configuration's best or worst pair by the prompt's headline.
+    """A configuration's best or worst pair by the prompt's primary metric.
 
     `difference` is to the baseline.
     """
@@ -30,19 +30,13 @@ class Extreme:
     reference: str | None
 
 
-def extreme_labels(board: Board) -> list[str]:
-    """Choose the front of the trade-off, else the first of the overview."""
-    on_front = [trade.label for trade in trades(board) if trade.on_front]
-    ranked = [c.label for c in board.configurations if c.complete and not c.no_op and not c.control]
-    return [label for label in (on_front or ranked) if label != board.baseline][:ROWS]
-
-
-def extremes(results: Results, board: Board) -> list[tuple[Extreme, Extreme]]:
+def extremes(results: Results, board: Board, standings: Standings | None) -> list[tuple[Extreme, Extreme]]:
     """Return the best and the worst pair of every configuration shown.
 
     Images are hashes.
     """
-    labels = extreme_labels(board)
+    prompt = board.primaries.get("prompt")
+    labels = shown_labels(board, standings, ROWS)
     rows = results.rows(
         f"""
         SELECT p.label, p.item, p.seed, p.difference, c.image_sha256, b.image_sha256, {REFERENCE}
@@ -53,7 +47,7 @@ def extremes(results: Results, board: Board) -> list[tuple[Extreme, Extreme]]:
         WHERE p.experiment = ? AND p.metric = ? AND list_contains(?, p.label)
         ORDER BY p.difference DESC, p.item, p.seed
         """,
-        [board.experiment, board.headlines.get("prompt", ""), labels],
+        [board.experiment, prompt.name if prompt is not None else "", labels],
     )
     found: dict[str, list[Extreme]] = {label: [] for label in labels}
     for row in rows:
@@ -63,7 +57,7 @@ def extremes(results: Results, board: Board) -> list[tuple[Extreme, Extreme]]:
 
 def write_extremes(shown: list[tuple[Extreme, Extreme]], board: Board, images: PageImages, path: Path) -> None:
     """Write the image; no file when not one image can be read."""
-    metric = board.metrics.get(board.headlines.get("prompt", ""))
+    metric = board.primaries.get("prompt")
     if metric is None:
         path.unlink(missing_ok=True)
         return

@@ -1,16 +1,13 @@
 """Format numbers, intervals and tables for pages and terminal."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 
 from blendbench.core.metric_info import MetricInfo
 from blendbench.core.numbers import number
-from blendbench.stats.intervals import Estimate
+from blendbench.reports.board import Entry
 from blendbench.verdict.decide import Effect
-
-# Roles that say whether a configuration is good; drift and diagnostics only say how much it changed.
-JUDGED_ROLES = ("prompt", "artifact", "gain")
-_TIGHT = "\u00a0"  # a space at which a browser does not break the line
 
 
 def p_text(p: float) -> str:
@@ -18,35 +15,35 @@ def p_text(p: float) -> str:
     return "<.001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
 
 
-def estimate_text(estimate: Estimate | None, metric: MetricInfo) -> str:
-    """Write a mean and, on a line below, its interval as a markdown cell."""
-    if estimate is None:
+def difference_text(entry: Entry, metric: MetricInfo) -> str:
+    """Write a difference, its decision and, on a line below, its interval as a markdown cell."""
+    if entry.difference is None:
         return "–"
-    return _with_interval(estimate.mean, estimate.low, estimate.high, metric, signed=False)
+    found, word = entry.difference, decision_word(entry.effect)
+    # Spaces at which a narrow column breaks, for several of them have to stand beside each other.
+    interval = f"[{number(found.low, metric, signed=True)}, {number(found.high, metric, signed=True)}]"
+    return f"{number(found.mean, metric, signed=True)} {word}".rstrip() + f"<br>{interval}"
 
 
-def effect_text(effect: Effect | None) -> str:
-    """Write a difference, its decision and its interval as a markdown cell."""
-    if effect is None:
-        return "–"
-    return _with_interval(effect.mean, effect.low, effect.high, effect.metric, signed=True, word=decision_word(effect))
-
-
-def decision_word(effect: Effect) -> str:
+def decision_word(effect: Effect | None) -> str:
     """Return better, worse, equivalent or undecided.
 
-    Empty for roles that do not judge.
+    Empty for what does not judge.
     """
-    if effect.decision is None or effect.metric.direction == "none" or effect.metric.role not in JUDGED_ROLES:
-        return ""
-    return effect.decision
+    return effect.decision if effect is not None and effect.judged and effect.decision is not None else ""
 
 
 def label_text(label: str) -> str:
     """Write a label as markdown code that may break between its parts."""
-    if ":" not in label:
+    if not re.search("[:,_=]", label):
         return f"`{label}`"
-    return f"<code>{escape(label).replace(':', ':<wbr>').replace(',', ',<wbr>')}</code>"
+    parts = re.sub("([:,_=])", r"\1<wbr>", escape(label))
+    return f"<code>{parts}</code>"
+
+
+def plain_text(text: str) -> str:
+    """Write a text of unknown origin so that markdown and HTML show it as it is, on one line."""
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", escape(" ".join(text.split()), quote=False))
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
@@ -66,9 +63,3 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str
 
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-
-def _with_interval(mean: float, low: float, high: float, metric: MetricInfo, signed: bool, word: str = "") -> str:
-    # On two lines that do not break, for three such columns have to stand beside each other.
-    interval = f"[{number(low, metric, signed)},{_TIGHT}{number(high, metric, signed)}]"
-    return f"{number(mean, metric, signed)}{_TIGHT if word else ''}{word}<br>{interval}"

@@ -4,76 +4,76 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from blendbench.core.metric_info import MetricInfo
-from blendbench.core.numbers import counted, number
-from blendbench.reports.board import Board, Configuration, judged_headlines, read_board
+from blendbench.core.metric_info import Role
+from blendbench.core.numbers import counted
+from blendbench.reports.board import Board, read_board
 from blendbench.reports.contact_sheet import caption, write_contact_sheet
-from blendbench.reports.curves import plot_dose_responses
+from blendbench.reports.dose_plot import plot_doses
 from blendbench.reports.extremes import Extreme, extremes, write_extremes
 from blendbench.reports.folders import make_folder
-from blendbench.reports.formats import (
-    JUDGED_ROLES,
-    decision_word,
-    effect_text,
-    estimate_text,
-    label_text,
-    markdown_table,
-)
+from blendbench.reports.formats import label_text, plain_text
+from blendbench.reports.front_plot import plot_front
 from blendbench.reports.gallery.links import FOLDER, Gallery, find_gallery
 from blendbench.reports.gallery.write import gallery_of
 from blendbench.reports.images import PageImages
-from blendbench.reports.metric_tables import ARROWS, ROLE_TITLES, metric_section, provenance_section
-from blendbench.reports.pareto import plot_front, trades
+from blendbench.reports.metric_tables import configurations_section, metric_section, provenance_section
 from blendbench.reports.residuals import CAPTION, write_residuals
+from blendbench.reports.standings import Standings, read_standings
+from blendbench.reports.summary import MEANINGS, answer, board_table, meanings, strata_table
 from blendbench.reports.truth import LEGEND, Check, truth_checks
 from blendbench.results.images import image_name
 from blendbench.results.store import Results, open_results
 from blendbench.stats.decide import least_items
+from blendbench.verdict.decide import JUDGED_ROLES, is_judged
 
-ALPHA, FRONT, SHEET, EXTREMES = "alpha.webp", "front.webp", "images.webp", "extremes.webp"
+DOSES, FRONT, SHEET, EXTREMES = "doses.webp", "front.webp", "images.webp", "extremes.webp"
 RESIDUALS = "residuals.webp"
-NAMED = 3
+_ROLES: tuple[Role, ...] = ("gain", "prompt", "artifact", "drift", "diagnostic")
 
 
 def write_leaderboard(
     results_dir: Path, out: Path, experiment: str | None = None, with_gallery: bool = False
-) -> tuple[Board, Path]:
+) -> tuple[Board, Standings | None, Path]:
     """Write the page of an experiment or of the latest run, as `write_page`."""
     results = open_results(results_dir)
     board = read_board(results, experiment)
     if with_gallery:
         gallery_of(board, results, results_dir, out / FOLDER / board.experiment)
-    return write_page(results, results_dir, out, board.experiment)
+    standings = read_standings(results, board)
+    return board, standings, write_page(results, results_dir, out, board, standings)
 
 
 def write_page(
     results: Results,
     results_dir: Path,
     out: Path,
-    experiment: str,
+    board: Board,
+    standings: Standings | None,
     keep_sheets: bool = False,
     stored: Mapping[str, str] | None = None,
-) -> tuple[Board, Path]:
+) -> Path:
     """Write `<out>/<experiment>.md` and its images in `<out>/<experiment>/`.
 
-    Returns the board and the page's path. The page links into the gallery of the experiment if there is one that goes
-    where the page goes: beside it in `<out>/gallery/`, or in the results folder if `out` is in there too.
-    `keep_sheets`: leave the sheets of images as they are. `stored`: the hashes of images in the results folder, where
-    those of `results` only stand for them. Errors: UsageError when there are no results of it.
+    Returns the page's path. The page links into the gallery of the experiment if there is one that goes where the page
+    goes: beside it in `<out>/gallery/`, or in the results folder if `out` is in there too. `keep_sheets`: leave the
+    sheets of images as they are. `stored`: the hashes of images in the results folder, where those of `results` only
+    stand for them.
     """
-    board = read_board(results, experiment)
     page = out / f"{board.experiment}.md"
     folder = make_folder(out / board.experiment)
     images = PageImages(results_dir, stored)
-    plot_dose_responses(board, folder / ALPHA)
-    plot_front(board, folder / FRONT)
+    for plot, name in ((plot_front, FRONT), (plot_doses, DOSES)):
+        (folder / name).unlink(missing_ok=True)
+        if standings is not None:
+            plot(standings, folder / name)
     if not keep_sheets:
-        write_contact_sheet(results, board, images, folder / SHEET)
-        write_extremes(extremes(results, board), board, images, folder / EXTREMES)
+        write_contact_sheet(results, board, standings, images, folder / SHEET)
+        write_extremes(extremes(results, board, standings), board, images, folder / EXTREMES)
         write_residuals(results, board, images, folder / RESIDUALS)
     gallery = gallery_beside(out, board.experiment, results_dir)
-    page.write_text(render(results, board, images_there(folder), gallery, images.note()), encoding="utf-8")
-    return board, page
+    text = render(results, board, standings, images_there(folder), gallery, images.note())
+    page.write_text(text, encoding="utf-8")
+    return page
 
 
 def gallery_beside(out: Path, experiment: str, results_dir: Path | None = None) -> Gallery | None:
@@ -86,12 +86,13 @@ def gallery_beside(out: Path, experiment: str, results_dir: Path | None = None) 
 
 def images_there(folder: Path) -> frozenset[str]:
     """Return which of a page's plots and sheets exist."""
-    return frozenset(name for name in (ALPHA, FRONT, SHEET, EXTREMES, RESIDUALS) if (folder / name).is_file())
+    return frozenset(name for name in (DOSES, FRONT, SHEET, EXTREMES, RESIDUALS) if (folder / name).is_file())
 
 
 def render(
     results: Results,
     board: Board,
+    standings: Standings | None,
     images: frozenset[str],
     gallery: Gallery | None = None,
     left_out: list[str] | None = None,
@@ -101,84 +102,47 @@ def render(
     `images`: the names of the plots and sheets that exist; `gallery`: what it links to; `left_out`: the lines about
     damaged images.
     """
-    shown = extremes(results, board) if gallery is not None else []
+    pairs = extremes(results, board, standings) if gallery is not None else []
     parts = [
-        [*_head(board), *_gallery(gallery)],
+        [*_head(board, standings), *_gallery(gallery)],
         left_out or [],
-        _overview(board, gallery),
-        _incomplete(board),
-        _truth(truth_checks(board)),
         _front(board) if FRONT in images else [],
-        _dose_response(board) if ALPHA in images else [],
-        _images(board, caption(results, board)) if SHEET in images else [],
-        [*_extremes(board), *_links(board, shown, gallery)] if EXTREMES in images else [],
+        _board(standings),
+        _strata(standings),
+        _doses(board) if DOSES in images else [],
+        _images(board, caption(results, board, standings)) if SHEET in images else [],
+        [*_extremes(board), *_links(board, pairs, gallery)] if EXTREMES in images else [],
         _residuals(board) if RESIDUALS in images else [],
-        *(metric_section(board, metric) for metric in board.of_role(*ROLE_TITLES)),
+        ["## Every configuration and metric"],
+        configurations_section(board, gallery),
+        *(metric_section(board, metric) for metric in board.of_role(*_ROLES)),
+        _truth(truth_checks(board)),
+        _incomplete(board),
+        _trials(board),
         provenance_section(board),
     ]
     return "\n".join("\n".join([*part, ""]) for part in parts if part)
 
 
-def marks(board: Board, configuration: Configuration) -> str:
-    """Return what a reader must know before believing a row."""
-    notes = []
-    if configuration.label == board.baseline:
-        notes.append("baseline")
-    elif configuration.control:
-        notes.append("control")
-    if configuration.same_conditioning:
-        fraction = f"{configuration.same_conditioning}/{configuration.expected}"
-        notes.append(f"no-op ({fraction})" if configuration.no_op else f"partly no-op ({fraction})")
-    return "; ".join(notes)
-
-
-def answer(board: Board) -> str:
-    """Return the board's main result in one sentence."""
-    gain, prompt = (board.metrics.get(board.headlines.get(role, "")) for role in ("gain", "prompt"))
-    rows = [c for c in board.configurations if c.complete and not c.control and c.label != board.baseline]
-    extent = f"Of {counted(len(rows), 'complete configuration')}"
-    if prompt is None:
-        return f"{extent} none can be judged: no prompt metric was measured."
-
-    def decided(configuration: Configuration, metric: MetricInfo, *words: str) -> bool:
-        effect = configuration.entries[metric.name].effect
-        return effect is not None and decision_word(effect) in words
-
-    def by_gain(configuration: Configuration) -> float:
-        effect = configuration.entries[gain.name].effect if gain is not None else None
-        return -effect.mean if effect is not None else 0.0
-
-    keep = [c for c in rows if decided(c, prompt, "better", "equivalent")]
-    kept = f"{len(keep)} keep{'s' if len(keep) == 1 else ''} the prompt ({prompt.name} better or equivalent)"
-    if gain is None:
-        return f"{extent} {kept}."
-    gained = sorted((c for c in rows if decided(c, gain, "better")), key=by_gain)
-    both = [c for c in gained if c in keep]
-    names = ", ".join(f"{label_text(c.label)} ({number(-by_gain(c), gain, signed=True)})" for c in both[:NAMED]) + (
-        f" and {len(both) - NAMED} more" if len(both) > NAMED else ""
-    )
-    return (
-        f"{extent} {len(gained)} bring{'s' if len(gained) == 1 else ''} more of the reference ({gain.name} better),"
-        f" {kept}, and {len(both) or 'none'} {'does' if len(both) == 1 else 'do' if both else 'does'} both"
-        f"{f': {names}' if both else ''}."
-    )
-
-
-def _head(board: Board) -> list[str]:
+def _head(board: Board, standings: Standings | None) -> list[str]:
     cells = sum(entry.expected for entry in board.configurations)
     ok = sum(entry.ok for entry in board.configurations)
     failed = sum(entry.failed for entry in board.configurations)
     missing = cells - ok - failed
+    gaps = f" Cells: {ok} ok, {failed} failed, {missing} missing, {cells} expected." if ok < cells else ""
     return [
         f"# Leaderboard of {board.experiment}",
         "",
-        answer(board),
+        answer(board, standings),
+        "",
+        meanings(board, standings),
         "",
         f"{counted(len(board.configurations), 'configuration')} on {counted(board.items, 'item')} x"
-        f" {counted(board.seeds, 'seed')}"
-        f" ({board.run['suite']}, models: {board.run['model_set']})."
-        f" Cells: {ok} ok, {failed} failed, {missing} missing, {cells} expected."
-        f" Data of {str(board.run['data_date'])[:10]}.",
+        f" {counted(board.seeds, 'seed')} of suite `{board.run['suite']}`;"
+        f" brackets are 95 % intervals over items. Data of {str(board.run['data_date'])[:10]},"
+        f" from {board.run['device']}.{gaps}",
+        *_baseline_lacks(board),
+        *_too_few_items(board),
     ]
 
 
@@ -188,128 +152,76 @@ def _gallery(gallery: Gallery | None) -> list[str]:
     return ["", f"The gallery shows and compares [every image]({gallery.grid()})."]
 
 
-def _overview(board: Board, gallery: Gallery | None) -> list[str]:
-    metrics = judged_headlines(board)
-    sorting = metrics[0].name if metrics else ""
-    header = ["rank", "configuration", *(f"Δ {metric.name}" for metric in metrics), "ok"]
-    rows = []
-    for configuration in board.configurations:
-        if not configuration.complete and configuration.label != board.baseline:
-            continue
-        entries = [configuration.entries[metric.name] for metric in metrics]
-        first = entries[0].ranking if entries else None
-        cells = [
-            estimate_text(entry.estimate, metric)
-            if configuration.label == board.baseline
-            else effect_text(entry.effect)
-            for entry, metric in zip(entries, metrics, strict=True)
-        ]
-        link = gallery.column(configuration.label, sorting) if gallery else None
-        notes = marks(board, configuration)
-        rows.append(
-            [
-                f"{first.rank}{' =' if first.tied_with_best else ''}" if first is not None else "–",
-                _linked(label_text(configuration.label), link) + (f"<br>{notes}" if notes else ""),
-                *cells,
-                f"{configuration.ok}/{configuration.expected}",
-            ]
-        )
-    meanings = "".join(f"; {metric.name}: {metric.unit or 'no unit'}, {ARROWS[metric.direction]}" for metric in metrics)
-    return [
-        "## Overview",
-        "",
-        *markdown_table(header, rows, right=(0,)),
-        "",
-        f"Δ is the mean difference to `{board.baseline}` over the same items and seeds (the row of `{board.baseline}`"
-        f" has its own means), with a 95 % interval{meanings}. **better** and **worse**: p at most .05 after Holm's"
-        " correction over the metrics of the same role of the same configuration. **equivalent**: within the metric's"
-        " margin on both sides, each p at most .05. **undecided**: neither. No decision depends on another row.",
-        "",
-        *_baseline_lacks(board),
-        *_too_few_items(board),
-        *_no_ops(board),
-        f"Rows are in the order of {metrics[0].name if metrics else 'their names'}, controls last;"
-        " `=` marks ties with the first. There is no overall score: how much of the prompt is"
-        " given up for how much of the reference is a choice, not a measurement.",
-    ]
-
-
 def _baseline_lacks(board: Board) -> list[str]:
     baseline = board.configuration(board.baseline)
     if baseline is not None and baseline.complete:
         return []
     state = "was not run" if baseline is None else f"has {baseline.ok} of {baseline.expected} cells"
-    return [f"**`{board.baseline}` {state}**: there are no differences where it has none.", ""]
+    return ["", f"**`{board.baseline}` {state}**: there are no differences where it has none."]
 
 
 def _too_few_items(board: Board) -> list[str]:
-    families = Counter(metric.role for metric in board.metrics.values() if metric.role in JUDGED_ROLES)
-    short = {role: least for role, tests in families.items() if (least := least_items(tests)) > board.items}
+    families = Counter(metric.role for metric in board.metrics.values() if is_judged(metric))
+    short = {role: least for role in JUDGED_ROLES if (least := least_items(families[role] or 1)) > board.items}
     if not short:
         return []
     needs = ", ".join(f"{role} needs {least}" for role, least in short.items())
     return [
+        "",
         f"**{counted(board.items, 'item')} {'is' if board.items == 1 else 'are'} too few** for any difference to be"
         f" better or worse, however large it is ({needs}): read the intervals, or run more items.",
-        "",
-    ]
-
-
-def _no_ops(board: Board) -> list[str]:
-    lines = [
-        f"- `{entry.label}`: same conditioning as `{board.baseline}` in {entry.same_conditioning} of {entry.expected}"
-        " cells" + (", bit for bit: this strategy did nothing here" if entry.no_op else "")
-        for entry in board.configurations
-        if entry.same_conditioning
-    ]
-    return [*lines, ""] if lines else []
-
-
-def _incomplete(board: Board) -> list[str]:
-    rows = []
-    for configuration in board.configurations:
-        if not configuration.complete:
-            reasons = [f"{text} ({count})" for label, text, count in board.errors if label == configuration.label]
-            missing = configuration.expected - configuration.ok - configuration.failed
-            counts = [configuration.ok, configuration.failed, missing, configuration.expected]
-            rows.append([label_text(configuration.label), *map(str, counts), "; ".join(reasons)])
-    if not rows:
-        return []
-    header = ["configuration", "ok", "failed", "missing", "expected", "errors"]
-    return [
-        "## Not ranked: incomplete",
-        "",
-        "The cells that failed may be the hard ones, so means over the rest are not compared with complete ones.",
-        "",
-        *markdown_table(header, rows, right=(1, 2, 3, 4)),
-    ]
-
-
-def _truth(checks: list[Check]) -> list[str]:
-    rows = [
-        [check.question, f"**{check.answer}**" if check.answer == "does not hold" else check.answer, check.evidence]
-        for check in checks
-    ]
-    return [
-        "## Is the benchmark right where the truth is known?",
-        "",
-        "The canary is a deliberately broken blend, and the prompt alone should be followed best by its own embedding."
-        " Do not order strategies by a metric alone whose expectation does not hold: it misses what is wrong here. "
-        + LEGEND,
-        "",
-        *markdown_table(["expected", "holds", "measured"], rows),
     ]
 
 
 def _front(board: Board) -> list[str]:
-    labels = [f"`{trade.label}`" for trade in trades(board) if trade.on_front] or [f"`{board.baseline}` alone"]
     return [
-        "## What is given up for what",
+        f"![What each blend gains against what it costs]({board.experiment}/{FRONT})",
         "",
-        f"![Change of adherence against change of the reference's style]({board.experiment}/{FRONT})",
-        "",
-        f"Not dominated by another mean: {', '.join(labels)}. Bars are 95 % intervals; the star is `{board.baseline}`.",
+        "Up is better, left is better. Each point is a configuration on all items; a thin line joins the doses of a"
+        " family, the thick one what no other mean beats in both (bars: 95 % intervals). Dashed: losses of 10 and 25 %."
+        " Triangles: controls, among them the canary, which is broken on purpose.",
     ]
+
+
+def _board(standings: Standings | None) -> list[str]:
+    if standings is None or not standings.rows:
+        return []
+    return [
+        "## Board",
+        "",
+        *board_table(standings),
+        "",
+        "One row a family: a strategy with all settings but its dose. The dose is the one that gains most on"
+        " development items before the loss passes the budget; figures are from test items, so that the choice does"
+        " not flatter them."
+        + (
+            " `=`: gains that a simultaneous 95 % interval does not separate from the best one's. "
+            if standings.tied
+            else " "
+        )
+        + MEANINGS,
+    ]
+
+
+def _strata(standings: Standings | None) -> list[str]:
+    table = strata_table(standings) if standings is not None and standings.rows else []
+    if not table:
+        return []
+    return ["## Where it holds", "", "The same doses, by kind of item (test items only).", "", *table]
+
+
+def _doses(board: Board) -> list[str]:
+    return [
+        "## Dose curves",
+        "",
+        f"![Gain and loss over the dose]({board.experiment}/{DOSES})",
+        "",
+        "Means on all items; bands are 95 % intervals, the dashed line is a loss of 10 %.",
+    ]
+
+
+def _images(board: Board, sheet: str) -> list[str]:
+    return ["## Images", "", f"![Generated images]({board.experiment}/{SHEET})", "", sheet]
 
 
 def _extremes(board: Board) -> list[str]:
@@ -318,8 +230,8 @@ def _extremes(board: Board) -> list[str]:
         "",
         f"![Best and worst items]({board.experiment}/{EXTREMES})",
         "",
-        f"By the difference of {board.headlines['prompt']} to `{board.baseline}` at the same item and seed, which each"
-        " row states; rows are the configurations on the front above, or the first of the overview.",
+        f"By the difference of {board.primaries['prompt'].name} to `{board.baseline}` at the same item and seed, which"
+        " each row states.",
     ]
 
 
@@ -331,27 +243,10 @@ def _links(board: Board, shown: list[tuple[Extreme, Extreme]], gallery: Gallery 
         for word, pair in zip(("best", "worst"), both, strict=True):
             cells = (board.baseline, image_name(pair.baseline_image)), (pair.label, image_name(pair.image))
             link = gallery.comparison(pair.item, pair.seed, *cells) if gallery is not None else None
-            words.append(_linked(f"{word}: {pair.item}, seed {pair.seed}", link))
+            text = f"{word}: {pair.item}, seed {pair.seed}"
+            words.append(f"[{text}]({link})" if link else text)
         lines.append(f"- `{both[0].label}`: {'; '.join(words)}")
     return ["", *lines] if lines else []
-
-
-def _linked(text: str, link: str | None) -> str:
-    return f"[{text}]({link})" if link else text
-
-
-def _dose_response(board: Board) -> list[str]:
-    return [
-        "## Dose and response",
-        "",
-        f"![Metrics over alpha, one line for each strategy]({board.experiment}/{ALPHA})",
-        "",
-        f"Means with 95 % intervals over items; the dotted line is `{board.baseline}`.",
-    ]
-
-
-def _images(board: Board, sheet: str) -> list[str]:
-    return ["## Images", "", f"![Generated images]({board.experiment}/{SHEET})", "", sheet]
 
 
 def _residuals(board: Board) -> list[str]:
@@ -361,4 +256,64 @@ def _residuals(board: Board) -> list[str]:
         f"![Tiles]({board.experiment}/{RESIDUALS})",
         "",
         CAPTION.format(board.baseline),
+    ]
+
+
+def _truth(checks: list[Check]) -> list[str]:
+    open_ = [check for check in checks if not check.answer.startswith("holds")]
+    head = "## Is the benchmark right where the truth is known?"
+    if not open_:
+        return [
+            head,
+            "",
+            f"Yes: all {len(checks)} checks hold. The canary is worst on every metric that judges, the text alone"
+            " follows the prompt best, and the judges order the configurations as the truth does.",
+        ]
+    lines = [
+        f"- {check.question}: {f'**{check.answer}**' if check.answer == 'does not hold' else check.answer}"
+        f" ({check.evidence})"
+        for check in open_
+    ]
+    return [
+        head,
+        "",
+        f"{len(checks) - len(open_)} of {len(checks)} checks hold. Do not order strategies by a metric alone that"
+        " is among these: it misses what is wrong here.",
+        "",
+        *lines,
+        "",
+        LEGEND,
+    ]
+
+
+def _incomplete(board: Board) -> list[str]:
+    lines = []
+    for configuration in board.configurations:
+        if not configuration.complete:
+            reasons = [f"{text} ({count})" for label, text, count in board.errors if label == configuration.label]
+            missing = configuration.expected - configuration.ok - configuration.failed
+            counts = f"{configuration.ok} ok, {configuration.failed} failed, {missing} missing"
+            lines.append(f"- {label_text(configuration.label)}: {'; '.join([counts, *map(plain_text, reasons)])}")
+    if not lines:
+        return []
+    return [
+        "## Not judged: incomplete",
+        "",
+        "The cells that failed may be the hard ones, so means over the rest are not compared with complete ones.",
+        "",
+        *lines,
+    ]
+
+
+def _trials(board: Board) -> list[str]:
+    few = [row for row in board.configurations if row.complete and row.items < board.items]
+    if not few:
+        return []
+    lines = [f"- {label_text(row.label)}: {counted(row.items, 'item')}, {row.outcome or 'not judged'}" for row in few]
+    return [
+        "## Measured on fewer items",
+        "",
+        f"Trials, compared with `{board.baseline}` on the items that they have. `blendbench forget LABEL` removes one.",
+        "",
+        *lines,
     ]

@@ -1,53 +1,74 @@
-"""Tables of single metrics on a leaderboard page, and its data sources."""
+"""Tables of all configurations and metrics on a leaderboard page, and its data sources."""
 
 from blendbench.core.metric_info import MetricInfo
 from blendbench.core.numbers import number
-from blendbench.reports.board import Board
-from blendbench.reports.formats import effect_text, estimate_text, label_text, markdown_table
+from blendbench.reports.board import Board, Configuration
+from blendbench.reports.formats import decision_word, difference_text, label_text, markdown_table
+from blendbench.reports.gallery.links import Gallery
 
 ROLE_TITLES = {
+    "gain": "Gain from the reference",
     "prompt": "Adherence to the prompt",
     "artifact": "Artifacts",
-    "gain": "Gain from the reference",
     "drift": "Drift",
     "diagnostic": "Diagnostics",
 }
 ARROWS = {"lower": "lower is better", "higher": "higher is better", "none": "neither direction is better"}
 METHOD = (
-    "- means: over items of the mean over seeds; intervals: the hull of Student's t and a bootstrap of items, wider"
-    " where few items differ, for display; decisions: sign flips of item differences without sampling, Holm within the"
-    " metrics of one role of one configuration; rank: from simultaneous intervals of all pairs, `=` where none is"
-    " better; detectable: the true difference found with power .8 at the level of Holm's first step"
+    "- intervals: the hull of Student's t and a bootstrap of items, wider where few items differ (Student's t alone for"
+    " diagnostics), for display; decisions: sign flips of item differences without sampling, Holm within the metrics of"
+    " one role of one configuration; outcomes: gain against costs, of a configuration's own decisions alone; ties: from"
+    " simultaneous intervals of all pairs"
 )
+
+
+def configurations_section(board: Board, gallery: Gallery | None) -> list[str]:
+    """Return the folded table of outcomes: what each configuration gains and costs by the primary metrics."""
+    gain, prompt = (board.primaries.get(role) for role in ("gain", "prompt"))
+    shown = [(noun, metric) for noun, metric in (("gain", gain), ("prompt", prompt)) if metric is not None]
+    rows = []
+    for row in board.configurations:
+        if row.label == board.baseline or not row.complete:
+            continue
+        link = gallery.column(row.label, shown[0][1].name) if gallery is not None and shown else None
+        name = f"[{label_text(row.label)}]({link})" if link else label_text(row.label)
+        cells = [difference_text(row.entries[metric.name], metric) for _, metric in shown]
+        rows.append([f"{name}<br>{_outcome(board, row)}", *cells])
+    names = " and ".join(f"{noun} is `{metric.name}`" for noun, metric in shown)
+    header = ["configuration, outcome", *(f"Δ {noun}" for noun, _ in shown)]
+    return [
+        "<details>",
+        "<summary>Every configuration: its outcome, and what it gains and costs by the primary metrics</summary>",
+        "",
+        f"Δ is the mean difference to `{board.baseline}`, candidate minus baseline, over the same items and seeds, with"
+        " a 95 % interval. **better**, **worse**: p at most .05 after Holm's correction over the metrics of the same"
+        " role of the same configuration. **equivalent**: within the metric's margin on both sides, each p at most .05."
+        f" **undecided**: neither. Of the primary metrics {names}; the outcome weighs all that judge.",
+        "",
+        *markdown_table(header, rows),
+        "",
+        "</details>",
+    ]
 
 
 def metric_section(board: Board, metric: MetricInfo) -> list[str]:
     """Return one metric's folded table, with differences to the baseline."""
-    header = ["configuration", "mean", f"difference to {board.baseline}", "rank", "detectable", "ok"]
     rows = []
     for configuration in board.configurations:
         entry = configuration.entries[metric.name]
-        ranking, effect = entry.ranking, entry.effect
-        place = "–"
-        if ranking is not None:
-            place = f"{ranking.rank} [{ranking.low}, {ranking.high}]{' =' if ranking.tied_with_best else ''}"
-        rows.append(
-            [
-                label_text(configuration.label),
-                estimate_text(entry.estimate, metric),
-                effect_text(effect) if entry.complete else "incomplete",
-                place,
-                number(effect.detectable(), metric) if effect is not None else "–",
-                f"{entry.ok}/{entry.expected}",
-            ]
-        )
+        mean = "–" if entry.mean is None else number(entry.mean, metric)
+        ok = "" if entry.ok == entry.expected else f"<br>{entry.ok}/{entry.expected}"
+        difference = difference_text(entry, metric)
+        if configuration.label != board.baseline and not entry.complete:
+            difference = "incomplete"
+        rows.append([label_text(configuration.label), f"{mean}{ok}", difference])
     return [
         "<details>",
         f"<summary>{ROLE_TITLES[metric.role]}: {metric.title} ({metric.name}, {ARROWS[metric.direction]})</summary>",
         "",
         f"Unit: {metric.unit or 'none'}. Margin: {metric.margin:g}. Version {metric.version}.",
         "",
-        *markdown_table(header, rows, right=(4,)),
+        *markdown_table(["configuration", "mean", f"Δ to {board.baseline}"], rows),
         "",
         "</details>",
     ]
@@ -78,3 +99,20 @@ def provenance_section(board: Board) -> list[str]:
         "- rows: views `unit_scores`, `paired_effects`, `leaderboard` and `no_effect_cells` of the database"
         f" (`blendbench sql \"FROM leaderboard WHERE experiment = '{board.experiment}'\"`)",
     ]
+
+
+def outcome_notes(row: Configuration) -> list[str]:
+    """Return what a reader must know beside an outcome."""
+    notes = ["control"] if row.control else ["upper bound"] if row.upper_bound else []
+    if row.same_conditioning and not row.no_op:
+        notes.append(f"does nothing in {row.same_conditioning} of {row.expected} cells")
+    return notes
+
+
+def _outcome(board: Board, row: Configuration) -> str:
+    costs = [
+        f"{role} {word}"
+        for role in ("artifact", "drift")
+        if role in board.primaries and (word := decision_word(row.entries[board.primaries[role].name].effect))
+    ]
+    return "; ".join([f"**{row.outcome or 'not judged'}**", *costs, *outcome_notes(row)])

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from blendbench.reports.curves import COLOURS, LINES, MARKERS
 from blendbench.reports.images import save_plot
+from blendbench.reports.plots import COLOURS, LINES, MARKERS
 
 if TYPE_CHECKING:
     from blendbench.metrics.calibration import Response

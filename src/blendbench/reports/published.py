@@ -21,6 +21,7 @@ from blendbench.reports.folders import make_folder
 from blendbench.reports.gallery.data import image_hashes
 from blendbench.reports.hypotheses import shipped_hypotheses
 from blendbench.reports.leaderboard import gallery_beside, images_there, render, write_page
+from blendbench.reports.standings import read_standings
 from blendbench.results.export import DATA, export_experiments, import_published, published_experiments
 from blendbench.results.images import ImageStore
 from blendbench.results.packed import stored_images
@@ -45,10 +46,11 @@ def publish(results_dir: Path, out: Path, experiments: list[str] | None = None) 
     export_experiments(results, chosen, make_folder(out / DATA))
     published = import_published(out / DATA)
     # Sheets need images; those of experiments that were run elsewhere stay as they are.
-    pages = [
-        write_page(published, results_dir, out, name, name not in with_images, stored_images(results, name))[1]
-        for name in published_experiments(out / DATA)
-    ]
+    pages = []
+    for name in published_experiments(out / DATA):
+        board = read_board(published, name)
+        standings, stored = read_standings(published, board), stored_images(results, name)
+        pages.append(write_page(published, results_dir, out, board, standings, name not in with_images, stored))
     if _has_analysis(published):
         pages.append(write_embeddings(published, out)[1])
     hypotheses = out / DATA / HYPOTHESES
@@ -66,7 +68,8 @@ def differing(out: Path, experiments: list[str] | None = None) -> list[str]:
     wrong = []
     for name in experiments or known:
         board = read_board(published, name)
-        text = render(published, board, images_there(out / name), gallery_beside(out, name))
+        standings = read_standings(published, board)
+        text = render(published, board, standings, images_there(out / name), gallery_beside(out, name))
         wrong += [name] if _text(out / f"{name}.md") != text else []
     if not experiments:
         texts = {"findings": render_findings(published, judge(published, out / DATA / HYPOTHESES))}

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from blendbench.core.metric_info import MetricInfo
 from blendbench.core.numbers import number
 from blendbench.reports.board import Board, Configuration
 from blendbench.reports.formats import decision_word
@@ -53,7 +54,9 @@ def gallery_data(results: Results, board: Board, names: dict[str, str]) -> dict[
         "model_set_sha256": board.run["model_set_sha256"],
         "date": str(board.run["data_date"])[:10],
         "metrics": [{key: getattr(board.metrics[name], key) for key in _METRIC_KEYS} for name in metrics],
-        "configurations": [_configuration(entry, metrics) for entry in board.configurations],
+        "configurations": [
+            _configuration(entry, [board.metrics[name] for name in metrics]) for entry in board.configurations
+        ],
         "items": [
             {
                 "id": item.item,
@@ -98,7 +101,7 @@ def image_hashes(results: Results, experiment: str) -> list[str]:
 _METRIC_KEYS = ("name", "title", "role", "direction", "unit", "margin", "decimals")
 
 
-def _configuration(entry: Configuration, metrics: list[str]) -> dict[str, Any]:
+def _configuration(entry: Configuration, metrics: list[MetricInfo]) -> dict[str, Any]:
     return {
         "label": entry.label,
         "strategy": entry.strategy,
@@ -106,14 +109,16 @@ def _configuration(entry: Configuration, metrics: list[str]) -> dict[str, Any]:
         "no_op": entry.no_op,
         "ok": entry.ok,
         "expected": entry.expected,
-        "verdicts": [_verdict(entry, name) for name in metrics],
+        "verdicts": [_verdict(entry, metric) for metric in metrics],
     }
 
 
-def _verdict(entry: Configuration, name: str) -> list[str]:
+def _verdict(entry: Configuration, metric: MetricInfo) -> list[str]:
     """Return the mean difference to the baseline, and its decision."""
-    effect = entry.entries[name].effect
-    return ["", ""] if effect is None else [number(effect.mean, effect.metric, signed=True), decision_word(effect)]
+    found = entry.entries[metric.name]
+    if found.difference is None:
+        return ["", ""]
+    return [number(found.difference.mean, metric, signed=True), decision_word(found.effect)]
 
 
 def _items(results: Results, experiment: str) -> list[_Item]:

@@ -1,0 +1,137 @@
+"""The plot of gain against the prompt that it costs, of every configuration."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from blendbench.reports.images import save_plot
+from blendbench.reports.plots import COLOURS, DPI, FAINT, WIDTH, Label, place_labels, style_panel
+from blendbench.reports.standings import Standings
+from blendbench.verdict.headline import BUDGETS, families
+from blendbench.verdict.known import BASELINE, Point
+from blendbench.verdict.sentence import gain_noun
+
+FRONT, CONTROL, USED = COLOURS[0], COLOURS[1], COLOURS[2]
+# Where points crowd: losses up to here get a panel of their own, if so many points of the front are within.
+NEAR, CROWD = 0.15, 3
+_STEPS = 8  # places on a line of the front that no label covers
+_LONGEST = 30  # letters of a family that stand on a line
+
+
+def plot_front(standings: Standings, path: Path) -> None:
+    """Write the plot; no file if no configuration but the baseline has a gain and a loss.
+
+    Same standings, same bytes.
+    """
+    shown = [row for row, loss in enumerate(standings.losses) if np.isfinite([loss, standings.gains[row]]).all()]
+    shown = [row for row in shown if standings.known.points[row].label != BASELINE]
+    path.unlink(missing_ok=True)
+    if not shown:
+        return
+    near = [row for row in shown if standings.losses[row] <= NEAR]
+    zoomed = len(set(near) & set(standings.front)) >= CROWD and max(standings.losses[row] for row in shown) > 2 * NEAR
+    figure = Figure(figsize=(WIDTH, 7.4 if zoomed else 4.2), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)  # measures texts
+    panels = figure.subplots(2 if zoomed else 1, 1, squeeze=False)[:, 0]
+    _panel(panels[0], standings, shown)
+    if zoomed:
+        _panel(panels[1], standings, near, NEAR)
+        panels[1].set_title(f"the same, losses up to {100 * NEAR:.0f} % only", fontsize=9, loc="left")
+    panels[-1].set_xlabel("prompt lost, in % of what the text alone reaches", fontsize=9)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    on_front = [row for row in standings.front if not zoomed or standings.losses[row] > NEAR]
+    _label(panels[0], standings, on_front, shown)
+    if zoomed:
+        _label(panels[1], standings, [row for row in standings.front if standings.losses[row] <= NEAR], near)
+    save_plot(figure, path)
+
+
+def front_label(point: Point) -> str:
+    """Return a short name: the family, and its dose as a number."""
+    dose = "" if point.dose is None else f" {point.dose:g}"
+    family = point.family.replace(":", ":\n", 1) if len(point.family) > _LONGEST else point.family
+    return family + dose
+
+
+def _panel(panel: Any, standings: Standings, rows: list[int], limit: float | None = None) -> None:
+    known, losses, gains = standings.known, np.array(standings.losses) * 100, np.array(standings.gains)
+    inside, front = set(rows), set(standings.front)
+    panel.axhline(0, color="0.6", linewidth=0.8)
+    panel.axvline(0, color="0.6", linewidth=0.8)
+    for budget in BUDGETS:
+        if limit is None or budget <= limit:
+            panel.axvline(100 * budget, color="0.6", linewidth=0.8, linestyle=(0, (4, 4)))
+    for family in families(known).values():
+        doses = [row for row in family if row in inside]
+        if len(doses) > 1 and not known.points[doses[0]].control:
+            panel.plot(losses[doses], gains[doses], color=FAINT, linewidth=0.7, alpha=0.7, zorder=1)
+    for chosen, options in (
+        ([r for r in rows if r not in front and not _apart(known.points[r])], {"color": "0.55", "marker": "o"}),
+        ([r for r in rows if _apart(known.points[r])], {"color": CONTROL, "marker": "^"}),
+    ):
+        panel.plot(losses[chosen], gains[chosen], linestyle="", markersize=3.5, zorder=3, **options)
+    panel.plot(0, 0, marker="*", color="black", markersize=9, linestyle="", zorder=5)
+    on_front = [row for row in standings.front if row in inside and row in standings.measured]
+    if on_front:
+        measured = [standings.measured[row] for row in on_front]
+        bars = [
+            [[scale * max(0.0, m.mean - m.low) for m in every], [scale * max(0.0, m.high - m.mean) for m in every]]
+            for scale, every in ((100, [m.loss for m in measured]), (1, [m.gain for m in measured]))
+        ]
+        style = {"color": FRONT, "marker": "o", "markersize": 5, "elinewidth": 0.8, "linewidth": 1.6, "zorder": 4}
+        panel.errorbar(losses[on_front], gains[on_front], xerr=bars[0], yerr=bars[1], **style)
+    used = _used(standings)
+    if used in inside:
+        panel.plot(
+            losses[used], gains[used], "o", markersize=10, fillstyle="none", color=USED, markeredgewidth=2, zorder=6
+        )
+    panel.set_ylabel(f"{gain_noun(known.metrics['gain'].name)} gained", fontsize=9)
+    low = min(0.0, float(losses[rows].min()))
+    high = 100 * limit if limit is not None else max(100 * BUDGETS[0], float(losses[rows].max()))
+    panel.set_xlim(max(low, -10.0) - 0.03 * (high - low), high + 0.05 * (high - low))
+    style_panel(panel)
+
+
+def _label(panel: Any, standings: Standings, rows: list[int], shown: list[int]) -> None:
+    known = standings.known
+    labels = [
+        Label(front_label(known.points[row]), 100 * standings.losses[row], standings.gains[row], FRONT, 8, bold=True)
+        for row in reversed(rows)
+    ]
+    used = _used(standings)
+    if used is not None and used in shown:
+        own = Label(f"use {front_label(known.points[used])}", 100 * standings.losses[used], standings.gains[used], USED)
+        labels = [
+            replace(own, bold=True),
+            *(label for label in labels if label.text != front_label(known.points[used])),
+        ]
+    labels.append(Label("text alone", 0, 0, "black", 7.5))
+    broken = [row for row in shown if known.points[row].control]
+    labels += [
+        Label(known.points[row].label, 100 * standings.losses[row], standings.gains[row], CONTROL, 7)
+        for row in broken
+        if known.points[row].strategy == "canary"
+    ]
+    points = [(100 * standings.losses[row], standings.gains[row]) for row in shown]
+    front = np.array([(100 * standings.losses[row], standings.gains[row]) for row in standings.front])
+    lines = [a + (b - a) * k / _STEPS for a, b in pairwise(front) for k in range(1, _STEPS)]
+    for row in set(standings.measured) & set(shown):
+        ends = standings.measured[row].loss
+        lines += [np.array([100 * x, standings.gains[row]]) for x in np.linspace(ends.low, ends.high, _STEPS)]
+    place_labels(panel, labels, [*points, (0.0, 0.0), *((float(x), float(y)) for x, y in lines)])
+
+
+def _used(standings: Standings) -> int | None:
+    """Return the configuration that the page recommends."""
+    chosen = standings.best.tight.chosen if standings.best is not None else None
+    return None if chosen is None else standings.known.index[chosen.point.label]
+
+
+def _apart(point: Point) -> bool:
+    return point.control or point.upper_bound
