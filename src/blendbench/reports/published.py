@@ -44,13 +44,15 @@ def publish(results_dir: Path, out: Path, experiments: list[str] | None = None) 
     store = ImageStore(results_dir)
     with_images = {name for name in chosen if _has_images(results, store, name)}
     export_experiments(results, chosen, make_folder(out / DATA))
-    published = import_published(out / DATA)
-    # Sheets need images; those of experiments that were run elsewhere stay as they are.
     pages = []
     for name in published_experiments(out / DATA):
-        board = read_board(published, name)
-        standings, stored = read_standings(published, board), stored_images(results, name)
-        pages.append(write_page(published, results_dir, out, board, standings, name not in with_images, stored))
+        # One experiment at a time: every query would read the scores of all.
+        with import_published(out / DATA, name) as own:
+            board = read_board(own, name)
+            standings, stored = read_standings(own, board), stored_images(results, name)
+            # Sheets need images; those of experiments that were run elsewhere stay as they are.
+            pages.append(write_page(own, results_dir, out, board, standings, name not in with_images, stored))
+    published = import_published(out / DATA)
     if _has_analysis(published):
         pages.append(write_embeddings(published, out)[1])
     hypotheses = out / DATA / HYPOTHESES
@@ -63,15 +65,17 @@ def differing(out: Path, experiments: list[str] | None = None) -> list[str]:
 
     `experiments`: only look at their pages; default: all pages. Errors: UsageError without data.
     """
-    published, known = import_published(out / DATA), published_experiments(out / DATA)
+    known = published_experiments(out / DATA)
     _check_known(experiments or [], known)
     wrong = []
     for name in experiments or known:
-        board = read_board(published, name)
-        standings = read_standings(published, board)
-        text = render(published, board, standings, images_there(out / name), gallery_beside(out, name))
+        with import_published(out / DATA, name) as own:
+            board = read_board(own, name)
+            standings = read_standings(own, board)
+            text = render(own, board, standings, images_there(out / name), gallery_beside(out, name))
         wrong += [name] if _text(out / f"{name}.md") != text else []
     if not experiments:
+        published = import_published(out / DATA)
         texts = {"findings": render_findings(published, judge(published, out / DATA / HYPOTHESES))}
         if _has_analysis(published):
             texts["embeddings"] = render_embeddings(read_study(published))

@@ -50,8 +50,8 @@ def export_experiments(results: Results, names: Iterable[str], out: Path) -> lis
         return [path for name, query in rows.items() if (path := _write(connection, query, out / f"{name}.parquet"))]
 
 
-def import_published(folder: Path) -> Results:
-    """Open what was published in `folder`.
+def import_published(folder: Path, experiment: str | None = None) -> Results:
+    """Open what was published in `folder`, or one experiment of it.
 
     The database is gone with the object. Errors: UsageError.
     """
@@ -60,7 +60,7 @@ def import_published(folder: Path) -> Results:
     made = Path(tempfile.mkdtemp(prefix="blendbench-"))
     results = Results(made / DATABASE, temporary=made)
     with duckdb.connect(str(results.database)) as connection:
-        _load(connection, folder)
+        _load(connection, folder, experiment)
         create_views(connection)  # restoring reads them
         restore(connection)
         drop_packed(connection)
@@ -90,7 +90,7 @@ def _plain() -> list[str]:
     return [*_OF_EXPERIMENT, *_ANALYSIS]
 
 
-def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+def _load(connection: duckdb.DuckDBPyConnection, folder: Path, experiment: str | None = None) -> None:
     """Make all tables, and fill them and those of packed rows with what is published."""
     connection.execute(schema_sql())
     connection.execute("INSERT INTO schema_hash VALUES (?)", [declarations_sha256()])
@@ -101,7 +101,9 @@ def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
             with _readable(path):
                 connection.execute(f"INSERT INTO {sql_name(name)} BY NAME FROM read_parquet(?)", [literal_path(path)])
     with _readable(folder):
-        load_packed(connection, folder)
+        load_packed(connection, folder, experiment)
+    if experiment is not None:
+        connection.execute("DELETE FROM runs WHERE experiment <> ?", [experiment])
 
 
 @contextmanager

@@ -43,8 +43,8 @@ def create_packed(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_TABLES)
 
 
-def load_packed(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Fill them with what is published in a folder.
+def load_packed(connection: duckdb.DuckDBPyConnection, folder: Path, experiment: str | None = None) -> None:
+    """Fill them with what is published in a folder, or with one experiment of it.
 
     Errors: duckdb.Error for files that are none of these.
     """
@@ -52,7 +52,8 @@ def load_packed(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     if not path[CELLS].is_file():
         return
     read = {name: f"read_parquet({sql_text(literal_path(file))})" for name, file in path.items()}
-    connection.execute(f"INSERT INTO {CELLS} BY NAME FROM {read[CELLS]}")
+    only = "" if experiment is None else f" WHERE experiment = {sql_text(experiment)}"
+    connection.execute(f"INSERT INTO {CELLS} BY NAME FROM {read[CELLS]}{only}")
     if path[SCORES].is_file():
         digits = dict(connection.execute(f"FROM {read[DIGITS]}").fetchall())
         columns = connection.execute(f"DESCRIBE FROM {read[SCORES]}").fetchall()
@@ -62,12 +63,12 @@ def load_packed(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         connection.execute(
             f"""
             INSERT INTO {SCORES} SELECT {_PLACE}, metric, value, 'ok', NULL
-            FROM (UNPIVOT (SELECT {_PLACE}, {values} FROM {read[SCORES]})
+            FROM (UNPIVOT (SELECT {_PLACE}, {values} FROM {read[SCORES]}{only})
                 ON * EXCLUDE ({_PLACE}) INTO NAME metric VALUE value)
             """
         )
     if path[MISSING].is_file():
-        connection.execute(f"INSERT INTO {SCORES} BY NAME FROM {read[MISSING]}")
+        connection.execute(f"INSERT INTO {SCORES} BY NAME FROM {read[MISSING]}{only}")
 
 
 def take_packed(connection: duckdb.DuckDBPyConnection, names: list[str], cells: str, scores: str) -> None:
