@@ -4,7 +4,6 @@ A setting is suite, models, dtype and sampler. Every experiment of a setting cou
 where it was measured.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -155,47 +154,71 @@ def read_known(results: Results, experiment: str, everywhere: bool = True) -> Kn
     `everywhere`: those of all its experiments, each with its newest code; else those of this one alone.
     """
     metrics = read_primaries(results, experiment)
-    names = {metric.name: role for role, metric in metrics.items()}
-    rows = results.rows(_POINTS, [experiment, everywhere, experiment])
-    points = tuple(Point(*row) for row in rows)
     items = results.rows(_ITEMS, [experiment])
-    row_of = {point.label: row for row, point in enumerate(points)}
-    column_of = {item: column for column, (item, *_) in enumerate(items)}
-    values: dict[Role, Array] = {role: np.full((len(points), len(items)), np.nan) for role in metrics}
-    for label, item, metric, value in results.rows(_VALUES, [experiment, everywhere, experiment, json.dumps([*names])]):
-        values[names[metric]][row_of[label], column_of[item]] = value
+    roles = list(metrics)
+    names = [metrics[role].name for role in roles]
+    with results.connect() as connection:
+        connection.execute(_CELLS, [experiment, everywhere, experiment])
+        points = tuple(Point(*row) for row in connection.execute(_POINTS).fetchall())
+        found = connection.execute(_VALUES, [names, experiment, names, experiment]).fetchnumpy()
+    every = np.full((len(roles), len(points), len(items)), np.nan)
+    every[found["of_metric"], found["of_label"], found["of_item"]] = found["value"]
     ids, splits, strata = (tuple(str(row[column]) for row in items) for column in range(3))
-    return Known(metrics, points, ids, splits, strata, values)
+    return Known(metrics, points, ids, splits, strata, dict(zip(roles, every, strict=True)))
 
 
-# The current cells of every experiment of the setting, each configuration with the code of its latest run.
+# The current cells of every experiment of the setting, each configuration with the code of its latest run. One pass
+# over few columns: the view of current cells sorts all of them.
 _CELLS = f"""
-    WITH same AS (
-        SELECT s.experiment FROM current_sets s
-        JOIN current_sets own USING (suite_sha256, model_set_sha256, dtype, sampler_sha256)
-        WHERE own.experiment = ? AND (? OR s.experiment = ?) AND s.baseline = '{BASELINE}'
+    CREATE TEMP TABLE cells_now AS
+    WITH own AS (
+        SELECT * FROM current_sets WHERE experiment = ?
+    ), same AS (
+        SELECT s.experiment FROM current_sets s JOIN own USING (suite_sha256, model_set_sha256, dtype, sampler_sha256)
+        WHERE (? OR s.experiment = ?) AND s.baseline = '{BASELINE}'
     ), found AS (
-        SELECT c.*, r.sequence FROM current_cells c JOIN same USING (experiment) JOIN runs r USING (run_id)
+        SELECT label, source_sha256, c.item, c.seed, c.sequence,
+            {{'experiment': experiment, 'cell_id': c.cell_id, 'image_sha256': c.image_sha256, 'strategy': c.strategy,
+            'family': c.family, 'dose': c.dose, 'control': c.control}} AS cell
+        FROM comparable_cells c JOIN same USING (experiment) JOIN current_codes USING (experiment, label, source_sha256)
     ), newest AS (
         SELECT label, arg_max(source_sha256, (sequence, source_sha256)) AS source_sha256 FROM found GROUP BY label
-    ), cells_now AS (
-        SELECT * FROM found JOIN newest USING (label, source_sha256)
-        QUALIFY row_number() OVER (PARTITION BY label, item, seed ORDER BY sequence DESC, experiment, cell_id) = 1
+    ), latest AS (
+        SELECT label, source_sha256, item, seed,
+            arg_max(cell, (sequence, cell.experiment, cell.cell_id)) AS cell
+        FROM found JOIN newest USING (label, source_sha256) GROUP BY ALL
     )
+    SELECT label, source_sha256, item, seed, unnest(cell) FROM latest
 """
-_POINTS = f"""
-    {_CELLS}
+_POINTS = """
     SELECT label, any_value(c.strategy), any_value(family), any_value(dose), bool_or(c.control),
         coalesce(bool_or(s.upper_bound), false)
     FROM cells_now c LEFT JOIN strategies s ON s.strategy = c.strategy AND s.source_sha256 = c.source_sha256
     GROUP BY label ORDER BY label
 """
+# One value for each configuration, item and metric, with the place of each in the lists above. Scores are looked up by
+# their key, because the view of current scores joins every metric of every experiment.
 _VALUES = f"""
-    {_CELLS}
-    SELECT c.label, c.item, s.metric, avg(s.value)
-    FROM cells_now c JOIN current_scores s USING (experiment, cell_id)
-    WHERE s.status = 'ok' AND list_contains(CAST(CAST(? AS JSON) AS VARCHAR[]), s.metric)
-    GROUP BY c.label, c.item, s.metric
+    WITH wanted AS (
+        SELECT metric, metric_version, scorer_sha256, paired, list_position(?, metric) - 1 AS of_metric
+        FROM current_metrics WHERE experiment = ? AND list_contains(?, metric)
+    ), baselines AS (
+        SELECT item, seed, image_sha256 FROM cells_now WHERE label = '{BASELINE}'
+    ), labels AS (
+        SELECT label, row_number() OVER (ORDER BY label) - 1 AS of_label FROM (SELECT DISTINCT label FROM cells_now)
+    ), places AS (
+        SELECT item, row_number() OVER (ORDER BY item) - 1 AS of_item
+        FROM items JOIN current_sets USING (suite_sha256) WHERE experiment = ?
+    )
+    SELECT of_metric, of_label, of_item, avg(s.value) AS value
+    FROM scores s
+    JOIN wanted m ON s.metric = m.metric AND s.metric_version = m.metric_version AND s.scorer_sha256 = m.scorer_sha256
+    JOIN cells_now c ON s.cell_id = c.cell_id AND s.image_sha256 = c.image_sha256
+    JOIN labels USING (label) JOIN places USING (item)
+    LEFT JOIN baselines b ON b.item = c.item AND b.seed = c.seed
+    WHERE s.status = 'ok'
+        AND s.baseline_image_sha256 = CASE WHEN m.paired THEN coalesce(b.image_sha256, '') ELSE '' END
+    GROUP BY ALL
 """
 _ITEMS = """
     SELECT item, CAST(split AS VARCHAR), stratum FROM items JOIN current_sets USING (suite_sha256)
