@@ -12,7 +12,7 @@ PYTEST_WORKERS ?= -n auto --maxprocesses 8 --dist loadfile
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev chromium demo test test-fast lint reports bench bench-gpu clean
+.PHONY: help setup setup-dev chromium demo test test-fast lint reports statistics bench bench-gpu clean
 
 help:
 	@echo "make demo     set up, run a small benchmark in about three minutes, print its leaderboard"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-fast  the quick tests of all that needs no network to be loaded, in under a minute"
 	@echo "make lint     formatting, lint, types, import layers"
 	@echo "make reports  run all experiments, in about an hour, and write every page (EXPERIMENTS=\"core adain\" QUICK=--quick)"
+	@echo "make statistics  measure intervals, ranks and outcomes on known truth; writes reports/statistics.md"
 	@echo "make bench    speed benchmarks of the miniature, compared with the last ones; writes reports/speed.md"
 	@echo "make bench-gpu  the full-size readings, on a machine with a GPU, in under 9 minutes"
 
@@ -71,6 +72,10 @@ reports: setup-dev
 	$(BIN)/python -m miniature.page --measures reports/miniature.json --results $(RESULTS) --out reports/miniature.md
 	$(BIN)/python -m blendbench.results.document docs/sql.md
 	$(BIN)/blendbench publish --check --out reports
+
+# Resamples the published scores as well, so after `make reports`.
+statistics: setup-dev
+	$(BIN)/python bench/pages/statistics_page.py $(QUICK)
 
 # Keeps every run in .benchmarks/, compares with the one before, and writes the CPU's part of the page.
 bench: setup-dev

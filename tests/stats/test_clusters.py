@@ -77,9 +77,9 @@ def test_stratified_resamples_keep_the_number_of_each_stratum(shape: str, monkey
     monkeypatch.setattr(clusters, "CHUNK", 100)
     means, errors = resampled_moments(rows, 99, seed=4, groups=groups)
     assert resampled_means(rows, 99, seed=4, groups=groups) == pytest.approx(means, abs=1e-12)
-    drawn = np.vstack([indices for _, indices in clusters._indices(20, 99, 4, groups)])
-    assert (np.isin(drawn, groups[0]).sum(axis=1) == 8).all()
-    gathered = rows[:, drawn]
+    chosen = np.vstack([indices for _, indices in clusters._indices(20, 99, 4, groups)])
+    assert (np.isin(chosen, groups[0]).sum(axis=1) == 8).all()
+    gathered = rows[:, chosen]
     assert means == pytest.approx(gathered.mean(axis=2), abs=1e-12)
     variance = 8 * gathered[..., :8].var(axis=2, ddof=1) + 12 * gathered[..., 8:].var(axis=2, ddof=1)
     assert errors == pytest.approx(np.sqrt(variance) / 20, abs=1e-13, rel=1e-10)

@@ -211,7 +211,7 @@ def test_a_relative_loss_is_that_of_the_means_and_covers() -> None:
     rng, covered = np.random.default_rng(42), 0
     for _ in range(200):
         baseline = rng.beta(8, 2, 48)
-        (loss,) = relative_losses((baseline * rng.beta(9, 1, 48))[None], baseline, bounds=(0, 1))
+        (loss,) = relative_losses((baseline * rng.beta(9, 1, 48))[None], baseline, bounds=(0, 1), resamples=499)
         covered += loss.low <= 0.1 <= loss.high
     assert 0.92 <= covered / 200 <= 0.99
     assert loss.mean == pytest.approx(0.1, abs=0.05)

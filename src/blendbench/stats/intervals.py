@@ -110,6 +110,7 @@ def relative_losses(
     level: float = 0.95,
     bounds: tuple[float, float] = (0.0, np.inf),
     strata: Sequence[object] | None = None,
+    resamples: int = RESAMPLES,
 ) -> list[Estimate]:
     """Estimate the part of a baseline's mean that each candidate loses.
 
@@ -123,7 +124,7 @@ def relative_losses(
         raise ValueError(f"a baseline mean of {mean:g} cannot be lost in part")
     ratios = data.mean(axis=1, keepdims=True) / mean
     ends = (1 - bounds[1] / mean, 1 - bounds[0] / mean)
-    return intervals(1 - ratios - (data - ratios * base) / mean, level, bounds=ends, strata=strata)
+    return intervals(1 - ratios - (data - ratios * base) / mean, level, resamples, bounds=ends, strata=strata)
 
 
 def paired_effect(

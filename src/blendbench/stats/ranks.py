@@ -14,7 +14,7 @@ from blendbench.stats.clusters import Array, resampled_means, rounding_of, strat
 from blendbench.stats.intervals import Estimate
 
 # Samples for the largest t: the limit is within 2 % of the exact one.
-DRAWS = 2_000
+SAMPLES = 2_000
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,15 @@ def _largest_t(configurations: int, freedom: int, level: float) -> float:
     serves all data. Estimating it from as few clusters as there are would make the limit too small.
     """
     rng = np.random.default_rng(0)
-    largest = np.empty(DRAWS)
-    for draw in range(DRAWS):
+    largest = np.empty(SAMPLES)
+    for sample in range(SAMPLES):
         data = rng.standard_normal((configurations, freedom + 1))
         means = data.mean(axis=1)
         covariance = np.cov(data).reshape(configurations, configurations)
         spread = np.diag(covariance)
         variances = spread[:, None] + spread - 2 * covariance
         np.fill_diagonal(variances, np.inf)
-        largest[draw] = ((means[:, None] - means) ** 2 / variances).max() * (freedom + 1)
+        largest[sample] = ((means[:, None] - means) ** 2 / variances).max() * (freedom + 1)
     return float(np.sqrt(np.quantile(largest, level)))
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from blendbench.core.metric_info import Role
 from blendbench.stats.decide import Decision
+from blendbench.stats.lost import LostItems
 from blendbench.verdict.decide import COSTS, Effect
 
 Word = Literal[
@@ -110,6 +111,16 @@ def idea_outcome(found: Mapping[Role, Decision], dominated: bool = False) -> Wor
     if gain == "equivalent":
         return "cheaper"
     return "better" if gain == "better" else "regression"
+
+
+def with_losses(word: Word, lost: LostItems | None, tolerated: float | None) -> Word:
+    """Take back a claim that no cost rose where too many items may be lost.
+
+    The mean is fine then, but so few items do not exclude that more than the tolerated fraction is ruined.
+    """
+    if word in UNCOSTLY and lost is not None and tolerated is not None and lost.bound > tolerated:
+        return "undecided"
+    return word
 
 
 def change_outcome(found: Mapping[Role, Decision]) -> Word:

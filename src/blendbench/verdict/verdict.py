@@ -18,7 +18,7 @@ from blendbench.verdict.comparison import Comparison, choose_experiment, compare
 from blendbench.verdict.decide import COSTS, Effect, badness, decide_effects, is_judged, measure_effects
 from blendbench.verdict.known import read_known
 from blendbench.verdict.looks import Look, find_look
-from blendbench.verdict.outcome import EXIT_CODES, UNCOSTLY, Word, change_outcome, idea_outcome, of_role, states
+from blendbench.verdict.outcome import EXIT_CODES, Word, change_outcome, idea_outcome, of_role, states, with_losses
 from blendbench.verdict.previous import compare_codes, earlier_code
 from blendbench.verdict.primaries import read_primaries
 
@@ -227,10 +227,7 @@ def _outcome(
         return "no-op"
     found = states(effects, primaries)
     word = idea_outcome(found, rivals.dominating is not None) if form == "idea" else change_outcome(found)
-    if word in UNCOSTLY and tolerated is not None and lost is not None and lost.bound > tolerated:
-        # The mean is fine, but so few items do not exclude that more than the tolerated fraction is ruined.
-        return "undecided"
-    return word
+    return with_losses(word, lost, tolerated)
 
 
 def _lost(comparison: Comparison, prompt: str | None) -> LostItems | None:
