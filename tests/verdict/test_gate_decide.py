@@ -121,3 +121,14 @@ def test_no_decision_draws_a_random_number(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(np.random, "default_rng", refuse)
     assert [(effect.decision, effect.p_adjusted) for effect in decide_effects(measure_effects(rows))] == before
     assert len({decision for decision, _ in before}) > 1
+
+
+def test_strata_narrow_the_interval_and_decide_nothing() -> None:
+    """That matched items change more than unrelated ones is the suite's doing, not chance."""
+    rng = np.random.default_rng(8)
+    found = pairs(STYLE, (rng.normal(0, 0.05, 40) + np.arange(40) % 2)[:, None])
+    strata = {name: ("matched", "unrelated")[index % 2] for index, name in enumerate(found.items)}
+    (plain,) = decide_effects(measure_effects([found]))
+    (stratified,) = decide_effects(measure_effects([replace(found, strata=strata)]))
+    assert stratified.high - stratified.low < 0.3 * (plain.high - plain.low)
+    assert replace(stratified, low=plain.low, high=plain.high) == plain

@@ -3,8 +3,8 @@
 There is no other reader of pairs.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -22,7 +22,7 @@ class Pairs:
     """One metric of a configuration beside a baseline.
 
     `items` and `seeds` name unit i; `values` and `baseline_values` are (units,). Units that one of the two has no value
-    for are not among them.
+    for are not among them. `strata`: the stratum of each item of the suite.
     """
 
     metric: MetricInfo
@@ -32,6 +32,7 @@ class Pairs:
     seeds: tuple[int, ...]
     values: Array
     baseline_values: Array
+    strata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def differences(self) -> Array:
@@ -39,9 +40,18 @@ class Pairs:
         return self.values - self.baseline_values
 
 
+def read_strata(results: Results, experiment: str) -> dict[str, str]:
+    """Return the stratum of each item of an experiment's suite."""
+    return dict(
+        results.rows(
+            "SELECT item, stratum FROM items JOIN current_sets USING (suite_sha256) WHERE experiment = ?", [experiment]
+        )
+    )
+
+
 def read_pairs(results: Results, experiment: str, baseline: str, labels: Sequence[str] | None = None) -> list[Pairs]:
     """Read pairs (default: all) with `baseline`, by label and metric."""
-    metrics = read_metrics(results)
+    metrics, strata = read_metrics(results), read_strata(results, experiment)
     query = """
         SELECT label, metric, metric_version, item, seed, value, baseline_value FROM pairs
         WHERE experiment = ? AND baseline_label = ? AND (? IS NULL OR list_contains(?, label))
@@ -62,6 +72,7 @@ def read_pairs(results: Results, experiment: str, baseline: str, labels: Sequenc
             tuple(columns["seed"][start:end].tolist()),
             np.asarray(columns["value"][start:end], dtype=np.float64),
             np.asarray(columns["baseline_value"][start:end], dtype=np.float64),
+            strata,
         )
         for start, end in pairwise([0, *ends])
     ]

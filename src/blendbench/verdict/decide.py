@@ -131,7 +131,9 @@ def measure_effects(
     for (name, items), members in groups.items():
         metric = pairs[members[0]].metric
         differences = cluster_means([pairs[index].differences for index in members], items)
-        estimates = intervals(differences, level, bounds=metric.changes)
+        # In the order of the cluster means.
+        strata = [pairs[members[0]].strata.get(item, "") for item in sorted(set(items))]
+        estimates = intervals(differences, level, bounds=metric.changes, strata=strata)
         for index, row, estimate in zip(members, differences, estimates, strict=True):
             baseline_mean = float(cluster_means(pairs[index].baseline_values, items).mean())
             accepted = tolerated(metric, baseline_mean, allow or {})

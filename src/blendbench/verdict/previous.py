@@ -7,7 +7,7 @@ import numpy as np
 
 from blendbench.core.errors import UsageError
 from blendbench.results.metrics import read_metrics
-from blendbench.results.pairs import Pairs
+from blendbench.results.pairs import Pairs, read_strata
 from blendbench.results.store import Results
 from blendbench.verdict.comparison import CellState, Comparison, Place, Scores, ScoreState, pair_up, read_cells
 
@@ -108,7 +108,7 @@ def _scores(
         states[metric][baseline][item, seed] = ScoreState(status, error)
         if value is not None:
             values[metric][baseline][item, seed] = value
-    pairs = {}
+    pairs, strata = {}, read_strata(results, experiment)
     for metric, version in versions.items():
         first, second = values[metric][candidate], values[metric][baseline]
         units = sorted(first.keys() & second.keys())
@@ -120,5 +120,6 @@ def _scores(
             tuple(seed for _, seed in units),
             np.array([first[unit] for unit in units], dtype=np.float64),
             np.array([second[unit] for unit in units], dtype=np.float64),
+            strata,
         )
     return states, pairs
