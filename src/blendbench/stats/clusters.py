@@ -7,13 +7,17 @@ Where clusters have strata (kinds of items whose numbers are fixed by the suite)
 spread is measured within them. The mean is the plain mean over clusters in any case.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 # Numbers held at once while resampling: 2 MiB, which stay in a cache, however many clusters there are.
 CHUNK = 2**18
+# Up to this many numbers resamples are kept, for the metrics of a page share them: 32 MiB.
+KEPT = 2**23
 # A variance this small a part of its sum of squares has lost too many digits, and is computed again from the values.
 CANCELLED = 1e-3
 # Relative size below which a difference is taken for rounding: values are means of float64 scores of order 1.
@@ -86,7 +90,8 @@ def resampled_means(data: Array, resamples: int, seed: int, groups: Groups | Non
     `groups`: the strata to resample within.
     """
     n = data.shape[1]
-    means: Array = np.hstack([data @ _counts(indices, n).T for _, indices in _indices(n, resamples, seed, groups)]) / n
+    counted = _resamples(n, resamples, seed, groups)
+    means: Array = np.hstack([data @ counts.T.astype(np.float64) for _, _, counts in counted]) / n
     return means
 
 
@@ -100,8 +105,8 @@ def resampled_moments(data: Array, resamples: int, seed: int, groups: Groups | N
     parts = [data if len(group) == n else data[:, group] for group in groups]
     centres = [part - part.mean(axis=1, keepdims=True) for part in parts]
     shifts, variances = np.zeros((2, len(data), resamples))
-    for part, indices in _indices(n, resamples, seed, groups):
-        counts = _counts(indices, n)
+    for part, indices, small in _resamples(n, resamples, seed, groups):
+        counts = small.astype(np.float64)
         start = 0
         for group, centred in zip(groups, centres, strict=True):
             size = len(group)
@@ -109,14 +114,35 @@ def resampled_moments(data: Array, resamples: int, seed: int, groups: Groups | N
             shift = centred @ of_group.T / size
             squares = centred**2 @ of_group.T / size
             variance = squares - shift**2
-            # The resample's clusters of this group lie together.
-            chosen = np.searchsorted(group, indices[:, start : start + size])
-            for row, cancelled in enumerate(variance <= CANCELLED * squares):
-                variance[row][cancelled] = centred[row][chosen[cancelled]].var(axis=1)
+            cancelled = variance <= CANCELLED * squares
+            for row in np.flatnonzero(cancelled.any(axis=1)):
+                # The resample's clusters of this group lie together.
+                chosen = np.searchsorted(group, indices[cancelled[row], start : start + size])
+                variance[row][cancelled[row]] = centred[row][chosen].var(axis=1)
             shifts[:, part] += shift * (size / n)
             variances[:, part] += variance * (size / (size - 1)) * (size / n**2)
             start += size
     return data.mean(axis=1, keepdims=True) + shifts, np.sqrt(variances)
+
+
+def _resamples(
+    n: int, resamples: int, seed: int, groups: Groups | None
+) -> Iterable[tuple[slice, NDArray[np.integer[Any]], NDArray[np.integer[Any]]]]:
+    """Return all resamples: each part with its clusters, and how often each cluster is in it."""
+    if n * resamples > KEPT or n >= 2**16:
+        return ((part, rows, _counts(rows, n)) for part, rows in _indices(n, resamples, seed, groups))
+    return _kept_resamples(n, resamples, seed, tuple(tuple(group.tolist()) for group in groups or [np.arange(n)]))
+
+
+@lru_cache(maxsize=4)
+def _kept_resamples(
+    n: int, resamples: int, seed: int, columns: tuple[tuple[int, ...], ...]
+) -> list[tuple[slice, NDArray[np.uint16], NDArray[np.uint16]]]:
+    groups = [np.array(group, dtype=np.int64) for group in columns]
+    return [
+        (part, rows.astype(np.uint16), _counts(rows, n).astype(np.uint16))
+        for part, rows in _indices(n, resamples, seed, groups)
+    ]
 
 
 def _indices(
@@ -138,8 +164,8 @@ def _indices(
         )
 
 
-def _counts(indices: NDArray[np.int64], n: int) -> Array:
+def _counts(indices: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     """Count each cluster in each resample (resamples, n): (resamples, n)."""
     rows = len(indices)
     flat = (indices + n * np.arange(rows)[:, None]).ravel()
-    return np.bincount(flat, minlength=rows * n).reshape(rows, n).astype(np.float64)
+    return np.bincount(flat, minlength=rows * n).reshape(rows, n)
