@@ -19,6 +19,7 @@ from synthetic_results import (
     write_results,
 )
 
+from blendbench.results.pairs import read_pairs
 from blendbench.results.store import open_results
 
 ITEMS = 3
@@ -209,3 +210,25 @@ def test_metric_names_that_are_no_identifiers_become_columns(folder: Path) -> No
     plan = Row(table="planned_metrics", run_id="run1", metric=name, metric_version=1)
     append(folder, "run2", card, plan, score_row(cell, name, 2.5))
     assert open_results(folder).query("FROM cell_scores")[name].max() == 2.5
+
+
+def test_the_reader_of_pairs_gives_the_rows_of_the_view(tmp_path: Path) -> None:
+    write_results(tmp_path, items=2, images=False)
+    results = open_results(tmp_path)
+    for labels in (None, ["canary", "vision_only"]):
+        rows = [
+            (pairs.label, pairs.metric.name, item, seed, value, baseline_value)
+            for pairs in read_pairs(results, "core", "text_only", labels)
+            for item, seed, value, baseline_value in zip(
+                pairs.items, pairs.seeds, pairs.values, pairs.baseline_values, strict=True
+            )
+        ]
+        wanted = results.rows(
+            """
+            SELECT label, metric, item, seed, value, baseline_value FROM pairs
+            WHERE experiment = 'core' AND baseline_label = 'text_only' AND (? IS NULL OR list_contains(?, label))
+            ORDER BY label, metric, item, seed
+            """,
+            [labels, labels],
+        )
+        assert rows == wanted != []
