@@ -6,14 +6,17 @@ from pathlib import Path
 
 from blendbench.reports.contact_sheet import write_tiles
 from blendbench.reports.folders import make_folder
+from blendbench.reports.front_plot import plot_front
 from blendbench.reports.gallery.links import FOLDER, find_gallery
 from blendbench.reports.gate_formats import as_markdown, with_links
 from blendbench.reports.images import REFERENCE, PageImages
+from blendbench.reports.standings import standings_of
 from blendbench.results.store import Results
 from blendbench.verdict.canary import CANARY
 from blendbench.verdict.verdict import Verdict
 
 PAGE, SHEET = "check.md", "check.webp"
+FRONT = "front-{}.webp"  # with the place of the candidate in the file
 ROWS = 24  # items of the contact sheet; the gallery has all
 
 
@@ -31,8 +34,9 @@ def write_check(results: Results, results_dir: Path, verdicts: Sequence[Verdict]
     _write_sheet(results, images, experiment, labels, out / SHEET)
     gallery = find_gallery(results_dir / FOLDER / experiment, seen_from=out)
     lines = ["# Check", ""]
-    for verdict in verdicts:
+    for number, verdict in enumerate(verdicts, start=1):
         lines += [as_markdown(with_links(verdict, gallery)), "", *_source(results, verdict)]
+        lines += _front(results, verdict, out / FRONT.format(number))
     if (out / SHEET).is_file():
         lines += ["## Side by side", "", f"![reference, {', '.join(labels)}]({SHEET})", ""]
         lines += [f"Rows are the first {ROWS} items; columns share the initial noise.", "", *images.note()]
@@ -41,6 +45,17 @@ def write_check(results: Results, results_dir: Path, verdicts: Sequence[Verdict]
     page = out / PAGE
     page.write_text("\n".join(lines), encoding="utf-8")
     return page
+
+
+def _front(results: Results, verdict: Verdict, path: Path) -> list[str]:
+    """Plot the candidate among all that is known on its items."""
+    standings = standings_of(results, verdict.experiment, verdict.candidate)
+    if standings is None:
+        return []
+    plot_front(standings, path, verdict.candidate)
+    known = len(standings.known.points) - 1
+    caption = f"Up is better, left is better: {known} configurations on these {verdict.items} items; the ring is yours."
+    return [f"![Gain against cost]({path.name})", "", caption, ""] if path.is_file() else []
 
 
 def _source(results: Results, verdict: Verdict) -> list[str]:

@@ -23,10 +23,10 @@ _STEPS = 8  # places on a line of the front that no label covers
 _LONGEST = 30  # letters of a family that stand on a line
 
 
-def plot_front(standings: Standings, path: Path) -> None:
+def plot_front(standings: Standings, path: Path, candidate: str | None = None) -> None:
     """Write the plot; no file if no configuration but the baseline has a gain and a loss.
 
-    Same standings, same bytes.
+    `candidate`: the label of what is judged, marked in place of what is recommended. Same standings, same bytes.
     """
     shown = [row for row, loss in enumerate(standings.losses) if np.isfinite([loss, standings.gains[row]]).all()]
     shown = [row for row in shown if standings.known.points[row].label != BASELINE]
@@ -38,17 +38,20 @@ def plot_front(standings: Standings, path: Path) -> None:
     figure = Figure(figsize=(WIDTH, 7.4 if zoomed else 4.2), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)  # measures texts
     panels = figure.subplots(2 if zoomed else 1, 1, squeeze=False)[:, 0]
-    _panel(panels[0], standings, shown)
+    marked = _used(standings) if candidate is None else standings.known.index[candidate]
+    text = "use {}" if candidate is None else "{}"
+    _panel(panels[0], standings, shown, marked)
     if zoomed:
-        _panel(panels[1], standings, near, NEAR)
+        _panel(panels[1], standings, near, marked, NEAR)
         panels[1].set_title(f"the same, losses up to {100 * NEAR:.0f} % only", fontsize=9, loc="left")
     panels[-1].set_xlabel("prompt lost, in % of what the text alone reaches", fontsize=9)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     on_front = [row for row in standings.front if not zoomed or standings.losses[row] > NEAR]
-    _label(panels[0], standings, on_front, shown)
+    _label(panels[0], standings, on_front, shown, marked, text)
     if zoomed:
-        _label(panels[1], standings, [row for row in standings.front if standings.losses[row] <= NEAR], near)
+        near_front = [row for row in standings.front if standings.losses[row] <= NEAR]
+        _label(panels[1], standings, near_front, near, marked, text)
     save_plot(figure, path)
 
 
@@ -59,7 +62,7 @@ def front_label(point: Point) -> str:
     return family + dose
 
 
-def _panel(panel: Any, standings: Standings, rows: list[int], limit: float | None = None) -> None:
+def _panel(panel: Any, standings: Standings, rows: list[int], marked: int | None, limit: float | None = None) -> None:
     known, losses, gains = standings.known, np.array(standings.losses) * 100, np.array(standings.gains)
     inside, front = set(rows), set(standings.front)
     panel.axhline(0, color="0.6", linewidth=0.8)
@@ -86,10 +89,9 @@ def _panel(panel: Any, standings: Standings, rows: list[int], limit: float | Non
         ]
         style = {"color": FRONT, "marker": "o", "markersize": 5, "elinewidth": 0.8, "linewidth": 1.6, "zorder": 4}
         panel.errorbar(losses[on_front], gains[on_front], xerr=bars[0], yerr=bars[1], **style)
-    used = _used(standings)
-    if used in inside:
+    if marked in inside:
         panel.plot(
-            losses[used], gains[used], "o", markersize=10, fillstyle="none", color=USED, markeredgewidth=2, zorder=6
+            losses[marked], gains[marked], "o", markersize=10, fillstyle="none", color=USED, markeredgewidth=2, zorder=6
         )
     panel.set_ylabel(f"{gain_noun(known.metrics['gain'].name)} gained", fontsize=9)
     low = min(0.0, float(losses[rows].min()))
@@ -98,19 +100,16 @@ def _panel(panel: Any, standings: Standings, rows: list[int], limit: float | Non
     style_panel(panel)
 
 
-def _label(panel: Any, standings: Standings, rows: list[int], shown: list[int]) -> None:
+def _label(panel: Any, standings: Standings, rows: list[int], shown: list[int], marked: int | None, text: str) -> None:
     known = standings.known
     labels = [
         Label(front_label(known.points[row]), 100 * standings.losses[row], standings.gains[row], FRONT, 8, bold=True)
         for row in reversed(rows)
     ]
-    used = _used(standings)
-    if used is not None and used in shown:
-        own = Label(f"use {front_label(known.points[used])}", 100 * standings.losses[used], standings.gains[used], USED)
-        labels = [
-            replace(own, bold=True),
-            *(label for label in labels if label.text != front_label(known.points[used])),
-        ]
+    if marked is not None and marked in shown:
+        name = front_label(known.points[marked])
+        own = Label(text.format(name), 100 * standings.losses[marked], standings.gains[marked], USED)
+        labels = [replace(own, bold=True), *(label for label in labels if label.text != name)]
     labels.append(Label("text alone", 0, 0, "black", 7.5))
     broken = [row for row in shown if known.points[row].control]
     labels += [

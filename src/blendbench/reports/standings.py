@@ -124,6 +124,19 @@ def read_standings(results: Results, board: Board) -> Standings | None:
     return Standings(known, tuple(rows), gains, losses)
 
 
+def standings_of(results: Results, experiment: str, label: str) -> Standings | None:
+    """Return one configuration among all that is known of its setting, on the items that it has.
+
+    None if gain or prompt were not measured.
+    """
+    known = read_known(results, experiment)
+    if BASELINE not in known.index or label not in known.index or not {"gain", "prompt"} <= known.metrics.keys():
+        return None
+    own = np.isfinite(known.values["prompt"][known.index[label]])
+    known = known.of_items([item for item, there in zip(known.items, own, strict=True) if there])
+    return Standings(known, (), *_means(known))
+
+
 def _standing(known: Known, board: Board, doses: Sequence[int], tight: Headline, loose: Headline) -> Standing:
     family = tight.family
     if tight.control or tight.upper_bound:
