@@ -7,6 +7,8 @@ EXPERIMENTS ?= core vl_only_vs_qwen3 vl_layer_by_token outlier_masking normaliza
 	adain intra_vl timestep_alpha multi_reference alpha_sweep alignment mixtures injection fitted planted_sink \
 	row_count
 QUICK ?=
+# Without a GPU all but core take the first 96 items of the suite, or it would be a day.
+FEWER ?= $(if $(shell command -v nvidia-smi),,--items 96)
 FAST_TESTS ?= $(addprefix tests/,core docs metrics registry stats steps strategies)
 PYTEST_WORKERS ?= -n auto --maxprocesses 8 --dist loadfile
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
@@ -64,7 +66,9 @@ lint: setup-dev
 
 # All that is published but reports/speed.md, which `make bench` writes. Finished cells are kept: a second call is quick.
 reports: setup-dev
-	for experiment in $(EXPERIMENTS); do $(BIN)/blendbench run $$experiment $(QUICK) --results $(RESULTS) || exit; done
+	for experiment in $(EXPERIMENTS); do \
+		test $$experiment = core && fewer= || fewer="$(FEWER)"; \
+		$(BIN)/blendbench run $$experiment $$fewer $(QUICK) --results $(RESULTS) || exit; done
 	$(BIN)/blendbench embeddings --results $(RESULTS) --out reports
 	$(BIN)/blendbench publish $(EXPERIMENTS) --results $(RESULTS) --out reports
 	$(BIN)/blendbench calibrate --out reports --cards metrics --results $(RESULTS)
