@@ -98,14 +98,13 @@ def test_what_lacks_the_baseline_says_so(tmp_path: Path, monkeypatch: pytest.Mon
     assert "**`text_only` has 0 of 4 cells**" in (tmp_path / "out" / "core.md").read_text(encoding="utf-8")
 
 
-def test_one_item_ranks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_item_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = results(tmp_path / "r", items=1)
     assert call(monkeypatch, "leaderboard", "--results", folder, "--out", tmp_path / "out") == 0
     page = (tmp_path / "out" / "core.md").read_text(encoding="utf-8")
-    rows = [line for line in page.partition("## Overview")[2].splitlines() if line.startswith("| ")][2:]
-    ranked = [row for row in rows if re.search("`|<code>", row.split("|")[2])][:14]
-    assert len(ranked) == 14 and all(row.split("|")[1].strip().endswith("=") for row in ranked)
-    assert "on 1 item x 2 seeds" in page
+    outcomes = re.findall(r"<br>\*\*([^*]+)\*\*", page)
+    assert len(outcomes) >= 14 and set(outcomes) == {"undecided", "no-op"}
+    assert "on 1 item x 2 seeds" in page and "**1 item is too few**" in page
 
 
 @pytest.mark.parametrize(
