@@ -132,9 +132,9 @@ def _intervals(data: Path, trials: Trials) -> tuple[list[str], list[Promise]]:
         *_coverage_table(measured),
         "",
         f"Not promised are the last kinds (least: {blind.kind}, {blind.items} items, {_percent(blind.covered)}):"
-        " no interval of few items can know rare changes that were not seen, where the others vary too or the metric has"
-        " no greatest value. The bound of the items lost is for these. It holds the true fraction (2.5, 5 and 10 %) in"
-        f" {_percent(min(bounds.values()))} or more of the samples.",
+        " no interval of few items can know rare changes that were not seen, where the others vary too or the metric"
+        " has no greatest value. The bound of the items lost is for these. It holds the true fraction (2.5, 5 and 10 %)"
+        f" in {_percent(min(bounds.values()))} or more of the samples.",
         "",
         "The relative loss of the headline, where a tenth is lost: "
         + ", ".join(f"{items} items {_percent(rate)}" for items, rate in losses.items())
