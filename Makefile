@@ -71,7 +71,8 @@ reports: setup-dev
 		$(BIN)/blendbench run $$experiment $$fewer $(QUICK) --results $(RESULTS) || exit; done
 	$(BIN)/blendbench embeddings --results $(RESULTS) --out reports
 	$(BIN)/blendbench publish $(EXPERIMENTS) --results $(RESULTS) --out reports
-	$(BIN)/blendbench calibrate --out reports --cards metrics --results $(RESULTS)
+	$(BIN)/blendbench run seed_floor $(QUICK) --results $(RESULTS)
+	$(BIN)/blendbench calibrate --out reports --cards metrics --results $(RESULTS) --experiment seed_floor
 	$(BIN)/python -m miniature.evaluate --out reports/miniature.json
 	$(BIN)/python -m miniature.page --measures reports/miniature.json --results $(RESULTS) --out reports/miniature.md
 	$(BIN)/python -m blendbench.results.document docs/sql.md
