@@ -29,6 +29,7 @@ _OF_EXPERIMENT = {
     "strategies": "strategy IN (SELECT strategy FROM kept_cells)",
 }
 _ANALYSIS = ("embedding_analyses", "embedding_values", "embedding_dimensions")
+_MEMORY = "4GB"
 _COMPACT = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 19, ROW_GROUP_SIZE 10000000"
 
 
@@ -39,8 +40,11 @@ def export_experiments(results: Results, names: Iterable[str], out: Path) -> lis
 
     What is published there of other experiments stays. The same results give the same bytes. Errors: UsageError.
     """
-    with duckdb.connect() as connection:
+    with tempfile.TemporaryDirectory(prefix="blendbench-") as spill, duckdb.connect() as connection:
         connection.execute("SET threads = 1")
+        # Millions of rows of hashes are sorted here: what does not fit goes to the disk.
+        connection.execute(f"SET temp_directory = {sql_text(spill)}")
+        connection.execute(f"SET memory_limit = {sql_text(_MEMORY)}")
         _load(connection, out)
         connection.execute(f"ATTACH {sql_text(str(results.database))} AS source (READ_ONLY)")
         _take(connection, list(names))
