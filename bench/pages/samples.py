@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
 from blendbench.core.errors import UsageError
+from blendbench.results.export import import_published, published_experiments
+from blendbench.results.pairs import read_pairs
+from blendbench.stats.clusters import cluster_means
 from blendbench.verdict.primaries import PREFERRED
 
 Array = NDArray[np.float64]
@@ -88,35 +90,21 @@ def _resampled(real: list[Array], bounds: Bounds) -> Callable[[np.random.Generat
 def read_real(folder: Path) -> dict[str, list[Array]]:
     """Read the published differences to text_only of items, by configuration and primary metric.
 
-    Apart those of metrics from 0 to 1, and those of metrics without a greatest value. `folder` holds cells.parquet,
-    scores.parquet and metrics.parquet. What does not change at all is left out.
-    Errors: UsageError if a file is missing.
+    Apart those of metrics from 0 to 1, and those of metrics without a greatest value. `folder` holds what
+    `blendbench publish` writes. What does not change at all is left out. Errors: UsageError for a folder without data.
     """
-    missing = [name for name in ("cells", "scores", "metrics") if not (folder / f"{name}.parquet").is_file()]
-    if missing:
-        raise UsageError(f"{folder}: no {missing[0]}.parquet; name the folder of the published data with --data")
     names = sorted({name for preferred in PREFERRED.values() for name in preferred})
-    files = (str(folder / f"{name}.parquet") for name in ("cells", "scores", "metrics"))
     found: dict[str, list[Array]] = {}
-    for *_, low, high, differences in duckdb.connect().execute(_DIFFERENCES, [*files, names]).fetchall():
-        values = np.array(differences)
-        name = {(0.0, 1.0): REAL, (0.0, math.inf): UNLIMITED}.get((low, high))
-        if name is not None and len(values) >= LEAST_REAL and np.ptp(values) > 0:
-            found.setdefault(name, []).append(values)
+    for experiment in published_experiments(folder):
+        # One experiment at a time: every query would read the scores of all.
+        with import_published(folder, experiment) as published:
+            for pairs in read_pairs(published, experiment, "text_only"):
+                name = {(0.0, 1.0): REAL, (0.0, math.inf): UNLIMITED}.get(pairs.metric.range)
+                if name is None or pairs.metric.name not in names:
+                    continue
+                values = cluster_means(pairs.differences, pairs.items)
+                if len(values) >= LEAST_REAL and np.ptp(values) > 0:
+                    found.setdefault(name, []).append(values)
+    if not found:
+        raise UsageError(f"{folder}: no published data; name their folder with --data")
     return dict(sorted(found.items()))
-
-
-_DIFFERENCES = """
-    WITH means AS (
-        SELECT experiment, label, item, metric, metric_version, avg(value) AS value
-        FROM read_parquet(?) JOIN (
-            SELECT cell_id, metric, metric_version, value FROM read_parquet(?) WHERE status = 'ok'
-        ) USING (cell_id) GROUP BY ALL
-    )
-    SELECT c.experiment, c.label, metric, low, coalesce(high, 'inf'::DOUBLE), list(c.value - b.value ORDER BY c.item)
-    FROM means c JOIN means b USING (experiment, item, metric, metric_version)
-    JOIN read_parquet(?) USING (metric, metric_version)
-    WHERE list_contains(?, metric) AND b.label = 'text_only' AND c.label <> 'text_only'
-        AND isfinite(c.value - b.value)
-    GROUP BY ALL ORDER BY ALL
-"""

@@ -46,7 +46,7 @@ _TARGETS: tuple[tuple[str, tuple[tuple[str, str], ...], float], ...] = (
 )
 _SPEED = 3.0
 _ADHERENCE = "attribute_adherence"
-_ALPHAS = (0.1, 0.3, 0.6, 1.0)
+_ALPHAS = (0.1, 0.3, 0.5, 1.0)
 # What should move with alpha all the way, and whether it falls.
 _DOSED = (
     ("attribute_adherence", True),

@@ -23,7 +23,6 @@ EXCEPTIONS: dict[str, list[tuple[str, str]]] = {
         (r"", r"neutral_picture"),  # the name of a parameter
         (r"miniature/captions\.py$", r"_TEMPLATES = .*"),  # what the miniature was trained on
         (r"miniature/tokenizer\.py$", r"QUESTIONS = .*"),
-        (r"^tests/frozen/", r"picture_sha256"),  # a column of the data before it was converted
         (r"results/(?:test_)?convert\.py$", r".*"),  # reads and renames what an older version wrote
     ],
     "draw": [

@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import coverage
-import duckdb
 import numpy as np
 import pytest
 from samples import REAL, UNLIMITED, kinds, read_real
+from synthetic_results import CONFIGURATIONS, INCOMPLETE, NO_OP, Row, append, result_rows
 
 from blendbench.core.errors import UsageError
+from blendbench.results.export import export_experiments
+from blendbench.results.pairs import read_pairs
+from blendbench.results.store import open_results
+from blendbench.stats.clusters import cluster_means
 
 # 300 samples at 93 %, less two and a half standard errors.
 LEAST = 0.893
@@ -64,33 +68,29 @@ def test_the_items_needed_settle_a_metric() -> None:
         assert rate >= 0.8 - 0.1
 
 
-def _publish(folder: Path, values: dict[str, list[float]], high: str) -> None:
-    rows = [
-        (f"{label}-{item}", label, f"item-{item:02}", value)
-        for label, row in values.items()
-        for item, value in enumerate(row)
-    ]
-    with duckdb.connect() as connection:
-        connection.execute("CREATE TABLE r (cell_id VARCHAR, label VARCHAR, item VARCHAR, value DOUBLE)")
-        connection.executemany("INSERT INTO r VALUES (?, ?, ?, ?)", rows)
-        for name, query in {
-            "cells": "SELECT 'core' AS experiment, cell_id, label, item FROM r",
-            "scores": "SELECT cell_id, 'grid_severity' AS metric, 1 AS metric_version, value, 'ok' AS status FROM r",
-            "metrics": f"SELECT 'grid_severity' AS metric, 1 AS metric_version, 0.0::DOUBLE AS low, {high} AS high",
-        }.items():
-            connection.execute(f"COPY ({query}) TO '{folder / name}.parquet' (FORMAT parquet)")
+@pytest.mark.parametrize(("high", "kind"), [(1.0, REAL), (None, UNLIMITED)])
+def test_real_scores_are_differences_to_text_only_by_item(tmp_path: Path, high: float | None, kind: str) -> None:
+    def with_range(row: Row) -> Row:
+        limited = row.table == "metrics" and row.metric == "grid_energy"
+        return row.changed(low=0.0, high=high) if limited else row
 
-
-@pytest.mark.parametrize(("high", "kind"), [("1.0::DOUBLE", REAL), ("NULL::DOUBLE", UNLIMITED)])
-def test_real_scores_are_differences_to_text_only_by_item(tmp_path: Path, high: str, kind: str) -> None:
-    base, changed = [0.1] * 24, [0.1 + 0.01 * i for i in range(24)]
-    # Of two, one does not change, and one has too few items to resample.
-    _publish(tmp_path, {"text_only": base, "lerp": changed, "no-op": base, "few": changed[:9]}, high)
-    found = read_real(tmp_path)
-    assert set(found) == {kind} and len(found[kind]) == 1
-    np.testing.assert_allclose(found[kind][0], 0.01 * np.arange(24), atol=1e-12)
+    append(tmp_path / "run", "run1", *map(with_range, result_rows(tmp_path / "run", items=24, images=False)))
+    opened = open_results(tmp_path / "run")
+    export_experiments(opened, ["core"], tmp_path / "data")
+    found = read_real(tmp_path / "data")
+    # What does nothing is left out, and what failed on an item has too few to resample.
+    changed = [label for label in CONFIGURATIONS if label not in ("text_only", NO_OP, INCOMPLETE)]
+    metrics = {REAL: ["attribute_adherence"], UNLIMITED: []}
+    metrics[kind].append("grid_energy")
+    assert {name: len(rows) for name, rows in found.items()} == {
+        name: len(changed) * len(named) for name, named in metrics.items() if named
+    }
+    (pairs,) = (p for p in read_pairs(opened, "core", "text_only", ["canary"]) if p.metric.name == "grid_energy")
+    means = cluster_means(pairs.differences, pairs.items)
+    # Published values are rounded to a five-hundredth of the margin.
+    assert any(np.allclose(row, means, atol=0.005 / 500) for row in found[kind])
 
 
 def test_missing_data_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no cells\.parquet"):
+    with pytest.raises(UsageError, match="no published data"):
         read_real(tmp_path)
