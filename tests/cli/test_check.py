@@ -61,7 +61,7 @@ def test_the_loop_generates_gates_and_shows_and_reverting_generates_nothing(
     untrained: Path, check: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     file, results = tmp_path / "idea.py", tmp_path / "results"
-    common = (file, "--models", untrained, "--results", results, "--baseline", "lerp:alpha=0.3")
+    common = (file, "--models", untrained, "--results", results, "--baseline", "lerp:alpha=0.3", "--items", 2)
     file.write_text(IDEA.format(name="idea", factor=-1.0))
     code, first, progress = check(*common)
     # Images of random weights are noise: no metric can detect the canary, and two items could not show it.
@@ -92,7 +92,7 @@ def test_sequential_generates_only_what_is_not_settled(
 ) -> None:
     file, results = tmp_path / "idea.py", tmp_path / "results"
     file.write_text(IDEA.format(name="idea", factor=-1.0))
-    common = (file, "--models", untrained, "--results", results, "--sequential")
+    common = (file, "--models", untrained, "--results", results, "--sequential", "--items", 2)
     monkeypatch.setattr("blendbench.verdict.sequential.LEAST_ITEMS", 1)
     _, report, progress = check(*common)
     # The canary was not detected on the first item, which one more item might have changed.

@@ -8,6 +8,7 @@ import torch
 
 from blendbench.core.suites import Attributes
 from blendbench.metrics import Batch, all_metrics, measure
+from blendbench.models.miniature.captions import facts
 from blendbench.models.miniature.probe import Probe, load_probe, save_probe
 from blendbench.models.miniature.world import BACKGROUNDS, COLOURS, SHAPES, STYLES, render, sample_scenes
 from blendbench.models.scorers import load_encoder
@@ -35,6 +36,7 @@ def test_every_metric_of_a_complete_model_set_gives_a_value_that_does_not_depend
             baselines=images[[5 - row for row in rows]],
             references=list(images[rows]),
             prompts=[f"{row} red circles" for row in rows],
+            facts=[facts(stated)] * n,
             expects=[stated] * n,
             reference_expects=[stated] * n,
             scorers=scorers,

@@ -44,14 +44,16 @@ def test_rank_orders_and_finds_ties() -> None:
 
 
 def test_the_limit_is_that_of_students_t_for_two_and_of_tukeys_range_for_many() -> None:
-    assert ranks._largest_t(2, 7, 0.95) == pytest.approx(stats.t.ppf(0.975, 7), rel=0.05)
+    # Never below the exact one, and not far above it.
+    student = stats.t.ppf(0.975, 7)
+    assert student <= ranks._largest_t(2, 7, 0.95) <= 1.08 * student
     # With many clusters the spread of each pair is known, as Tukey's range has it.
     tukey = stats.studentized_range.ppf(0.95, 12, 1e6) / np.sqrt(2)
-    assert ranks._largest_t(12, 400, 0.95) == pytest.approx(tukey, rel=0.02)
+    assert tukey <= ranks._largest_t(12, 400, 0.95) <= 1.05 * tukey
 
 
 @pytest.mark.parametrize(("count", "items"), [(6, 8), (20, 24), (20, 72)])
-def test_equal_configurations_are_rarely_told_apart(count: int, items: int) -> None:
+def test_equal_configurations_are_rarely_separated(count: int, items: int) -> None:
     """Nor do items that they have in common, or other spreads, change that."""
     rng, apart = np.random.default_rng(11), 0
     for _ in range(200):

@@ -105,7 +105,7 @@ def _experiment(baseline: str, added: list[str]) -> Experiment:
 
     strategies = tuple(single_grid(text) for text in (baseline, *added, CANARY))
     # An experiment of its own: a candidate must not stand in the leaderboard of core. Of the controls it needs one.
-    return replace(load_experiment("core"), name=EXPERIMENT, strategies=strategies, controls=False)
+    return replace(load_experiment("core"), name=EXPERIMENT, strategies=strategies, controls=False, items=None)
 
 
 def _development(plan: "Plan", items: int) -> "Plan":
