@@ -72,7 +72,7 @@ def test_the_loop_generates_gates_and_shows_and_reverting_generates_nothing(
     assert "### canary not detected" in page and "(check.webp)" in page
     assert "(../gallery/check/index.html)" in page and (results / "gallery" / "check" / "index.html").is_file()
     worst = re.findall(r"\(\.\./gallery/check/index\.html#item=.*?&a=lerp%3Aalpha%3D0\.3&b=idea&", page)
-    assert len(worst) == len(re.findall(r"^    images/", first, re.MULTILINE)) >= 1
+    assert len(worst) == len(re.findall(r"^  images/", first, re.MULTILINE)) >= 1
     with Image.open(results / "check" / "check.webp") as sheet:
         assert sheet.width > 4 * 128 and sheet.height > 2 * 128
     assert open_results(results).rows("SELECT DISTINCT experiment FROM cells") == [("check",)]

@@ -79,7 +79,7 @@ def as_terminal(verdict: Verdict, every: bool = False) -> RenderableType:
             # A link that is printed out would be broken by every narrow terminal.
             linked = (f"{entry.item}, seed {entry.seed}", f"link {entry.link}" if entry.link else "")
             parts.append(Text.assemble("  ", linked, f": {_change_words(verdict, entry)}"))
-            parts.append(Text(f"    {entry.candidate_image}", style="dim"))
+            parts.append(Text(f"  {entry.candidate_image}", style="dim"))  # 80 columns
     lines = [
         *_lost_words(verdict),
         *(f"note: {note}" for note in verdict.notes),
