@@ -145,3 +145,10 @@ def test_a_check_reads_development_items_beside_baseline_and_canary_alone() -> N
     experiment = check_verb._experiment("style_delta:alpha=1", ["lerp"])
     assert (experiment.name, experiment.controls) == ("check", False)
     assert [grid.name for grid in experiment.strategies] == ["style_delta", "lerp", "canary"]
+
+
+def test_the_next_step_asks_for_no_more_items_than_there_are() -> None:
+    file = Path("idea.py")
+    assert check_verb._next(file, 60, 36, 96) == "blendbench check idea.py --items 60"
+    assert check_verb._next(file, 500, 36, 96) == "blendbench check idea.py --items 96"
+    assert check_verb._next(file, 500, 96, 96) == "blendbench run core --plugin idea.py --fresh 500"

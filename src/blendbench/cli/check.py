@@ -47,6 +47,7 @@ def check(
     reference = _label(baseline)
     _refuse_nothing(file, added, reference)
     plan, model_set = plan_on_models(_experiment(baseline, added), models, device, memory_budget=memory_budget)
+    most = len(_development(plan, len(plan.items)).items)
     plan = _development(plan, items)
 
     from rich.console import Console
@@ -81,7 +82,7 @@ def check(
     for verdict in verdicts.values():
         console.print(as_terminal(with_links(verdict, shown), all_), "")
         if verdict.needed is not None and verdict.needed > verdict.items:
-            console.print(f"next: blendbench check {file} --items {verdict.needed}", soft_wrap=True)
+            console.print(f"next: {_next(file, verdict.needed, verdict.items, most)}", soft_wrap=True)
         if sequential:
             saved = 100 * (1 - verdict.items / len(plan.items))
             console.print(
@@ -89,6 +90,13 @@ def check(
             )
     console.print(f"side by side: {page}\nto compare: {gallery.resolve().as_uri()}", soft_wrap=True)
     raise typer.Exit(gravest([verdict.exit_code for verdict in verdicts.values()]))
+
+
+def _next(file: Path, needed: int, items: int, most: int) -> str:
+    """Return the command that brings `needed` items, or the most that the suite has."""
+    if items < most:
+        return f"blendbench check {file} --items {min(needed, most)}"
+    return f"blendbench run core --plugin {file} --fresh {needed}"
 
 
 def _refuse_nothing(file: Path, added: list[str], reference: str) -> None:

@@ -94,7 +94,7 @@ def as_markdown(verdict: Verdict) -> str:
     """Render for a pull request."""
     rows = [list(metric_row(effect)) for effect in verdict.effects]
     for row, effect in zip(rows, verdict.effects, strict=True):
-        if effect.decision in ("worse", "better"):
+        if effect.judged and effect.decision in ("worse", "better"):
             row[-1] = f"**{row[-1]}**"
     lines = [
         f"### {verdict.outcome}",
