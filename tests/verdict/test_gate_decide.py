@@ -106,7 +106,7 @@ def test_one_item_is_never_enough() -> None:
         assert effect.needed_items() is None and math.isinf(effect.detectable())
 
 
-def test_no_decision_draws_a_random_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_decision_uses_a_random_number(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(6)
     infos = (GRID, replace(GRID, name="blockiness"), CLIP, STYLE, DRIFT)
     rows = [pairs(info, rng.normal(0.01, 0.03, (40, 1))) for info in infos]

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 # Numbers held at once while resampling: 2 MiB, which stay in a cache, however many clusters there are.
 CHUNK = 2**18
-# Up to this many numbers resamples are kept, for the metrics of a page share them: 32 MiB.
-KEPT = 2**23
+# Up to this many numbers resamples are kept, for the metrics of a page share them: 12 MiB.
+KEPT = 3 * 2**20
 # A variance this small a part of its sum of squares has lost too many digits, and is computed again from the values.
 CANCELLED = 1e-3
 # Relative size below which a difference is taken for rounding: values are means of float64 scores of order 1.
