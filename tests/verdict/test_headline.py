@@ -7,7 +7,7 @@ import pytest
 
 from blendbench.core.errors import UsageError
 from blendbench.core.metric_info import MetricInfo, Role
-from blendbench.verdict.headline import families, headlines, measure_points
+from blendbench.verdict.headline import can_lose, families, headlines, measure_points
 from blendbench.verdict.known import Known, Point
 
 
@@ -151,3 +151,11 @@ def test_equal_configurations_are_rarely_called_dominated() -> None:
             values[1:] += 0.2 * rng.normal(size=values[1:].shape)
         wrong += found.dominating("a@0.5") is not None
     assert wrong <= 4
+
+
+def test_where_the_prompt_alone_scores_nothing_no_loss_is_stated() -> None:
+    found = known({"a@0.1": (-0.01, 0.2, 0, 0)})
+    found.values["prompt"][found.index["text_only"]] = -0.01  # a cosine of random weights
+    assert not can_lose(found)
+    with pytest.raises(UsageError, match="no prompt value above 0"):
+        headlines(found, 0.1)

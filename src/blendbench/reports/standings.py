@@ -13,7 +13,15 @@ import numpy as np
 from blendbench.reports.board import Board
 from blendbench.results.store import Results
 from blendbench.stats.ranks import simultaneous_ranks
-from blendbench.verdict.headline import BUDGETS, Headline, Measured, families, headlines, measure_points
+from blendbench.verdict.headline import (
+    BUDGETS,
+    Headline,
+    Measured,
+    can_lose,
+    families,
+    headlines,
+    measure_points,
+)
 from blendbench.verdict.known import BASELINE, Known, read_known
 
 Group = Literal["front", "dominated", "no gain", "no effect", "over budget", "no dose fits", "control"]
@@ -107,11 +115,14 @@ class Standings:
 
 
 def read_standings(results: Results, board: Board) -> Standings | None:
-    """Return the standings of an experiment; None if gain or prompt were not measured, or the baseline is another."""
+    """Return the standings of an experiment.
+
+    None if gain or prompt were not measured, the baseline is another, or its prompt value is not above 0.
+    """
     if board.baseline != BASELINE or not {"gain", "prompt"} <= board.primaries.keys():
         return None
     known = read_known(results, board.experiment, everywhere=False)
-    if BASELINE not in known.index:
+    if not can_lose(known):
         return None
     gains, losses = _means(known)
     splits = set(known.splits)
@@ -127,10 +138,10 @@ def read_standings(results: Results, board: Board) -> Standings | None:
 def standings_of(results: Results, experiment: str, label: str) -> Standings | None:
     """Return one configuration among all that is known of its setting, on the items that it has.
 
-    None if gain or prompt were not measured.
+    None if gain or prompt were not measured, or no part of the prompt can be lost.
     """
     known = read_known(results, experiment)
-    if BASELINE not in known.index or label not in known.index or not {"gain", "prompt"} <= known.metrics.keys():
+    if label not in known.index or not can_lose(known):
         return None
     own = np.isfinite(known.values["prompt"][known.index[label]])
     known = known.of_items([item for item, there in zip(known.items, own, strict=True) if there])

@@ -43,7 +43,9 @@ def answer(board: Board, standings: Standings | None) -> str:
     """Return which blend to use and at what cost, in one or two sentences of markdown."""
     if standings is None:
         roles = [role for role in ("gain", "prompt") if role not in board.primaries]
-        lacks = f"no metric of {' or '.join(roles)} was measured" if roles else f"the baseline is not `{BASELINE}`"
+        lacks = f"`{BASELINE}` is not the baseline, or has no prompt value above 0 that could be lost"
+        if roles:
+            lacks = f"no metric of {' or '.join(roles)} was measured"
         return f"No blend can be recommended here: {lacks}. Run the whole suite: `blendbench run {board.experiment}`."
     if standings.missing:
         return (

@@ -83,8 +83,21 @@ def measure_points(known: Known, rows: Sequence[int]) -> dict[int, Measured]:
     losses: dict[int, Estimate] = {}
     span = known.metrics["prompt"].range
     for members, values, baseline, strata in _by_items(known, "prompt", rows):
+        if float(baseline.mean()) <= 0:
+            continue  # of these items nothing can be lost in part
         losses |= dict(zip(members, relative_losses(values, baseline, bounds=span, strata=strata), strict=True))
     return {row: Measured(known.points[row], gains[row], losses[row]) for row in rows if row in gains.keys() & losses}
+
+
+def can_lose(known: Known) -> bool:
+    """Return whether the baseline has a prompt value of which a part can be lost.
+
+    A cosine may average 0 or less, as with random weights: then no loss is a fraction of it.
+    """
+    if BASELINE not in known.index or not {"gain", "prompt"} <= known.metrics.keys():
+        return False
+    values = known.values["prompt"][known.index[BASELINE]]
+    return bool(np.isfinite(values).any()) and float(np.nanmean(values)) > 0
 
 
 def headlines(known: Known, budget: float) -> list[Headline]:
@@ -92,6 +105,8 @@ def headlines(known: Known, budget: float) -> list[Headline]:
 
     Errors: UsageError if the items are not split into development and test items.
     """
+    if not can_lose(known):
+        raise UsageError(f"{BASELINE} has no prompt value above 0, so no loss can be stated")
     if not {"dev", "test"} <= set(known.splits):
         raise UsageError("the items have no development and test part, so no dose can be chosen fairly")
     dev, test = known.on("dev"), known.on("test")
