@@ -64,15 +64,23 @@ def pytest_sessionfinish() -> None:
 
 @contextmanager
 def own_plugins() -> Iterator[None]:
-    """Forget afterwards what plug-in files register meanwhile, as the end of a process does."""
+    """Forget afterwards what is registered meanwhile and not shipped, as the end of a process does."""
+    from blendbench.registry.entries import SHIPPED
     from blendbench.registry.registry import Registry
 
     before = {id(registry): registry.entries() for registry in Registry.every}
     yield
     for registry in Registry.every:
         for name, entry in registry.entries().items():
-            if entry.origin.endswith(".py") and name not in before.get(id(registry), {}):
+            if entry.origin != SHIPPED and name not in before.get(id(registry), {}):
                 del registry._entries[name]
+
+
+@pytest.fixture(autouse=True)
+def _registers_nothing_for_others() -> Iterator[None]:
+    """Undo, at the end of a test, what it registered."""
+    with own_plugins():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -93,22 +101,6 @@ def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.CompletedProcess(words, code if isinstance(code, int) else int(code is not None), *texts)
 
     return call
-
-
-@pytest.fixture
-def registries() -> Iterator[None]:
-    """Undo, at the end of a test, what it registered."""
-    import blendbench.blending
-    import blendbench.metrics.registry  # noqa: F401  both make their registries
-    from blendbench.registry.registry import Registry
-
-    for registry in Registry.every:
-        registry.names()  # loads what is shipped or installed
-    before = [(registry, registry.entries()) for registry in Registry.every]
-    yield
-    for registry, entries in before:
-        registry._entries.clear()
-        registry._entries.update(entries)
 
 
 @pytest.fixture(scope="session")

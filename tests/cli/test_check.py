@@ -35,7 +35,7 @@ quick = {items = 1}
 
 @pytest.fixture
 def check(
-    experiment: Path, registries: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """`blendbench check` with a small experiment in place of core: exit code, output, errors."""
     monkeypatch.setattr(check_verb, "load_experiment", lambda name: load_experiment(experiment))

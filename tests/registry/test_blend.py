@@ -16,8 +16,6 @@ from blendbench.core.conditioning import BlendError, Conditioning
 from blendbench.core.tokens import Kind, Pair, Tokens
 from blendbench.registry.strategies import Sources, get_strategy, strategy
 
-pytestmark = pytest.mark.usefixtures("registries")
-
 
 def tokens(value: float, count: int, kind: Kind = Kind.IMAGE) -> Tokens:
     return Tokens(torch.full((count, 3), value), torch.full((count,), int(kind)))

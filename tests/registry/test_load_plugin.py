@@ -18,8 +18,6 @@ from blendbench.registry.strategies import (
     parse_configuration,
 )
 
-pytestmark = pytest.mark.usefixtures("registries")
-
 IDEA = '''\
 from blendbench.blending import Tokens, strategy
 

@@ -19,8 +19,6 @@ from blendbench.registry.source import source_identity
 from blendbench.registry.strategies import Sources, get_strategy, parse_configuration, strategy
 from blendbench.strategies import base, controls, references
 
-pytestmark = pytest.mark.usefixtures("registries")
-
 
 def plain(text: Tokens) -> Tensor:
     return text.hidden

@@ -62,7 +62,7 @@ def test_a_metric_that_the_model_set_cannot_measure_is_settled(untrained: Path, 
 
 
 @pytest.fixture
-def shaky_baseline(registries: None) -> dict[str, bool]:
+def shaky_baseline() -> dict[str, bool]:
     """A baseline that fails as long as `broken` is set."""
     state = {"broken": True}
 

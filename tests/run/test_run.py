@@ -100,7 +100,7 @@ def test_two_experiments_share_their_cells(models: ModelSet, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def broken_strategies(registries: None) -> None:
+def broken_strategies() -> None:
     @strategy("not_a_number", version=1, source="test")
     def not_a_number(text: Tokens) -> Tensor:
         return text.hidden * float("nan")

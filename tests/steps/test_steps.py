@@ -70,7 +70,6 @@ def test_a_ramp_of_no_width_is_a_step() -> None:
     assert weights("ramp", levels, 0.7, 0.8) == [1, 1, 0]
 
 
-@pytest.mark.usefixtures("registries")
 def test_a_step_of_any_kind_can_be_registered_and_composed(tmp_path: Path) -> None:
     path = tmp_path / "steps.py"
     path.write_text(STEPS)
@@ -94,7 +93,6 @@ def test_a_step_of_any_kind_can_be_registered_and_composed(tmp_path: Path) -> No
         alignment("first_only")(lambda text, vision: (text, vision))
 
 
-@pytest.mark.usefixtures("registries")
 def test_nothing_of_a_file_that_fails_stays(tmp_path: Path) -> None:
     path = tmp_path / "broken.py"
     path.write_text(STEPS + "\n1/0")
@@ -103,7 +101,6 @@ def test_nothing_of_a_file_that_fails_stays(tmp_path: Path) -> None:
     assert "first_only" not in ALIGNMENTS
 
 
-@pytest.mark.usefixtures("registries")
 def test_the_code_of_a_step_is_part_of_the_identity(tmp_path: Path) -> None:
     path = tmp_path / "steps.py"
     path.write_text(STEPS)
