@@ -85,10 +85,10 @@ def test_what_is_built_holds_what_is_needed_and_no_more(tmp_path: Path) -> None:
     assert not any(name.startswith("reports/") for name in members)
     assert "tests/conftest.py" in members
     weights = sum(size for name, size in members.items() if name.endswith(".safetensors"))
-    assert sum(members.values()) - weights < 6 * MIB
+    assert sum(members.values()) - weights < 10 * MIB
 
 
-def test_the_tracked_tree_stays_below_58_mib() -> None:
+def test_the_tracked_tree_stays_below_62_mib() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     paths = [ROOT / name for name in listed.split("\0") if name]
-    assert sum(path.stat().st_size for path in paths if path.is_file()) < 58 * MIB
+    assert sum(path.stat().st_size for path in paths if path.is_file()) < 62 * MIB

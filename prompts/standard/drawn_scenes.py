@@ -4,8 +4,8 @@ import itertools
 import math
 
 import numpy as np
-from drawing import DRAWN, canvas, disc, gradient, grained, image, ridge
-from PIL import Image, ImageDraw, ImageFilter
+from drawing import DRAWN, SCALE, UNITS, Pen, blurred, canvas, disc, gradient, grained, image, ridge
+from PIL import Image, ImageDraw
 
 
 @image
@@ -27,9 +27,9 @@ def lighthouse() -> Image.Image:
     image = gradient([(0, (40, 40, 95)), (0.45, (190, 110, 130)), (0.6, (250, 180, 120)), (0.61, (35, 70, 110)),
                       (1, (15, 35, 65))])  # fmt: skip
     light = Image.new("L", image.size)
-    ImageDraw.Draw(light).polygon([(640, 250), (0, 90), (0, 330)], fill=120)
-    image.paste((255, 240, 180), mask=light.filter(ImageFilter.GaussianBlur(14)))
-    draw = ImageDraw.Draw(image)
+    Pen(light).polygon([(640, 250), (0, 90), (0, 330)], fill=120)
+    image.paste((255, 240, 180), mask=blurred(light, 14))
+    draw = Pen(image)
     draw.polygon([(420, 1024), (520, 800), (620, 740), (820, 760), (1024, 700), (1024, 1024)], fill=(45, 40, 45))
     for i in range(6):
         wide, wider = 52 + 8 * i, 60 + 8 * i
@@ -44,7 +44,7 @@ def lighthouse() -> Image.Image:
 @image
 def mountains() -> Image.Image:
     random, image = np.random.default_rng(5), gradient([(0, (255, 205, 170)), (0.6, (250, 235, 220)), (1, (255,) * 3)])
-    draw = ImageDraw.Draw(image)
+    draw = Pen(image)
     for layer, base in enumerate((430, 560, 690, 840)):
         peaks = [
             (i * 128 + random.uniform(-40, 40), base - random.uniform(40, 260) + 25 * layer) for i in range(-1, 10)
@@ -61,13 +61,13 @@ def mountains() -> Image.Image:
 def sailboat() -> Image.Image:
     image = gradient([(0, (90, 50, 110)), (0.35, (235, 100, 80)), (0.58, (255, 200, 90)), (0.585, (225, 120, 80)),
                       (1, (60, 40, 90))])  # fmt: skip
-    draw = ImageDraw.Draw(image)
+    draw = Pen(image)
     disc(draw, 380, 560, 110, (255, 240, 170))
-    draw.rectangle((0, 598, 1024, 1024), fill=None)
-    image.paste(gradient([(0, (235, 140, 80)), (1, (50, 35, 85))]).resize((1024, 426)), (0, 598))
+    sea = gradient([(0, (235, 140, 80)), (1, (50, 35, 85))]).resize((DRAWN, 426 * SCALE))
+    image.paste(sea, (0, 598 * SCALE))
     for i in range(14):
         y, half = 612 + i * 24, 105 - i * 5
-        draw.rounded_rectangle((380 - half, y, 380 + half, y + 8), 4, fill=(255, 225, 150))
+        draw.rounded_rectangle((380 - half, y, 380 + half, y + 8), radius=4, fill=(255, 225, 150))
     draw.polygon([(640, 660), (860, 660), (820, 715), (690, 715)], fill=(40, 25, 45))
     draw.polygon([(745, 640), (745, 330), (860, 640)], fill=(60, 35, 60))
     draw.polygon([(730, 640), (730, 380), (640, 640)], fill=(75, 45, 70))
@@ -115,14 +115,14 @@ def castle() -> Image.Image:
 @image
 def city_night() -> Image.Image:
     random, image = np.random.default_rng(11), gradient([(0, (10, 12, 40)), (0.7, (60, 40, 95)), (1, (120, 60, 90))])
-    draw = ImageDraw.Draw(image)
+    draw = Pen(image)
     disc(draw, 200, 170, 70, (245, 240, 215))
     for layer, shade in enumerate(((45, 40, 80), (22, 22, 48))):
         x = -20.0
-        while x < DRAWN:
+        while x < UNITS:
             wide, top = random.uniform(70, 140), random.uniform(300, 620) + 110 * layer
-            draw.rectangle((x, top, x + wide, DRAWN), fill=shade)
-            for y in np.arange(top + 25, DRAWN, 38):
+            draw.rectangle((x, top, x + wide, UNITS), fill=shade)
+            for y in np.arange(top + 25, UNITS, 38):
                 for left in np.arange(x + 14, x + wide - 20, 28):
                     if random.random() < 0.42:
                         draw.rectangle((left, y, left + 12, y + 18), fill=(255, 214, 120))
@@ -134,9 +134,9 @@ def city_night() -> Image.Image:
 def forest() -> Image.Image:
     random, image = np.random.default_rng(2), Image.new("RGB", (DRAWN, DRAWN), (246, 242, 230))
     for layer in range(4):
-        wash, mask = Image.new("RGB", image.size, (120 - 28 * layer, 165 - 30 * layer, 130 - 32 * layer)), None
+        wash = Image.new("RGB", image.size, (120 - 28 * layer, 165 - 30 * layer, 130 - 32 * layer))
         mask = Image.new("L", image.size)
-        draw = ImageDraw.Draw(mask)
+        draw = Pen(mask)
         for _ in range(9):
             x, high, base = random.uniform(0, 1024), random.uniform(350, 620), 620 + 120 * layer
             for k in range(7):
@@ -144,14 +144,14 @@ def forest() -> Image.Image:
                 y = base - high + k * high / 8
                 points = [(x, y), (x + wide, y + high / 5 + random.uniform(-9, 9)), (x - wide, y + high / 5)]
                 draw.polygon(points, fill=125)
-        image.paste(wash, mask=mask.filter(ImageFilter.GaussianBlur(9 - 2 * layer)))
+        image.paste(wash, mask=blurred(mask, 9 - 2 * layer))
     return grained(image, 5, 3, 4)
 
 
 @image
 def balloon() -> Image.Image:
     image = gradient([(0, (110, 180, 235)), (0.8, (225, 240, 250)), (1, (250, 245, 230))])
-    draw = ImageDraw.Draw(image)
+    draw = Pen(image)
     draw.polygon(ridge(820, 40, 8), fill=(120, 165, 95))
     draw.polygon(ridge(900, 35, 9), fill=(90, 140, 80))
     stripes = ((215, 60, 55), (250, 215, 90))
@@ -177,15 +177,15 @@ def ringed_planet() -> Image.Image:
         disc(draw, x, y, r, (235, 235, 255))
     for front in (False, True):
         ring = Image.new("L", image.size)
-        drawn = ImageDraw.Draw(ring)
+        drawn = Pen(ring)
         for r, shade in ((420, 210), (360, 0), (345, 160), (285, 0)):
             drawn.ellipse((512 - r, 512 - r * 0.28, 512 + r, 512 + r * 0.28), fill=shade)
         drawn.rectangle((0, 0, 1024, 512) if front else (0, 512, 1024, 1024), fill=0)
-        ring = ring.rotate(18, center=(512, 512))
+        ring = ring.rotate(18, center=(512 * SCALE, 512 * SCALE))
         if front:
             globe = Image.new("L", image.size)
-            disc(ImageDraw.Draw(globe), 512, 512, 210, None)
-            ImageDraw.Draw(globe).ellipse((302, 302, 722, 722), fill=255)
+            disc(Pen(globe), 512, 512, 210, None)
+            Pen(globe).ellipse((302, 302, 722, 722), fill=255)
             bands = gradient([(k / 12, ((220, 170, 120), (190, 130, 95), (235, 200, 150))[k % 3]) for k in range(13)])
             image.paste(bands.rotate(18), mask=globe)
         image.paste((215, 200, 190), mask=ring)

@@ -4,8 +4,8 @@ import colorsys
 import math
 
 import numpy as np
-from drawing import DRAWN, canvas, cells, disc, grained, image, layered, ridge, turned
-from PIL import Image, ImageDraw, ImageFilter
+from drawing import DRAWN, SCALE, UNITS, Pen, blurred, canvas, cells, disc, grained, image, layered, ridge, turned
+from PIL import Image
 
 
 @image
@@ -19,7 +19,7 @@ def fish() -> Image.Image:
     image = layered(image, body, (245, 130, 50))
     for x, wide in ((440, 34), (560, 32), (670, 24)):
         image = layered(image, [(x, 310), (x + wide, 310), (x + wide + 10, 550), (x + 10, 550)], (255, 240, 220))
-    draw = ImageDraw.Draw(image)
+    draw = Pen(image)
     disc(draw, 770, 400, 26, (255, 255, 255))
     disc(draw, 776, 400, 13, (20, 20, 30))
     return image
@@ -91,7 +91,7 @@ def bicycle() -> Image.Image:
     draw.line([(405, 400), (490, 650)], fill=red, width=18)
     draw.line([(744, 640), (645, 370)], fill=red, width=18)
     draw.line([(645, 370), (720, 340), (740, 380)], fill=dark, width=14, joint="curve")
-    draw.rounded_rectangle((350, 380, 455, 404), 12, fill=dark)
+    draw.rounded_rectangle((350, 380, 455, 404), radius=12, fill=dark)
     disc(draw, 490, 650, 38, dark)
     return image
 
@@ -101,7 +101,7 @@ def tea_sign() -> Image.Image:
     image, draw = canvas((170, 190, 175))
     for x in (300, 724):
         draw.line([(x, 0), (x, 330)], fill=(60, 60, 60), width=12)
-    draw.rounded_rectangle((130, 320, 894, 760), 40, fill=(120, 78, 45), outline=(70, 42, 22), width=18)
+    draw.rounded_rectangle((130, 320, 894, 760), radius=40, fill=(120, 78, 45), outline=(70, 42, 22), width=18)
     for y in range(380, 740, 60):
         draw.line([(150, y), (874, y + 8)], fill=(105, 66, 36), width=6)
     cream, w = (248, 236, 205), 40
@@ -134,7 +134,7 @@ def wall_clock() -> Image.Image:
     ):
         draw.rectangle((x, 870 - high, x + wide, 870), fill=colour)
     draw.polygon([(250, 800), (370, 800), (350, 870), (270, 870)], fill=(190, 100, 65))
-    draw.rounded_rectangle((285, 690, 335, 805), 25, fill=(80, 135, 80))
+    draw.rounded_rectangle((285, 690, 335, 805), radius=25, fill=(80, 135, 80))
     return image
 
 
@@ -158,8 +158,8 @@ def cubes() -> Image.Image:
 def halftone_lemon() -> Image.Image:
     image, draw = canvas((255, 120, 160))
     step = 22
-    for row, y in enumerate(range(0, DRAWN + step, step)):
-        for x in range(-(row % 2) * step // 2, DRAWN + step, step):
+    for row, y in enumerate(range(0, UNITS + step, step)):
+        for x in range(-(row % 2) * step // 2, UNITS + step, step):
             inside = ((x - 512) / 330) ** 2 + ((y - 512) / 235) ** 2 < 1 or math.hypot(x - 850, y - 512) < 55
             shade = 0.5 + 0.5 * math.sin((x + y) / 330 - 1.2)
             disc(draw, x, y, (13 if inside else 8) * (0.55 + 0.6 * shade), (255, 230, 40) if inside else (90, 30, 120))
@@ -171,9 +171,9 @@ def halftone_lemon() -> Image.Image:
 @image
 def blueprint() -> Image.Image:
     image, draw = canvas((24, 62, 130))
-    for k in range(0, DRAWN, 64):
-        draw.line([(k, 0), (k, DRAWN)], fill=(40, 82, 155), width=2)
-        draw.line([(0, k), (DRAWN, k)], fill=(40, 82, 155), width=2)
+    for k in range(0, UNITS, 64):
+        draw.line([(k, 0), (k, UNITS)], fill=(40, 82, 155), width=2)
+        draw.line([(0, k), (UNITS, k)], fill=(40, 82, 155), width=2)
     white = (225, 235, 250)
     teeth = [p for k in range(16) for p in turned([(300, -34), (350, -24), (350, 24), (300, 34)], k * math.pi / 8,
                                                   512, 512)]  # fmt: skip
@@ -211,9 +211,9 @@ def stained_glass() -> Image.Image:
 @image
 def mosaic() -> Image.Image:
     random, image = np.random.default_rng(8), Image.new("RGB", (DRAWN, DRAWN), (196, 186, 170))
-    draw = ImageDraw.Draw(image)
-    for y in range(12, DRAWN, 34):
-        for x in range(12, DRAWN, 34):
+    draw = Pen(image)
+    for y in range(12, UNITS, 34):
+        for x in range(12, UNITS, 34):
             r, angle = math.hypot(x - 512, y - 512), math.atan2(y - 512, x - 512)
             ray = math.cos(12 * angle) > 0
             base = (235, 180, 50) if r < 190 else (220, 110, 50) if r < 330 and ray else (40, 95, 150)
@@ -229,14 +229,14 @@ def tartan() -> Image.Image:
     sett = ((70, (150, 25, 30)), (12, (240, 215, 120)), (46, (20, 70, 50)), (10, (245, 245, 240)), (46, (20, 70, 50)),
             (12, (240, 215, 120)), (70, (150, 25, 30)), (22, (25, 30, 70)))  # fmt: skip
     at = 0
-    while at < DRAWN:
+    while at < UNITS:
         for wide, colour in sett:
-            stripe[at : at + wide] = colour
+            stripe[at * SCALE : (at + wide) * SCALE] = colour
             at += wide
     y, x = np.mgrid[0:DRAWN, 0:DRAWN]
-    twill = ((x + y) // 6 % 2 == 0)[..., None]
+    twill = ((x + y) // (6 * SCALE) % 2 == 0)[..., None]
     cloth = np.where(twill, stripe[None], stripe[:, None])
-    return grained(Image.fromarray(cloth.astype(np.uint8)).filter(ImageFilter.GaussianBlur(1)), 5, 2, 6)
+    return grained(blurred(Image.fromarray(cloth.astype(np.uint8)), 1), 5, 2, 6)
 
 
 @image
@@ -244,7 +244,7 @@ def art_deco() -> Image.Image:
     image, draw = canvas((16, 18, 24))
     gold = ((214, 175, 90), (150, 115, 50))
     for row, y in enumerate(range(1180, -40, -128)):
-        for x in range(-128 * (row % 2), DRAWN + 256, 256):
+        for x in range(-128 * (row % 2), UNITS + 256, 256):
             for k, r in enumerate((128, 108, 88, 68, 48, 28)):
                 fill = (16, 18, 24) if k % 2 else gold[k // 2 % 2]
                 draw.pieslice((x - r, y - r, x + r, y + r), 180, 360, fill=fill)
@@ -270,8 +270,8 @@ def circles() -> Image.Image:
 @image
 def teapot() -> Image.Image:
     image, draw = canvas((236, 228, 214))
-    draw.rectangle((0, 740, DRAWN, DRAWN), fill=(126, 84, 52))
-    draw.rectangle((0, 740, DRAWN, 764), fill=(150, 104, 66))
+    draw.rectangle((0, 740, UNITS, UNITS), fill=(126, 84, 52))
+    draw.rectangle((0, 740, UNITS, 764), fill=(150, 104, 66))
     blue, dark, light = (52, 98, 168), (36, 70, 128), (150, 186, 226)
     draw.ellipse((230, 790, 800, 850), fill=(98, 64, 40))
     draw.arc((120, 400, 380, 680), 80, 290, fill=dark, width=44)
@@ -291,9 +291,9 @@ def teapot() -> Image.Image:
 def umbrella() -> Image.Image:
     image, draw = canvas((158, 168, 178))
     random = np.random.default_rng(17)
-    for x, y in random.uniform(0, DRAWN, (150, 2)):
+    for x, y in random.uniform(0, UNITS, (150, 2)):
         draw.line([(x, y), (x - 14, y + 56)], fill=(196, 206, 214), width=4)
-    draw.rectangle((0, 900, DRAWN, DRAWN), fill=(112, 120, 130))
+    draw.rectangle((0, 900, UNITS, UNITS), fill=(112, 120, 130))
     draw.line([(512, 300), (512, 872)], fill=(70, 46, 32), width=18)
     draw.arc((503, 810, 613, 930), 0, 180, fill=(70, 46, 32), width=18)
     draw.pieslice((162, 190, 862, 890), 180, 360, fill=(206, 44, 52))

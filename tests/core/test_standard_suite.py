@@ -15,6 +15,7 @@ import skimage.data
 from PIL import Image
 
 from blendbench.cli.planning import plan_on_models
+from blendbench.core.images import image_identity
 from blendbench.core.suites import Item, Suite, load_suite
 from blendbench.metrics import get_metric
 from blendbench.models.sets import load_model_set
@@ -130,11 +131,53 @@ def test_every_image_has_a_free_licence_and_an_origin(suite: Suite) -> None:
 
 def test_images_are_small_and_in_colour(suite: Suite) -> None:
     paths = [record.image for record in suite.images]
-    assert sum(path.stat().st_size for path in paths) <= 3_000_000
+    assert sum(path.stat().st_size for path in paths) <= 5_500_000
     for path in paths:
         with Image.open(path) as image:
             assert image.mode == "RGB"
-            assert max(image.size) <= 512
+
+
+def test_references_are_as_large_as_their_source_allows(suite: Suite, maker: ModuleType) -> None:
+    """1024 pixels a side are 1,024 tokens of Qwen3-VL; photographs are not enlarged."""
+    sizes = {path.stem: Image.open(path).size for item in suite.items for path in (item.reference, item.unrelated)}
+    assert {size for name, size in sizes.items() if name not in maker.PHOTOS} == {(1024, 1024)}
+    photographs = {name: size for name, size in sizes.items() if name in maker.PHOTOS}
+    assert photographs == {name: getattr(skimage.data, maker.PHOTOS[name])().shape[1::-1] for name in photographs}
+    assert max(max(size) for size in photographs.values()) <= 1024
+
+
+def test_pairs_show_scenes_of_their_own_in_several_styles(suite: Suite, maker: ModuleType) -> None:
+    assert len(suite.pairs) == 32
+    assert len({pair.caption for pair in suite.pairs}) == 32
+    styles = Counter(words for pair in suite.pairs for words, *_ in maker.STYLES if pair.caption.endswith(f", {words}"))
+    assert set(styles.values()) == {4}
+    assert sum(styles.values()) == 32
+    # A fit must not have seen the items: no image, and no thing that is fitted on, is one of theirs.
+    fitted = {path for pair in suite.pairs for path in (pair.image, pair.plain)}
+    assert len({image_identity(path) for path in fitted}) == 64
+    shown = {path for item in suite.items for path in (item.reference, item.unrelated)}
+    assert not {image_identity(path) for path in fitted} & {image_identity(path) for path in shown}
+    captions = {item.reference_caption for item in suite.items}
+    for things in ("mushroom", "cactus", "snowm", " bus ", "windmill", "owl", "butterfl", "cake", "tent", "bridge",
+                   "steamer", "lamp", "whale", "penguin", "pineapple", "guitar"):  # fmt: skip
+        assert sum(things in pair.caption for pair in suite.pairs) == 2, things
+        assert not any(caption.startswith(f"a {things.strip()}") for caption in captions)
+
+
+def test_both_images_of_a_pair_have_one_size_and_differ_well_beyond_the_losses_of_jpeg(suite: Suite) -> None:
+    for pair in suite.pairs:
+        styled, plain = (np.asarray(Image.open(path), np.int16) for path in (pair.image, pair.plain))
+        assert styled.shape == plain.shape == (448, 448, 3)
+        assert (np.abs(styled - plain).max(axis=2) > 24).mean() > 0.02, pair.caption
+
+
+@pytest.mark.parametrize("number", [1, 16])
+def test_pairs_are_what_the_script_renders(suite: Suite, maker: ModuleType, number: int) -> None:
+    caption, styled, plain = maker.pair(number)
+    pair = suite.pairs[number - 1]
+    assert pair.caption == caption
+    assert_alike(styled, pair.image)
+    assert_alike(plain, pair.plain)
 
 
 def test_neutrals_show_nothing(suite: Suite) -> None:

@@ -190,6 +190,14 @@ def test_a_suite_without_pairs_or_a_white_image_fails_the_cells_that_need_them(
     assert {"no pairs to fit on" in error or "no white image" in error for error in errors} == {True}
 
 
+def test_strategies_that_fit_have_pairs_on_the_standard_suite(models: ModelSet, tmp_path: Path) -> None:
+    suite = load_suite("standard")
+    names = ("activation_steering", "ridge_projection", "mlp_projection")
+    plan = plan_of(models, replace(suite, pairs=suite.pairs[:4]), *(Grid(name, ()) for name in names))
+    done = run(plan, models, tmp_path, Reporter(quiet=True))
+    assert (done.ok, done.failed) == (4, 0)  # and text_only, their baseline
+
+
 def test_every_registered_strategy_can_be_generated(models: ModelSet, suite: Suite, tmp_path: Path) -> None:
     few = replace(suite, pairs=suite.pairs[:4])
     grids = [Grid(name, ()) for name in all_strategies()]
