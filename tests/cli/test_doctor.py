@@ -23,7 +23,9 @@ def test_a_complete_set_is_described(cli: Cli, untrained: Path, tmp_path: Path) 
     done = cli("doctor", "--models", untrained, "--results", tmp_path / "r")
     assert done.returncode == 0, done.stderr
     levels = "1, 0.96, 0.913, 0.8571, 0.7895, 0.7059, 0.6, 0.4615, 0.2727, 0"
-    assert f"miniature: sampling: 9 function evaluations (NFE), noise levels {levels}\n" in done.stdout
+    sampling = f"miniature: sampling: 9 function evaluations (NFE) an image in 9 steps, noise levels {levels}\n"
+    assert sampling in done.stdout
+    assert "miniature: guidance: off; no negative prompt\n" in done.stdout
     assert "miniature: clip: activation function gelu\n" in done.stdout
     assert f"results: {tmp_path / 'r'} has 1 shards and 0 images (0.0 MB)\n" in done.stdout
     assert "torch 1.0\n" in done.stdout
@@ -31,12 +33,26 @@ def test_a_complete_set_is_described(cli: Cli, untrained: Path, tmp_path: Path) 
     assert "PROBLEM" not in done.stdout
 
 
+def test_guidance_is_described_with_what_it_costs(cli: Cli, untrained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(untrained, tmp_path / "set"))
+    text = (folder / "model_set.toml").read_text()
+    settings = 'guidance = 4.0\nnegative_prompt = "blurry"\nnegative = "blend"\ncfg_normalization = true'
+    (folder / "model_set.toml").write_text(text.replace("guidance = 0.0", settings))
+    done = cli("doctor", "--models", folder, "--results", tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    assert "miniature: sampling: 18 function evaluations (NFE) an image in 9 steps, noise levels 1, " in done.stdout
+    expected = (
+        "guidance: 4, normalized, away from the negative prompt 'blurry' (blended as the prompt is); it evaluates"
+    )
+    assert f"miniature: {expected} the transformer twice a step\n" in done.stdout
+
+
 def test_every_problem_is_a_line(cli: Cli, untrained: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(untrained, tmp_path / "set"))
     config = folder / "clip" / "open_clip_config.json"
     config.write_text(config.read_text().replace('    "quick_gelu": false,\n', ""))
     text = (folder / "model_set.toml").read_text()
-    (folder / "model_set.toml").write_text(text.replace("guidance = 0.0", "guidance = 4.0"))
+    (folder / "model_set.toml").write_text(text.replace("height = 128", "height = 100"))
     (tmp_path / "file").write_text("")
     done = cli("doctor", "--models", folder, "--results", tmp_path / "file")
     assert done.returncode == 2
@@ -44,7 +60,7 @@ def test_every_problem_is_a_line(cli: Cli, untrained: Path, tmp_path: Path) -> N
     assert len(problems) == 3
     for words in (
         "is a file; name a folder",
-        "guidance = 4.0 is not supported",
+        "height = 100 is not a multiple of 16",
         "set clip_quick_gelu in model_set.toml",
     ):
         assert sum(words in line for line in problems) == 1

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from blendbench.core.errors import UsageError
+from blendbench.models.families.z_image import ZImage
 from blendbench.models.families.z_image.denoiser import ZImageDenoiser
 from blendbench.models.families.z_image.text import Qwen3TextEncoder
 from blendbench.models.sets import ModelSet, list_model_sets, load_model_set
@@ -102,7 +103,14 @@ def test_latents_belong_to_their_seed(models: ModelSet) -> None:
         ('dtype = "float32"', 'dtype = "float8"', "dtype"),
         ('clip = "clip"', 'clip = "clop"', "clip: folder 'clop' is missing"),
         ("height = 128", "height = 100", "height = 100 is not a multiple of 16"),
-        ("guidance = 0.0", "guidance = 4.0", "guidance = 4.0 is not supported for ZImagePipeline; set it to 0"),
+        ("guidance = 0.0", 'negative_prompt = "blurry"', "negative_prompt has no effect without guidance"),
+        ("guidance = 0.0", 'negative = "blend"', "negative has no effect without guidance; leave it out"),
+        ("guidance = 0.0", "cfg_normalization = true", "cfg_normalization has no effect without guidance"),
+        (
+            "guidance = 0.0",
+            'guidance = 4.0\nnegative = "image"',
+            "sampler.negative: Input should be 'prompt' or 'blend'",
+        ),
         ("steps = 9", "steps = 2\nsigmas = [1.0]", "sigmas has 1 values, expected one for each of the 2 steps"),
         ("steps = 9", "steps = 2\nsigmas = [0.5, 1.0]", "sigmas must fall from step to step"),
         ("steps = 9", "steps = 1\nsigmas = [1.5]", "sampler.sigmas.0: Input should be less than or equal to 1"),
@@ -114,6 +122,22 @@ def test_mistakes_in_the_file_are_reported_with_their_field(copy: Path, old: str
         load_model_set(edit(copy, old, new)).check()
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_guidance_is_refused_where_the_family_has_none(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ZImage, "capabilities", frozenset())
+    with pytest.raises(UsageError, match=r"guidance = 4.0 is not supported for ZImagePipeline; set it to 0"):
+        load_model_set(edit(copy, "guidance = 0.0", "guidance = 4.0")).check()
+
+
+def test_the_record_holds_the_negative_where_there_is_guidance_and_is_what_it_was_where_there_is_none(
+    untrained: Path,
+) -> None:
+    record = load_model_set(untrained, "cpu").sampler_record
+    assert list(record) == ["height", "width", "guidance", "sigmas", "transformer_calls"]
+    guided = load_model_set(untrained, "cpu", {"guidance": 4.0, "negative_prompt": "blurry"}).sampler_record
+    negative = {"guidance": 4.0, "negative_prompt": "blurry", "negative": "prompt", "cfg_normalization": False}
+    assert guided == {**record, **negative}
 
 
 @pytest.mark.parametrize(

@@ -267,13 +267,15 @@ class DescribedSet:
     def sampler_record(self) -> dict[str, Any]:
         """Return the sampler's record, which is part of a cell's identity.
 
-        Size, guidance, the resolved noise levels, the function evaluations (NFE), and whether networks are compiled.
+        Size, guidance with its negative, the resolved noise levels, the steps, and whether networks are compiled.
         """
         sampler = self.file.sampler
+        negative = {name: getattr(sampler, name) for name in ("negative_prompt", "negative", "cfg_normalization")}
         return {
             "height": sampler.height,
             "width": sampler.width,
             "guidance": sampler.guidance,
+            **(negative if sampler.guidance else {}),
             "sigmas": list(self.sigmas),
             "transformer_calls": len(self.sigmas) - 1,
             **({"compiled": True} if self.compiled else {}),
@@ -305,8 +307,8 @@ class DescribedSet:
             "generate": value * (counted("pipeline", "transformer") + counted("pipeline", "vae")),
             "score": sum(counted(name) for name in SCORERS) * (4 if self.device == "cpu" else 2),
         }
-        batch = sampler.batch_size if images is None else images
-        return memory.Sizes(weights, memory.working_memory(batch, sampler.height * sampler.width, value))
+        batch, pixels = sampler.batch_size if images is None else images, sampler.height * sampler.width
+        return memory.Sizes(weights, memory.working_memory(batch, pixels, value, sampler.guidance > 0))
 
     def _weights_folder(self, name: str) -> Path:
         """Return a component's folder with its weights.

@@ -63,8 +63,21 @@ def diagnose(models: ModelSet) -> Iterator[Finding]:
 
 def _settings(models: ModelSet) -> Iterator[Finding]:
     """Report what is sampled and scored with."""
-    levels = ", ".join(f"{sigma:.4g}" for sigma in models.sigmas)
-    yield Finding(f"sampling: {len(models.sigmas) - 1} function evaluations (NFE), noise levels {levels}")
+    levels, steps = ", ".join(f"{sigma:.4g}" for sigma in models.sigmas), len(models.sigmas) - 1
+    sampler = models.file.sampler
+    evaluations = 2 * steps if sampler.guidance else steps
+    yield Finding(
+        f"sampling: {evaluations} function evaluations (NFE) an image in {steps} steps, noise levels {levels}"
+    )
+    if sampler.guidance:
+        which = "blended as the prompt is" if sampler.negative == "blend" else "not blended"
+        normalized = ", normalized" if sampler.cfg_normalization else ""
+        yield Finding(
+            f"guidance: {sampler.guidance:g}{normalized}, away from the negative prompt {sampler.negative_prompt!r}"
+            f" ({which}); it evaluates the transformer twice a step"
+        )
+    else:
+        yield Finding("guidance: off; no negative prompt")
     if "clip" in models.places:
         try:
             activation = models.activation("clip")

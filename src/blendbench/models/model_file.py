@@ -1,7 +1,7 @@
 """model_set.toml: components, their commits and the sampling."""
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -22,7 +22,11 @@ class Sampler(_Strict):
         width: Pixels.
         steps: Number of function evaluations (NFE) of the transformer.
         sigmas: Noise level before each step; computed from `steps` and `shift` if not given.
-        guidance: Scale of classifier-free guidance; 0 is none.
+        guidance: Scale of classifier-free guidance; 0 is none. The velocity is moved away from the negative's by
+            `guidance` times the difference of the two.
+        negative_prompt: What guidance leads away from.
+        negative: "prompt" for the negative prompt's own text rows, "blend" for these rows blended as the prompt's are.
+        cfg_normalization: Whether a guided velocity is at most as long as the conditioning's own.
         shift: Static shift in place of the scheduler's own.
         batch_size: Images per batch.
         compile: Whether to compile the networks on a GPU; they round otherwise than the pipeline's own.
@@ -33,6 +37,9 @@ class Sampler(_Strict):
     steps: int = Field(ge=1)
     sigmas: tuple[NoiseLevel, ...] | None = None
     guidance: float = Field(default=0.0, ge=0)
+    negative_prompt: str = ""
+    negative: Literal["prompt", "blend"] = "prompt"
+    cfg_normalization: bool = False
     shift: float | None = Field(default=None, gt=0)
     batch_size: int = Field(default=16, ge=1)
     compile: bool = False
@@ -49,7 +56,14 @@ class Sampler(_Strict):
             raise ValueError("give either sigmas or shift; sigmas are not shifted")
         return self
 
-    def overridden(self, values: dict[str, float]) -> "Sampler":
+    @model_validator(mode="after")
+    def _check_guidance(self) -> "Sampler":
+        for name in () if self.guidance else ("negative_prompt", "negative", "cfg_normalization"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} has no effect without guidance; leave it out, or set guidance above 0")
+        return self
+
+    def overridden(self, values: dict[str, Any]) -> "Sampler":
         """Replace fields; other steps or another shift replace explicit sigmas."""
         if {"steps", "shift"} & values.keys():
             return self.model_copy(update={"sigmas": None, **values})

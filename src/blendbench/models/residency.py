@@ -22,6 +22,9 @@ DESCRIPTIONS = {
 _USABLE = 0.92
 # Working memory of generation, in values per image and pixel: decoding peaks at the last level of the VAE.
 _GENERATING = 900
+# What guidance adds, in the same values: the second half of the transformer's batch. A block's widest point, computed
+# from Z-Image's sizes: a token for 256 pixels, 2 x 10,240 gated values, their product, and four rows of 3,840.
+_NEGATIVE = 200
 # Working memory of encoders and scorers in bytes: they see one prompt, one image or one chunk of images.
 _OTHERS = {"text": GIB // 2, "vision": GIB, "score": GIB}
 
@@ -80,12 +83,13 @@ class Sizes:
         return max(peaks)
 
 
-def working_memory(images: int, pixels: int, value_bytes: int) -> dict[str, int]:
+def working_memory(images: int, pixels: int, value_bytes: int, guided: bool = False) -> dict[str, int]:
     """Return each group's working memory for batches of `images`.
 
-    `pixels` is their size; the memory is in values of `value_bytes`.
+    `pixels` is their size; the memory is in values of `value_bytes`; `guided`: with classifier-free guidance.
     """
-    return {**_OTHERS, "generate": _GENERATING * images * pixels * value_bytes}
+    values = _GENERATING + (_NEGATIVE if guided else 0)
+    return {**_OTHERS, "generate": values * images * pixels * value_bytes}
 
 
 def choose(sizes: Sizes, budget: int | None) -> Residency:

@@ -1,17 +1,21 @@
 """Blend: call strategies and turn their answers into jobs."""
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blendbench.core.conditioning import Conditioning
+from blendbench.core.conditioning import BlendError, Conditioning
+from blendbench.core.hashing import sha256_json
 from blendbench.core.images import image_identity
 from blendbench.core.suites import Suite
 from blendbench.models.families.base import Facts
+from blendbench.models.model_file import Sampler
 from blendbench.registry.strategies import Configuration
 from blendbench.run.embeddings import Embeddings, EncodingError
+from blendbench.run.inputs import View, negative_item
 from blendbench.run.plan import Cell
 from blendbench.run.sources import SourceReader
 
@@ -20,16 +24,19 @@ from blendbench.run.sources import SourceReader
 class Job:
     """One image to generate, and the cells that share it.
 
-    `start` is the image to start from, below strength 1; `buckets` the padded length of the caption in units of the
-    transformer's padding.
+    `negative` is what guidance leads away from, if there is guidance; it is part of `sha256` if it is `blended`, else
+    it is the same for all jobs. `start` is the image to start from, below strength 1; `bucket` the number of tokens
+    that captions are padded to a multiple of.
     """
 
     conditioning: Conditioning
     sha256: str
     noise_seed: int
     start: Path | None
-    buckets: int
+    bucket: int
     cells: list[Cell]
+    negative: Conditioning | None = None
+    blended: bool = False
 
     @property
     def key(self) -> tuple[str, int]:
@@ -38,9 +45,20 @@ class Job:
 
     @property
     def batch_key(self) -> tuple[object, ...]:
-        """Return a batch key: padded length, schedule, blocks and strength."""
-        c = self.conditioning
-        return (self.buckets, len(c.steps), c.blocks, c.strength)
+        """Return a batch key: padded lengths, schedules, blocks and strength."""
+        parts = [self.conditioning] if self.negative is None else [self.conditioning, self.negative]
+        shapes = [(-(-len(part.rows) // self.bucket), len(part.steps)) for part in parts]
+        return (*shapes, self.blocks, self.conditioning.strength)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Return the blocks that read injected captions."""
+        return self.conditioning.blocks or (self.negative.blocks if self.negative else ())
+
+    @property
+    def blended_negative(self) -> Conditioning | None:
+        """Return the negative if the strategy made it."""
+        return self.negative if self.blended else None
 
     def row(self) -> dict[str, Any]:
         """Return a `conditionings` row: shape and moments of the first step."""
@@ -79,20 +97,31 @@ class Blender:
         configuration, name = cell.configuration, cell.configuration.strategy.name
         if name in self._refused:
             raise BlendFailedError(self._refused[name])
-        try:
-            conditioning = self._conditioning(cell, configuration)
-            tokens, longest = len(conditioning.rows), self.facts.longest_caption
-            if tokens > longest:
-                raise ValueError(
-                    f"a conditioning of {tokens} tokens is longer than the {longest} that the model has room for"
-                )
+        with _explained(configuration):
+            conditioning = self._short_enough(self._conditioning(cell, configuration))
             start = cell.item.reference if conditioning.strength < 1 else None
             sha256 = conditioning.sha256(image_identity(start) if start else "")
-        except EncodingError as error:
-            raise BlendFailedError(f"EncodingError: {error}") from error
-        except Exception as error:
-            raise BlendFailedError(described(error, configuration)) from error
-        return Job(conditioning, sha256, cell.noise_seed, start, -(-tokens // self.facts.caption_bucket), [cell])
+        bucket, sampler = self.facts.caption_bucket, self.embeddings.models.file.sampler
+        if not sampler.guidance:
+            return Job(conditioning, sha256, cell.noise_seed, start, bucket, [cell])
+        blended = sampler.negative == "blend"
+        with _explained(configuration, "negative prompt: "):
+            negative = self._short_enough(
+                self._blended_negative(cell, conditioning, sampler)
+                if blended
+                else Conditioning((self.embeddings.tokens(View(sampler.negative_prompt)).hidden,))
+            )
+        if blended:
+            sha256 = sha256_json([sha256, negative.sha256()])
+        return Job(conditioning, sha256, cell.noise_seed, start, bucket, [cell], negative, blended)
+
+    def _short_enough(self, conditioning: Conditioning) -> Conditioning:
+        tokens, longest = len(conditioning.rows), self.facts.longest_caption
+        if tokens > longest:
+            raise ValueError(
+                f"a conditioning of {tokens} tokens is longer than the {longest} that the model has room for"
+            )
+        return conditioning
 
     def _conditioning(self, cell: Cell, configuration: Configuration) -> Conditioning:
         sources = self._reader.read(cell.item, configuration)
@@ -108,6 +137,29 @@ class Blender:
                 raise BlendFailedError(self._refused[name])
             self._checked.add(name)
         return conditioning
+
+    def _blended_negative(self, cell: Cell, conditioning: Conditioning, sampler: Sampler) -> Conditioning:
+        """Blend the negative prompt as the cell's own prompt was."""
+        sources = self._reader.read(negative_item(cell.item, sampler), cell.configuration)
+        negative = cell.configuration.blend(sources, seed=cell.noise_seed)
+        both = (conditioning, negative)
+        injected = [part for part in both if part.injected is not None]
+        if conditioning.strength != negative.strength or len({part.blocks for part in injected}) > 1:
+            raise BlendError(f"{cell.configuration.strategy.name} gave it another strength or other blocks")
+        if injected and any(len(part.steps) > 1 for part in both):
+            raise BlendError(f"{cell.configuration.strategy.name} gave one a schedule and the other an injection")
+        return negative
+
+
+@contextmanager
+def _explained(configuration: Configuration, subject: str = "") -> Iterator[None]:
+    """Raise whatever is raised as BlendFailedError."""
+    try:
+        yield
+    except EncodingError as error:
+        raise BlendFailedError(f"EncodingError: {subject}{error}") from error
+    except Exception as error:
+        raise BlendFailedError(subject + described(error, configuration)) from error
 
 
 def described(error: BaseException, configuration: Configuration) -> str:

@@ -8,7 +8,7 @@ from typing import Self
 
 from blendbench.core.suites import Suite
 from blendbench.run.embeddings import Embeddings
-from blendbench.run.inputs import View, inputs_of
+from blendbench.run.inputs import Input, View, inputs_of, negative_inputs
 from blendbench.run.plan import Cell
 from blendbench.run.progress import Clock, Reporter
 
@@ -17,11 +17,16 @@ def missing_views(cells: Iterable[Cell], embeddings: Embeddings, suite: Suite) -
     """Map each missing view that a cell reads to its missing layers."""
     wanted: dict[View, set[int]] = {}
     for cell in cells:
-        for entry in inputs_of(cell.configuration, cell.item, suite):
+        for entry in _inputs(cell, embeddings, suite):
             layers = {embeddings.text_layer} if entry.view.image is None else cell.configuration.layers
             wanted.setdefault(entry.view, set()).update(layers)
     found = {view: embeddings.missing_layers(view, layers) for view, layers in wanted.items()}
     return {view: layers for view, layers in found.items() if layers}
+
+
+def _inputs(cell: Cell, embeddings: Embeddings, suite: Suite) -> Iterator[Input]:
+    yield from inputs_of(cell.configuration, cell.item, suite)
+    yield from negative_inputs(cell.configuration, cell.item, suite, embeddings.models.file.sampler)
 
 
 class Prefetch:
@@ -82,7 +87,7 @@ class Prefetch:
                     encoding.result()
 
     def _views(self, cells: Iterable[Cell]) -> list[View]:
-        found = (entry.view for cell in cells for entry in inputs_of(cell.configuration, cell.item, self.suite))
+        found = (entry.view for cell in cells for entry in _inputs(cell, self.embeddings, self.suite))
         return list(dict.fromkeys(found))
 
     def _encode(self, view: View, layers: tuple[int, ...]) -> None:

@@ -172,16 +172,20 @@ class ImageGenerator:
             stage.advance(1)
 
     def _sample(self, jobs: list[Job]) -> tuple[Tensor, Tensor]:
-        denoiser, first = self.models.denoiser, jobs[0].conditioning
+        denoiser, first = self.models.denoiser, jobs[0]
         latents = torch.stack([denoiser.initial_latents(job.noise_seed) for job in jobs])
-        rows = [job.conditioning.injected for job in jobs if job.conditioning.injected is not None]
+        conditionings = [job.conditioning for job in jobs]
+        negatives = [job.negative for job in jobs if job.negative is not None]
+        # Where only one of an image's two captions is injected, the blocks read the other one as it is.
+        rows = [part.rows if part.injected is None else part.injected for part in (*conditionings, *negatives)]
         sampler = self.models.file.sampler
         starts = [resize_area(load_image(job.start).pixels, sampler.width, sampler.height) for job in jobs if job.start]
         return denoiser.generate(
-            [job.conditioning.steps for job in jobs],
+            [conditioning.steps for conditioning in conditionings],
             latents,
-            Injection(rows, first.blocks) if rows else None,
-            Start(np.stack(starts), first.strength) if starts else None,
+            Injection(rows, first.blocks) if first.blocks else None,
+            Start(np.stack(starts), first.conditioning.strength) if starts else None,
+            [negative.steps for negative in negatives] or None,
         )
 
     def _store(self, pixels: "_Transfer", count: int) -> list[str | None]:

@@ -4,13 +4,14 @@ Planning, encoding and provenance all start from `inputs_of`, so what a cell's i
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from blendbench.core.hashing import sha256_json
 from blendbench.core.images import image_identity
 from blendbench.core.suites import Item, Suite
+from blendbench.models.model_file import Sampler
 from blendbench.registry.strategies import Configuration
 
 _SHARED = ("corpus", "pairs")  # parts that are the same for all items
@@ -56,6 +57,26 @@ def inputs_of(configuration: Configuration, item: Item, suite: Suite) -> Iterato
             yield Input("pairs", View(pair.caption))
             yield Input("pairs", View(pair.caption, pair.image))
             yield Input("pairs", View(pair.caption, pair.plain))
+
+
+def negative_inputs(configuration: Configuration, item: Item, suite: Suite, sampler: Sampler) -> Iterator[Input]:
+    """List the views behind the negative that guidance leads away from.
+
+    The negative prompt is part of the sampler's identity, and its images are those of `inputs_of`.
+    """
+    if not sampler.guidance:
+        return
+    if sampler.negative == "prompt":
+        yield Input("negative_text", View(sampler.negative_prompt))
+    else:
+        for entry in inputs_of(configuration, negative_item(item, sampler), suite):
+            if entry.part not in _SHARED:
+                yield replace(entry, part=f"negative_{entry.part}")
+
+
+def negative_item(item: Item, sampler: Sampler) -> Item:
+    """Return an item with the negative prompt in place of its own."""
+    return replace(item, prompt=sampler.negative_prompt)
 
 
 def reference_image(item: Item, suite: Suite, reference: str) -> Path:

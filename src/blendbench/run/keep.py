@@ -15,7 +15,7 @@ from blendbench.results.shards import ShardWriter
 from blendbench.results.state import open_state
 from blendbench.run.blend import Blender, BlendFailedError, Job
 from blendbench.run.embeddings import FOLDER, Embeddings
-from blendbench.run.inputs import inputs_of
+from blendbench.run.inputs import inputs_of, negative_inputs
 from blendbench.run.plan import Cell, Plan
 from blendbench.run.progress import Reporter
 
@@ -60,18 +60,22 @@ def _blended(blender: Blender, cell: Cell) -> Job | None:
 def _save_conditioning(folder: Path, job: Job) -> None:
     """Write `<folder>/<sha256>.safetensors`, unless it exists.
 
-    Tensors: `steps` (steps or 1, tokens, dim) float32 and, if there is an injection, `injected` (tokens, dim); the
-    metadata holds its blocks, the strength, and the hash of the image that sampling starts from.
+    Tensors: `steps` (steps or 1, tokens, dim) float32 and, if there is an injection, `injected` (tokens, dim); the same
+    two of a blended negative, with `negative_` before their names. The metadata holds the blocks, the strength, and the
+    hash of the image that sampling starts from.
     """
     path = folder / f"{job.sha256}.safetensors"
     if path.is_file():
         return
     conditioning = job.conditioning
-    tensors = {"steps": torch.stack(conditioning.steps)}
-    if conditioning.injected is not None:
-        tensors["injected"] = conditioning.injected
+    tensors: dict[str, torch.Tensor] = {}
+    for prefix, part in (("", conditioning), ("negative_", job.blended_negative)):
+        if part is not None:
+            tensors[f"{prefix}steps"] = torch.stack(part.steps)
+            if part.injected is not None:
+                tensors[f"{prefix}injected"] = part.injected
     metadata = {
-        "blocks": ",".join(map(str, conditioning.blocks)),
+        "blocks": ",".join(map(str, job.blocks)),
         "strength": repr(conditioning.strength),
         "start_sha256": image_identity(job.start) if job.start else "",
     }
@@ -98,7 +102,9 @@ def _without_files(plan: Plan, results: Path) -> list[tuple[Cell, str]]:
 
 def _rows(job: Job, embeddings: Embeddings, plan: Plan) -> Iterator[dict[str, Any]]:
     cell = job.cells[0]
-    for entry in inputs_of(cell.configuration, cell.item, plan.suite):
+    sampler = embeddings.models.file.sampler
+    given = (cell.configuration, cell.item, plan.suite)
+    for entry in (*inputs_of(*given), *negative_inputs(*given, sampler)):
         image = entry.view.image
         for layer in sorted(cell.configuration.layers) if image else [embeddings.text_layer]:
             yield {

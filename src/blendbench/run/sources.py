@@ -56,7 +56,8 @@ class SourceReader:
     def _reference(self, item: Item, params: Mapping[str, Any], text: Tokens) -> Tokens:
         reference = str(params["reference"])
         if reference == "self":
-            return content(text)
+            own = content(text)
+            return own if len(own.hidden) else text  # an empty prompt, such as a negative one, is its template alone
         tokens = self._selected(View(item.prompt, reference_image(item, self.suite, reference)), params)
         if reference == "noise":
             return gaussian_like(tokens, int(sha256_json(["noise", item.id])[:12], 16))

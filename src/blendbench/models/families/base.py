@@ -1,7 +1,7 @@
 """The interface of every model family, and the types passed to it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
@@ -52,7 +52,7 @@ class Injection:
     """Captions that only some blocks of the main stream read.
 
     Attributes:
-        rows: One array (tokens, dim) per image, of the shape of the image's caption.
+        rows: One array (tokens, dim) per caption, of its shape: those of the images, then those of their negatives.
         blocks: Indices of the blocks.
     """
 
@@ -104,10 +104,11 @@ class Denoiser(Protocol):
 
     def denoise(
         self,
-        schedules: "list[tuple[Tensor, ...]]",
+        schedules: "Sequence[tuple[Tensor, ...]]",
         latents: "Tensor",
         injection: Injection | None = None,
         start: Start | None = None,
+        negatives: "Sequence[tuple[Tensor, ...]] | None" = None,
     ) -> "Tensor":
         """Denoise n images.
 
@@ -116,6 +117,7 @@ class Denoiser(Protocol):
             latents: Initial latents, (n, channels, height, width).
             injection: Captions for some of the blocks.
             start: Images to start from instead of noise.
+            negatives: As `schedules`, what guidance leads away from; needed if there is guidance.
 
         Returns:
             float32 latents on the transformer's device. A GPU may still be computing them.
@@ -126,10 +128,11 @@ class Denoiser(Protocol):
 
     def generate(
         self,
-        schedules: "list[tuple[Tensor, ...]]",
+        schedules: "Sequence[tuple[Tensor, ...]]",
         latents: "Tensor",
         injection: Injection | None = None,
         start: Start | None = None,
+        negatives: "Sequence[tuple[Tensor, ...]] | None" = None,
     ) -> "tuple[Tensor, Tensor]":
         """Denoise and decode."""
 

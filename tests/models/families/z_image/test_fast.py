@@ -11,7 +11,7 @@ from torch._dynamo.testing import CompileCounter
 
 from blendbench.models.families.z_image import denoiser as denoiser_module
 from blendbench.models.families.z_image import fast
-from blendbench.models.families.z_image.denoiser import ZImageDenoiser
+from blendbench.models.families.z_image.denoiser import NO_GUIDANCE, Guidance, ZImageDenoiser
 from blendbench.models.families.z_image.injection import injected, refined
 from blendbench.models.sets import load_model_set
 from miniature import architecture
@@ -114,25 +114,29 @@ def test_captions_are_injected_around_compiled_blocks_without_compiling_again(co
     assert counter.frame_count == 2
 
 
+@pytest.mark.parametrize("guidance", [NO_GUIDANCE, Guidance(2.0)], ids=["alone", "guided"])
 def test_a_batch_size_is_warmed_up_once_and_then_no_caption_compiles(
-    counter: Any, untrained: Path, monkeypatch: pytest.MonkeyPatch
+    counter: Any, untrained: Path, monkeypatch: pytest.MonkeyPatch, guidance: Guidance
 ) -> None:
     monkeypatch.setattr(denoiser_module, "_WARM_UP_TOKENS", (40,))
     parts = load_model_set(untrained, "cpu", {"steps": 1}).denoiser
     assert isinstance(parts, ZImageDenoiser)
     noise = torch.stack([parts.initial_latents(seed) for seed in (0, 1)])
     rows = [torch.randn(n, architecture.HIDDEN, generator=torch.Generator().manual_seed(n)) for n in (70, 80)]
-    assert isinstance(parts, ZImageDenoiser)
-    expected, _ = parts.generate([(row,) for row in rows], noise)
+    # Of the captions' padded length, so that no mask is needed, and of another one.
+    against = [[(torch.ones(n, architecture.HIDDEN),)] * 2 for n in (90, 20)]
+    plain = ZImageDenoiser(parts.pipeline, parts.size, parts.sigmas, guidance)
+    expected = [plain.generate([(row,) for row in rows], noise, negatives=negatives)[0] for negatives in against]
     assert not parts.is_cold(2)
-    compiled = ZImageDenoiser(parts.pipeline, parts.size, parts.sigmas, compiled=True)
+    compiled = ZImageDenoiser(parts.pipeline, parts.size, parts.sigmas, guidance, compiled=True)
     assert compiled.is_cold(2)
     compiled.warm_up(2)
     assert not compiled.is_cold(2)
     graphs = counter.frame_count
-    images, finite = compiled.generate([(row,) for row in rows], noise)
-    assert finite.all()
-    assert (images.int() - expected.int()).abs().max() <= 1
+    for negatives, image in zip(against, expected, strict=True):
+        images, finite = compiled.generate([(row,) for row in rows], noise, negatives=negatives)
+        assert finite.all()
+        assert (images.int() - image.int()).abs().max() <= 1
     assert counter.frame_count == graphs
     assert compiled.is_cold(1)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from blendbench.models.families.base import Injection
-from blendbench.models.families.z_image.denoiser import ZImageDenoiser
+from blendbench.models.families.z_image.denoiser import Guidance, ZImageDenoiser
 from blendbench.models.families.z_image.replays import Recorder, Replays
 from blendbench.models.sets import load_model_set
 from miniature import architecture
@@ -147,4 +147,17 @@ def test_a_denoiser_generates_the_same_with_replays_and_leaves_injections_out(
     assert Remembered.made == 1
     assert torch.equal(replayed.denoise([(rows,)], noise, injection), expected[1])
     assert torch.equal(replayed.denoise([(rows,)], noise), expected[0])
+    assert Remembered.made == 1
+
+
+def test_a_guided_batch_is_recorded_whole_and_gives_the_same(untrained: Path, remembered: type[Remembered]) -> None:
+    parts = load_model_set(untrained, "cpu", {"steps": 3, "guidance": 2.0}).denoiser
+    assert isinstance(parts, ZImageDenoiser)
+    noise = torch.stack([parts.initial_latents(seed) for seed in (0, 1)])
+    generator = torch.Generator().manual_seed(1)
+    schedules, negatives = ([(torch.randn(n, architecture.HIDDEN, generator=generator),)] * 2 for n in (20, 40))
+    expected = parts.denoise(schedules, noise, negatives=negatives)
+    replayed = ZImageDenoiser(parts.pipeline, parts.size, parts.sigmas, Guidance(2.0), recorder=remembered)
+    for _ in range(2):
+        assert torch.equal(replayed.denoise(schedules, noise, negatives=negatives), expected)
     assert Remembered.made == 1

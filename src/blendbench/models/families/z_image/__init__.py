@@ -42,7 +42,7 @@ class ZImage(Family):
     """Describe and load Z-Image pipelines, Turbo and base."""
 
     class_name = "ZImagePipeline"
-    capabilities = frozenset({"compilation", "image_start", "injection"})
+    capabilities = frozenset({"compilation", "guidance", "image_start", "injection"})
     layout = Layout(
         needed=(
             ("model_index.json",),
@@ -174,7 +174,7 @@ class ZImage(Family):
         self, folder: Path, file: ModelSetFile, dtype: "torch.dtype", device: str, compiled: bool, recorded: bool
     ) -> Denoiser:
         """Load transformer and VAE. Errors: ValueError if weights are missing."""
-        from blendbench.models.families.z_image.denoiser import ZImageDenoiser
+        from blendbench.models.families.z_image.denoiser import Guidance, ZImageDenoiser
         from blendbench.models.families.z_image.pipeline import load_pipeline
         from blendbench.models.families.z_image.replays import Recorder
 
@@ -183,6 +183,7 @@ class ZImage(Family):
             load_pipeline(folder, dtype, device),
             (sampler.height, sampler.width),
             self.sigmas(sampler),
+            Guidance(sampler.guidance, sampler.cfg_normalization),
             file.planted,
             compiled,
             Recorder() if recorded else None,

@@ -3,8 +3,9 @@
 Conditionings, initial latents and noise levels are given.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +21,21 @@ from blendbench.models.tokens import Plant
 _WARM_UP_TOKENS = (64, 96)
 
 
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance as the pipeline does it; a scale of 0 is none.
+
+    Conditioning and negative go through the transformer as one batch, and the velocity is c + scale * (c - n). If
+    `normalized`, it is shortened to the length of c where it is longer.
+    """
+
+    scale: float = 0.0
+    normalized: bool = False
+
+
+NO_GUIDANCE = Guidance()
+
+
 class ZImageDenoiser:
     """Generate images for conditionings.
 
@@ -29,6 +45,7 @@ class ZImageDenoiser:
         pipeline: A `ZImagePipeline` whose scheduler takes noise levels as they are.
         size: Height and width in pixels.
         sigmas: Noise levels of all steps and the final 0.
+        guidance: Classifier-free guidance.
         plant: Massive activations that the transformer must not see.
         compiled: Whether to use the compiled networks of `fast`: equal images within the rounding of the dtype.
         recorder: Makes the CUDA graphs of `replays`: equal images.
@@ -39,11 +56,13 @@ class ZImageDenoiser:
         pipeline: Any,
         size: tuple[int, int],
         sigmas: tuple[float, ...],
+        guidance: Guidance = NO_GUIDANCE,
         plant: Plant | None = None,
         compiled: bool = False,
         recorder: Callable[..., Any] | None = None,
     ) -> None:
-        self.pipeline, self.size, self.sigmas, self.plant, self.compiled = pipeline, size, sigmas, plant, compiled
+        self.pipeline, self.size, self.sigmas, self.guidance = pipeline, size, sigmas, guidance
+        self.plant, self.compiled = plant, compiled
         self._warm: set[int] = set()
         if compiled:
             compile_pipeline(pipeline)
@@ -61,9 +80,12 @@ class ZImageDenoiser:
         The captions are always the same: what is compiled does not depend on what is generated first.
         """
         latents = torch.stack([self.initial_latents(0)] * images)
+        dim = self.pipeline.transformer.config.cap_feat_dim
         for tokens in _WARM_UP_TOKENS:
-            caption = torch.zeros(tokens, self.pipeline.transformer.config.cap_feat_dim)
-            self.generate([(caption,)] * images, latents)[0].cpu()
+            # A negative of another padded length takes a mask.
+            for negative in (tokens, 1) if self.guidance.scale else (tokens,):
+                captions, negatives = ([(torch.zeros(length, dim),)] * images for length in (tokens, negative))
+                self.generate(captions, latents, negatives=negatives)[0].cpu()
         self._warm.add(images)
 
     def stop_replays(self) -> bool:
@@ -87,24 +109,26 @@ class ZImageDenoiser:
 
     def generate(
         self,
-        schedules: list[tuple[Tensor, ...]],
+        schedules: Sequence[tuple[Tensor, ...]],
         latents: Tensor,
         injection: Injection | None = None,
         start: Start | None = None,
+        negatives: Sequence[tuple[Tensor, ...]] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Denoise and decode.
 
         On a GPU the call returns before the images are there.
         """
-        return self.decode(self.denoise(schedules, latents, injection, start))
+        return self.decode(self.denoise(schedules, latents, injection, start, negatives))
 
     @torch.inference_mode()
     def denoise(
         self,
-        schedules: list[tuple[Tensor, ...]],
+        schedules: Sequence[tuple[Tensor, ...]],
         latents: Tensor,
         injection: Injection | None = None,
         start: Start | None = None,
+        negatives: Sequence[tuple[Tensor, ...]] | None = None,
     ) -> Tensor:
         """Return float32 latents (n, c, h, w) on the transformer's device.
 
@@ -113,19 +137,24 @@ class ZImageDenoiser:
             latents: Initial latents in the shape of the result.
             injection: Captions for some of the blocks.
             start: Images to start from instead of noise.
+            negatives: As `schedules`, what guidance leads away from; needed if there is guidance.
+
+        Errors: ValueError if negatives are missing.
         """
         transformer = self.pipeline.transformer
         placed = [[self._placed(rows) for rows in schedule] for schedule in schedules]
+        against = [[self._placed(rows) for rows in schedule] for schedule in negatives or ()]
         latents, first = self._sent(latents), 0
         if start is not None:
             first = _skipped_steps(len(self.sigmas) - 1, start.strength)
             latents = self._started(latents, start, self.sigmas[first])
 
-        def rows_at(step: int) -> list[Tensor]:
-            return [schedule[min(step, len(schedule) - 1)] for schedule in placed]
+        def rows_at(step: int) -> dict[str, list[Tensor] | None]:
+            now, negative = ([rows[min(step, len(rows) - 1)] for rows in part] for part in (placed, against))
+            return {"prompt_embeds": now, "negative_prompt_embeds": negative or None}
 
         def next_rows(_pipeline: Any, step: int, _time: Any, _tensors: Any) -> dict[str, Any]:
-            return {"prompt_embeds": rows_at(step + 1)}
+            return rows_at(step + 1)
 
         with ExitStack() as stack:
             if injection is not None:
@@ -134,12 +163,13 @@ class ZImageDenoiser:
                 caption = refined(transformer, [self._placed(rows) for rows in injection.rows], latents)
                 stack.enter_context(injected(transformer, caption, injection.blocks))
             denoised: Tensor = self.pipeline(
-                prompt_embeds=rows_at(0),
+                **rows_at(0),
                 latents=latents,
                 height=self.size[0],
                 width=self.size[1],
                 sigmas=list(self.sigmas[first:-1]),
-                guidance_scale=0.0,
+                guidance_scale=self.guidance.scale,
+                cfg_normalization=self.guidance.normalized,
                 callback_on_step_end=next_rows,
                 callback_on_step_end_tensor_inputs=[],
                 output_type="latent",

@@ -2,7 +2,8 @@
 
 The main stream is [image tokens, caption tokens]. At the entrance of each run of chosen blocks the caption rows are
 moved by the difference of the two refined captions, and at its exit they are moved back. With all blocks chosen the
-image is that of the injected caption, with none that of the other.
+image is that of the injected caption, with none that of the other. Shorter captions are padded at the end, in the main
+stream as in the refined caption, and no other token sees what is added there.
 """
 
 from collections.abc import Callable, Iterator
@@ -68,8 +69,8 @@ class _RefinedError(Exception):
 def refined(transformer: Any, rows: list[Tensor], latents: Tensor) -> Tensor:
     """Return captions as the main stream gets them, (n, padded tokens, width).
 
-    They do not depend on the noise level. `latents` (n, channels, height, width) only give the shapes of a call; all
-    captions must have one padded length.
+    They do not depend on the noise level. `latents` (n, channels, height, width) only give the shape of an image; there
+    may be more captions than images, as with guidance.
     """
 
     def stop(_module: Any, _inputs: Any, caption: Tensor) -> None:
@@ -77,7 +78,7 @@ def refined(transformer: Any, rows: list[Tensor], latents: Tensor) -> Tensor:
 
     with _hooked(transformer.context_refiner[-1].register_forward_hook(stop)):
         try:
-            images = list(latents.to(transformer.dtype).unsqueeze(2).unbind(0))
+            images = [latents[0].to(transformer.dtype).unsqueeze(1)] * len(rows)
             transformer(images, torch.zeros(len(images), device=latents.device), rows)
         except _RefinedError as reached:
             return reached.caption
