@@ -28,6 +28,7 @@ T = TypeVar("T")
 _SHIPPED = {
     "miniature": Path(__file__).parent / "miniature" / "weights",
     "miniature-planted": Path(__file__).parent / "miniature_planted",
+    "z-image": Path(__file__).parent / "z_image",
     "z-image-turbo": Path(__file__).parent / "z_image_turbo",
 }
 _GROUPS = {
@@ -48,7 +49,7 @@ def list_model_sets() -> list[str]:
 def load_model_set(
     name_or_folder: str | Path,
     device: str = "auto",
-    sampler: dict[str, float] | None = None,
+    sampler: dict[str, Any] | None = None,
     memory_budget: float | None = None,
     hash_weights: bool = True,
 ) -> "ModelSet":
