@@ -44,6 +44,17 @@ def test_the_turbo_model_set_gets_the_eight_official_levels() -> None:
     assert levels[:-1] == pytest.approx(3 * u / (1 + 2 * u), abs=1e-7)
 
 
+def test_the_base_model_set_gets_its_fifty_official_levels() -> None:
+    """Source: scheduler/scheduler_config.json and the same formula, s = 6 u / (1 + 5 u) for u = 1, 49/50 ... 1/50."""
+    sampler = load_model_set("z-image", "cpu").file.sampler
+    assert (sampler.steps, sampler.shift, sampler.sigmas) == (50, 6.0, None)
+    levels = sigmas.resolve(50, 6.0)
+    assert torch.equal(torch.tensor(levels, dtype=torch.float32), scheduled(50, 6.0))
+    u = np.arange(50, 0, -1) / 50
+    assert levels[:-1] == pytest.approx(6 * u / (1 + 5 * u), abs=2e-7)
+    assert [round(level, 4) for level in (*levels[:3], *levels[-3:])] == [1.0, 0.9966, 0.9931, 0.2, 0.1091, 0.0]
+
+
 def test_the_miniature_keeps_its_nine_steps() -> None:
     models = load_model_set("miniature", "cpu")
     assert torch.equal(torch.tensor(models.sigmas, dtype=torch.float32), scheduled(9, 3.0))

@@ -170,6 +170,7 @@ class ZImageDenoiser:
                 sigmas=list(self.sigmas[first:-1]),
                 guidance_scale=self.guidance.scale,
                 cfg_normalization=self.guidance.normalized,
+                cfg_truncation=2.0,  # off; 1, the official value, truncates nothing either but waits for the GPU
                 callback_on_step_end=next_rows,
                 callback_on_step_end_tensor_inputs=[],
                 output_type="latent",
