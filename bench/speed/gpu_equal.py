@@ -37,6 +37,7 @@ def latents_of(pipeline: Any, models: ModelSet, noise: Tensor, **given: Any) -> 
         width=sampler.width,
         num_inference_steps=sampler.steps,
         guidance_scale=sampler.guidance,
+        cfg_normalization=sampler.cfg_normalization,
         output_type="latent",
         **given,
     ).images
@@ -58,17 +59,22 @@ def gap(ours: Tensor, theirs: Tensor, dtype: torch.dtype) -> dict[str, Any]:
 
 def official(models: ModelSet, noise: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
     """Text rows of each prompt, latents of all prompts in one batch, and latents of each prompt by itself."""
-    longest = models.file.text.max_sequence_length
+    longest, negative = models.file.text.max_sequence_length, models.file.sampler.negative_prompt
     with quiet_loading():
         pipeline = ZImagePipeline.from_pretrained(models.component("pipeline"), dtype=models.torch_dtype)
     pipeline.to(models.device).set_progress_bar_config(disable=True)
     with torch.inference_mode():
-        rows = [pipeline.encode_prompt([p], None, False, max_sequence_length=longest)[0][0] for p in PROMPTS]
+        encoded = [
+            pipeline.encode_prompt([prompt], None, False, max_sequence_length=longest)[0][0]
+            for prompt in (*PROMPTS, negative)
+        ]
+    rows, against = encoded[:-1], encoded[-1:] * len(PROMPTS)
+    asked: list[dict[str, Any]] = [{"prompt": [prompt], "negative_prompt": [negative]} for prompt in PROMPTS]
     single = [
-        latents_of(pipeline, models, noise[i : i + 1], prompt=[prompt], max_sequence_length=longest)
-        for i, prompt in enumerate(PROMPTS)
+        latents_of(pipeline, models, noise[i : i + 1], **prompts, max_sequence_length=longest)
+        for i, prompts in enumerate(asked)
     ]
-    batch = latents_of(pipeline, models, noise, prompt_embeds=rows)
+    batch = latents_of(pipeline, models, noise, prompt_embeds=rows, negative_prompt_embeds=against)
     return [row.float().cpu() for row in rows], batch, torch.cat(single)
 
 
@@ -82,14 +88,15 @@ def staged(models: ModelSet, noise: Tensor) -> tuple[list[Tensor], Tensor, Tenso
 
     models.peak_memory()
     rows = [models.text.encode(prompt).hidden for prompt in PROMPTS]
+    negatives = [(models.text.encode(models.file.sampler.negative_prompt).hidden,)] * len(rows)
     peak("text")
     denoiser = models.denoiser
     peak("load")
-    single = [denoiser.denoise([(row,)], noise[i : i + 1]) for i, row in enumerate(rows)]
+    single = [denoiser.denoise([(row,)], noise[i : i + 1], negatives=negatives[:1]) for i, row in enumerate(rows)]
     peak("denoise_one")
     denoiser.decode(single[0])
     peak("decode_one")
-    batch = denoiser.denoise([(row,) for row in rows], noise)
+    batch = denoiser.denoise([(row,) for row in rows], noise, negatives=negatives)
     peak("denoise_batch")
     return rows, batch.float().cpu(), torch.cat(single).float().cpu(), peaks
 

@@ -212,12 +212,14 @@ def independence(options: argparse.Namespace) -> Reading:
         made = torch.Generator().manual_seed(0)
         rows = [torch.randn(40 + i, width, generator=made) for i in range(batch)]
         noise = torch.stack([denoiser.initial_latents(i) for i in range(batch)])
-        images[compiled] = denoiser.generate([(row,) for row in rows], noise)[0].cpu()
-        turned = denoiser.generate([(row,) for row in rows[::-1]], noise.flip(0))[0].cpu()
-        alone = denoiser.generate([(rows[0],)] * batch, noise[:1].expand(batch, -1, -1, -1))[0].cpu()
+        # Read only if the set has guidance.
+        generate = partial(denoiser.generate, negatives=[(torch.randn(20, width, generator=made),)] * batch)
+        images[compiled] = generate([(row,) for row in rows], noise)[0].cpu()
+        turned = generate([(row,) for row in rows[::-1]], noise.flip(0))[0].cpu()
+        alone = generate([(rows[0],)] * batch, noise[:1].expand(batch, -1, -1, -1))[0].cpu()
         name = "compiled" if models.compiled else "eager"
         if denoiser.stop_replays():
-            launched = denoiser.generate([(row,) for row in rows], noise)[0].cpu()
+            launched = generate([(row,) for row in rows], noise)[0].cpu()
             found["replayed_equal_to_launched"] = torch.equal(launched, images[compiled])
         found[f"{name}_equal_in_any_order"] = torch.equal(turned.flip(0), images[compiled])
         found[f"{name}_equal_among_copies"] = torch.equal(alone[-1], images[compiled][0])

@@ -9,6 +9,7 @@ import torch
 from diffusers import ZImagePipeline
 
 from blendbench.models.families.base import Injection, Start
+from blendbench.models.families.z_image import denoiser as denoiser_module
 from blendbench.models.families.z_image.denoiser import Guidance, ZImageDenoiser
 from blendbench.models.loading import quiet_loading
 from blendbench.models.sets import ModelSet, load_model_set
@@ -148,3 +149,20 @@ def test_a_starting_image_is_one_for_both_halves(guided: ZImageDenoiser, noise: 
     partly = guided.denoise(constant(CAPTIONS), noise, start=Start(images, 0.4), negatives=constant(NEGATIVES))
     assert partly.isfinite().all()
     assert not torch.allclose(partly, plain, atol=1e-2)
+
+
+def test_warming_up_takes_one_step_with_and_without_a_mask(
+    guided: ZImageDenoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(denoiser_module, "_WARM_UP_TOKENS", (40,))
+    seen: list[list[int]] = []
+
+    def noted(_: Any, given: tuple[Any, ...]) -> None:
+        seen.append([len(caption) for caption in given[2]])
+
+    hook = guided.pipeline.transformer.register_forward_pre_hook(noted)
+    before = guided.sigmas
+    guided.warm_up(1)
+    hook.remove()
+    assert seen == [[40, 40], [40, 1]]
+    assert guided.sigmas == before

@@ -75,10 +75,18 @@ class ZImageDenoiser:
         return self.compiled and images not in self._warm
 
     def warm_up(self, images: int) -> None:
-        """Compile for batches of `images` and wait for it.
+        """Compile for batches of `images` and wait for it, in images of one step.
 
         The captions are always the same: what is compiled does not depend on what is generated first.
         """
+        sigmas, self.sigmas = self.sigmas, (1.0, 0.0)
+        try:
+            self._warm_up(images)
+        finally:
+            self.sigmas = sigmas
+        self._warm.add(images)
+
+    def _warm_up(self, images: int) -> None:
         latents = torch.stack([self.initial_latents(0)] * images)
         dim = self.pipeline.transformer.config.cap_feat_dim
         for tokens in _WARM_UP_TOKENS:
@@ -86,7 +94,6 @@ class ZImageDenoiser:
             for negative in (tokens, 1) if self.guidance.scale else (tokens,):
                 captions, negatives = ([(torch.zeros(length, dim),)] * images for length in (tokens, negative))
                 self.generate(captions, latents, negatives=negatives)[0].cpu()
-        self._warm.add(images)
 
     def stop_replays(self) -> bool:
         """Drop recorded graphs for good.
