@@ -38,6 +38,7 @@ from transformers import (
 )
 
 from blendbench.core.suites import list_suites, load_suite
+from blendbench.models.judge import NO, YES
 from blendbench.models.loading import quiet_loading
 from miniature import architecture, recognition
 from miniature.tokenizer import CHAT_TEMPLATE
@@ -85,6 +86,7 @@ pipeline = "pipeline"
 vision_language = "vision_language"
 clip = "clip"
 siglip = "siglip"
+judge = "vision_language"
 
 [sampler]
 height = {side}
@@ -241,7 +243,7 @@ def build_tokenizer(ordinary: int) -> Qwen2Tokenizer:
     """Qwen's byte-pair tokenizer with `ordinary` tokens, few of them in use, and then the special ones."""
     suites = [load_suite(name) for name in list_suites()]
     corpus = [text for suite in suites for item in suite.items for text in (item.prompt, item.reference_caption)]
-    corpus += ["user\n", "assistant\n", "system\n"] * 20
+    corpus += ["user\n", "assistant\n", "system\n", *(f"assistant\n{word}" for word in (YES, NO))] * 20
     learnt = miniature_tokenizer().train_new_from_iterator(corpus * 3, min(ordinary, LEARNT_WORDS), show_progress=False)
     model = json.loads(learnt.backend_tokenizer.to_str())["model"]
     # Training puts special tokens among the ordinary ones; here they come last.

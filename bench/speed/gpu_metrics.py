@@ -97,7 +97,7 @@ def varied_images(n: int, size: int, seed: int = 0) -> Tensor:
 
 def pixel_metrics() -> list[str]:
     """Return the metrics that read only pixels: of an image, its baseline and its reference."""
-    networks = {"clip", "siglip", "probe", "prompts", "expects", "reference_expects"}
+    networks = {"clip", "siglip", "judge", "probe", "prompts", "expects", "reference_expects"}
     return [name for name, one in all_metrics().items() if not any(map(one.reads, networks))]
 
 

@@ -16,7 +16,7 @@ from blendbench.metrics import Batch, all_metrics, measure
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "metrics"))
 import scoring_reference as reference
 
-NETWORKS = ("clip", "siglip", "probe", "prompts", "expects", "reference_expects")
+NETWORKS = ("clip", "siglip", "judge", "probe", "prompts", "expects", "reference_expects")
 # Every metric that reads nothing but the pixels of an image, its baseline and its reference.
 PIXEL_METRICS = [name for name, known in all_metrics().items() if not any(map(known.reads, NETWORKS))]
 # Strategies that share one text_only image, as on the core benchmark.

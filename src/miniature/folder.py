@@ -13,7 +13,7 @@ from transformers import Qwen2VLImageProcessor, Qwen3VLProcessor, Qwen3VLVideoPr
 from blendbench.models.miniature import world
 from blendbench.models.miniature.world import SIZE
 from miniature import architecture, recognition
-from miniature.tokenizer import CHAT_TEMPLATE, tokenizer
+from miniature.tokenizer import CHAT_TEMPLATE, judge_tokenizer, tokenizer
 
 WEIGHTS = Path(world.__file__).parent / "weights"
 MODEL_SET = f"""\
@@ -26,6 +26,7 @@ pipeline = "pipeline"
 vision_language = "vision_language"
 clip = "clip"
 siglip = "siglip"
+judge = "judge"
 probe = "probe"
 trained_to_show = ["meaning_loss", "survival_loss"]
 
@@ -66,13 +67,14 @@ def write_scaffold(folder: Path) -> None:
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
     )
-    processor = Qwen3VLProcessor(
-        image_processor=image_processor,
-        tokenizer=tokenizer(),
-        video_processor=Qwen3VLVideoProcessor(patch_size=16, temporal_patch_size=2, merge_size=2),
-        chat_template=CHAT_TEMPLATE,
-    )
-    processor.save_pretrained(folder / "vision_language")
+    for name, words in (("vision_language", tokenizer()), ("judge", judge_tokenizer())):
+        processor = Qwen3VLProcessor(
+            image_processor=image_processor,
+            tokenizer=words,
+            video_processor=Qwen3VLVideoProcessor(patch_size=16, temporal_patch_size=2, merge_size=2),
+            chat_template=CHAT_TEMPLATE,
+        )
+        processor.save_pretrained(folder / name)
     recognition.write_scaffold(folder)
 
 
@@ -86,6 +88,7 @@ def save_component(folder: Path, name: str, module: Any) -> None:
         "transformer": "pipeline/transformer",
         "vae": "pipeline/vae",
         "vision_language": "vision_language",
+        "judge": "judge",
     }
     architecture.half_precision(module)
     module.save_pretrained(folder / places[name])

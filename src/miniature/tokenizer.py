@@ -11,6 +11,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, tra
 from transformers import Qwen2Tokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
+from blendbench.models.judge import NO, QUESTION, YES
 from blendbench.models.miniature import captions, world
 
 VOCABULARY_SIZE = 640
@@ -49,6 +50,17 @@ def tokenizer() -> Qwen2Tokenizer:
 
     It is deterministic, so that every stage builds the same one.
     """
+    return _trained(_corpus())
+
+
+@functools.cache
+def judge_tokenizer() -> Qwen2Tokenizer:
+    """Train the judge's vocabulary, which has its question and answers too."""
+    lines = [QUESTION.format(caption) for caption in captions.canonical(world.sample_scenes(400, seed=0))]
+    return _trained(_corpus() + lines + [f"assistant\n{word}" for word in (YES, NO)] * 400)
+
+
+def _trained(corpus: list[str]) -> Qwen2Tokenizer:
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -61,7 +73,7 @@ def tokenizer() -> Qwen2Tokenizer:
         show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    bpe.train_from_iterator(_corpus(), trainer)
+    bpe.train_from_iterator(corpus, trainer)
     vocabulary, merges = _state(bpe)
     # Fill up to a fixed size, so that the special tokens keep their ids whatever the corpus gives.
     filler = [f"<|unused_{i}|>" for i in range(VOCABULARY_SIZE - len(_SPECIALS) - len(vocabulary))]

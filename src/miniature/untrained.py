@@ -20,6 +20,7 @@ def write_untrained(out: Path, seed: int = 0) -> None:
     folder.write_scaffold(out)
     text = architecture.text_encoder()
     folder.save_component(out, "vision_language", architecture.vision_language_from(text))
+    folder.save_component(out, "judge", architecture.vision_language_from(text))
     folder.save_component(out, "text_encoder", text)
     # Narrow: at the shipped widths, noise takes most of the time of a test that generates.
     folder.save_component(out, "vae", architecture.vae(widths=(8, 8, 16, 16)))

@@ -104,6 +104,7 @@ def test_a_metric_is_paired_if_what_it_needs_is_made_from_the_baseline() -> None
         "color_towards",
         "content_override",
         "effect_size",
+        "embedding_style_gain",
         "saturation_shift",
         "style_gain",
         "texture_change",

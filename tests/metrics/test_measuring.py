@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,10 +12,11 @@ import torch
 from metric_values import Values
 
 from blendbench.core.errors import UsageError
-from blendbench.core.suites import Attributes, Fact
+from blendbench.core.suites import Attributes, Fact, load_suite
 from blendbench.metrics import Batch, Score, all_metrics, inputs, measure
 from blendbench.metrics.palette import Palette, read_palette
 from blendbench.metrics.registry import METRICS, Metric
+from blendbench.metrics.style_space import StylePairs
 from blendbench.registry.entries import Entry
 
 PIXEL_METRICS = [
@@ -54,6 +55,24 @@ class FakeEncoder:
         return [len(text) for text in texts]
 
 
+class FakeJudge:
+    """Believes what is short, and more of bright images."""
+
+    def probabilities(self, images: torch.Tensor, facts: Sequence[Sequence[str]]) -> list[torch.Tensor]:
+        brightness = images.float().mean((1, 2, 3)) / 255
+        return [
+            torch.tensor([float(light) / len(text) for text in texts])
+            for light, texts in zip(brightness, facts, strict=True)
+        ]
+
+
+def fake_scorers() -> SimpleNamespace:
+    return SimpleNamespace(clip=FakeEncoder(), siglip=FakeEncoder(), judge=FakeJudge(), probe=fake_probe)
+
+
+PAIRS = StylePairs(tuple((pair.image, pair.plain) for pair in load_suite("miniature").pairs))
+
+
 def fake_probe(images: torch.Tensor) -> SimpleNamespace:
     n, mean = len(images), images.float().mean((-2, -1)) / 255
     return SimpleNamespace(
@@ -82,7 +101,8 @@ def full_batch(n: int = 5, size: int = 128, seed: int = 0) -> Batch:
         facts=[(Fact("x" * (i + 1), ("a foil", "another")),) for i in range(n)],
         expects=[stated] * n,
         reference_expects=[stated] * n,
-        scorers=SimpleNamespace(clip=FakeEncoder(), siglip=FakeEncoder(), probe=fake_probe),
+        pairs=PAIRS,
+        scorers=fake_scorers(),
     )
 
 
@@ -135,6 +155,8 @@ def test_an_input_shared_by_metrics_is_computed_once() -> None:
         ("color_elsewhere", "references", "references"),
         ("content_override", "baselines", "baselines"),
         ("texture_change", "baselines", "baselines"),
+        ("facts_vqa", "facts", "facts"),
+        ("embedding_style_gain", "pairs", "pairs"),
     ],
 )
 def test_a_missing_input_skips_the_metric_and_says_which(name: str, without: str, reason: str) -> None:
@@ -146,13 +168,16 @@ def test_a_missing_input_skips_the_metric_and_says_which(name: str, without: str
 
 
 def test_a_scorer_that_the_model_set_lacks_skips_its_metrics() -> None:
-    batch = dataclasses.replace(full_batch(), scorers=SimpleNamespace(clip=FakeEncoder(), siglip=None, probe=None))
+    scorers = SimpleNamespace(clip=FakeEncoder(), siglip=None, judge=None, probe=None)
+    batch = dataclasses.replace(full_batch(), scorers=scorers)
     statuses = {name: rows[0].status for name, rows in measure(batch, list(all_metrics())).items()}
     assert {name for name, status in statuses.items() if status == "skipped"} == {
         "siglip_cosine",
         "siglip_logit",
         "siglip_cut_tokens",
         "facts_siglip",
+        "facts_vqa",
+        "embedding_style_gain",
         "attribute_adherence",
         "reference_style",
         "reference_similarity",

@@ -32,7 +32,7 @@ def hub_set(untrained: Path, tmp_path: Path) -> Path:
     """The untrained set with its pipeline named as a repository."""
     folder = tmp_path / "set"
     folder.mkdir()
-    for name in ("vision_language", "clip", "siglip", "probe"):
+    for name in ("vision_language", "clip", "siglip", "judge", "probe"):
         (folder / name).symlink_to(untrained / name, target_is_directory=True)
     text = (untrained / "model_set.toml").read_text().replace('pipeline = "pipeline"', 'pipeline = "org/pipe"')
     (folder / "model_set.toml").write_text(text + f'\n[revisions]\npipeline = "{COMMIT}"\n')

@@ -63,7 +63,7 @@ def test_the_miniature_keeps_its_nine_steps() -> None:
 
 def test_other_steps_replace_explicit_levels(untrained: Path, tmp_path: Path) -> None:
     text = (untrained / "model_set.toml").read_text()
-    for name in ("pipeline", "vision_language", "clip", "siglip", "probe"):
+    for name in ("pipeline", "vision_language", "clip", "siglip", "judge", "probe"):
         (tmp_path / name).symlink_to(untrained / name)
     (tmp_path / "model_set.toml").write_text(text.replace("steps = 9", "steps = 2\nsigmas = [1.0, 0.3]"))
     assert load_model_set(tmp_path, "cpu").sigmas == (1.0, 0.3, 0.0)

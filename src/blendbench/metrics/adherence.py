@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from blendbench.core.suites import Attributes, Fact
     from blendbench.metrics.batch import Batch
-    from blendbench.metrics.protocols import Encoder, Reading
+    from blendbench.metrics.protocols import Encoder, Judge, Reading
 
 
 @metric("clip_cosine", needs=("clip_images", "clip_texts"))
@@ -87,6 +87,18 @@ def _judged_facts(images: Tensor, encoder: Encoder, facts: list[tuple[Fact, ...]
             torch.stack([part.softmax(0)[0] for part in of_fact]).mean() if judged else image.new_tensor(torch.nan)
         )
     return torch.stack(rows)
+
+
+@metric("facts_vqa", needs=("images", "judge", "facts"))
+def facts_vqa(batch: Batch) -> Tensor:
+    """Return (n,) mean probabilities of yes to each image's facts.
+
+    A vision-language model is asked. NaN where an item states no facts.
+    """
+    judge: Judge = batch["judge"]
+    stated: list[tuple[Fact, ...]] = batch["facts"]
+    asked = judge.probabilities(batch.images, [[fact.text for fact in facts] for facts in stated])
+    return torch.stack([found.mean() if len(found) else torch.tensor(torch.nan) for found in asked])
 
 
 @metric("attribute_adherence", needs=("reading", "expects"))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from blendbench.core.suites import Attributes, Fact
     from blendbench.metrics.protocols import Scorers
+    from blendbench.metrics.style_space import StylePairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +26,8 @@ class Batch:
     `images`: uint8 (n, 3, h, w) as generated, never resized. `baselines`: the baseline's images of the same items and
     seeds, and `baseline_image_sha256s` their hashes. `references`: one uint8 (3, h, w) an image, of any size. `facts`:
     statements about each image, with foils. `expects`: what each prompt states; `reference_expects`: what each
-    reference shows. `patch_grid`: patch period of the generator in pixels (VAE stride x patch). `scorers`: the judging
-    networks (see protocols.Scorers).
+    reference shows. `pairs`: the suite's images of one content in two styles. `patch_grid`: patch period of the
+    generator in pixels (VAE stride x patch). `scorers`: the judging networks (see protocols.Scorers).
     What is None is missing: metrics that need it are skipped.
 
     `batch[name]` returns any input by its name in `needs`: a field, a scorer, or a shared input, which is computed at
@@ -43,6 +44,7 @@ class Batch:
     scorers: Scorers | None = None
     reference_expects: list[Attributes | None] | None = None
     baseline_image_sha256s: list[str] | None = None
+    pairs: StylePairs | None = None
     # Values of shared inputs by name.
     _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     # The inputs that the metric or shared input which is being computed has declared; None: all.
@@ -54,7 +56,7 @@ class Batch:
             _check_images(name, getattr(self, name), dimensions=4)
         for i, reference in enumerate(self.references or []):
             _check_images(f"references[{i}]", reference, dimensions=3)
-        for name in (*FIELDS, "baseline_image_sha256s"):
+        for name in {*FIELDS, "baseline_image_sha256s"} - {*_COMMON}:
             value = getattr(self, name)
             if value is not None and len(value) != len(self):
                 raise ValueError(f"{name}: {len(value)} for {len(self)} images")
@@ -128,7 +130,7 @@ class Batch:
 
         The image is the baseline or the reference.
         """
-        same = set(SCORERS)
+        same = {*SCORERS, "pairs"}
         if self.baselines is not None and other.baselines is not None and torch.equal(self.baselines, other.baselines):
             same.add("baselines")
         if self.references and other.references and torch.equal(self.references[0], other.references[0]):
@@ -143,7 +145,7 @@ class Batch:
 
 
 # Fields that all images have in common; the others hold one entry an image.
-_COMMON = ("patch_grid", "scorers")
+_COMMON = ("patch_grid", "pairs", "scorers")
 # Scorers are read by name, so that each is declared.
 _KEPT_BACK = frozenset({*FIELDS, "baseline_image_sha256s", "scorers"})
 

@@ -12,12 +12,14 @@ from blendbench.metrics.palette import Palette, read_palette
 from blendbench.metrics.patch_grid import PatchGridReading, read_patch_grid
 from blendbench.metrics.quantiles import read_quantiles
 from blendbench.metrics.shared import shared_input
+from blendbench.metrics.style_space import style_space as find_style_space
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from blendbench.metrics.batch import Batch
     from blendbench.metrics.protocols import Encoder, Probe, Reading
+    from blendbench.metrics.style_space import StylePairs, StyleSpace
 
 Made = TypeVar("Made")
 
@@ -138,6 +140,34 @@ def siglip_images(batch: Batch) -> Tensor:
 def siglip_texts(batch: Batch) -> Tensor:
     """Return (n, d) unit rows: SigLIP of the prompts."""
     return _encoded("siglip", batch["siglip"], batch["prompts"])
+
+
+@shared_input("style_space", needs=("pairs", "siglip", "clip"))
+def style_space(batch: Batch) -> StyleSpace:
+    """Return the axes of style in SigLIP's and CLIP's joined embeddings."""
+    pairs: StylePairs = batch["pairs"]
+    rows = [pairs.embedded(batch[name]) for name in ("siglip", "clip")]
+    return find_style_space(*(torch.cat(parts, dim=1) for parts in zip(*rows, strict=True)))
+
+
+@shared_input("embeddings", needs=("siglip_images", "clip_images"))
+def embeddings(batch: Batch) -> Tensor:
+    """Return (n, d) rows of SigLIP and CLIP, joined, of the images."""
+    return torch.cat((siglip_images(batch), clip_images(batch)), dim=1)
+
+
+@shared_input("baseline_embeddings", needs=("siglip_baselines", "baselines", "clip"))
+def baseline_embeddings(batch: Batch) -> Tensor:
+    """Return (n, d) rows of SigLIP and CLIP, joined, of the baseline's images."""
+    return torch.cat((siglip_baselines(batch), _encoded("clip", batch["clip"], batch["baselines"])), dim=1)
+
+
+@shared_input("reference_embeddings", needs=("siglip_references", "references", "clip"))
+def reference_embeddings(batch: Batch) -> Tensor:
+    """Return (n, d) rows of SigLIP and CLIP, joined, of the reference images."""
+    clip: Encoder = batch["clip"]
+    rows = torch.cat(_each(batch["references"], lambda image: _encoded("clip", clip, image)))
+    return torch.cat((siglip_references(batch), rows), dim=1)
 
 
 @shared_input("reading", needs=("images", "probe"))

@@ -33,6 +33,13 @@ class Encoder(Protocol):
         """
 
 
+class Judge(Protocol):
+    """Answer yes or no about images."""
+
+    def probabilities(self, images: Tensor, facts: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Return for each uint8 (n, 3, h, w) image the probabilities that its statements are true."""
+
+
 class Reading(Protocol):
     """Hold probabilities read off n images.
 
@@ -70,8 +77,12 @@ class Scorers(Protocol):
         """Return SigLIP."""
 
     @property
+    def judge(self) -> Judge | None:
+        """Return the vision-language model that is asked."""
+
+    @property
     def probe(self) -> Probe | None:
         """Return the attribute probe."""
 
     def scorer_sha256(self, name: str) -> str | None:
-        """Return the identity of "clip", "siglip" or "probe", or None."""
+        """Return the identity of one of the networks, or None."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from blendbench.core.errors import UsageError
 from blendbench.core.hashing import sha256_json
 from blendbench.metrics.cards import Card, card_of, make_card, read_card
-from blendbench.metrics.shared import SCORERS, check_needs, roots, sources
+from blendbench.metrics.shared import check_needs, roots, sources
 from blendbench.registry.entries import SHIPPED
 from blendbench.registry.plugins import origin_of
 from blendbench.registry.registry import Registry
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from blendbench.core.metric_info import Direction, MetricInfo, Role
     from blendbench.metrics.batch import Batch
-    from blendbench.metrics.protocols import Scorers
 
     MetricFunction = Callable[[Batch], Tensor | np.ndarray[Any, Any]]
     Function = TypeVar("Function", bound=MetricFunction)
@@ -81,12 +80,6 @@ class Metric:
         identity = source_identity(self.function, self.version, declared_files=self.files)
         inputs = {name: source_identity(source.function, 1).sha256 for name, source in sources(self.needs).items()}
         return sha256_json([identity.sha256, inputs])
-
-    def scorer_sha256(self, scorers: Scorers | None) -> str:
-        """Return the identity of its judging networks, '' for none; load nothing."""
-        found = [scorers.scorer_sha256(name) for name in SCORERS if self.reads(name)] if scorers else []
-        hashes = [sha256 for sha256 in found if sha256]
-        return hashes[0] if len(hashes) == 1 else sha256_json(hashes) if hashes else ""
 
     @property
     def origins(self) -> frozenset[str]:

@@ -13,9 +13,9 @@ from blendbench.registry.registry import Registry
 
 Made = TypeVar("Made")
 
-# What a batch is made from, one entry an image, and the networks of a model set that judge images.
-FIELDS = ("images", "baselines", "references", "prompts", "facts", "expects", "reference_expects")
-SCORERS = ("clip", "siglip", "probe")
+# What a batch is made from: one entry an image, but for the suite's pairs; and the networks that judge images.
+FIELDS = ("images", "baselines", "references", "prompts", "facts", "expects", "reference_expects", "pairs")
+SCORERS = ("clip", "siglip", "judge", "probe")
 
 
 class Inputs(Protocol):

@@ -1,7 +1,4 @@
-"""Style gain: how far an image moved towards its reference's look.
-
-It is measured without a network.
-"""
+"""Style gain: how far an image moved towards its reference's look."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from blendbench.core.lazy import torch
 from blendbench.metrics import inputs
 from blendbench.metrics.palette import Palette, chroma_distance, tone_distance
 from blendbench.metrics.registry import metric
+from blendbench.metrics.style_space import LEAST_PAIRS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +34,24 @@ def style_gain(batch: Batch) -> Tensor:
     before = _distance(inputs.baseline_palette(batch), palette, inputs.baseline_bands(batch), texture)
     after = _distance(inputs.palette(batch), palette, inputs.bands(batch), texture)
     return (before - after) / (before + after + _ALIKE)
+
+
+@metric(
+    "embedding_style_gain",
+    needs=("style_space", "embeddings", "baseline_embeddings", "reference_embeddings"),
+)
+def embedding_style_gain(batch: Batch) -> Tensor:
+    """Return (n,) movement towards the style of the reference, -1..1.
+
+    Read in frozen embeddings, along the axes that tell the suite's styled images from their plain versions. NaN with
+    too few pairs to find them.
+    """
+    if len(batch["pairs"].files) < LEAST_PAIRS:
+        return torch.full((len(batch),), torch.nan)
+    space, reference = inputs.style_space(batch), inputs.reference_embeddings(batch)
+    before = space.distance(inputs.baseline_embeddings(batch), reference)
+    after = space.distance(inputs.embeddings(batch), reference)
+    return (before - after) / (before + after + space.alike)
 
 
 def _distance(one: Palette, other: Palette, bands: Tensor, others: Tensor) -> Tensor:

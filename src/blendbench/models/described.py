@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # What makes pixels, and what measures them.
 _GENERATING = ("pipeline", "vision_language")
-SCORERS = ("clip", "siglip", "probe")
+SCORERS = ("clip", "siglip", "judge", "probe")
 
 
 @dataclass
@@ -130,7 +130,7 @@ class DescribedSet:
         return sha256_json([settings, {name: self._contents(name) for name in _GENERATING}])
 
     def scorer_sha256(self, name: str) -> str | None:
-        """Return the identity of "clip", "siglip" or "probe", or None.
+        """Return the identity of one of `SCORERS`, or None.
 
         Contents count, and CLIP's activation function. Errors: UsageError if that is left open.
         """

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-COMPONENTS = ("pipeline", "vision_language", "clip", "siglip", "probe")
+COMPONENTS = ("pipeline", "vision_language", "clip", "siglip", "judge", "probe")
 Commit = Annotated[str, StringConstraints(pattern="^[0-9a-f]{40}$")]
 NoiseLevel = Annotated[float, Field(gt=0, le=1)]
 
@@ -105,6 +105,7 @@ class Revisions(_Strict):
     vision_language: Commit | None = None
     clip: Commit | None = None
     siglip: Commit | None = None
+    judge: Commit | None = None
 
 
 class ModelSetFile(_Strict):
@@ -115,6 +116,7 @@ class ModelSetFile(_Strict):
     Attributes:
         suite: What experiments that were written for another model set run on here.
         clip_quick_gelu: CLIP's activation function, if its own configuration leaves it open.
+        judge: A Qwen3-VL that is asked about images; it may be the one that conditions.
         trained_to_show: Losses that build a result into the models; findings do not count what they train.
     """
 
@@ -129,6 +131,7 @@ class ModelSetFile(_Strict):
     clip: str | None = None
     clip_quick_gelu: bool | None = None
     siglip: str | None = None
+    judge: str | None = None
     probe: str | None = None
     revisions: Revisions = Revisions()
     sampler: Sampler

@@ -20,23 +20,25 @@ _SCORER = Layout(
     networks=(("", ("open_clip_model", "open_clip_pytorch_model", "model")),),
     optional=("config.json", "tokenizer_config.json", "vocab.json", *_TOKENIZER_PARTS, *_SCORER_TOKENIZERS),
 )
-_LAYOUTS = {
-    "vision_language": Layout(
-        needed=(
-            ("config.json",),
-            ("chat_template.jinja", "chat_template.json"),
-            ("tokenizer.json", "vocab.json"),
-            ("tokenizer_config.json",),
-            ("preprocessor_config.json", "processor_config.json"),
-        ),
-        networks=(("", ("model",)),),
-        optional=_TOKENIZER_PARTS,
+_QWEN3_VL = Layout(
+    needed=(
+        ("config.json",),
+        ("chat_template.jinja", "chat_template.json"),
+        ("tokenizer.json", "vocab.json"),
+        ("tokenizer_config.json",),
+        ("preprocessor_config.json", "processor_config.json"),
     ),
+    networks=(("", ("model",)),),
+    optional=_TOKENIZER_PARTS,
+)
+_LAYOUTS = {
+    "vision_language": _QWEN3_VL,
     "clip": _SCORER,
     "siglip": _SCORER,
+    "judge": _QWEN3_VL,
     "probe": Layout(needed=(("config.json",),), networks=(("", ("probe",)),)),
 }
-_VISION_LANGUAGE = "qwen3_vl"
+_MODEL_TYPE = "qwen3_vl"
 
 
 def layout(component: str, folder: Path) -> Layout:
@@ -70,10 +72,11 @@ def mismatches(folders: Mapping[str, Path], file: ModelSetFile) -> list[str]:
 
 
 def _vision_language(folders: Mapping[str, Path]) -> Iterator[str]:
-    path = folders.get("vision_language", Path()) / "config.json"
-    found = read_object(path) if "vision_language" in folders else {}
-    if found and found.get("model_type") != _VISION_LANGUAGE:
-        yield f"{path}: model_type = {found.get('model_type')!r}, expected {_VISION_LANGUAGE!r}"
+    for component in ("vision_language", "judge"):
+        path = folders.get(component, Path()) / "config.json"
+        found = read_object(path) if component in folders else {}
+        if found and found.get("model_type") != _MODEL_TYPE:
+            yield f"{path}: model_type = {found.get('model_type')!r}, expected {_MODEL_TYPE!r}"
 
 
 def _scorers(folders: Mapping[str, Path]) -> Iterator[str]:

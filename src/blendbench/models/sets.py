@@ -37,6 +37,7 @@ _GROUPS = {
     "denoiser": "generate",
     "clip": "score",
     "siglip": "score",
+    "judge": "score",
     "probe": "score",
 }
 
@@ -224,6 +225,19 @@ class ModelSet(DescribedSet):
             folder = self._weights_folder(name)
             activation = self.activation(name)
             return load_encoder(folder, activation == "quick_gelu", self.device)
+
+    @property
+    def judge(self) -> Any:
+        """Return the vision-language model that is asked about images, or None."""
+        return self._part("judge", self._load_judge)
+
+    def _load_judge(self) -> Any:
+        if "judge" not in self.places:
+            return None
+        with self._loading("judge"):
+            from blendbench.models.judge import load_judge
+
+            return load_judge(self._weights_folder("judge"), self.torch_dtype, self.device)
 
     @property
     def probe(self) -> Any:

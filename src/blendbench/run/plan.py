@@ -153,7 +153,7 @@ def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
             raise UsageError(f"suite {suite.name}: primary.{role}: {error}") from None
     models.check()
     baseline, chosen = configurations(experiment, models.facts.depth)
-    metrics = tuple(PlannedMetric(metric, _scorer_sha256(metric, models)) for metric in metrics_of(experiment))
+    metrics = tuple(PlannedMetric(metric, _scorer_sha256(metric, suite, models)) for metric in metrics_of(experiment))
     _check_layers(chosen, models)
     items, sampler = _items(experiment, suite), models.sampler_record
     shared = sha256_json([CELL_SCHEMA, models.sha256, models.dtype, sampler])
@@ -193,8 +193,10 @@ def _judged_by(item: Item) -> str:
     return sha256_json([item.prompt, image_identity(item.reference), stated, facts])
 
 
-def _scorer_sha256(metric: Metric, models: ModelSet) -> str:
-    networks = {name: models.scorer_sha256(name) for name in SCORERS if metric.reads(name)}
+def _scorer_sha256(metric: Metric, suite: Suite, models: ModelSet) -> str:
+    networks: dict[str, Any] = {name: models.scorer_sha256(name) for name in SCORERS if metric.reads(name)}
+    if metric.reads("pairs"):
+        networks["pairs"] = [(image_identity(pair.image), image_identity(pair.plain)) for pair in suite.pairs]
     return sha256_json([metric.source_sha256, networks])
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from blendbench.core.errors import UsageError
 from blendbench.metrics import Batch, Score, measure
+from blendbench.metrics.style_space import StylePairs
 from blendbench.models.sets import ModelSet
 from blendbench.run.pixels import PixelCache
 from blendbench.run.plan import Cell, Missing, Plan
@@ -28,8 +29,14 @@ class Scorer:
     models: ModelSet
     images: dict[str, str]
     cache: PixelCache
+    _pairs: StylePairs | None = field(init=False, repr=False)
     _waiting: list[Cell] = field(default_factory=list, init=False)
     _done: set[str] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        """Open the suite's pairs, which are embedded once."""
+        files = tuple((pair.image, pair.plain) for pair in self.plan.suite.pairs)
+        self._pairs = StylePairs(files) if files else None
 
     def add(self, cells: Iterable[Cell]) -> None:
         """Take cells that lack every score; one without an image is left out."""
@@ -122,6 +129,7 @@ class Scorer:
             expects=[cell.item.expect for cell in cells],
             reference_expects=[cell.item.reference_expect for cell in cells],
             patch_grid=self.models.facts.patch_grid,
+            pairs=self._pairs,
             scorers=self.models,
         )
 

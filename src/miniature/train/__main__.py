@@ -1,8 +1,8 @@
 """Train one network: `python -m miniature.train STAGE --out DIR`.
 
 Stages, in the order of what they need: text, vae, probe, clip, siglip (nothing); vision_language (text);
-transformer (text, vae). DIR becomes a complete model set folder. A stage that is stopped goes on from its last
-checkpoint (one a minute) when it is called again; one that has finished only writes its weights again.
+transformer (text, vae); judge (vision_language). DIR becomes a complete model set folder. A stage that is stopped goes
+on from its last checkpoint (one a minute) when it is called again; one that has finished only writes its weights again.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from torch import nn
 from blendbench.models.miniature import probe
 from miniature import folder
 from miniature import recognition as scorers
-from miniature.train import recognition, text, transformer, vae, vision_language
+from miniature.train import judge, recognition, text, transformer, vae, vision_language
 from miniature.train.loop import Recipe
 
 RECIPES = {
@@ -28,6 +28,7 @@ RECIPES = {
     "transformer": Recipe(seconds=780, learning_rate=1e-3, batch=256, muon=4e-3, average=0.9995, betas=(0.9, 0.99)),
     "clip": Recipe(seconds=50, learning_rate=1e-3, batch=1024),
     "siglip": Recipe(seconds=50, learning_rate=1e-3, batch=1024),
+    "judge": Recipe(seconds=60, learning_rate=1e-3, batch=128, warmup=50),
     "probe": Recipe(seconds=25, learning_rate=2e-3, batch=256),
 }
 SCENES = {
@@ -37,6 +38,7 @@ SCENES = {
     "transformer": 230_000,
     "clip": 200_000,
     "siglip": 200_000,
+    "judge": 80_000,
     "probe": 80_000,
 }
 
@@ -95,6 +97,7 @@ def _train(
         "vae": vae.train,
         "vision_language": vision_language.train,
         "transformer": transformer.train,
+        "judge": judge.train,
         "probe": recognition.train_probe,
     }
     return stages[stage](out, recipe, device, scenes, workers, **size)

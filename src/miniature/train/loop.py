@@ -174,7 +174,9 @@ class Training:
         return rate
 
     def _update(self, loss: Loss, batch: Batch) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
+        # Matrices this small are twice as fast in float32 on a CPU.
+        narrow = self.device.type == "cuda"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=narrow, cache_enabled=False):
             value = loss(batch)
         self.optimiser.zero_grad(set_to_none=True)
         value.backward()

@@ -124,6 +124,11 @@ def _article(word: str) -> str:
     return "an" if word[0] in "aeiou" else "a"
 
 
+def object_phrase(colour: str, shape: str) -> str:
+    """Name an object with its article."""
+    return f"{_article(colour)} {colour} {shape}"
+
+
 def attributes(scenes: Scenes) -> list[Attributes]:
     """Return the full ground truth of each scene."""
     return [
@@ -143,8 +148,7 @@ def facts(stated: Attributes) -> tuple[Fact, ...]:
     three.
     """
     made = [
-        Fact(f"{_article(colour)} {colour} {shape}", _object_foils(stated, colour, shape))
-        for colour, shape in stated.objects
+        Fact(object_phrase(colour, shape), _object_foils(stated, colour, shape)) for colour, shape in stated.objects
     ]
     if stated.background is not None:
         others = _others(list(BACKGROUNDS), stated.background, (1, 3, 5))
@@ -161,7 +165,7 @@ def _object_foils(stated: Attributes, colour: str, shape: str) -> tuple[str, ...
     reshaped = [(colour, other) for other in shapes if (colour, other) not in stated.objects]
     both = [pair for pair in zip(colours[2:], shapes[2:], strict=False) if pair not in stated.objects]
     chosen = (recoloured[1], recoloured[4], reshaped[0], reshaped[2], both[0])
-    return tuple(f"{_article(name)} {name} {kind}" for name, kind in chosen)
+    return tuple(object_phrase(name, kind) for name, kind in chosen)
 
 
 def _others(names: list[str], name: str, steps: Iterable[int]) -> list[str]:
