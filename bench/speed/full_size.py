@@ -91,7 +91,7 @@ judge = "vision_language"
 [sampler]
 height = {side}
 width = {side}
-steps = 9
+steps = 8
 guidance = 0.0
 batch_size = {batch}
 compile = true

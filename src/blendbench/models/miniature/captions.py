@@ -5,7 +5,6 @@ What a caption leaves out is what a reference image can fill in: that is the roo
 """
 
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from blendbench.core.suites import Attributes, Fact
@@ -144,32 +143,23 @@ def attributes(scenes: Scenes) -> list[Attributes]:
 def facts(stated: Attributes) -> tuple[Fact, ...]:
     """Write what a prompt states as facts, each with foils.
 
-    An object has five foils, two in another colour, two of another shape and one of both; a background or a style has
-    three.
+    The foils are all that the world has in place of one attribute: every other colour and every other shape of an
+    object, every other background, every other style. With a few of them, an image of an attribute that is not among
+    them would leave a judge nothing better than the fact itself.
     """
-    made = [
-        Fact(object_phrase(colour, shape), _object_foils(stated, colour, shape)) for colour, shape in stated.objects
-    ]
-    if stated.background is not None:
-        others = _others(list(BACKGROUNDS), stated.background, (1, 3, 5))
-        made.append(Fact(f"{stated.background} background", tuple(f"{other} background" for other in others)))
-    if stated.style is not None:
-        others = _others(list(STYLES), stated.style, (1, 3, 5))
-        made.append(Fact(f"{stated.style} style", tuple(f"{other} style" for other in others)))
+    made = [Fact(object_phrase(*pair), _object_foils(stated, *pair)) for pair in stated.objects]
+    for name, known, axis in (
+        (stated.background, BACKGROUNDS, "background"),
+        (stated.style, STYLES, "style"),
+    ):
+        if name is not None:
+            made.append(Fact(f"{name} {axis}", tuple(f"{other} {axis}" for other in known if other != name)))
     return tuple(made)
 
 
 def _object_foils(stated: Attributes, colour: str, shape: str) -> tuple[str, ...]:
-    colours, shapes = _others(list(COLOURS), colour, range(1, 8)), _others(list(SHAPES), shape, range(1, 6))
-    recoloured = [(other, shape) for other in colours if (other, shape) not in stated.objects]
-    reshaped = [(colour, other) for other in shapes if (colour, other) not in stated.objects]
-    both = [pair for pair in zip(colours[2:], shapes[2:], strict=False) if pair not in stated.objects]
-    chosen = (recoloured[1], recoloured[4], reshaped[0], reshaped[2], both[0])
-    return tuple(object_phrase(name, kind) for name, kind in chosen)
-
-
-def _others(names: list[str], name: str, steps: Iterable[int]) -> list[str]:
-    return [names[(names.index(name) + step) % len(names)] for step in steps]
+    others = [*((other, shape) for other in COLOURS), *((colour, other) for other in SHAPES)]
+    return tuple(object_phrase(*pair) for pair in others if pair not in stated.objects)
 
 
 def _rows(scenes: Scenes) -> list[tuple[list[int], list[int], list[int], list[int], int, int]]:
