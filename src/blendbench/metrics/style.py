@@ -43,8 +43,8 @@ def style_gain(batch: Batch) -> Tensor:
 def embedding_style_gain(batch: Batch) -> Tensor:
     """Return (n,) movement towards the style of the reference, -1..1.
 
-    Read in frozen embeddings, along the axes that tell the suite's styled images from their plain versions. NaN with
-    too few pairs to find them.
+    Read in frozen embeddings, along the axes that part the suite's styled images from plain ones. NaN with too few
+    pairs to find them.
     """
     if len(batch["pairs"].files) < LEAST_PAIRS:
         return torch.full((len(batch),), torch.nan)

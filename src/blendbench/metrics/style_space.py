@@ -61,7 +61,8 @@ class StyleSpace:
 
     def distance(self, rows: Tensor, others: Tensor) -> Tensor:
         """Return (n,) distances in style between (n, d) embeddings."""
-        return ((rows - others).double().cpu() @ self.axes).norm(dim=1)
+        found: Tensor = ((rows - others).double().cpu() @ self.axes).norm(dim=1)
+        return found
 
 
 def style_space(styled: Tensor, plain: Tensor) -> StyleSpace:
@@ -76,7 +77,8 @@ def style_space(styled: Tensor, plain: Tensor) -> StyleSpace:
     excess = 1 - (variance / (sizes.square() / len(plain) + variance)).sqrt()
 
     def whitened(rows: Tensor) -> Tensor:
-        return (rows - (rows @ own.T * excess) @ own) / variance.sqrt()
+        found: Tensor = (rows - (rows @ own.T * excess) @ own) / variance.sqrt()
+        return found
 
     changes = whitened(styled - plain)
     _, lengths, directions = torch.linalg.svd(changes, full_matrices=False)

@@ -61,21 +61,30 @@ def with_words(model: Qwen3VLForConditionalGeneration) -> Qwen3VLForConditionalG
 
 
 def statements(truth: Attributes, rng: random.Random) -> list[tuple[str, bool]]:
-    """Sample `QUESTIONS` facts about a scene, each true or false by a coin."""
+    """Sample `QUESTIONS` facts about a scene, each true or false by a coin.
+
+    Colours and shapes are asked for alone as well: both together are learnt only after each.
+    """
     made = []
     for _ in range(QUESTIONS):
-        axis = rng.choice(("object", "object", "background", "style"))
+        axis = rng.choice(("object", "object", "colour", "shape", "background", "style"))
         true = rng.random() < 0.5
         if axis == "object":
             colour, shape = rng.choice(truth.objects)
             while not true and (colour, shape) in truth.objects:
                 colour, shape = _altered(truth, rng)
             made.append((captions.object_phrase(colour, shape), true))
-        else:
-            names = list(world.BACKGROUNDS) if axis == "background" else list(world.STYLES)
-            name = truth.background if axis == "background" else truth.style
-            chosen = name if true else rng.choice([other for other in names if other != name])
-            made.append((f"{chosen} {axis}", true))
+            continue
+        axes: dict[str, tuple[list[str], set[str | None]]] = {
+            "colour": (list(world.COLOURS), {colour for colour, _ in truth.objects}),
+            "shape": (list(world.SHAPES), {shape for _, shape in truth.objects}),
+            "background": (list(world.BACKGROUNDS), {truth.background}),
+            "style": (list(world.STYLES), {truth.style}),
+        }
+        known, shown = axes[axis]
+        name = rng.choice([name for name in known if (name in shown) == true])
+        written = {"colour": "something {}", "shape": "a {}"}.get(axis, f"{{}} {axis}")
+        made.append((written.format(name), true))
     return made
 
 
