@@ -167,7 +167,7 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, _workers: int) ->
     questions = torch.tensor([place[text] for text, _ in asked], device=device).view(-1, QUESTIONS)
     yes, no = (judge_tokenizer().convert_tokens_to_ids(word) for word in (YES, NO))
     answers = torch.tensor([yes if true else no for _, true in asked], device=device).view(-1, QUESTIONS)
-    network = PackedForward(model, ids.shape[1])
+    network, checkpoint = PackedForward(model, ids.shape[1]), out / "checkpoints" / "judge.pt"
 
     def loss(batch: Batch) -> Tensor:
         chosen = batch["questions"]
@@ -178,7 +178,7 @@ def train(out: Path, recipe: Recipe, device: str, scenes: int, _workers: int) ->
         rows = torch.randint(len(images), (recipe.batch,), device=device)
         return {"images": images[rows], "questions": questions[rows], "answers": answers[rows]}
 
-    training = Training(nn.ModuleDict({"model": model}), recipe, out / "checkpoints" / "judge.pt")
+    training = Training(nn.ModuleDict({"model": model}), recipe, checkpoint, slow=("model.model.visual",))
     final = training.run(loss, batches)
     training.use_average()
     return model, final
