@@ -63,7 +63,6 @@ def diagnose(models: ModelSet) -> Iterator[Finding]:
 
 def _settings(models: ModelSet) -> Iterator[Finding]:
     """Report what is sampled and scored with."""
-<<<<<<< HEAD
     levels, steps = ", ".join(f"{sigma:.4g}" for sigma in models.sigmas), len(models.sigmas) - 1
     sampler = models.file.sampler
     evaluations = 2 * steps if sampler.guidance else steps
@@ -79,13 +78,9 @@ def _settings(models: ModelSet) -> Iterator[Finding]:
         )
     else:
         yield Finding("guidance: off; no negative prompt")
-=======
-    levels = ", ".join(f"{sigma:.4g}" for sigma in models.sigmas)
-    yield Finding(f"sampling: {len(models.sigmas) - 1} function evaluations (NFE), noise levels {levels}")
     judge, conditioning = models.places.get("judge"), models.places["vision_language"]
     if judge is not None and (judge.name, judge.commit) == (conditioning.name, conditioning.commit):
         yield Finding("judge: the model that conditions as well, so facts_vqa is not independent of a blend")
->>>>>>> bf80fe9 (Ask a vision-language model about facts, and read style in pairs)
     if "clip" in models.places:
         try:
             activation = models.activation("clip")
