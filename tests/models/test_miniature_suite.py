@@ -29,7 +29,7 @@ def test_the_maker_writes_the_same_text_and_pixels(suite: Suite, tmp_path: Path)
 
 
 def test_strata_and_splits_are_balanced_in_every_prefix(suite: Suite) -> None:
-    assert (suite.name, suite.version, len(suite.items)) == ("miniature", 3, 288)
+    assert (suite.name, suite.version, len(suite.items)) == ("miniature", 4, 288)
     assert set(Counter((item.stratum, item.split) for item in suite.items).items()) == {
         ((f"{relation}, {objects}", split), count)
         for relation in ("matched", "unrelated")
