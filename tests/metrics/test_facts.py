@@ -89,3 +89,25 @@ def test_the_judges_know_the_truth_of_the_miniature(judge: str) -> None:
             wrong[kind].append(false)
     found = {kind: auroc(np.array(right[kind]), np.array(wrong[kind])) for kind in KINDS}
     assert min(found.values()) >= 0.95, found
+
+
+@pytest.mark.trained
+def test_the_judge_that_is_asked_knows_the_truth_of_the_miniature() -> None:
+    scenes = world.sample_scenes(160, seed=77)
+    truth = captions.attributes(scenes)
+    images = (world.render(scenes) * 255).round().to(torch.uint8)
+    right: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    wrong: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    asked: list[list[tuple[str, str, bool]]] = []
+    for shown in truth:
+        facts = captions.facts(shown)
+        rows = [(fact.text, True) for fact in facts] + [
+            (fact.foils[len(asked) % len(fact.foils)], False) for fact in facts
+        ]
+        asked.append([(text, text.split()[-1] if text.split()[-1] in KINDS else "object", true) for text, true in rows])
+    found = load_model_set("miniature", "cpu").judge.probabilities(images, [[row[0] for row in rows] for rows in asked])
+    for rows, values in zip(asked, found, strict=True):
+        for (_, kind, true), value in zip(rows, values.tolist(), strict=True):
+            (right if true else wrong)[kind].append(value)
+    areas = {kind: auroc(np.array(right[kind]), np.array(wrong[kind])) for kind in KINDS}
+    assert min(areas.values()) >= 0.97, areas
