@@ -88,7 +88,7 @@ def test_what_is_built_holds_what_is_needed_and_no_more(tmp_path: Path) -> None:
     assert sum(members.values()) - weights < 10 * MIB
 
 
-def test_the_tracked_tree_stays_below_62_mib() -> None:
+def test_the_tracked_tree_stays_below_68_mib() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     paths = [ROOT / name for name in listed.split("\0") if name]
-    assert sum(path.stat().st_size for path in paths if path.is_file()) < 62 * MIB
+    assert sum(path.stat().st_size for path in paths if path.is_file()) < 68 * MIB

@@ -98,16 +98,15 @@ def test_the_judge_that_is_asked_knows_the_truth_of_the_miniature() -> None:
     images = (world.render(scenes) * 255).round().to(torch.uint8)
     right: dict[str, list[float]] = {kind: [] for kind in KINDS}
     wrong: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    asked: list[list[tuple[str, str, bool]]] = []
-    for shown in truth:
+    asked = []
+    for i, shown in enumerate(truth):
         facts = captions.facts(shown)
-        rows = [(fact.text, True) for fact in facts] + [
-            (fact.foils[len(asked) % len(fact.foils)], False) for fact in facts
-        ]
-        asked.append([(text, text.split()[-1] if text.split()[-1] in KINDS else "object", true) for text, true in rows])
-    found = load_model_set("miniature", "cpu").judge.probabilities(images, [[row[0] for row in rows] for rows in asked])
+        asked.append([(f.text, True) for f in facts] + [(f.foils[i % len(f.foils)], False) for f in facts])
+    judge = load_model_set("miniature", "cpu").judge
+    found = judge.probabilities(images, [[text for text, _ in rows] for rows in asked])
     for rows, values in zip(asked, found, strict=True):
-        for (_, kind, true), value in zip(rows, values.tolist(), strict=True):
-            (right if true else wrong)[kind].append(value)
+        for (text, true), value in zip(rows, values.tolist(), strict=True):
+            kind = text.split()[-1]
+            (right if true else wrong)[kind if kind in KINDS else "object"].append(value)
     areas = {kind: auroc(np.array(right[kind]), np.array(wrong[kind])) for kind in KINDS}
     assert min(areas.values()) >= 0.97, areas
