@@ -74,3 +74,18 @@ def test_a_missing_folder_is_named(cli: Cli, untrained: Path, tmp_path: Path) ->
     assert "folder 'pipeline' is missing" in done.stderr
     assert f"results: {tmp_path / 'new'} is new\n" in done.stdout
     assert not (tmp_path / "new").exists()
+
+
+def test_what_the_file_states_of_the_sampling_is_known_before_anything_is_downloaded(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    ran = cli("doctor", "--models", "z-image-turbo", "--results", tmp_path / "results")
+    assert ran.returncode == 2
+    assert (
+        "sampling: 8 function evaluations (NFE) an image in 8 steps, "
+        "noise levels 1, 0.9545, 0.9, 0.8333, 0.75, 0.6429, 0.5, 0.3, 0\n"
+    ) in ran.stdout
+    assert "memory: known when the model set is complete\n" in ran.stdout

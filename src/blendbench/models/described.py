@@ -21,6 +21,7 @@ from blendbench.models.families.base import Facts, Family
 from blendbench.models.fingerprint import WeightFile, file_hashes, folder_hash, unread
 from blendbench.models.model_file import COMPONENTS, ModelSetFile
 from blendbench.models.places import Place, find
+from blendbench.models.sigmas import resolve as resolve_sigmas
 
 if TYPE_CHECKING:
     import torch
@@ -260,8 +261,12 @@ class DescribedSet:
 
         Errors: UsageError (an incomplete configuration).
         """
+        sampler = self.file.sampler
+        if sampler.sigmas is not None or sampler.shift is not None:
+            # Stated in the file: known before the pipeline is here.
+            return resolve_sigmas(sampler.steps, sampler.shift or 1.0, sampler.sigmas)
         with self._loading("pipeline"):
-            return self.family.sigmas(self.file.sampler)
+            return self.family.sigmas(sampler)
 
     @property
     def sampler_record(self) -> dict[str, Any]:

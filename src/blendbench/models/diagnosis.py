@@ -53,16 +53,20 @@ def diagnose(models: ModelSet) -> Iterator[Finding]:
     mismatches = requirements.mismatches(folders, models.file)
     yield from (Finding(line, fatal=True) for line in mismatches)
     yield _disk(downloads)
-    if not complete or mismatches:
-        yield Finding("sampling and memory: known when the model set is complete")
-        return
-    yield from (Finding(line, fatal=True) for line in models.problems())
-    yield from _settings(models)
-    yield _memory(models)
+    usable, sampler = complete and not mismatches, models.file.sampler
+    if usable:
+        yield from (Finding(line, fatal=True) for line in models.problems())
+    if usable or sampler.sigmas is not None or sampler.shift is not None:
+        yield from _sampling(models)
+    if usable:
+        yield from _scoring(models)
+        yield _memory(models)
+    else:
+        yield Finding("memory: known when the model set is complete")
 
 
-def _settings(models: ModelSet) -> Iterator[Finding]:
-    """Report what is sampled and scored with."""
+def _sampling(models: ModelSet) -> Iterator[Finding]:
+    """Report noise levels, function evaluations and guidance."""
     levels, steps = ", ".join(f"{sigma:.4g}" for sigma in models.sigmas), len(models.sigmas) - 1
     sampler = models.file.sampler
     evaluations = 2 * steps if sampler.guidance else steps
@@ -78,6 +82,10 @@ def _settings(models: ModelSet) -> Iterator[Finding]:
         )
     else:
         yield Finding("guidance: off; no negative prompt")
+
+
+def _scoring(models: ModelSet) -> Iterator[Finding]:
+    """Report what has to be known of the networks that score."""
     judge, conditioning = models.places.get("judge"), models.places["vision_language"]
     if judge is not None and (judge.name, judge.commit) == (conditioning.name, conditioning.commit):
         yield Finding("judge: the model that conditions as well, so facts_vqa is not independent of a blend")
