@@ -57,7 +57,8 @@ def denoiser(models: ModelSet) -> ZImageDenoiser:
 
 
 def guided(denoiser: ZImageDenoiser, guidance: Guidance) -> ZImageDenoiser:
-    return ZImageDenoiser(denoiser.pipeline, denoiser.size, denoiser.sigmas, guidance)
+    """The last level is so low that any truncation would show."""
+    return ZImageDenoiser(denoiser.pipeline, denoiser.size, (1.0, 0.5, 0.01, 0.0), guidance)
 
 
 def rows(length: int, seed: int = 0) -> torch.Tensor:
@@ -223,7 +224,7 @@ def test_guidance_leads_away_from_the_negative_by_the_official_formula(
     )
     torch.testing.assert_close(found, noise + velocity, atol=1e-5, rtol=0)
     # One batch, conditionings first, in every step: nothing is truncated.
-    assert len(calls) == len(denoiser.sigmas) - 1
+    assert len(calls) == 3
     for call in calls:
         assert [len(caption) for caption in call["captions"]] == [20, 50, 12, 33]
         assert len(call["latents"]) == len(call["time"]) == 4
