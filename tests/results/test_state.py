@@ -45,7 +45,7 @@ def test_finished_cells_are_those_of_the_latest_row(folder: Path) -> None:
     with open_state(folder) as state:
         found = state.finished_cells([CANARY.cell_id, failed.cell_id, sha("unknown")])
     assert found.keys() == {CANARY.cell_id, failed.cell_id}
-    assert found[CANARY.cell_id] == ("ok", CANARY.image_sha256, CANARY.conditioning_sha256, 2**63)
+    assert found[CANARY.cell_id] == ("ok", CANARY.image_sha256, CANARY.conditioning_sha256, 2**63, None)
     assert found[failed.cell_id][:3] == ("failed", None, None)
     elsewhere = CANARY.changed(experiment="other", run_id="run2", status="failed", error="x", image_sha256=None)
     append(folder, "run2", *run_rows("run2", "other"), elsewhere)

@@ -98,11 +98,6 @@ def test_a_prompt_that_is_too_long_fails_its_own_item_only(models: ModelSet, sui
     assert all("64" in str(r.error) for r in cells if r.status == "failed")
 
 
-def test_a_layer_that_is_not_there_is_reported_before_anything_is_loaded(models: ModelSet, suite: Suite) -> None:
-    with pytest.raises(UsageError, match=r"layer = -99 is outside"):
-        plan_of(models, suite, Grid("lerp", (("layer", (-99,)),)))
-
-
 def test_every_input_is_what_its_name_says(models: ModelSet, suite: Suite, tmp_path: Path) -> None:
     item = suite.items[0]
     few = replace(suite, items=suite.items[:2], pairs=suite.pairs[:2])

@@ -46,7 +46,7 @@ def plan_of(models: ModelSet, suite: Suite, *grids: Grid) -> Plan:
 
 def blended(models: ModelSet, suite: Suite, folder: Path, strategy: str) -> Job:
     cell = Cell("", get_strategy(strategy).bind(), suite.items[0], 0, 5)
-    return Blender(Embeddings(folder, models), suite, models.facts).blend(cell)
+    return Blender(Embeddings(folder, models), suite, models).blend(cell)
 
 
 def go(models: ModelSet, suite: Suite, results: Path, *grids: Grid, keep: bool = False) -> Plan:
@@ -143,7 +143,7 @@ def test_what_the_negative_is_made_from_is_encoded_ahead(
     for view, layers in missing_views(plan.cells, embeddings, suite).items():
         embeddings.encode(view, layers)
     files = sorted(tmp_path.iterdir())
-    blender = Blender(embeddings, suite, models.facts)
+    blender = Blender(embeddings, suite, models)
     for cell in plan.cells:
         blender.blend(cell)
     assert sorted(tmp_path.iterdir()) == files
@@ -152,7 +152,7 @@ def test_what_the_negative_is_made_from_is_encoded_ahead(
 
 def test_every_strategy_blends_an_empty_negative(untrained: Path, suite: Suite, tmp_path: Path) -> None:
     models = models_of(untrained, negative="blend", negative_prompt="")
-    blender = Blender(Embeddings(tmp_path, models), suite, models.facts)
+    blender = Blender(Embeddings(tmp_path, models), suite, models)
     for strategy in all_strategies():
         job = blender.blend(Cell("", get_strategy(strategy).bind(), suite.items[0], 0, 5))
         assert job.negative is not None, strategy

@@ -70,11 +70,17 @@ def run(
     plan, model_set = plan_on_models(chosen, models, device, prompt, image, memory_budget, hash_weights=not dry_run)
 
     from blendbench.run.loop import run as execute
+    from blendbench.run.preflight import preflight_lines
     from blendbench.run.progress import Reporter
     from blendbench.run.resume import remaining_work
 
     if dry_run:
-        _print_plan(_summary(plan, model_set, remaining_work(plan, model_set, results)), json_)
+        remaining = remaining_work(plan, model_set, results)
+        summary = _summary(plan, model_set, remaining)
+        if json_:
+            print(json.dumps(summary))
+        else:
+            _print_plan(summary, preflight_lines(plan, model_set, remaining.refused))
         return
     done = execute(plan, model_set, results, Reporter(events=json_), keep_embeddings)
     # A run with nothing to do has reported its canary before.
@@ -112,6 +118,8 @@ def _summary(plan: "Plan", models: "ModelSet", remaining: "Remaining") -> dict[s
 
     `notes` holds what a reader must know before believing the counts.
     """
+    from blendbench.run.preflight import obstacles, unscored
+
     notes = [f"{c.strategy.name}: {note}" for c in plan.configurations if (note := c.strategy.identity_note)]
     if models.provisional:
         notes.append("the weights were not read yet, so what is finished is unknown: all cells count as to generate")
@@ -122,6 +130,8 @@ def _summary(plan: "Plan", models: "ModelSet", remaining: "Remaining") -> dict[s
         "seeds": list(plan.experiment.seeds),
         "cells": len(plan.cells),
         "to_generate": len(remaining.cells),
+        "cannot_generate": [asdict(found) for found in obstacles(plan, remaining.refused)],
+        "cannot_score": [asdict(found) for found in unscored(plan, models)],
         "to_score": remaining.to_score,
         "estimated_seconds": remaining.estimated_seconds,
         "weights_hashed": not models.provisional,
@@ -173,12 +183,14 @@ def _overridden(experiment: Experiment, strategies: list[str], settings: list[st
     return experiment.with_overrides(values, grids)
 
 
-def _print_plan(summary: dict[str, object], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(summary))
-        return
+def _print_plan(summary: dict[str, object], preflight: list[str]) -> None:
+    """Print a summary for people: what cannot work comes first."""
     console = Console(highlight=False, soft_wrap=True)
+    for line in preflight:
+        console.print(line, markup=False)
     for key, value in summary.items():
+        if key in ("cannot_generate", "cannot_score"):
+            continue
         if isinstance(value, list) and key in ("configurations", "notes"):
             if value:
                 console.print(f"{key} ({len(value)}):")

@@ -1,8 +1,27 @@
 """Errors that reach the user as one line."""
 
+import traceback
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+_LONGEST = 500  # characters of a message: those of CUDA are pages
+
 
 class UsageError(Exception):
     """Bad input: the message names the file, the field and the fix.
 
     The command line exits with code 2.
     """
+
+
+def described(error: BaseException, own: Path | None = None) -> str:
+    """Describe any error in one line: its type, message, and where it arose.
+
+    The place is the innermost line of code in the folder `own`, else of this package: deeper ones are libraries'.
+    """
+    message = " ".join(str(error).split())[:_LONGEST]
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    of_package = [f"{path.relative_to(_PACKAGE.parent)}:{line}" for path, line in frames if _PACKAGE in path.parents]
+    of_own = [f"{path.name}:{line}" for path, line in frames if own in path.parents and _PACKAGE not in path.parents]
+    places = of_own or of_package
+    return f"{type(error).__name__}{f': {message}' if message else ''}{f' ({places[-1]})' if places else ''}"

@@ -93,6 +93,22 @@ def load_image_bytes(data: bytes, name: str) -> LoadedImage:
             return _decoded(image, data)
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Return height and width of an image file, not turned; nothing is decoded.
+
+    Errors: ImageError.
+    """
+    image_identity(path)  # a file that cannot be read is refused as everywhere
+    found = path.stat()
+    return _size(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _size(path: Path, _size: int, _modified: int) -> tuple[int, int]:
+    with _one_line_errors(printable(str(path))), image_formats.open_image(read_file(path, BYTE_LIMIT)) as image:
+        return image.height, image.width
+
+
 @cache
 def image_suffixes() -> tuple[str, ...]:
     """Return the suffixes of the formats that can be loaded."""

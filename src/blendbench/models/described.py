@@ -19,6 +19,7 @@ from blendbench.models.device import choose_device
 from blendbench.models.families import family_of
 from blendbench.models.families.base import Facts, Family
 from blendbench.models.fingerprint import WeightFile, file_hashes, folder_hash, unread
+from blendbench.models.image_tokens import ImageTokens, image_tokens
 from blendbench.models.model_file import COMPONENTS, ModelSetFile
 from blendbench.models.places import Place, find
 from blendbench.models.sigmas import resolve as resolve_sigmas
@@ -110,6 +111,11 @@ class DescribedSet:
         """
         pipeline = self.places["pipeline"].configured()
         return family_of(pipeline)(pipeline, self.places["vision_language"].configured())
+
+    @functools.cached_property
+    def image_tokens(self) -> ImageTokens:
+        """Return how many tokens an image becomes, by its size."""
+        return image_tokens(self.places["vision_language"].configured())
 
     @functools.cached_property
     def facts(self) -> Facts:

@@ -31,6 +31,7 @@ class CellState(NamedTuple):
     image_sha256: str | None
     conditioning_sha256: str | None
     noise_seed: int
+    error: str | None
 
 
 class PlannedScore(NamedTuple):
@@ -79,7 +80,7 @@ class State:
         """
         rows = self._each(
             """
-            SELECT c.cell_id, c.status, c.image_sha256, c.conditioning_sha256, c.noise_seed
+            SELECT c.cell_id, c.status, c.image_sha256, c.conditioning_sha256, c.noise_seed, c.error
             FROM cells c JOIN runs r USING (run_id)
             JOIN (SELECT unnest(string_split(?, ' ')) AS cell_id) USING (cell_id)
             QUALIFY row_number() OVER (PARTITION BY c.cell_id ORDER BY r.sequence DESC, c.run_id DESC) = 1

@@ -1,23 +1,23 @@
 """Blend: call strategies and turn their answers into jobs."""
 
-import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from blendbench.core.conditioning import BlendError, Conditioning
+from blendbench.core.errors import described
 from blendbench.core.hashing import sha256_json
 from blendbench.core.images import image_identity
 from blendbench.core.suites import Suite
-from blendbench.models.families.base import Facts
 from blendbench.models.model_file import Sampler
+from blendbench.models.sets import ModelSet
 from blendbench.registry.strategies import Configuration
-from blendbench.run.embeddings import Embeddings, EncodingError
-from blendbench.run.inputs import View, negative_item
+from blendbench.run.embeddings import EncodingError
+from blendbench.run.inputs import InputError, View, negative_item
 from blendbench.run.plan import Cell
-from blendbench.run.sources import SourceReader
+from blendbench.run.sources import HiddenStates, SourceReader
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class BlendFailedError(Exception):
 class Blender:
     """Turns cells into jobs."""
 
-    embeddings: Embeddings
+    embeddings: HiddenStates
     suite: Suite
-    facts: Facts
+    models: ModelSet
     _reader: SourceReader = field(init=False)
     # Strategies whose first cell was blended twice with equal results, and those that gave two results.
     _checked: set[str] = field(default_factory=set, init=False)
@@ -98,15 +98,15 @@ class Blender:
         if name in self._refused:
             raise BlendFailedError(self._refused[name])
         with _explained(configuration):
-            conditioning = self._short_enough(self._conditioning(cell, configuration))
+            conditioning = self._possible(self._conditioning(cell, configuration))
             start = cell.item.reference if conditioning.strength < 1 else None
             sha256 = conditioning.sha256(image_identity(start) if start else "")
-        bucket, sampler = self.facts.caption_bucket, self.embeddings.models.file.sampler
+        bucket, sampler = self.models.facts.caption_bucket, self.models.file.sampler
         if not sampler.guidance:
             return Job(conditioning, sha256, cell.noise_seed, start, bucket, [cell])
         blended = sampler.negative == "blend"
         with _explained(configuration, "negative prompt: "):
-            negative = self._short_enough(
+            negative = self._possible(
                 self._blended_negative(cell, conditioning, sampler)
                 if blended
                 else Conditioning((self.embeddings.tokens(View(sampler.negative_prompt)).hidden,))
@@ -115,12 +115,21 @@ class Blender:
             sha256 = sha256_json([sha256, negative.sha256()])
         return Job(conditioning, sha256, cell.noise_seed, start, bucket, [cell], negative, blended)
 
-    def _short_enough(self, conditioning: Conditioning) -> Conditioning:
-        tokens, longest = len(conditioning.rows), self.facts.longest_caption
+    def _possible(self, conditioning: Conditioning) -> Conditioning:
+        """Return a conditioning that the transformer and the pipeline can take.
+
+        Errors: InputError.
+        """
+        tokens, longest = len(conditioning.rows), self.models.facts.longest_caption
         if tokens > longest:
-            raise ValueError(
+            raise InputError(
                 f"a conditioning of {tokens} tokens is longer than the {longest} that the model has room for"
             )
+        family = self.models.family
+        if conditioning.blocks and "injection" not in family.capabilities:
+            raise InputError(f"{family.class_name} cannot show a caption to some blocks only")
+        if conditioning.strength < 1 and "image_start" not in family.capabilities:
+            raise InputError(f"{family.class_name} cannot start from an image")
         return conditioning
 
     def _conditioning(self, cell: Cell, configuration: Configuration) -> Conditioning:
@@ -156,22 +165,10 @@ def _explained(configuration: Configuration, subject: str = "") -> Iterator[None
     """Raise whatever is raised as BlendFailedError."""
     try:
         yield
-    except EncodingError as error:
-        raise BlendFailedError(f"EncodingError: {subject}{error}") from error
+    except BlendFailedError:
+        raise
+    except InputError as error:
+        kind = "EncodingError: " if isinstance(error, EncodingError) else ""
+        raise BlendFailedError(f"{kind}{subject}{error}") from error
     except Exception as error:
-        raise BlendFailedError(subject + described(error, configuration)) from error
-
-
-def described(error: BaseException, configuration: Configuration) -> str:
-    """Say what a strategy raised, and in which file and line of its own."""
-    if isinstance(error, BlendFailedError):
-        return str(error)
-    place = _place(traceback.extract_tb(error.__traceback__), configuration)
-    return f"{type(error).__name__}: {error}{f' ({place})' if place else ''}"
-
-
-def _place(frames: Sequence[traceback.FrameSummary], configuration: Configuration) -> str | None:
-    # The innermost frame of the strategy's own folder: deeper ones are torch's.
-    own = configuration.strategy.folder
-    inside = [frame for frame in frames if own is not None and Path(frame.filename).is_relative_to(own)]
-    return f"{Path(inside[-1].filename).name}:{inside[-1].lineno}" if inside else None
+        raise BlendFailedError(subject + described(error, configuration.strategy.folder)) from error

@@ -14,19 +14,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from blendbench.core.conditioning import Denoising
 from blendbench.core.errors import UsageError
 from blendbench.core.files import read_file, write_atomically
 from blendbench.core.hashing import sha256_json
 from blendbench.core.images import image_identity
 from blendbench.core.tokens import Tokens
 from blendbench.models.sets import ModelSet
-from blendbench.run.inputs import View
+from blendbench.run.inputs import InputError, View
 
 FOLDER = "embeddings"
 _LARGEST = 1 << 32  # bytes of one file
 
 
-class EncodingError(Exception):
+class EncodingError(InputError):
     """A prompt or image that the models cannot encode.
 
     Every cell that reads it fails with this message.
@@ -45,6 +46,11 @@ class Embeddings:
     def text_layer(self) -> int:
         """Return the text encoder's layer of conditionings."""
         return self.models.file.text.layer
+
+    @property
+    def denoising(self) -> Denoising:
+        """Return the facts about the sampling that strategies may use."""
+        return self.models.denoising
 
     def missing_layers(self, view: View, layers: Iterable[int]) -> tuple[int, ...]:
         """Return the layers of a view that are not on disk."""

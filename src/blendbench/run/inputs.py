@@ -17,6 +17,13 @@ from blendbench.registry.strategies import Configuration
 _SHARED = ("corpus", "pairs")  # parts that are the same for all items
 
 
+class InputError(Exception):
+    """An input that a strategy reads and that is not to be had.
+
+    Every cell that reads it fails with this message.
+    """
+
+
 @dataclass(frozen=True)
 class View:
     """One encoder pass: a prompt, or an image with a prompt."""

@@ -36,7 +36,7 @@ def keep_embeddings(plan: Plan, models: ModelSet, results: Path, reporter: Repor
         return 0
     folder, kept = results / FOLDER, 0
     embeddings = Embeddings(folder, models)
-    blender = Blender(embeddings, plan.suite, models.facts)
+    blender = Blender(embeddings, plan.suite, models)
     with ShardWriter(results, f"embeddings-{uuid.uuid4().hex[:8]}") as shard, reporter:
         progress = reporter.stage("keep", len(waiting))
         for start in range(0, len(waiting), _BATCH):

@@ -1,6 +1,7 @@
 """Run: find what is left of the plan, do it and ingest it."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from blendbench.results.shards import FOLDER as SHARDS
 from blendbench.results.store import DatabaseHeldError, ingest
 from blendbench.run.lock import folder_lock
 from blendbench.run.plan import Plan
+from blendbench.run.preflight import refuse_hopeless
 from blendbench.run.progress import Reporter
 from blendbench.run.resume import Remaining, remaining_work
 
@@ -43,12 +45,21 @@ class RunReport:
     peak_gib: dict[str, float] = field(default_factory=dict)
 
 
-def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter, keep: bool = False) -> RunReport:
+def run(
+    plan: Plan,
+    models: ModelSet,
+    results: Path,
+    reporter: Reporter,
+    keep: bool = False,
+    wanted: Collection[str] = (),
+) -> RunReport:
     """Do what is left of `plan` in `results`.
 
-    `keep`: also keep the embeddings of every stage, and record where.
+    `keep`: also keep the embeddings of every stage, and record where. `wanted`: labels without which nothing is to be
+    generated.
 
-    Errors: UsageError if another run holds the folder, or if the models' identity is only a stand-in.
+    Errors: UsageError if another run holds the folder, if the models' identity is only a stand-in, or if what is
+    wanted cannot be generated.
     """
     if models.provisional:
         # A stand-in for the identity of weights must name no cell: nothing would ever find that cell again.
@@ -56,7 +67,8 @@ def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter, keep: b
     began = time.perf_counter()
     with folder_lock(results):
         remaining = remaining_work(plan, models, results)
-        report = _nothing_done(plan) if remaining.empty else _do(plan, models, results, remaining, reporter)
+        refuse_hopeless(plan, remaining.refused, wanted)
+        report = _nothing_done(plan, remaining) if remaining.empty else _do(plan, models, results, remaining, reporter)
         if keep:
             from blendbench.run.keep import keep_embeddings
 
@@ -65,9 +77,11 @@ def run(plan: Plan, models: ModelSet, results: Path, reporter: Reporter, keep: b
     return replace(report, seconds=round(time.perf_counter() - began, 3))
 
 
-def _nothing_done(plan: Plan) -> RunReport:
-    count = len(plan.cells)
-    return RunReport(experiment=plan.experiment.name, expected=count, ok=count, reused=count)
+def _nothing_done(plan: Plan, remaining: Remaining) -> RunReport:
+    count, failed = len(plan.cells), len(remaining.refused)
+    return RunReport(
+        experiment=plan.experiment.name, expected=count, ok=count - failed, reused=count - failed, failed=failed
+    )
 
 
 def _do(plan: Plan, models: ModelSet, results: Path, remaining: Remaining, reporter: Reporter) -> RunReport:
@@ -83,9 +97,9 @@ def _do(plan: Plan, models: ModelSet, results: Path, remaining: Remaining, repor
         expected=len(plan.cells),
         ok=len(plan.cells) - work.failed,
         failed=work.failed,
-        generated=len(remaining.cells) - work.failed,
+        generated=len(remaining.cells) + len(remaining.refused) - work.failed,
         images=work.clock.counts["save"],
-        reused=len(plan.cells) - len(remaining.cells),
+        reused=len(plan.cells) - len(remaining.cells) - len(remaining.refused),
         scored=work.clock.counts["measure"],
         scores_failed=work.scores_failed,
         stages={stage: round(seconds, 3) for stage, seconds in work.clock.seconds.items()},

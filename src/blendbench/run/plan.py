@@ -154,7 +154,6 @@ def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
     models.check()
     baseline, chosen = configurations(experiment, models.facts.depth)
     metrics = tuple(PlannedMetric(metric, _scorer_sha256(metric, suite, models)) for metric in metrics_of(experiment))
-    _check_layers(chosen, models)
     items, sampler = _items(experiment, suite), models.sampler_record
     shared = sha256_json([CELL_SCHEMA, models.sha256, models.dtype, sampler])
     inputs = InputIdentities(suite)
@@ -198,13 +197,3 @@ def _scorer_sha256(metric: Metric, suite: Suite, models: ModelSet) -> str:
     if metric.reads("pairs"):
         networks["pairs"] = [(image_identity(pair.image), image_identity(pair.plain)) for pair in suite.pairs]
     return sha256_json([metric.source_sha256, networks])
-
-
-def _check_layers(chosen: tuple[Configuration, ...], models: ModelSet) -> None:
-    states = models.facts.hidden_states
-    for configuration in chosen:
-        for layer in sorted(configuration.layers):
-            if not -states <= layer < states:
-                raise UsageError(
-                    f"{configuration.label}: layer = {layer} is outside {-states}..{states - 1}, what {models.name} has"
-                )

@@ -8,6 +8,7 @@ from blendbench.models.sets import ModelSet
 from blendbench.results.images import ImageStore
 from blendbench.results.state import LastPlan, PlannedMetric, PlannedScore, State, open_state
 from blendbench.run.plan import Cell, Missing, Plan
+from blendbench.run.preflight import Refused, refused_cells
 from blendbench.run.provenance import metric_row
 
 
@@ -18,7 +19,8 @@ class Remaining:
     `pace`: seconds a thing, by stage, as the last run here went. `cells` to generate; `adopted`: rows of finished cells
     that this experiment lacks or has newer ones of; `images` of finished cells by cell id (none if nothing is left);
     `seen`: cells that the folder has rows of; `known`: images by (conditioning, noise seed); `to_score` counts the
-    values that are missing; `replanned`: the last run of this experiment planned something else.
+    values that are missing; `replanned`: the last run of this experiment planned something else. `refused`: reasons of
+    cells that cannot be generated on this model set and suite; `recorded`: the folder holds these reasons.
     """
 
     pace: dict[str, float]
@@ -29,11 +31,13 @@ class Remaining:
     known: dict[tuple[str, int], str] = field(default_factory=dict)
     to_score: int = 0
     replanned: bool = False
+    refused: Refused = field(default_factory=dict)
+    recorded: bool = True
 
     @property
     def empty(self) -> bool:
         """Return whether nothing has to be done."""
-        return not (self.cells or self.adopted or self.to_score or self.replanned)
+        return self.recorded and not (self.cells or self.adopted or self.to_score or self.replanned)
 
     @property
     def estimated_seconds(self) -> float | None:
@@ -67,7 +71,8 @@ def remaining_work(plan: Plan, models: ModelSet, results: Path) -> Remaining:
         # A missing or damaged image is generated again.
         present = store.present(set(ok.values()))
         images = {cell_id: image for cell_id, image in ok.items() if image in present}
-        todo = tuple(cell for cell in plan.cells if cell.cell_id not in images)
+        refused = refused_cells(plan, models, images)
+        todo = tuple(cell for cell in plan.cells if cell.cell_id not in images and cell.cell_id not in refused)
         known = state.known_images(plan.sampler_sha256, models.sha256, models.dtype) if todo else []
         usable = store.present({image for *_, image in known})
         return Remaining(
@@ -79,6 +84,8 @@ def remaining_work(plan: Plan, models: ModelSet, results: Path) -> Remaining:
             to_score=len(todo) * len(plan.metrics) + len(_missing(plan, images, state)),
             replanned=not _is_planned(plan, models, state.last_plan(name)),
             pace=state.pace(),
+            refused=refused,
+            recorded=all(cell_id in rows and rows[cell_id].error == reason for cell_id, reason in refused.items()),
         )
 
 

@@ -2,17 +2,31 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
+from blendbench.core.conditioning import Denoising
 from blendbench.core.hashing import sha256_json
 from blendbench.core.suites import Item, Suite
 from blendbench.core.tokens import Kind, Pair, Tokens, content, gaussian_like, select
 from blendbench.registry.parameters import layer_weights
 from blendbench.registry.strategies import Configuration, Sources
-from blendbench.run.embeddings import Embeddings
-from blendbench.run.inputs import View, neutral_images, reference_image
+from blendbench.run.inputs import InputError, View, neutral_images, reference_image
+
+
+class HiddenStates(Protocol):
+    """Where sources come from: encoders, or made-up tokens of their sizes."""
+
+    @property
+    def denoising(self) -> Denoising:
+        """Return the facts about the sampling that strategies may use."""
+
+    def tokens(self, view: View, layer: int | None = None) -> Tokens:
+        """Return a view's tokens at a layer (default: text).
+
+        Errors: InputError.
+        """
 
 
 class SourceReader:
@@ -21,14 +35,14 @@ class SourceReader:
     Pairs are encoded once for the same settings, so that a fit can be kept.
     """
 
-    def __init__(self, embeddings: Embeddings, suite: Suite) -> None:
+    def __init__(self, embeddings: HiddenStates, suite: Suite) -> None:
         self.embeddings, self.suite = embeddings, suite
         self._pairs: dict[tuple[Any, Any, str], tuple[Pair, ...]] = {}
 
     def read(self, item: Item, configuration: Configuration) -> Sources:
         """Return what a configuration reads for an item.
 
-        Errors: EncodingError; ValueError if no token is of the kind asked for, or if the suite lacks an image.
+        Errors: InputError; ValueError if no token is of the kind asked for.
         """
         wanted, params, embeddings = configuration.strategy.inputs, configuration.params, self.embeddings
         text = embeddings.tokens(View(item.prompt))
@@ -38,7 +52,7 @@ class SourceReader:
         if "neutral" in wanted:
             images = neutral_images(self.suite, str(params["neutral_picture"]))
             if len(images) < (2 if params["neutral_picture"] == "mean" else 1):
-                raise ValueError(f"suite {self.suite.name} has no white image")
+                raise InputError(f"suite {self.suite.name} has no white image")
             blanks = [self._selected(View(item.prompt, image), params) for image in images]
             found["neutral"] = replace(blanks[0], hidden=torch.stack([blank.hidden for blank in blanks]).mean(0))
         if "other" in wanted:
@@ -50,7 +64,7 @@ class SourceReader:
         if "pairs" in wanted:
             found["pairs"] = self._encoded_pairs(params)
         if "denoising" in wanted:
-            found["denoising"] = embeddings.models.denoising
+            found["denoising"] = embeddings.denoising
         return Sources(text, **found)
 
     def _reference(self, item: Item, params: Mapping[str, Any], text: Tokens) -> Tokens:
@@ -79,7 +93,7 @@ class SourceReader:
 
     def _encoded_pairs(self, params: Mapping[str, Any]) -> tuple[Pair, ...]:
         if not self.suite.pairs:
-            raise ValueError(f"suite {self.suite.name} has no pairs to fit on")
+            raise InputError(f"suite {self.suite.name} has no pairs to fit on")
         key = (params["layer"], params["text_layer"], str(params["tokens"]))
         if key not in self._pairs:
             self._pairs[key] = tuple(

@@ -16,9 +16,10 @@ from blendbench.run.blend import Blender
 from blendbench.run.embeddings import FOLDER as EMBEDDINGS
 from blendbench.run.embeddings import Embeddings
 from blendbench.run.encode import Prefetch
-from blendbench.run.generate import Finished, ImageGenerator
+from blendbench.run.generate import Finished, GeneratedImage, ImageGenerator
 from blendbench.run.pixels import PixelCache
 from blendbench.run.plan import Plan
+from blendbench.run.preflight import preflight_lines
 from blendbench.run.progress import Clock, Progress, Reporter
 from blendbench.run.provenance import batch_row, cell_row, planned_columns, write_opening
 from blendbench.run.resume import Remaining, missing_scores
@@ -48,6 +49,7 @@ class Work:
         with ShardWriter(self.results, self.run_id) as shard, self.reporter:
             write_opening(shard, self.plan, self.models, self.run_id, self.store)
             shard.append("cells", self._adopted())
+            self._refuse(shard)
             if self.models.residency.budget is not None:
                 self.reporter.note(f"memory plan {self.models.residency}")
             self._note_peak()
@@ -80,7 +82,7 @@ class Work:
             progress = self.reporter.stage("images", len(cells))
             generator = ImageGenerator(
                 prefetch,
-                Blender(embeddings, suite, self.models.facts),
+                Blender(embeddings, suite, self.models),
                 self.models,
                 self.store,
                 dict(self.remaining.known),
@@ -94,6 +96,15 @@ class Work:
                     self._write_scores(rows, shard)
             self.batch_size = generator.batch_size
         self._note_peak("denoise")
+
+    def _refuse(self, shard: ShardWriter) -> None:
+        """Record and report what cannot work, before anything is loaded."""
+        refused = self.remaining.refused
+        failed = [GeneratedImage(c, error=refused[c.cell_id]) for c in self.plan.cells if c.cell_id in refused]
+        shard.append("cells", [cell_row(image, self.plan, self.models, self.run_id) for image in failed])
+        self.failed += len(failed)
+        for line in preflight_lines(self.plan, self.models, refused):
+            self.reporter.note(line)
 
     def _encode_first(self, prefetch: Prefetch) -> None:
         """Encode all before generating, unless both fit on the device together."""
