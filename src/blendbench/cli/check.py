@@ -70,7 +70,9 @@ def check(
         if not pending:
             break
         part = _part(plan, plan.items[: look.items], leaving_out=set(candidates) - set(pending))
-        execute(part, model_set, results, Reporter(), wanted=pending)
+        done = execute(part, model_set, results, Reporter(), wanted=pending)
+        if done.stopped:
+            raise UsageError(f"stopped early, {done.untried} cells were not tried: {done.stopped}")
         opened, names = open_results(results), [item.id for item in part.items]
         for label in pending:
             # What an idea loses in single items is reported; only the gate requires that it is little.

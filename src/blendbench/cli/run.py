@@ -57,7 +57,7 @@ def run(
 ) -> None:
     """Run an experiment: generate what is missing, score it and store it.
 
-    Exit code 5 if a cell or a score failed.
+    Exit code 5 if a cell or a score failed, or if the run stopped early because everything failed alike.
     """
     added = load_plugins(plugin)
     chosen, _ = checked_experiment(experiment)
@@ -102,6 +102,13 @@ def run(
                 highlight=False,
                 soft_wrap=True,
             )
+        if done.stopped:
+            Console(stderr=True).print(
+                f"stopped early, {done.untried} cells were not tried: {done.stopped}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
         if canary and not canary.detected:
             Console(stderr=True).print(
                 "the canary, a blend that is broken on purpose, was not found to be worse than the text alone, so these"
@@ -109,7 +116,7 @@ def run(
                 highlight=False,
                 soft_wrap=True,
             )
-    if done.failed or done.scores_failed:
+    if done.failed or done.scores_failed or done.stopped:
         raise typer.Exit(5)
 
 

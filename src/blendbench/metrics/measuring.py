@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from blendbench.core.errors import UsageError, described
 from blendbench.core.lazy import torch
 from blendbench.metrics.registry import METRICS, Metric
 from blendbench.registry.entries import SHIPPED
@@ -102,27 +103,27 @@ def _parts(batch: Batch) -> Iterator[Batch]:
 
 
 def _scores(metric: Metric, batch: Batch) -> list[Score]:
-    gap = next((gap for need in metric.needs if (gap := batch.missing(need))), None)
-    if gap is not None:
-        return [Score(None, "skipped", f"{metric.name} needs {gap}")] * len(batch)
     try:
+        gap = next((gap for need in metric.needs if (gap := batch.missing(need))), None)
+        if gap is not None:
+            return [Score(None, "skipped", f"{metric.name} needs {gap}")] * len(batch)
         values = _values(metric, batch)
     except (Exception, SystemExit) as error:
         # A third-party network may raise anything; the error is recorded with the score of the image that caused it.
-        if len(batch) > 1 and not isinstance(error, WrongResultError):
+        if len(batch) > 1 and not isinstance(error, WrongResultError | UsageError):
             return [score for i in range(len(batch)) for score in _scores(metric, batch.single(i))]
         return [Score(None, "failed", _reason(metric, error))] * len(batch)
     return [_score(metric, value) for value in values]
 
 
 def _reason(metric: Metric, error: BaseException) -> str:
-    """Say in one line what went wrong, and where if that is in a plug-in."""
+    """Say in one line what went wrong, and where: in a plug-in, or else in this package."""
     message = " ".join(str(error).split())
-    if isinstance(error, WrongResultError):
+    if isinstance(error, WrongResultError | UsageError):
         return message
     frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     own = [f"{name}:{line}" for name, line in frames if name in metric.origins]
-    return f"{type(error).__name__}: {message}{f' ({own[-1]})' if own else ''}"
+    return f"{type(error).__name__}: {message} ({own[-1]})" if own else described(error)
 
 
 def _values(metric: Metric, batch: Batch) -> list[float]:

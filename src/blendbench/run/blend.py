@@ -15,6 +15,7 @@ from blendbench.models.model_file import Sampler
 from blendbench.models.sets import ModelSet
 from blendbench.registry.strategies import Configuration
 from blendbench.run.embeddings import EncodingError
+from blendbench.run.failures import StoppedError
 from blendbench.run.inputs import InputError, View, negative_item
 from blendbench.run.plan import Cell
 from blendbench.run.sources import HiddenStates, SourceReader
@@ -165,7 +166,7 @@ def _explained(configuration: Configuration, subject: str = "") -> Iterator[None
     """Raise whatever is raised as BlendFailedError."""
     try:
         yield
-    except BlendFailedError:
+    except (BlendFailedError, StoppedError):
         raise
     except InputError as error:
         kind = "EncodingError: " if isinstance(error, EncodingError) else ""

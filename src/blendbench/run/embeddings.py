@@ -15,12 +15,14 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from blendbench.core.conditioning import Denoising
-from blendbench.core.errors import UsageError
+from blendbench.core.errors import UsageError, described
 from blendbench.core.files import read_file, write_atomically
 from blendbench.core.hashing import sha256_json
-from blendbench.core.images import image_identity
+from blendbench.core.images import ImageError, image_identity
 from blendbench.core.tokens import Tokens
+from blendbench.models.families.base import PromptError
 from blendbench.models.sets import ModelSet
+from blendbench.run.failures import StoppedError, is_lost
 from blendbench.run.inputs import InputError, View
 
 FOLDER = "embeddings"
@@ -79,16 +81,29 @@ class Embeddings:
         """Encode a view at some layers and keep them.
 
         A failure is remembered and raised when they are read.
+        Errors: UsageError (an encoder that cannot be loaded), StoppedError (an unusable device).
         """
         keys = {self.key(view, layer): layer for layer in layers}
         if any(key in self._failures for key in keys):
             return
         try:
             encoded = self._encoder(view)(layers)
-        except (ValueError, torch.OutOfMemoryError) as error:
-            lacks_memory = isinstance(error, torch.OutOfMemoryError)
-            self._failures |= dict.fromkeys(keys, "out of memory while encoding" if lacks_memory else str(error))
+        except torch.OutOfMemoryError:
+            reason = "out of memory while encoding"
+        except (PromptError, ImageError) as error:
+            reason = str(error)
+        except UsageError:
+            raise
+        except Exception as error:
+            reason = described(error)
+            if is_lost(reason):
+                raise StoppedError(reason) from error
+        else:
+            self._keep(keys, encoded)
             return
+        self._failures |= dict.fromkeys(keys, reason)
+
+    def _keep(self, keys: Mapping[str, int], encoded: Mapping[int, Tokens]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         for key, layer in keys.items():
             write_atomically(self.path(key), _packed(encoded[layer]))

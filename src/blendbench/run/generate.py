@@ -16,12 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blendbench.core.images import load_image, resize_area
+from blendbench.core.errors import UsageError, described
+from blendbench.core.images import ImageError, load_image, resize_area
 from blendbench.models.families.base import Injection, Start
 from blendbench.models.sets import ModelSet
 from blendbench.results.images import ImageStore
 from blendbench.run.blend import Blender, BlendFailedError, Job
 from blendbench.run.encode import Prefetch
+from blendbench.run.failures import Failures, StoppedError
 from blendbench.run.pixels import PixelCache
 from blendbench.run.plan import Cell
 from blendbench.run.progress import Clock, Reporter
@@ -32,6 +34,7 @@ _IN_FLIGHT = 2
 # Cells encoded ahead, at least. On an H200 they take longer to generate than the slowest encoder pass beside them: at
 # 1024 pixels 7 s and 5 s.
 _ENCODED_AHEAD = 8
+_OUT_OF_MEMORY = "out of memory, even with one image a batch"
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,14 @@ class Finished:
 class _InFlightBatch:
     """A batch on its way: its pixels, and the hashes of its stored images.
 
-    Neither, if memory was too small.
+    Neither, but an error, if it could not be started.
     """
 
     jobs: list[Job]
     batch_size: int
-    pixels: "_Transfer | None"
-    stored: Future[list[str | None]] | None
+    pixels: "_Transfer | None" = None
+    stored: Future[list[str | None]] | None = None
+    error: str | None = None
 
 
 @dataclass
@@ -89,6 +93,7 @@ class ImageGenerator:
     reporter: Reporter
     _pending: dict[tuple[str, int], Job] = field(default_factory=dict, init=False)
     _in_flight: deque[_InFlightBatch] = field(default_factory=deque, init=False)
+    _failures: Failures = field(default_factory=Failures, init=False)
 
     def __post_init__(self) -> None:
         self.batch_size = self.models.file.sampler.batch_size
@@ -96,7 +101,7 @@ class ImageGenerator:
     def generate(self, cells: Sequence[Cell]) -> Iterator[Finished]:
         """Yield outcomes as soon as their images are stored.
 
-        A cell that cannot be generated has its error.
+        A cell that cannot be generated has its error. Errors: StoppedError if all fail alike.
 
         While the caller handles what is yielded, the device works on the batches in flight.
         """
@@ -132,21 +137,25 @@ class ImageGenerator:
 
         Yield older batches that are stored.
         """
-        left = list(jobs)
+        left = [list(jobs)]
         while left:
-            part = left[: self.batch_size]
-            pixels = self._attempt(part)
-            if pixels is None and self.batch_size > 1:
+            part, rest = left[0][: self.batch_size], left[0][self.batch_size :]
+            pixels, error = self._attempt(part)
+            if error == _OUT_OF_MEMORY and self.batch_size > 1:
                 self.batch_size //= 2
                 self.reporter.note(f"out of memory: batches hold {self.batch_size} from here on")
                 continue
+            left[:1] = [rest] if rest else []
+            if error is not None and len(part) > 1:
+                # One of them may be at fault: each gets a batch of its own.
+                left[:0] = [[job] for job in part]
+                continue
             stored = None if pixels is None else writer.submit(self._store, pixels, len(part))
-            self._in_flight.append(_InFlightBatch(part, self.batch_size, pixels, stored))
-            del left[: len(part)]
+            self._in_flight.append(_InFlightBatch(part, self.batch_size, pixels, stored, error))
             yield from self._drain(_IN_FLIGHT if self.models.asynchronous else 0)
 
-    def _attempt(self, jobs: list[Job]) -> "_Transfer | None":
-        """Start a batch; None if memory ran out."""
+    def _attempt(self, jobs: list[Job]) -> "tuple[_Transfer | None, str | None]":
+        """Start a batch; return its pixels, or the reason of a failure."""
         filled = [*jobs, *[jobs[-1]] * (self.batch_size - len(jobs))]
         while True:
             try:
@@ -154,21 +163,32 @@ class ImageGenerator:
                 with self.clock.time("denoise", 0):
                     pixels = _Transfer(*self._sample(filled))
                 self.clock.counts["denoise"] += len(jobs)
-                return pixels
+                return pixels, None
             except torch.OutOfMemoryError:
                 pass
+            except ImageError as error:
+                return None, str(error)
+            except (UsageError, StoppedError):
+                raise  # a pipeline that cannot be loaded or compiled
+            except Exception as error:
+                return None, described(error)
             # Only here, where the error and with it the frames that hold the batch are gone, can memory be given back.
             spared = self.models.denoiser.stop_replays()
             self.models.release_cache()
             if not spared:
-                return None
+                return None, _OUT_OF_MEMORY
 
     def _warm_up(self) -> None:
         denoiser = self.models.denoiser
         if denoiser.is_cold(self.batch_size):
             stage = self.reporter.stage("warm-up", 1)
             with self.prefetch.settings_lock, self.clock.time("warm_up"):
-                denoiser.warm_up(self.batch_size)
+                try:
+                    denoiser.warm_up(self.batch_size)
+                except torch.OutOfMemoryError:
+                    raise
+                except Exception as error:  # no cell is at fault
+                    raise StoppedError(f"compiling the networks failed: {described(error)}") from error
             stage.advance(1)
 
     def _sample(self, jobs: list[Job]) -> tuple[Tensor, Tensor]:
@@ -197,22 +217,32 @@ class ImageGenerator:
         return [self.store.save(arrays[i]) if finite[i] else None for i in range(count)]
 
     def _drain(self, in_flight: int) -> Iterator[Finished]:
-        """Yield the oldest batches, until only so many are in flight."""
+        """Yield the oldest batches, until only so many are in flight.
+
+        Errors: StoppedError if they fail one like the other.
+        """
         while len(self._in_flight) > in_flight:
-            yield self._finish(self._in_flight.popleft())
+            finished = self._finish(self._in_flight.popleft())
+            yield finished
+            self._failures.add([image.error for image in finished.images])
 
     def _finish(self, batch: _InFlightBatch) -> Finished:
         """Wait until a batch is stored."""
-        jobs = batch.jobs
+        jobs, error = batch.jobs, batch.error
         for job in jobs:
             del self._pending[job.key]
         images: list[GeneratedImage] = []
-        if batch.pixels is None or batch.stored is None:
+        pixels = finite = None
+        if batch.pixels is not None:
+            try:
+                with self.clock.time("denoise", 0):
+                    pixels, finite = batch.pixels.arrays()
+            except Exception as failure:  # of the device, which is waited for only here
+                error = described(failure)
+        if pixels is None or finite is None or batch.stored is None:
             for job in jobs:
-                images += _outcomes(job, None, "out of memory, even with one image a batch")
+                images += _outcomes(job, None, error)
             return Finished(images, [job.row() for job in jobs])
-        with self.clock.time("denoise", 0):
-            pixels, finite = batch.pixels.arrays()
         with self.clock.time("save", int(finite[: len(jobs)].sum())):
             hashes = batch.stored.result()
         # Behind the jobs are the copies that fill the batch.

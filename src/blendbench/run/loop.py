@@ -21,7 +21,8 @@ class RunReport:
     """The result of a run.
 
     `expected` cells are in the plan; of these `ok` and `failed` are so now, `generated` were finished by this run
-    (`images` of them with an image of their own), `reused` before it. `scored` and `scores_failed` count values; of
+    (`images` of them with an image of their own), `reused` before it. `scored` and `scores_failed` count values;
+    `untried` cells were left because the run stopped early, for the reason in `stopped`. Of
     `kept` cells the embeddings are now there that were not. `seconds` is wall time, by stage in `stages`. `residency`
     names the memory plan, `batch_size` the images generated at once in the end, `peak_gib` the most GPU memory that was
     allocated, by stage. `run_id` is None if nothing was left to do.
@@ -37,6 +38,8 @@ class RunReport:
     images: int = 0
     scored: int = 0
     scores_failed: int = 0
+    untried: int = 0
+    stopped: str | None = None
     kept: int = 0
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
@@ -95,13 +98,15 @@ def _do(plan: Plan, models: ModelSet, results: Path, remaining: Remaining, repor
         run_id=work.run_id,
         experiment=plan.experiment.name,
         expected=len(plan.cells),
-        ok=len(plan.cells) - work.failed,
+        ok=len(plan.cells) - work.failed - work.untried,
         failed=work.failed,
-        generated=len(remaining.cells) + len(remaining.refused) - work.failed,
+        generated=len(remaining.cells) + len(remaining.refused) - work.failed - work.untried,
         images=work.clock.counts["save"],
         reused=len(plan.cells) - len(remaining.cells) - len(remaining.refused),
         scored=work.clock.counts["measure"],
         scores_failed=work.scores_failed,
+        untried=work.untried,
+        stopped=work.stopped,
         stages={stage: round(seconds, 3) for stage, seconds in work.clock.seconds.items()},
         residency=models.residency.name,
         batch_size=work.batch_size,

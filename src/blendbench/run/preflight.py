@@ -84,6 +84,7 @@ def unscored(plan: Plan, models: ModelSet) -> list[Obstacle]:
     items = len(plan.items)
     lacking = [(name, f"the model set has no {name}", items) for name in SCORERS if name not in models.places]
     lacking += [
+        ("pairs", "the suite has no pairs", items * (not plan.suite.pairs)),
         ("expects", "no objects are stated", sum(item.expect is None for item in plan.items)),
         ("reference_expects", "nothing is stated about the reference", sum(_silent(item) for item in plan.items)),
         ("facts", "no facts with foils are stated", sum(not _judgeable(item) for item in plan.items)),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blendbench.core.errors import UsageError
+from blendbench.core.errors import UsageError, described
 from blendbench.metrics import Batch, Score, measure
 from blendbench.metrics.style_space import StylePairs
 from blendbench.models.sets import ModelSet
@@ -85,7 +85,11 @@ class Scorer:
         if readable:
             names = list(dict.fromkeys(name for cell in readable for name in missing[cell.cell_id]))
             filling = self._size - len(readable) if self.models.asynchronous else 0
-            scores = measure(self._batch([*readable, *[readable[-1]] * filling]), names)
+            try:
+                scores = measure(self._batch([*readable, *[readable[-1]] * filling]), names)
+            except Exception as error:
+                failed = Score(None, "failed", described(error))
+                scores = dict.fromkeys(names, [failed] * len(readable))
             # Behind the cells are the copies that fill the batch.
             rows += [
                 self._row(cell, name, score)

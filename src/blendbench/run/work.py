@@ -16,6 +16,7 @@ from blendbench.run.blend import Blender
 from blendbench.run.embeddings import FOLDER as EMBEDDINGS
 from blendbench.run.embeddings import Embeddings
 from blendbench.run.encode import Prefetch
+from blendbench.run.failures import StoppedError, is_lost
 from blendbench.run.generate import Finished, GeneratedImage, ImageGenerator
 from blendbench.run.pixels import PixelCache
 from blendbench.run.plan import Plan
@@ -43,6 +44,8 @@ class Work:
         self.batch_size = models.file.sampler.batch_size
         self.peaks: dict[str, int] = {}
         self.failed = self.scores_failed = 0
+        self.untried = len(remaining.cells)
+        self.stopped: str | None = None
 
     def do(self) -> None:
         """Do everything that is left; what is finished is on disk batch by batch."""
@@ -53,9 +56,12 @@ class Work:
             if self.models.residency.budget is not None:
                 self.reporter.note(f"memory plan {self.models.residency}")
             self._note_peak()
-            if self.remaining.cells:
-                self._generate(shard)
-            self._score_rest(shard)
+            try:
+                if self.remaining.cells:
+                    self._generate(shard)
+                self._score_rest(shard)
+            except StoppedError as error:
+                self.stopped = str(error)
             shard.append("stage_times", self._stage_times())
             peaks = [{"run_id": self.run_id, "stage": s, "peak_bytes": peak} for s, peak in self.peaks.items()]
             shard.append("stage_memory", peaks)
@@ -129,6 +135,7 @@ class Work:
         self.scorer.add(i.cell for i in finished.images if i.cell.cell_id not in self.remaining.seen)
         failed = sum(image.image_sha256 is None for image in finished.images)
         self.failed += failed
+        self.untried -= len(finished.images)
         progress.advance(len(finished.images), failed)
 
     def _score_behind(self, prefetch: Prefetch) -> Iterator[Rows]:
@@ -162,6 +169,8 @@ class Work:
         shard.append("scores", rows)
         self.scores_failed += sum(row["status"] == "failed" for row in rows)
         self.clock.counts["measure"] += len(rows)
+        if rows and all(is_lost(row["error"]) for row in rows):
+            raise StoppedError(rows[0]["error"])
 
     def _note_peak(self, stage: str | None = None) -> None:
         """Record the peak memory since the last call as that of `stage`."""

@@ -71,6 +71,10 @@ class Start:
     strength: float
 
 
+class PromptError(ValueError):
+    """A prompt that the text encoder does not take, with the reason."""
+
+
 class TextEncoder(Protocol):
     """The text encoder as the pipeline uses it."""
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from blendbench.core.tokens import Tokens
+from blendbench.models.families.base import PromptError
 from blendbench.models.tokens import Plant, planted, template_length, text_kinds
 
 
@@ -45,11 +46,11 @@ class Qwen3TextEncoder:
         It is padded to the longest length as in the pipeline: no token sees the padding, but products of other shapes
         round otherwise.
 
-        Errors: ValueError if it is longer than the model set allows, or if the encoder lacks a layer.
+        Errors: PromptError if it is longer than the model set allows; ValueError if the encoder lacks a layer.
         """
         ids = self._ids(prompt)
         if len(ids) > self.max_sequence_length:
-            raise ValueError(f"the prompt has {len(ids)} tokens, the model set allows {self.max_sequence_length}")
+            raise PromptError(f"the prompt has {len(ids)} tokens, the model set allows {self.max_sequence_length}")
         before, after = template_length(ids, self._ids(""))
         padded = self.tokenizer(
             [self._chat(prompt)], padding="max_length", max_length=self.max_sequence_length, return_tensors="pt"
