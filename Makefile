@@ -26,22 +26,23 @@ help:
 	@echo "make bench    speed benchmarks of the miniature, compared with the last ones; writes reports/speed.md"
 	@echo "make bench-gpu  the full-size readings, on a machine with a GPU, in under 9 minutes"
 
+COMMA := ,
 # uv installs in half a minute what takes pip four; pip does it where uv cannot be had or fails.
 define INSTALL
 	{ $(BIN)/python -m pip install -q -c constraints.txt uv && \
-		$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e $(1); } || \
-		$(BIN)/python -m pip install -q -c constraints.txt -e $(1)
+		$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e ".[$(1)]"; } || \
+		$(BIN)/python -m pip install -q -c constraints.txt -e ".[$(1)]"
 endef
 
 # One stamp for what a run needs and one for what work on the project needs: a second `make` does not call pip.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("blendbench needs Python 3.11 or newer, this is %s" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(call INSTALL,".[models]")
+	$(call INSTALL,models)
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(call INSTALL,".[models,dev]")
+	$(call INSTALL,models$(COMMA)dev)
 	touch $@
 
 setup: $(VENV)/.installed
