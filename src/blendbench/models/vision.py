@@ -1,5 +1,8 @@
 """The vision-language encoder: states of a turn with image and prompt."""
 
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,7 @@ class VisionEncoder:
 
     def __init__(self, processor: Any, model: Any, plant: Plant | None = None) -> None:
         self.processor, self.model, self.plant = processor, model, plant
+        self._one_pass = threading.Lock()  # hooks see every pass of the model, whichever thread makes it
 
     def _turn(self, prompt: str) -> str:
         chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}]
@@ -61,10 +65,30 @@ class VisionEncoder:
         kinds = self._kinds(inputs["input_ids"][0].tolist(), prompt)
         merge = self.model.config.vision_config.spatial_merge_size
         _, rows, columns = (int(n) for n in inputs["image_grid_thw"][0])
-        # The model inside: its head would only make logits that nobody reads.
-        states = self.model.model(
-            **inputs.to(self.model.device), output_hidden_states=True, use_cache=False
-        ).hidden_states
+        states = self._states(inputs.to(self.model.device), layers)
         grid = (rows // merge, columns // merge)
-        found = {layer: planted(states[layer][0].float().cpu(), self.plant) for layer in layers}
+        found = {layer: planted(state[0].float().cpu(), self.plant) for layer, state in states.items()}
         return {layer: Tokens(hidden, kinds, grid) for layer, hidden in found.items()}
+
+    def _states(self, inputs: Any, layers: tuple[int, ...]) -> dict[int, Tensor]:
+        """Return hidden states (1, tokens, dim) as the next layer reads them.
+
+        State 0 is the embedding, the last one is behind the final norm, as transformers counts them. Its own record of
+        hidden states lacks the deepstack features, which are added to the image rows between the first layers.
+        """
+        stack = self.model.model.language_model.layers
+        index = {layer: range(len(stack) + 1)[layer] for layer in layers}
+        found: dict[int, Tensor] = {}
+
+        def reader(state: int) -> Callable[..., None]:
+            def keep_input(_: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+                found[state] = args[0] if args else named["hidden_states"]
+
+            return keep_input
+
+        with self._one_pass, ExitStack() as hooks:
+            for state in set(index.values()) - {len(stack)}:
+                hooks.callback(stack[state].register_forward_pre_hook(reader(state), with_kwargs=True).remove)
+            # The model inside: its head would only make logits that nobody reads.
+            found[len(stack)] = self.model.model(**inputs, use_cache=False).last_hidden_state
+        return {layer: found[state] for layer, state in index.items()}

@@ -23,7 +23,7 @@ from blendbench.models.sets import ModelSet
 from blendbench.results.shards import ShardWriter, shard_paths
 from blendbench.results.store import ingest, open_results
 from blendbench.run.embeddings import Embeddings, EncodingError
-from blendbench.run.inputs import View
+from blendbench.run.inputs import View, deepstack_marks
 from blendbench.run.lock import folder_lock
 from blendbench.run.progress import Reporter
 from blendbench.run.provenance import environment, git_commit
@@ -62,7 +62,7 @@ class Analysis:
     def analysis_id(self) -> str:
         """Hash of everything that the numbers follow from."""
         asked = [VERSION, self.models.sha256, self.suite.sha256, [item.id for item in self.items], list(self.layers)]
-        return sha256_json(["embeddings", *asked])
+        return sha256_json(["embeddings", *asked, *deepstack_marks(self.models.facts, self.layers)])
 
     @property
     def text_layer(self) -> int:

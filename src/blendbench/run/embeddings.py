@@ -23,7 +23,7 @@ from blendbench.core.tokens import Tokens
 from blendbench.models.families.base import PromptError
 from blendbench.models.sets import ModelSet
 from blendbench.run.failures import StoppedError, is_lost
-from blendbench.run.inputs import InputError, View
+from blendbench.run.inputs import InputError, View, deepstack_marks
 
 FOLDER = "embeddings"
 _LARGEST = 1 << 32  # bytes of one file
@@ -119,8 +119,10 @@ class Embeddings:
 
     def key(self, view: View, layer: int) -> str:
         """Hash a view's inputs: models, layer, prompt and image."""
-        image = None if view.image is None else image_identity(view.image)
-        return sha256_json([self.models.sha256, "text" if image is None else "vision", image, view.prompt, layer])
+        if view.image is None:
+            return sha256_json([self.models.sha256, "text", None, view.prompt, layer])
+        marks = deepstack_marks(self.models.facts, [layer])
+        return sha256_json([self.models.sha256, "vision", image_identity(view.image), view.prompt, layer, *marks])
 
     def _read(self, key: str) -> Tokens:
         try:

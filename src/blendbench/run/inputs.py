@@ -3,7 +3,7 @@
 Planning, encoding and provenance all start from `inputs_of`, so what a cell's id covers is what the encoders see.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from blendbench.core.hashing import sha256_json
 from blendbench.core.images import image_identity
 from blendbench.core.suites import Item, Suite
+from blendbench.models.families.base import Facts
 from blendbench.models.model_file import Sampler
 from blendbench.registry.strategies import Configuration
 
@@ -103,14 +104,23 @@ def neutral_images(suite: Suite, setting: str) -> list[Path]:
     return [image for image in chosen if image is not None]
 
 
+def deepstack_marks(facts: Facts, layers: Iterable[int]) -> list[str]:
+    """Return the part of an identity that says where hidden states are taken.
+
+    Between the first layers they were once taken before the deepstack features were added, and are now taken after. All
+    other states were always the same, and so are their identities.
+    """
+    return ["after deepstack"] if any(map(facts.has_deepstack, layers)) else []
+
+
 class InputIdentities:
     """Hashes of a cell's inputs but models, sampler, code and noise.
 
     Prompts of a corpus and pairs are the same for all items, so they are hashed once a suite.
     """
 
-    def __init__(self, suite: Suite) -> None:
-        self.suite = suite
+    def __init__(self, suite: Suite, facts: Facts) -> None:
+        self.suite, self.facts = suite, facts
         self._shared: dict[str, str] = {}
 
     def of(self, configuration: Configuration, item: Item) -> str:
@@ -125,4 +135,4 @@ class InputIdentities:
         self._shared |= {part: hashes.pop(part) for part in _SHARED if part in hashes}
         read = [self._shared.get(part) for part in _SHARED if part in configuration.strategy.inputs]
         start = image_identity(item.reference) if configuration.starts_from_reference else None
-        return sha256_json([hashes, read, start])
+        return sha256_json([hashes, read, start, *deepstack_marks(self.facts, configuration.layers)])

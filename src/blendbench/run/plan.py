@@ -156,7 +156,7 @@ def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
     metrics = tuple(PlannedMetric(metric, _scorer_sha256(metric, suite, models)) for metric in metrics_of(experiment))
     items, sampler = _items(experiment, suite), models.sampler_record
     shared = sha256_json([CELL_SCHEMA, models.sha256, models.dtype, sampler])
-    inputs = InputIdentities(suite)
+    inputs = InputIdentities(suite, models.facts)
     keys = {id(configuration): sha256_json(configuration.key()) for configuration in chosen}
     cells: list[Cell] = []
     for item in items:

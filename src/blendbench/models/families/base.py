@@ -32,6 +32,7 @@ class Facts:
         blocks: Blocks of the transformer's main stream.
         caption_width: Values of a caption token.
         hidden_states: Hidden states of the vision-language model: its layers and the embedding.
+        deepstack: Number of its first layers after which features of the image are added.
     """
 
     patch_grid: int
@@ -40,6 +41,11 @@ class Facts:
     blocks: int
     caption_width: int
     hidden_states: int
+    deepstack: int
+
+    def has_deepstack(self, layer: int) -> bool:
+        """Report whether a hidden state holds features added behind a layer."""
+        return 1 <= layer % self.hidden_states <= self.deepstack
 
     @property
     def depth(self) -> Depth:

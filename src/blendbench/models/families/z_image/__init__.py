@@ -153,6 +153,7 @@ class ZImage(Family):
             blocks=int(transformer["n_layers"]),
             caption_width=int(transformer["cap_feat_dim"]),
             hidden_states=int(vision["text_config"]["num_hidden_layers"]) + 1,
+            deepstack=len(vision["vision_config"]["deepstack_visual_indexes"]),
         )
 
     def sigmas(self, sampler: Sampler) -> tuple[float, ...]:
