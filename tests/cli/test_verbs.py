@@ -83,6 +83,7 @@ def test_a_dry_run_writes_nothing(
     assert code == 0
     assert plan["cells"] == plan["to_generate"] == len(plan["configurations"]) * len(load_suite("miniature").items)
     assert len(plan["configurations"]) >= 10
+    assert plan["image_tokens"] == {"16": len(load_suite("miniature").items)}
     assert not results.exists()
 
 

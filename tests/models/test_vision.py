@@ -99,7 +99,7 @@ class ByName(nn.Module):
         assert not use_cache
         for layer in self.layers:
             for hook in layer._forward_pre_hooks.values():
-                hook(layer, (), {"hidden_states": start})  # type: ignore[call-arg]
+                hook(layer, (), {"hidden_states": start})
             start = start + 1
         return SimpleNamespace(last_hidden_state=start * 10)
 
@@ -130,8 +130,8 @@ def test_what_is_kept_of_other_states_and_cells_that_do_not_read_these_keep_thei
     experiment = replace(load_experiment("core"), strategies=tuple(grids), items=1)
     suite, before_models = load_suite("miniature"), load_model_set(untrained, "cpu")
     before_models.__dict__["facts"] = replace(models.facts, deepstack=0)
-    now, before = (make_plan(experiment, suite, chosen).cells for chosen in (models, before_models))
-    changed = {cell.configuration.label for cell, old in zip(now, before, strict=True) if cell.cell_id != old.cell_id}
+    now, old = (make_plan(experiment, suite, chosen).cells for chosen in (models, before_models))
+    changed = {a.configuration.label for a, b in zip(now, old, strict=True) if a.cell_id != b.cell_id}
     assert changed == {c.configuration.label for c in now if c.configuration.layers & {-5, -6}}
     assert len(changed) == 4
 

@@ -90,14 +90,15 @@ def test_image_tokens_are_counted_as_the_processor_does() -> None:
 def test_a_large_reference_is_too_long_for_what_takes_all_its_tokens(
     speed_scripts: Path, tiny_set: Path, tmp_path: Path
 ) -> None:
-    """2048 x 1536 pixels are 3,072 tokens; the published transformer has room for 1,504."""
-    processor = tiny_set / "vision_language" / "processor_config.json"
-    before = processor.read_text()
+    """Without a limit 2048 x 1536 pixels are 3,072 tokens; the published transformer has room for 1,504."""
+    processor, settings = tiny_set / "vision_language" / "processor_config.json", tiny_set / "model_set.toml"
+    before, set_before = processor.read_text(), settings.read_text()
     config = json.loads(before)
     config["image_processor"]["size"] = {"longest_edge": 4096**2, "shortest_edge": 256**2}
     Image.new("RGB", (2048, 1536), "red").save(tmp_path / "large.png")
     try:
         processor.write_text(json.dumps(config))
+        settings.write_text(f"{set_before}\n[vision]\nmax_pixels = {4096**2}\n")
         models = load_model_set(tiny_set, "cpu")
         one = trial(load_suite("standard"), None, tmp_path / "large.png")
         plan = plan_of(
@@ -111,6 +112,7 @@ def test_a_large_reference_is_too_long_for_what_takes_all_its_tokens(
         found = refused(plan, models)
     finally:
         processor.write_text(before)
+        settings.write_text(set_before)
     longer = "tokens is longer than the 1504 that the model has room for"
     assert found.pop("vision_only") == {f"a conditioning of 3072 {longer}"}
     ((label, (reason,)),) = found.items()

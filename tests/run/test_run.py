@@ -60,6 +60,8 @@ def test_a_second_run_does_nothing(models: ModelSet, tmp_path: Path) -> None:
     facts = models.facts
     assert (stored.hidden_states, stored.blocks) == (facts.hidden_states, facts.blocks) == (7, 8)
     assert json.loads(stored.trained_to_show) == ["meaning_loss", "survival_loss"]
+    read = {(row.strategy, row.image_tokens) for row in rows_of(tmp_path, "cells")}
+    assert read == {("text_only", None), ("lerp", 16)}
     again = run(plan, models, tmp_path, Reporter(quiet=True))
     assert (again.generated, again.scored, again.reused, again.run_id) == (0, 0, 3, None)
 

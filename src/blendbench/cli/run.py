@@ -1,6 +1,7 @@
 """`blendbench run`: plan, then do what is left."""
 
 import json
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from blendbench.cli.planning import checked_experiment, load_plugins, plan_on_models, selected, single_grid
 from blendbench.core.errors import UsageError
+from blendbench.core.numbers import counted
 from blendbench.run.experiments import Experiment, Value
 
 if TYPE_CHECKING:
@@ -140,10 +142,21 @@ def _summary(plan: "Plan", models: "ModelSet", remaining: "Remaining") -> dict[s
         "cannot_generate": [asdict(found) for found in obstacles(plan, remaining.refused)],
         "cannot_score": [asdict(found) for found in unscored(plan, models)],
         "to_score": remaining.to_score,
+        "image_tokens": _image_tokens(plan, models),
         "estimated_seconds": remaining.estimated_seconds,
         "weights_hashed": not models.provisional,
         "notes": list(dict.fromkeys(notes)),
     }
+
+
+def _image_tokens(plan: "Plan", models: "ModelSet") -> dict[int, int]:
+    """Count the references of the plan's items by their image tokens."""
+    from blendbench.registry.strategies import get_strategy
+    from blendbench.run.inputs import reference_tokens
+
+    reading = get_strategy("vision_only").bind()
+    read = {item.reference: reference_tokens(reading, item, plan.suite, models.image_tokens) for item in plan.items}
+    return dict(Counter(tokens for tokens in read.values() if tokens is not None).most_common())
 
 
 def _can_judge_canary(plan: "Plan") -> bool:
@@ -203,5 +216,8 @@ def _print_plan(summary: dict[str, object], preflight: list[str]) -> None:
                 console.print(f"{key} ({len(value)}):")
             for line in value:
                 console.print(f"  {line}", markup=False)
+        elif isinstance(value, dict):
+            counts = ", ".join(f"{tokens:,} ({counted(number, 'reference')})" for tokens, number in value.items())
+            console.print(f"{key}: {counts}", markup=False)
         else:
             console.print(f"{key}: {value}", markup=False)

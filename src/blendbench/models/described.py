@@ -113,9 +113,13 @@ class DescribedSet:
         return family_of(pipeline)(pipeline, self.places["vision_language"].configured())
 
     @functools.cached_property
+    def _own_image_tokens(self) -> ImageTokens:
+        return image_tokens(self.places["vision_language"].configured())
+
+    @property
     def image_tokens(self) -> ImageTokens:
         """Return how many tokens an image becomes, by its size."""
-        return image_tokens(self.places["vision_language"].configured())
+        return self._own_image_tokens.limited(self.file.vision.max_pixels)
 
     @functools.cached_property
     def facts(self) -> Facts:
@@ -131,9 +135,12 @@ class DescribedSet:
         """Return the identity of everything that makes pixels but the sampler.
 
         Contents of weights, configurations, tokenizers and preprocessing, precision, text layer and planted
-        activations count; names, titles, places and scorers do not.
+        activations count; names, titles, places and scorers do not. So does a limit on the pixels of images, where it
+        is lower than the processor's own.
         """
         settings = self.file.model_dump(include={"dtype", "text", "planted"})
+        if self.image_tokens.most < self._own_image_tokens.most:
+            settings["vision"] = {"max_pixels": self.image_tokens.most}
         return sha256_json([settings, {name: self._contents(name) for name in _GENERATING}])
 
     def scorer_sha256(self, name: str) -> str | None:

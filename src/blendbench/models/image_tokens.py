@@ -1,7 +1,7 @@
 """Count an image's tokens by its size, as the vision-language processor does."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,15 @@ class ImageTokens:
     side: int
     least: int
     most: int
+
+    def limited(self, pixels: int) -> "ImageTokens":
+        """Return the settings with at most `pixels` pixels of an image."""
+        return replace(self, most=min(self.most, pixels))
+
+    def count(self, height: int, width: int) -> int:
+        """Return the number of tokens. Errors: ValueError as `grid`."""
+        rows, columns = self.grid(height, width)
+        return rows * columns
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Return rows and columns of the tokens of an image of this size.

@@ -77,6 +77,15 @@ class Text(_Strict):
     max_sequence_length: int = 512
 
 
+class Vision(_Strict):
+    """The most pixels that the vision-language model sees of an image.
+
+    Larger images are made smaller; its processor's own limit stays where it is lower.
+    """
+
+    max_pixels: int = Field(default=1024 * 1024, ge=1)
+
+
 class Planted(_Strict):
     """Massive activations to add at position 0.
 
@@ -136,5 +145,6 @@ class ModelSetFile(_Strict):
     revisions: Revisions = Revisions()
     sampler: Sampler
     text: Text = Text()
+    vision: Vision = Vision()
     planted: Planted | None = None
     trained_to_show: list[str] = []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from blendbench.core.errors import UsageError
 from blendbench.models.families import family_of
+from blendbench.models.image_tokens import image_tokens
 from blendbench.models.layout import Layout, read_object
 from blendbench.models.model_file import ModelSetFile
 
@@ -60,7 +61,7 @@ def layout(component: str, folder: Path) -> Layout:
 
 def mismatches(folders: Mapping[str, Path], file: ModelSetFile) -> list[str]:
     """Describe configurations that are unexpected or do not fit each other."""
-    lines = list(_vision_language(folders))
+    lines = list(_vision_language(folders, file))
     if "pipeline" in folders and (folders["pipeline"] / "model_index.json").is_file():
         try:
             family = family_of(folders["pipeline"])(folders["pipeline"], folders.get("vision_language"))
@@ -71,12 +72,19 @@ def mismatches(folders: Mapping[str, Path], file: ModelSetFile) -> list[str]:
     return [*lines, *_scorers(folders)]
 
 
-def _vision_language(folders: Mapping[str, Path]) -> Iterator[str]:
+def _vision_language(folders: Mapping[str, Path], file: ModelSetFile) -> Iterator[str]:
     for component in ("vision_language", "judge"):
         path = folders.get(component, Path()) / "config.json"
         found = read_object(path) if component in folders else {}
         if found and found.get("model_type") != _MODEL_TYPE:
             yield f"{path}: model_type = {found.get('model_type')!r}, expected {_MODEL_TYPE!r}"
+    if "vision_language" in folders:
+        folder, most = folders["vision_language"], file.vision.max_pixels
+        if most < (least := image_tokens(folder).least):
+            yield (
+                f"vision: max_pixels = {most} is less than {least}, the fewest pixels that the processor in {folder} "
+                "makes of an image; raise it"
+            )
 
 
 def _scorers(folders: Mapping[str, Path]) -> Iterator[str]:

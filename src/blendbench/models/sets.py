@@ -204,7 +204,7 @@ class ModelSet(DescribedSet):
             from blendbench.models.vision import load_vision_encoder
 
             folder = self._weights_folder("vision_language")
-            return load_vision_encoder(folder, self.torch_dtype, self.device, self.file.planted)
+            return load_vision_encoder(folder, self.torch_dtype, self.device, self.image_tokens, self.file.planted)
 
     @property
     def clip(self) -> Any:

@@ -13,17 +13,21 @@ from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
 from blendbench.core.images import load_image
 from blendbench.core.tokens import Kind, Tokens
+from blendbench.models.image_tokens import ImageTokens
 from blendbench.models.loading import load_complete, quiet_loading
 from blendbench.models.tokens import Plant, planted, template_length
 
 
-def load_vision_encoder(folder: Path, dtype: torch.dtype, device: str, plant: Plant | None = None) -> "VisionEncoder":
-    """Load Qwen3-VL and its processor.
+def load_vision_encoder(
+    folder: Path, dtype: torch.dtype, device: str, sizes: ImageTokens, plant: Plant | None = None
+) -> "VisionEncoder":
+    """Load Qwen3-VL and its processor, which resizes images to `sizes`.
 
     Errors: ValueError if weights are missing.
     """
     with quiet_loading():
         processor = AutoProcessor.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+        processor.image_processor.size = {"shortest_edge": sizes.least, "longest_edge": sizes.most}
         model = load_complete(Qwen3VLForConditionalGeneration, folder, dtype, device)
     return VisionEncoder(processor, model, plant)
 

@@ -133,6 +133,7 @@ CREATE TABLE cells (
     image_sha256 VARCHAR CHECK (regexp_full_match(image_sha256, '[0-9a-f]{64}')), -- `images/<2 digits>/<sha256>.png`
     noise_seed UBIGINT NOT NULL, -- of the initial latents; equal for all strategies of an item and seed
     tokens INTEGER, -- length of the conditioning
+    image_tokens INTEGER, -- image tokens of the reference that its strategy read; NULL if it read none
     PRIMARY KEY (experiment, cell_id),
     CHECK ((status = 'ok') = (image_sha256 IS NOT NULL)),
     CHECK ((status = 'failed') = (error IS NOT NULL))

@@ -117,7 +117,7 @@ SELECT experiment, label, item, seed, cell_id, metric, error FROM current_scores
 -- Wide table: one row per current cell, one column per metric.
 CREATE VIEW cell_scores AS
 SELECT c.experiment, c.label, c.strategy, c.params, c.control, c.item, c.seed, c.status, c.error, c.cell_id,
-    c.conditioning_sha256, c.image_sha256, c.tokens{metric_columns}
+    c.conditioning_sha256, c.image_sha256, c.tokens, c.image_tokens{metric_columns}
 FROM current_cells c
 LEFT JOIN current_scores s USING (experiment, cell_id)
 GROUP BY ALL;

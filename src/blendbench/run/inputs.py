@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from blendbench.core.hashing import sha256_json
-from blendbench.core.images import image_identity
+from blendbench.core.images import image_identity, image_size
 from blendbench.core.suites import Item, Suite
 from blendbench.models.families.base import Facts
+from blendbench.models.image_tokens import ImageTokens
 from blendbench.models.model_file import Sampler
 from blendbench.registry.strategies import Configuration
 
@@ -111,6 +112,20 @@ def deepstack_marks(facts: Facts, layers: Iterable[int]) -> list[str]:
     other states were always the same, and so are their identities.
     """
     return ["after deepstack"] if any(map(facts.has_deepstack, layers)) else []
+
+
+def reference_tokens(configuration: Configuration, item: Item, suite: Suite, tokens: ImageTokens) -> int | None:
+    """Return how many image tokens of its reference a configuration reads.
+
+    None if it reads no reference, or one that cannot be encoded. Errors: ImageError.
+    """
+    reference = str(configuration.params.get("reference", "self"))
+    if "vision" not in configuration.strategy.inputs or reference == "self":
+        return None
+    try:
+        return tokens.count(*image_size(reference_image(item, suite, reference)))
+    except ValueError:
+        return None
 
 
 class InputIdentities:

@@ -17,6 +17,7 @@ import blendbench
 from blendbench.core.images import image_identity, load_image
 from blendbench.core.suites import Item
 from blendbench.results.images import ImageStore, image_name
+from blendbench.run.inputs import reference_tokens
 from blendbench.run.plan import Cell, Plan, PlannedMetric
 
 if TYPE_CHECKING:
@@ -198,6 +199,7 @@ def planned_columns(cell: Cell, plan: Plan, models: "ModelSet", run_id: str) -> 
         "model_set_sha256": models.sha256,
         "dtype": models.dtype,
         "noise_seed": cell.noise_seed,
+        "image_tokens": reference_tokens(configuration, cell.item, plan.suite, models.image_tokens),
     }
 
 

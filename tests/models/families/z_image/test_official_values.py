@@ -173,13 +173,16 @@ def test_rotary_axes_and_sizes_are_the_official_ones(tmp_path: Path) -> None:
             "n_layers": 30,
         },
         "pipeline/vae": {"block_out_channels": [128, 256, 512, 512], "latent_channels": 16},
-        "vision_language": {"text_config": {"num_hidden_layers": 36}},
+        "vision_language": {
+            "text_config": {"num_hidden_layers": 36},
+            "vision_config": {"deepstack_visual_indexes": [5, 11, 17]},
+        },
     }
     for place, config in configs.items():
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "config.json").write_text(json.dumps(config))
     facts = ZImage(tmp_path / "pipeline", tmp_path / "vision_language").facts
-    assert facts == Facts(16, 1504, SEQ_MULTI_OF, 30, 2560, 37)
+    assert facts == Facts(16, 1504, SEQ_MULTI_OF, 30, 2560, 37, 3)
     made = inspect.signature(ZImageTransformer2DModel.__init__).parameters
     assert made["axes_dims"].default == configs["pipeline/transformer"]["axes_dims"]
     assert (made["rope_theta"].default, made["t_scale"].default) == (256.0, 1000.0)
