@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from blendbench.core.errors import UsageError
 from blendbench.core.metric_info import MetricInfo
 from blendbench.core.numbers import fixed, number
-from blendbench.reports.evidence import Evidence, SameConfigurationError
+from blendbench.reports.evidence import CannotOccurError, Evidence
 from blendbench.reports.formats import label_text
 from blendbench.results.pairs import Pairs
 from blendbench.stats.agreement import rank_agreement
@@ -71,7 +71,7 @@ class _Claim(BaseModel):
         """Return the outcome before any correction for many tests."""
         try:
             outcome = self._judged(evidence)
-        except SameConfigurationError as error:
+        except CannotOccurError as error:
             return Outcome("cannot occur here", str(error))
         except UsageError as error:
             return Outcome("not run", str(error))

@@ -18,8 +18,8 @@ from blendbench.verdict.primaries import PREFERRED, read_primaries
 LAYERS, BLOCKS = ("layer", "text_layer"), ("first", "count")  # settings that may be a percentage of the depth
 
 
-class SameConfigurationError(Exception):
-    """Two depths of a claim are one on this model set, so it cannot be asked."""
+class CannotOccurError(Exception):
+    """A claim that cannot be asked on this model set, with the reason."""
 
 
 class Evidence:
@@ -36,23 +36,24 @@ class Evidence:
     def compare(self, experiment: str, candidate: str, baseline: str) -> Comparison:
         """Compare two configurations.
 
-        Errors: UsageError; SameConfigurationError if their percentages of the depth give one configuration.
+        Errors: UsageError; CannotOccurError if their percentages of the depth give one configuration.
         """
         first, second = (self.label(experiment, text) for text in (candidate, baseline))
         if first == second and candidate != baseline:
-            raise SameConfigurationError(f"{candidate} and {baseline} are both {first} on these models")
+            raise CannotOccurError(f"{candidate} and {baseline} are both {first} on these models")
         return self._comparisons(experiment).compare(experiment, first, second)
 
     def pairs(self, experiment: str, metric: str, candidate: str, baseline: str) -> Pairs:
         """Return the pairs of a metric, or of the primary metric of a role.
 
-        Errors: as `compare`; UsageError if it was not measured.
+        Errors: as `compare`; UsageError if it was not measured, CannotOccurError if it cannot be.
         """
         compared = self.compare(experiment, candidate, baseline)
         name = self.metric(experiment, metric)
+        if name in compared.left_out:
+            raise CannotOccurError(f"{name} cannot be measured here: {compared.left_out[name]}")
         if name not in compared.pairs:
-            reason = compared.left_out.get(name) or f"not in this run{suggest(name, sorted(compared.pairs))}"
-            raise UsageError(f"{name} was not measured: {reason}")
+            raise UsageError(f"{name} was not measured: not in this run{suggest(name, sorted(compared.pairs))}")
         return compared.pairs[name]
 
     def metric(self, experiment: str, metric: str) -> str:
