@@ -1,10 +1,13 @@
 """Experiments are read strictly, expanded in the order written, and overridden without touching the file."""
 
+import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from blendbench.cli.planning import single_grid
+from blendbench.cli.planning import plan_on_models, single_grid
 from blendbench.core.depths import Depth
 from blendbench.core.errors import UsageError
 from blendbench.registry.entries import SHIPPED
@@ -67,6 +70,8 @@ def test_the_layers_of_an_experiment_cover_the_whole_depth() -> None:
     }
     assert layers[MINIATURE] == set(range(-7, 0))
     assert layers[REAL] == {-37, -30, -24, -15, -10, -8, -6, -5, -2, -1}
+    _, masking = configurations(load_experiment("outlier_masking"), REAL)
+    assert {layer for c in masking for layer in c.layers} == {-8, -2}
     for depth in (MINIATURE, REAL):
         _, chosen = configurations(load_experiment("injection"), depth)
         blocks = [
@@ -205,3 +210,16 @@ def test_a_dose_grid_can_be_asked_for_on_the_command_line() -> None:
         single_grid("concatenate:share=0.5,dose=grid")
     with pytest.raises(UsageError, match="has no dose"):
         single_grid("vision_only:dose=grid").cells()
+
+
+def test_a_model_set_that_is_renamed_and_moved_gets_the_same_plan(untrained: Path, tmp_path: Path) -> None:
+    """Its own suite takes the place of the experiment's on other models only, and these are no others."""
+    copied = tmp_path / "elsewhere"
+    shutil.copytree(untrained, copied)
+    file = copied / "model_set.toml"
+    named = 'name = "another"\nsuite = "standard"'
+    file.write_text(re.sub('name = ".*"', named, file.read_text(), count=1))
+    experiment = replace(load_experiment("vl_layer_by_token"), model_set=str(untrained), items=2)
+    plans = [plan_on_models(experiment, str(folder), "cpu")[0] for folder in (untrained, copied)]
+    assert {plan.suite.name for plan in plans} == {"miniature"}
+    assert len({tuple(cell.cell_id for cell in plan.cells) for plan in plans}) == 1

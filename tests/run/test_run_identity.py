@@ -153,12 +153,19 @@ def image_renamed(world: World) -> None:
     world.edit("suite/suite.toml", "images/one.png", "images/first.png")
 
 
+def image_moved(world: World) -> None:
+    (world.suite / "photographs").mkdir()
+    (world.suite / "images" / "one.png").rename(world.suite / "photographs" / "one.png")
+    world.edit("suite/suite.toml", "images/one.png", "photographs/one.png")
+
+
 UNCHANGED: dict[str, Change] = {
     "nothing": lambda world: None,
     "model set moved": models_moved,
     "model set renamed": toml('name = "', 'name = "another-'),
     "folder moved": lambda world: None,
     "image renamed": image_renamed,
+    "image moved": image_moved,
     "suite renamed": suite('name = "tiny"', 'name = "small"'),
     "suite title": suite('title = "Tiny"', 'title = "Small"'),
     "comment": code("NUMBER, WORD", "# a comment\nNUMBER, WORD"),
