@@ -16,14 +16,14 @@ LABELS, ITEMS, METRICS = 500, 40, 23
 PROGRAM = """
 import sys, time
 began = time.process_time()
-from blendbench.results.state import PlannedMetric, PlannedScore, open_state
+from blendbench.results.state import MetricKey, PlannedScore, open_state
 ids = open(sys.argv[2]).read().split()
 with open_state(sys.argv[1]) as state:
     cells = state.finished_cells(ids)
     plan = state.last_plan("core")
     outdated = state.outdated_members("core", plan.suite_sha256, ids)
     planned = [PlannedScore(cell_id, cells[cell_id].image_sha256, "") for cell_id in ids]
-    metrics = [PlannedMetric(f"m{i}", 1, False, "") for i in range(23)]
+    metrics = [MetricKey(f"m{i}", 1, False, "") for i in range(23)]
     missing = state.missing_scores(planned, metrics)
 heavy = {"numpy", "pandas", "torch"} & set(sys.modules)
 # Not `ru_maxrss`, which begins with what the calling process had.

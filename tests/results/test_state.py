@@ -21,9 +21,9 @@ from synthetic_results import (
 )
 
 from blendbench.results import state as state_module
-from blendbench.results.state import PlannedMetric, PlannedScore, open_state
+from blendbench.results.state import MetricKey, PlannedScore, open_state
 
-METRICS = [PlannedMetric(str(card["metric"]), 1, card["metric"] in PAIRED, "") for card in CARDS]
+METRICS = [MetricKey(str(card["metric"]), 1, card["metric"] in PAIRED, "") for card in CARDS]
 CANARY = cell_row("canary", item_name(0), 0, sha("image", "canary", 0, 0))
 BASE = sha("image", "text_only", 0, 0)
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def missing(folder: Path, *cells: PlannedScore, metrics: list[PlannedMetric] = METRICS) -> list[tuple[str, str]]:
+def missing(folder: Path, *cells: PlannedScore, metrics: list[MetricKey] = METRICS) -> list[tuple[str, str]]:
     """Return the scores that are left to measure."""
     with open_state(folder) as state:
         return state.missing_scores(cells, metrics)

@@ -42,7 +42,7 @@ class PlannedScore(NamedTuple):
     baseline_image_sha256: str
 
 
-class PlannedMetric(NamedTuple):
+class MetricKey(NamedTuple):
     """A metric of a run, with its judging weights ("" without a network)."""
 
     name: str
@@ -94,7 +94,7 @@ class State:
         experiment: str,
         suite_sha256: str,
         cells: Sequence[tuple[str, str]],
-        metrics: Sequence[PlannedMetric],
+        metrics: Sequence[MetricKey],
         present: Callable[[Iterable[str]], set[str]],
     ) -> bool:
         """Say whether an experiment has all of these cells, images and scores; no row of theirs is held in memory.
@@ -168,7 +168,7 @@ class State:
         names = [column.name for column in table.columns]
         return [dict(zip(names, row, strict=True)) | {"params": json.loads(row[names.index("params")])} for row in rows]
 
-    def missing_scores(self, cells: Sequence[PlannedScore], metrics: Sequence[PlannedMetric]) -> list[tuple[str, str]]:
+    def missing_scores(self, cells: Sequence[PlannedScore], metrics: Sequence[MetricKey]) -> list[tuple[str, str]]:
         """Return cell id and metric of unsettled scores, in the given order.
 
         `ok`, `unscorable` and `skipped` are settled for the images, version and weights that they belong to, and
@@ -179,7 +179,7 @@ class State:
         parts = (cells[start : start + _AT_ONCE] for start in range(0, len(cells), _AT_ONCE))
         return [missing for part in parts for missing in self._missing_scores(part, metrics)]
 
-    def _missing_scores(self, cells: Sequence[PlannedScore], metrics: Sequence[PlannedMetric]) -> list[tuple[str, str]]:
+    def _missing_scores(self, cells: Sequence[PlannedScore], metrics: Sequence[MetricKey]) -> list[tuple[str, str]]:
         self._ask(
             "CREATE OR REPLACE TEMP TABLE wanted AS SELECT unnest(string_split(?, ' ')) AS cell_id,"
             " unnest(string_split(?, ' ')) AS image, unnest(string_split(?, ' ')) AS baseline,"
@@ -211,7 +211,7 @@ class State:
             """
         )
 
-    def _plan_metrics(self, metrics: Sequence[PlannedMetric]) -> None:
+    def _plan_metrics(self, metrics: Sequence[MetricKey]) -> None:
         self._ask(
             "CREATE OR REPLACE TEMP TABLE wanted_metrics AS SELECT unnest(?) AS metric, unnest(?) AS metric_version,"
             " unnest(?) AS paired, unnest(?) AS scorer_sha256, unnest(range(?)) AS place",

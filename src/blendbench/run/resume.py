@@ -6,7 +6,7 @@ from typing import Any
 
 from blendbench.models.sets import ModelSet
 from blendbench.results.images import ImageStore
-from blendbench.results.state import LastPlan, PlannedMetric, PlannedScore, State, open_state
+from blendbench.results.state import LastPlan, MetricKey, PlannedScore, State, open_state
 from blendbench.run.plan import Cell, Missing, Plan
 from blendbench.run.preflight import Refused, refused_cells
 from blendbench.run.provenance import metric_row
@@ -107,8 +107,8 @@ def _missing(plan: Plan, images: dict[str, str], state: State) -> list[tuple[str
     return state.missing_scores(cells, _metrics(plan))
 
 
-def _metrics(plan: Plan) -> list[PlannedMetric]:
-    return [PlannedMetric(m.name, m.version, m.paired, m.scorer_sha256) for m in plan.metrics]
+def _metrics(plan: Plan) -> list[MetricKey]:
+    return [MetricKey(m.name, m.version, m.paired, m.scorer_sha256) for m in plan.metrics]
 
 
 def _is_planned(plan: Plan, models: ModelSet, last: LastPlan | None) -> bool:
