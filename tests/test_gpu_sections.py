@@ -119,3 +119,10 @@ def test_a_part_is_named_after_its_card(script: ModuleType, monkeypatch: pytest.
     for name, key in (("NVIDIA H100 80GB HBM3", "h100"), ("NVIDIA H200", "h200"), ("NVIDIA L4", "gpu")):
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda name=name: name)
         assert gpu.machine()["key"] == key
+
+
+def test_experiments_report_what_failed(script: ModuleType, options: Namespace) -> None:
+    options.names, options.items = ["adain"], 1
+    found = script.SECTIONS["experiments"](options)
+    assert set(found) == {"adain"}
+    assert found["adain"]["cells"] > 5 and found["adain"]["failed"] == found["adain"]["scores_failed"] == 0

@@ -1,9 +1,9 @@
 """`python bench/speed/gpu.py --out FILE.json`: the full-size readings on a machine with a GPU, in under 9 minutes.
 
 Writes a model set with random weights (`full_size.py`), then runs the sections of `gpu_sections.py`, the most wanted
-first, in three processes: one for the engine, one for memory budgets, one for the rest. The file is written after each
-section, so that what was measured is there whatever happens later, and a section that failed or for which no time was
-left says so: `--only` measures some of them again. Other parts of an existing FILE stay.
+first, in four processes: for the engine, for memory budgets, for the rest, and for every experiment of bench/. The file
+is written after each section, so that what was measured is there whatever happens later, and a section that failed or
+for which no time was left says so: `--only` measures some of them again. Other parts of an existing FILE stay.
 """
 
 import argparse
@@ -157,7 +157,9 @@ def jobs_of(sizes: list[str], tiny: bool) -> list[list[Job]]:
         job("independence", shapes=steps[-1:]),
         *[job(section) for section in ("vae", "equal", "metrics", "attention", "host", "encoders")],
     ]
-    return [engine, memory, rest]
+    # On a GPU this takes minutes of its own: after all others it finds no time, so ask for it with --only.
+    every = job("experiments", shapes=["64x1"] if tiny else ["512x4"], items=2, names=["adain"] if tiny else None)
+    return [engine, memory, rest, [every]]
 
 
 def main() -> None:

@@ -13,18 +13,20 @@ import torch
 
 from blendbench.cli.planning import plan_on_models
 from blendbench.core.images import load_image
+from blendbench.core.suites import load_suite
 from blendbench.models.families.z_image.denoiser import ZImageDenoiser
 from blendbench.models.families.z_image.text import Qwen3TextEncoder
 from blendbench.models.residency import GIB
-from blendbench.models.sets import ModelSet
+from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.results.images import ImageStore
 from blendbench.results.state import open_state
-from blendbench.run.experiments import load_experiment
+from blendbench.run.experiments import list_experiments, load_experiment
 from blendbench.run.loop import run
 from blendbench.run.plan import Plan, make_plan
 from blendbench.run.progress import Reporter
 
 EXPERIMENT = Path(__file__).with_name("speed.toml")
+PLANTED = "planted_sink"  # names dimensions of the miniature
 
 
 @dataclass
@@ -145,6 +147,23 @@ def difference(options: argparse.Namespace) -> dict[str, Any]:
         ours = ImageStore(engine).load(str(cells[path.stem].image_sha256))
         means.append(float(np.abs(ours.astype(np.int16) - load_image(path).pixels).mean()))
     return {"cells": len(means), "mean_levels": float(np.mean(means)), "worst_levels": max(means)}
+
+
+def experiments(options: argparse.Namespace) -> dict[str, Any]:
+    """Run every experiment of bench/ on the first items: cells, failures and seconds of each."""
+    side, batch = options.shapes[0]
+    models = load_model_set(options.models, options.device, {"height": side, "width": side, "batch_size": batch})
+    suite, found = load_suite(options.suite), {}
+    for name in options.names or [name for name in list_experiments() if name != PLANTED]:
+        plan = make_plan(replace(load_experiment(name), items=options.items, seeds=(0,)), suite, models)
+        done = run(plan, models, options.work / "experiments", Reporter(quiet=True))
+        found[name] = {
+            "cells": done.expected,
+            "failed": done.failed,
+            "scores_failed": done.scores_failed,
+            "seconds": done.seconds,
+        }
+    return found
 
 
 def _plan(options: argparse.Namespace, side: int, batch: int) -> tuple[Plan, ModelSet]:

@@ -348,11 +348,12 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Reading]] = {
     "engine": gpu_loops.engine,
     "memory": gpu_loops.memory,
     "difference": gpu_loops.difference,
+    "experiments": gpu_loops.experiments,
     "equal": lambda options: gpu_equal.compare(options.models, options.device, {}),
     "metrics": lambda options: gpu_metrics.readings(options.device, tiny=options.device == "cpu"),
 }
 # What sections read, where a job says nothing else: `shapes`: SIDExBATCH; `budget`: seconds of the plain loop;
-# `memory_budget`: GiB; `items`, `cells`: only the first so many.
+# `memory_budget`: GiB; `items`, `cells`: only the first so many; `names` of experiments.
 DEFAULTS: dict[str, Any] = {
     "shapes": ["1024x1"],
     "budget": 30.0,
@@ -360,6 +361,7 @@ DEFAULTS: dict[str, Any] = {
     "suite": "standard",
     "items": None,
     "cells": None,
+    "names": None,
 }
 
 
