@@ -3,13 +3,15 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from blendbench.core.errors import UsageError
+
 # A device that met one of these serves nothing more in this process.
 _LOST = ("AcceleratorError", "CUDA error", "CUDNN_STATUS", "CUBLAS_STATUS")
 _MOST_ON_LOST = 3  # failures in a row after which a lost device is believed to be lost
 _MOST = 8  # the same where nothing ever succeeded
 
 
-class StoppedError(Exception):
+class StoppedError(UsageError):
     """Everything fails for the reason in the message."""
 
 

@@ -168,7 +168,7 @@ class ImageGenerator:
                 pass
             except ImageError as error:
                 return None, str(error)
-            except (UsageError, StoppedError):
+            except UsageError:
                 raise  # a pipeline that cannot be loaded or compiled
             except Exception as error:
                 return None, described(error)
