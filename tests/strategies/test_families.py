@@ -12,7 +12,7 @@ from blendbench.core.tokens import Kind, Pair, Tokens
 from blendbench.registry.strategies import Sources
 from blendbench.steps.combine import norm_matched, spherical
 from blendbench.steps.normalize import mix
-from blendbench.strategies.covariance import matrix_power, shrunk_covariance
+from blendbench.strategies.covariance import Covariance
 from blendbench.strategies.fits import fit_rows, ridge_map, trained_map
 from blendbench.strategies.style_vectors import generalised_mean, low_rank_mean
 
@@ -175,11 +175,18 @@ def test_whitening_shrinks_the_directions_in_which_the_image_varies(given: Sourc
     assert (result - result.mean(0)).norm().item() == pytest.approx((text - text.mean(0)).norm().item(), rel=1e-4)
 
 
-def test_matrix_powers_multiply_back() -> None:
-    covariance = shrunk_covariance(rows(30, 1), 0.1)[1]
-    half, inverse = matrix_power(covariance, 0.5), matrix_power(covariance, -1)
-    assert torch.allclose(half @ half, covariance)
-    assert torch.allclose(inverse @ covariance, torch.eye(DIM, dtype=torch.float64), atol=1e-8)
+@pytest.mark.parametrize("count", [9, 30, 400])
+def test_powers_of_a_covariance_are_those_of_the_whole_matrix(count: int) -> None:
+    given, moved = rows(count, 1).double(), rows(5, 2).double()
+    found = Covariance.of(given.float(), 0.1)
+    plain = torch.cov(given.T, correction=0)
+    size = plain.shape[0]
+    whole = 0.9 * plain + 0.1 * plain.diagonal().mean() * torch.eye(size, dtype=torch.float64)
+    values, vectors = torch.linalg.eigh(whole)
+    for power in (-0.5, 0.5, 1.0):
+        expected = moved @ (vectors * values.pow(power)) @ vectors.T
+        assert torch.allclose(found.raised(moved, power), expected, rtol=1e-6, atol=1e-9)
+    assert torch.allclose(found.mean, given.mean(0), atol=1e-6)
 
 
 def test_gram_matching_comes_nearer_to_the_image_s_gram_matrix_the_larger_alpha(given: Sources) -> None:

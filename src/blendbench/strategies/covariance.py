@@ -1,5 +1,6 @@
 """Second-order statistics: whitening, CORAL and Gram matrices."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from blendbench.core.lazy import Tensor, torch
@@ -13,25 +14,41 @@ from blendbench.strategies.sources import SEED_DOCUMENT
 Shrinkage = Annotated[float, Range(1e-6, 1)]
 
 
-def shrunk_covariance(rows: Tensor, shrinkage: float) -> tuple[Tensor, Tensor]:
-    """Return mean (dim,) and covariance (dim, dim) of rows (n, dim).
+@dataclass(frozen=True)
+class Covariance:
+    """A covariance shrunk towards a multiple of the identity, in float64.
 
-    The covariance is shrunk towards a multiple of the identity.
+    A prompt has fewer tokens than dimensions, so the plain covariance has no inverse. It is kept as the principal axes
+    of the rows, with one variance for all that lies outside of them: a power costs rows x rows x dim, and not dim^3.
 
-    In float64. A prompt has fewer tokens than dimensions, so the plain covariance has no inverse.
+    Attributes:
+        mean: (dim,).
+        axes: (rank, dim) orthonormal rows, rank <= min(n, dim).
+        variances: (rank,) along the axes.
+        outside: Variance of every direction outside of the axes.
     """
-    x = rows.double()
-    centred = x - x.mean(0)
-    covariance = centred.T @ centred / max(len(x), 1)
-    mean_variance = covariance.diagonal().mean().clamp_min(EPSILON)
-    return x.mean(0), (1 - shrinkage) * covariance + shrinkage * mean_variance * torch.eye(x.shape[1], dtype=x.dtype)
 
+    mean: Tensor
+    axes: Tensor
+    variances: Tensor
+    outside: Tensor
 
-def matrix_power(covariance: Tensor, power: float) -> Tensor:
-    """Raise a symmetric positive definite matrix to a real power."""
-    values, vectors = torch.linalg.eigh(covariance)
-    powered: Tensor = (vectors * values.clamp_min(EPSILON).pow(power)) @ vectors.T
-    return powered
+    @classmethod
+    def of(cls, rows: Tensor, shrinkage: float) -> "Covariance":
+        """Take the covariance of rows (n, dim)."""
+        x = rows.double()
+        centred = x - x.mean(0)
+        mean_variance = centred.square().mean().clamp_min(EPSILON)
+        _, sizes, axes = torch.linalg.svd(centred, full_matrices=False)
+        outside = shrinkage * mean_variance
+        return cls(x.mean(0), axes, (1 - shrinkage) * sizes.square() / max(len(x), 1) + outside, outside)
+
+    def raised(self, rows: Tensor, power: float) -> Tensor:
+        """Multiply rows (m, dim) by this matrix to a real power."""
+        outside = self.outside.clamp_min(EPSILON).pow(power)
+        inside = self.variances.clamp_min(EPSILON).pow(power) - outside
+        found: Tensor = rows * outside + (rows @ self.axes.T * inside) @ self.axes
+        return found
 
 
 def _apart(text: Tokens, sink: Sink) -> tuple[Tensor, Tensor]:
@@ -51,9 +68,8 @@ def coral(text: Tokens, vision: Tokens, *, shrinkage: Shrinkage = 0.3, sink: Sin
     `adain_dim` gives it the diagonal alone.
     """
     kept, rows = _apart(text, sink)
-    mean_t, cov_t = shrunk_covariance(rows, shrinkage)
-    mean_v, cov_v = shrunk_covariance(vision.hidden, shrinkage)
-    coloured = (rows.double() - mean_t) @ matrix_power(cov_t, -0.5) @ matrix_power(cov_v, 0.5) + mean_v
+    of_text, of_vision = Covariance.of(rows, shrinkage), Covariance.of(vision.hidden, shrinkage)
+    coloured = of_vision.raised(of_text.raised(rows.double() - of_text.mean, -0.5), 0.5) + of_vision.mean
     return torch.cat((kept, coloured.to(rows.dtype)))
 
 
@@ -70,7 +86,7 @@ def whiten(text: Tokens, vision: Tokens, *, shrinkage: Shrinkage = 0.3, sink: Si
     """
     kept, rows = _apart(text, sink)
     mean = rows.double().mean(0)
-    flat = (rows.double() - mean) @ matrix_power(shrunk_covariance(vision.hidden, shrinkage)[1], -0.5)
+    flat = Covariance.of(vision.hidden, shrinkage).raised(rows.double() - mean, -0.5)
     size = (rows.double() - mean).norm() / flat.norm().clamp_min(EPSILON)
     return torch.cat((kept, (flat * size + mean).to(rows.dtype)))
 
