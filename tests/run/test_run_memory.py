@@ -40,7 +40,7 @@ def test_every_weight_file_is_stored_with_its_hash(untrained: Path, tmp_path: Pa
         for path in folder.rglob("*.safetensors")
     }
     assert stored == expected
-    assert len(stored) == 7
+    assert len(stored) == 8
 
 
 def test_the_memory_plan_is_reported_and_stored(
