@@ -101,3 +101,17 @@ def test_mistakes_get_one_line_and_write_nothing(
     assert message in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_models_are_compared_on_their_own_suite(
+    tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # In another folder the set's file names the suite of real weights.
+    for part in tiny_set.iterdir():
+        if part.name != "model_set.toml":
+            (tmp_path / part.name).symlink_to(part)
+    text = (tiny_set / "model_set.toml").read_text()
+    (tmp_path / "model_set.toml").write_text(re.sub(r"^suite = .*$", 'suite = "standard"', text, flags=re.MULTILINE))
+    where = ["--models", tmp_path, "--results", tmp_path / "results", "--out", tmp_path / "reports"]
+    assert call(monkeypatch, *where, "--items", 2, "--layers", "-2", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["suite"] == "standard"

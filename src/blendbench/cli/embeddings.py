@@ -19,9 +19,10 @@ def embeddings(
     models: Annotated[
         str, typer.Option(help="model set: a shipped name or a folder with model_set.toml")
     ] = "miniature",
-    suite: Annotated[str, typer.Option(help="suite whose prompts and images are encoded: a name or a folder")] = (
-        "miniature"
-    ),
+    suite: Annotated[
+        str | None,
+        typer.Option(help="suite whose prompts and images are encoded: a name or a folder; default: the models' own"),
+    ] = None,
     items: Annotated[int | None, typer.Option(min=1, help="only the first so many items")] = None,
     layers: Annotated[str | None, typer.Option(help="layers from the end, as -2,-6; default: those in use")] = None,
     results: Annotated[Path, typer.Option(help="results folder: embeddings, shards and database")] = Path("results"),
@@ -44,7 +45,8 @@ def embeddings(
     from blendbench.models.sets import load_model_set
     from blendbench.run.embedding_analysis import plan_analysis, run_analysis
 
-    analysis = plan_analysis(load_model_set(models, device), load_suite(suite), items, wanted)
+    model_set = load_model_set(models, device)
+    analysis = plan_analysis(model_set, load_suite(suite or model_set.file.suite or "miniature"), items, wanted)
 
     from blendbench.reports.embeddings import findings, write_embeddings
     from blendbench.results.store import open_results
