@@ -296,3 +296,22 @@ def test_compiling_is_a_stage_of_its_own_once_for_each_batch_size(
     assert (kept["warm_up"], kept["denoise"]) == (1, 10)
     events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [e["done"] for e in events if e.get("stage") == "warm-up"] == [0, 1]
+
+
+def test_a_judge_that_cannot_stay_beside_the_others_scores_in_the_end(
+    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(models)
+    plan = make_plan(replace(plan.experiment, metrics=("clip_cosine", "facts_vqa")), plan.suite, models)
+    together = run(plan, models, tmp_path / "together", Reporter(quiet=True))
+    overlapping(monkeypatch)
+    monkeypatch.setattr(ModelSet, "share", lambda *_: False)
+    seen = watched(monkeypatch, models)
+    apart = run(plan, models, tmp_path / "apart", Reporter(quiet=True))
+    assert "(score)" in seen  # what needs no judge is scored while images are generated
+    assert (apart.ok, apart.scored) == (together.ok, together.scored) == (15, 30)
+    scores = [
+        {(cell, metric): value for cell, metric, value, _ in outcome(tmp_path / name)["scores"]}
+        for name in ("together", "apart")
+    ]
+    assert scores[1] == pytest.approx(scores[0], abs=1e-5)

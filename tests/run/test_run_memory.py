@@ -20,8 +20,8 @@ from blendbench.run.progress import Reporter
 TINY_BUDGET = 0.001  # GiB: less than any plan needs, so that the one with the least is taken
 
 
-def plan_of(models: ModelSet) -> Plan:
-    base = replace(load_experiment("smoke"), items=1, controls=False, metrics=("effect_size", "clip_cosine"))
+def plan_of(models: ModelSet, items: int = 1, metrics: tuple[str, ...] = ("effect_size", "clip_cosine")) -> Plan:
+    base = replace(load_experiment("smoke"), items=items, controls=False, metrics=metrics)
     return make_plan(replace(base, strategies=(Grid("lerp", ()),)), load_suite("miniature"), models)
 
 
@@ -82,11 +82,18 @@ def test_staged_groups_leave_before_the_next_one_comes_and_change_no_image(
     watch(models, "vision", "_load_vision", "model")
     watch(models, "generate", "_load_denoiser", "pipeline.transformer")
     watch(models, "score", "_load_scorer", "_model")
-    run(plan_of(models), models, tmp_path / "staged", Reporter(quiet=True))
-    assert seen == [("text", []), ("vision", []), ("generate", []), ("score", [])]
+    watch(models, "judge", "_load_judge", "model")
+    plan = plan_of(models, 3, ("clip_cosine", "facts_vqa"))
+    # More cells than a batch of scores holds: the judge must not take turns with the others batch by batch.
+    monkeypatch.setattr("blendbench.run.score._BATCH", {"cpu": 2})
+    run(plan, models, tmp_path / "staged", Reporter(quiet=True))
+    assert seen == [("text", []), ("vision", []), ("generate", []), ("score", []), ("judge", [])]
+    statuses = open_results(tmp_path / "staged").query("SELECT metric, status, count(*) AS n FROM scores GROUP BY ALL")
+    assert {(row.metric, row.status) for row in statuses.itertuples()} == {("clip_cosine", "ok"), ("facts_vqa", "ok")}
+    assert set(statuses["n"]) == {len(plan.cells)} and len(plan.cells) > 4
 
     together = load_model_set(untrained, "cpu", {"steps": 1})
-    run(plan_of(together), together, tmp_path / "together", Reporter(quiet=True))
+    run(plan_of(together, 3, ("clip_cosine", "facts_vqa")), together, tmp_path / "together", Reporter(quiet=True))
     hashes = [
         open_results(tmp_path / name).query("SELECT image_sha256 FROM cells ORDER BY cell_id")["image_sha256"]
         for name in ("staged", "together")

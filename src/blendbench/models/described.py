@@ -323,7 +323,8 @@ class DescribedSet:
             "text": value * counted("pipeline", "text_encoder"),
             "vision": value * counted("vision_language"),
             "generate": value * (counted("pipeline", "transformer") + counted("pipeline", "vae")),
-            "score": sum(counted(name) for name in SCORERS) * (4 if self.device == "cpu" else 2),
+            "score": sum(counted(name) for name in SCORERS if name != "judge") * (4 if self.device == "cpu" else 2),
+            "judge": value * counted("judge"),
         }
         batch, pixels = sampler.batch_size if images is None else images, sampler.height * sampler.width
         return memory.Sizes(weights, memory.working_memory(batch, pixels, value, sampler.guidance > 0))

@@ -1,8 +1,8 @@
 """Choose which networks share the device's memory, before loading.
 
-The groups of a model set are the text encoder, the vision-language model, the generator (transformer and VAE) and the
-scorers. A group that a plan keeps apart is freed, not only moved, before another one is loaded, and the other way
-round.
+The groups of a model set are the text encoder, the vision-language model, the generator (transformer and VAE), the
+scorers, and the judge, which scores too but is as large as the vision-language model. A group that a plan keeps apart
+is freed, not only moved, before another one is loaded, and the other way round.
 """
 
 import gc
@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 GIB = 1024**3
-GROUPS = ("text", "vision", "generate", "score")
+GROUPS = ("text", "vision", "generate", "score", "judge")
 # Groups that are kept apart: from the plan that loads nothing twice to the one that needs the least memory.
-PLANS: dict[str, tuple[str, ...]] = {"resident": (), "vision_apart": ("vision",), "staged": GROUPS}
+PLANS: dict[str, tuple[str, ...]] = {"resident": (), "vision_apart": ("vision", "judge"), "staged": GROUPS}
 DESCRIPTIONS = {
     "resident": "everything stays on the device",
-    "vision_apart": "the vision-language model apart, all others together",
+    "vision_apart": "the vision-language models apart, all others together",
     "staged": "one group of networks after the other",
 }
 # Fraction of the free memory that a plan may count on: the rest is lost to fragmentation.
@@ -26,7 +26,7 @@ _GENERATING = 900
 # from Z-Image's sizes: a token for 256 pixels, 2 x 10,240 gated values, their product, and four rows of 3,840.
 _NEGATIVE = 200
 # Working memory of encoders and scorers in bytes: they see one prompt, one image or one chunk of images.
-_OTHERS = {"text": GIB // 2, "vision": GIB, "score": GIB}
+_OTHERS = {"text": GIB // 2, "vision": GIB, "score": GIB, "judge": GIB}
 
 
 @dataclass(frozen=True)

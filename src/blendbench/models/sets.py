@@ -37,7 +37,7 @@ _GROUPS = {
     "denoiser": "generate",
     "clip": "score",
     "siglip": "score",
-    "judge": "score",
+    "judge": "judge",
     "probe": "score",
 }
 
@@ -100,6 +100,10 @@ class ModelSet(DescribedSet):
         That takes a device of its own, with memory for all.
         """
         return self.asynchronous and self.residency.at_once(*groups)
+
+    def share(self, *groups: str) -> bool:
+        """Report whether groups of networks stay on the device together."""
+        return all(self.residency.together(one, other) for one in groups for other in groups)
 
     def load(self, *parts: str) -> bool:
         """Load parts now instead of at their first use.

@@ -22,19 +22,29 @@ _BATCH = {"cpu": 32, "cuda": 8}
 class Scorer:
     """Score cells when a batch is full, and the rest in the end.
 
-    `images` maps cell ids to image hashes and grows while images are generated.
+    `images` maps cell ids to image hashes and grows while images are generated. `groups_ahead`: networks that scoring
+    takes while images are generated.
     """
 
     plan: Plan
     models: ModelSet
     images: dict[str, str]
     cache: PixelCache
+    groups_ahead: tuple[str, ...] = field(init=False)
+    _passes: list[list[str]] = field(init=False, repr=False)
     _pairs: StylePairs | None = field(init=False, repr=False)
     _waiting: list[Cell] = field(default_factory=list, init=False)
-    _done: set[str] = field(default_factory=set, init=False)
+    _done: set[str] = field(default_factory=set, init=False)  # cells with all scores of `_ahead`
 
     def __post_init__(self) -> None:
         """Open the suite's pairs, which are embedded once."""
+        metrics = [(metric.name, metric.metric.reads("judge")) for metric in self.plan.metrics]
+        if self.models.share("score", "judge"):
+            self.groups_ahead, self._passes = ("score", "judge"), [[name for name, _ in metrics]]
+        else:
+            # A judge that cannot stay beside the others would be loaded again for every batch: it comes last.
+            self.groups_ahead = ("score",)
+            self._passes = [[name for name, judged in metrics if judged == last] for last in (False, True)]
         files = tuple((pair.image, pair.plain) for pair in self.plan.suite.pairs)
         self._pairs = StylePairs(files) if files else None
 
@@ -51,26 +61,41 @@ class Scorer:
         """Yield the rows of a full batch whose baselines have images too."""
         ready = [cell for cell in self._waiting if self._has_baseline(cell)][: self._size]
         if len(ready) == self._size:
-            names = tuple(metric.name for metric in self.plan.metrics)
-            rows = self._score(ready, dict.fromkeys((cell.cell_id for cell in ready), names))
+            rows = self._score(ready, dict.fromkeys((cell.cell_id for cell in ready), self._ahead))
+            self._done.update(cell.cell_id for cell in ready)
             self._waiting = [cell for cell in self._waiting if cell.cell_id not in self._done]
             yield rows
 
     def not_scored(self, missing: Missing) -> Missing:
         """Return `missing` without the cells scored since the last ingest."""
-        return {cell_id: metrics for cell_id, metrics in missing.items() if cell_id not in self._done}
+        ahead, left = set(self._ahead), {}
+        for cell_id, metrics in missing.items():
+            names = tuple(name for name in metrics if name not in ahead) if cell_id in self._done else metrics
+            if names:
+                left[cell_id] = names
+        return left
 
     def score_rest(self, missing: Missing) -> Iterator[list[dict[str, Any]]]:
         """Yield the rows of all cells of `missing`, a batch at a time.
 
         A cell whose baseline has no image is measured without it: paired metrics are then skipped, not guessed.
         """
+        for names in self._passes:
+            part = {cell_id: tuple(n for n in metrics if n in names) for cell_id, metrics in missing.items()}
+            yield from self._score_pass({cell_id: metrics for cell_id, metrics in part.items() if metrics})
+
+    def _score_pass(self, missing: Missing) -> Iterator[list[dict[str, Any]]]:
         cells = [cell for cell in self.plan.cells if cell.cell_id in missing]
         paired = [cell for cell in cells if self._has_baseline(cell)]
         alone = [cell for cell in cells if not self._has_baseline(cell)]
         for group in (paired, alone):
             for start in range(0, len(group), self._size):
                 yield self._score(group[start : start + self._size], missing)
+
+    @property
+    def _ahead(self) -> tuple[str, ...]:
+        """Return the metrics that are measured while images are generated."""
+        return tuple(self._passes[0])
 
     @property
     def _size(self) -> int:
@@ -80,7 +105,6 @@ class Scorer:
         return self.plan.baseline_of(cell).cell_id in self.images
 
     def _score(self, cells: Sequence[Cell], missing: Missing) -> list[dict[str, Any]]:
-        self._done.update(cell.cell_id for cell in cells)
         readable, rows = self._readable(cells, missing)
         if readable:
             names = list(dict.fromkeys(name for cell in readable for name in missing[cell.cell_id]))

@@ -140,7 +140,7 @@ class Work:
 
     def _score_behind(self, prefetch: Prefetch) -> Iterator[Rows]:
         """Score full batches while the device generates, if it has room for both."""
-        if not self.models.at_once("generate", "score"):
+        if not self.models.at_once("generate", *self.scorer.groups_ahead):
             return
         # Better later than to wait for an encoder pass that is under way, but not later and later.
         if prefetch.settings_lock.acquire(blocking=self.scorer.is_behind):
