@@ -41,14 +41,16 @@ def leaderboard(
     from rich.text import Text
 
     from blendbench.reports.leaderboard import write_leaderboard
-    from blendbench.reports.summary import LISTED, TITLES, answer
+    from blendbench.reports.summary import LISTED, ROWS, TITLES, answer
     from blendbench.reports.truth import truth_checks
 
     board, standings, page = write_leaderboard(results, out, experiment, with_gallery=gallery)
     console = Console(highlight=False)
     console.print(Text(answer(board, standings).replace("`", "").replace("**", "")))
     if standings is not None and standings.rows:
-        console.print("", _families(standings), "")
+        if standings.of_group(*ROWS):
+            console.print("", _families(standings))
+        console.print()
         for group in LISTED:
             members = standings.of_group(group)
             if members:
