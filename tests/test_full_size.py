@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from blendbench.cli.planning import plan_on_models
 from blendbench.core.images import load_image
 from blendbench.models.sets import load_model_set
 from blendbench.results.images import ImageStore
 from blendbench.results.state import open_state
 from blendbench.run.experiments import load_experiment
 from blendbench.run.loop import run
+from blendbench.run.planning import plan_on_models
 from blendbench.run.progress import Reporter
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import plain_loop
 import torch
 
-from blendbench.cli.planning import plan_on_models
 from blendbench.core.images import load_image
 from blendbench.core.suites import load_suite
 from blendbench.models.families.z_image.denoiser import ZImageDenoiser
@@ -23,6 +22,7 @@ from blendbench.results.state import open_state
 from blendbench.run.experiments import list_experiments, load_experiment
 from blendbench.run.loop import run
 from blendbench.run.plan import Plan, make_plan
+from blendbench.run.planning import plan_on_models
 from blendbench.run.progress import Reporter
 
 EXPERIMENT = Path(__file__).with_name("speed.toml")

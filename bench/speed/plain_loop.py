@@ -28,13 +28,13 @@ from diffusers import ZImagePipeline
 from PIL import Image
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
-from blendbench.cli.planning import plan_on_models
 from blendbench.core.tokens import Tokens
 from blendbench.models.loading import quiet_loading
 from blendbench.models.sets import ModelSet
 from blendbench.registry.strategies import Sources
 from blendbench.run.experiments import load_experiment
 from blendbench.run.plan import Cell, Plan
+from blendbench.run.planning import plan_on_models
 
 PATCH_GRID = 16
 

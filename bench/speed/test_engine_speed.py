@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from blendbench.cli.planning import plan_on_models
 from blendbench.run.experiments import load_experiment
 from blendbench.run.loop import run
 from blendbench.run.plan import make_plan
+from blendbench.run.planning import plan_on_models
 from blendbench.run.progress import Reporter
 
 sys.path.append(str(Path(__file__).parent))

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blendbench.results.store import open_results as open_results
+    from blendbench.session import Session as Session
 
 __version__ = "0.1.0"
-__all__ = ["open_results"]
+__all__ = ["Session", "open_results"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from blendbench.results.store import open_results
 
         return open_results
+    if name == "Session":
+        from blendbench.session import Session
+
+        return Session
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

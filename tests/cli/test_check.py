@@ -38,7 +38,7 @@ def check(
     experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """`blendbench check` with a small experiment in place of core: exit code, output, errors."""
-    monkeypatch.setattr(check_verb, "load_experiment", lambda name: load_experiment(experiment))
+    monkeypatch.setattr("blendbench.session.load_experiment", lambda name: load_experiment(experiment))
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["blendbench", "check", *map(str, arguments)])
@@ -98,7 +98,7 @@ def test_sequential_generates_only_what_is_not_settled(
     # The canary was not detected on the first item, which one more item might have changed.
     assert progress.count("images: 3/3") == 2
     assert "idea: 2 of 2 items, 0 % of the work saved" in report
-    monkeypatch.setattr("blendbench.verdict.sequential.settled", lambda verdict: True)
+    monkeypatch.setattr("blendbench.session.settled", lambda verdict: True)
     file.write_text(IDEA.format(name="idea", factor=-2.0))
     _, report, progress = check(*common)
     assert "images: 1/1" in progress
@@ -139,12 +139,6 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert (code, error.count("\n")) == (2, 1)
     assert message in error and "--plugin" not in error.partition("; ")[0]
     assert not Path("results").exists()
-
-
-def test_a_check_reads_development_items_beside_baseline_and_canary_alone() -> None:
-    experiment = check_verb._experiment("style_delta:alpha=1", ["lerp"])
-    assert (experiment.name, experiment.controls) == ("check", False)
-    assert [grid.name for grid in experiment.strategies] == ["style_delta", "lerp", "canary"]
 
 
 def test_the_next_step_asks_for_no_more_items_than_there_are() -> None:

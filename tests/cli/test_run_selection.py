@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from blendbench.cli import main
-from blendbench.cli.planning import plan_on_models, selected
 from blendbench.core.errors import UsageError
 from blendbench.core.suites import load_suite
 from blendbench.results.store import open_results
 from blendbench.run.experiments import Experiment, load_experiment
 from blendbench.run.loop import run
 from blendbench.run.plan import Plan
+from blendbench.run.planning import plan_on_models, selected
 from blendbench.run.progress import Reporter
 
 TINY = """\

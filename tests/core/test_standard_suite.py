@@ -14,12 +14,12 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from blendbench.cli.planning import plan_on_models
 from blendbench.core.images import image_identity
 from blendbench.core.suites import Item, Suite, load_suite
 from blendbench.metrics import get_metric
 from blendbench.models.sets import load_model_set
 from blendbench.run.experiments import load_experiment
+from blendbench.run.planning import plan_on_models
 from miniature.folder import WEIGHTS
 
 CLIP_LIMIT = 77

@@ -22,8 +22,9 @@ from blendbench.core.tokens import Tokens
 from blendbench.metrics import get_metric
 from blendbench.models.model_file import ModelSetFile, Revisions
 from blendbench.registry.entries import SHIPPED
+from blendbench.registry.loading import load_everything
 from blendbench.registry.registry import Registry
-from blendbench.registry.strategies import Sources, get_strategy, load_everything
+from blendbench.registry.strategies import Sources, get_strategy
 from blendbench.run.experiments import list_experiments, load_experiment
 
 ROOT = Path(__file__).parents[2]

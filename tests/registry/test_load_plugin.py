@@ -8,13 +8,12 @@ import torch
 
 from blendbench.core.errors import UsageError
 from blendbench.core.tokens import Kind, Tokens
+from blendbench.registry.loading import load_everything, load_plugin
 from blendbench.registry.strategies import (
     STRATEGIES,
     Sources,
     all_strategies,
     get_strategy,
-    load_everything,
-    load_plugin,
     parse_configuration,
 )
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from blendbench.cli.planning import plan_on_models, single_grid
 from blendbench.core.depths import Depth
 from blendbench.core.errors import UsageError
 from blendbench.registry.entries import SHIPPED
 from blendbench.registry.strategies import Strategy, all_strategies, get_strategy
 from blendbench.run.experiments import Grid, list_experiments, load_experiment
 from blendbench.run.plan import CONTROLS, configurations
+from blendbench.run.planning import plan_on_models, single_grid
 
 MINIATURE, REAL = Depth(hidden_states=7, blocks=8), Depth(hidden_states=37, blocks=30)
 EXPERIMENT = """\

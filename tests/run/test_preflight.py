@@ -17,7 +17,7 @@ from blendbench.core.suites import Suite, load_suite, trial
 from blendbench.models.families.z_image import ZImage
 from blendbench.models.image_tokens import ImageTokens
 from blendbench.models.sets import ModelSet, load_model_set
-from blendbench.registry.strategies import load_plugin
+from blendbench.registry.loading import load_plugin
 from blendbench.run.experiments import Grid, load_experiment
 from blendbench.run.loop import run
 from blendbench.run.plan import Plan, make_plan

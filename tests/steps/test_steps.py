@@ -9,9 +9,10 @@ import torch
 from blendbench.core.conditioning import Denoising
 from blendbench.core.errors import UsageError
 from blendbench.core.tokens import Kind, Tokens
+from blendbench.registry.loading import load_everything
 from blendbench.registry.registry import Registry
 from blendbench.registry.steps import Steps
-from blendbench.registry.strategies import Sources, load_everything, parse_configuration
+from blendbench.registry.strategies import Sources, parse_configuration
 from blendbench.steps.align import ALIGNMENTS, alignment
 from blendbench.steps.schedule import weights
 

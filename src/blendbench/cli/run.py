@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from blendbench.cli.planning import checked_experiment, load_plugins, plan_on_models, selected, single_grid
 from blendbench.core.errors import UsageError
 from blendbench.core.numbers import counted
 from blendbench.run.experiments import Experiment, Value
+from blendbench.run.planning import checked_experiment, load_plugins, plan_on_models, selected, single_grid
 
 if TYPE_CHECKING:
     from blendbench.models.sets import ModelSet

@@ -33,7 +33,7 @@ def _described(path: Path) -> str:
     """Check one file and describe it in a few words. Errors: UsageError."""
     folder = path if path.is_dir() else path.parent
     if path.suffix == ".py":
-        from blendbench.registry.strategies import load_everything
+        from blendbench.registry.loading import load_everything
 
         found = load_everything(path)
         return "registers " + "; ".join(f"{kind} {', '.join(names)}" for kind, names in found.items())
@@ -55,9 +55,9 @@ def _described(path: Path) -> str:
 
         file, sha256 = read_hypotheses(path)
         return f"{counted(len(file.hypotheses), 'statement')}, sha256 {sha256}"
-    from blendbench.cli.planning import checked_experiment
     from blendbench.core.suites import load_suite
     from blendbench.models.sets import load_model_set
+    from blendbench.run.planning import checked_experiment
 
     experiment, count = checked_experiment(path)
     load_suite(experiment.suite)

@@ -4,7 +4,7 @@ They are read from prompts/<suite>/suite.toml.
 """
 
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -330,8 +330,21 @@ def _loaded(path: Path, where: str) -> Path:
     Errors: UsageError that begins with `where`.
     """
     try:
-        load_image(path)
+        _check_image(path, _state(path))
     except ImageError as error:
         # The path stands in `where` already.
         raise UsageError(f"{where}: {str(error).removeprefix(f'{printable(path)}: ')}") from None
     return path
+
+
+@lru_cache(maxsize=4096)
+def _check_image(path: Path, _state: tuple[int, ...] | None) -> None:
+    load_image(path)  # in a long session once, as long as the file stays the same
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # a null byte in the name
+        return None
+    return (found.st_size, found.st_mtime_ns, found.st_ino)

@@ -145,6 +145,12 @@ class ModelSet(DescribedSet):
         """
         return memory.peak(self.device)
 
+    def unload(self) -> None:
+        """Free every part; the next use loads it again."""
+        with self._loading_one:
+            self._loaded.clear()
+            self.release_cache()
+
     def release_cache(self) -> None:
         """Free the device memory that torch caches."""
         memory.free_cache(self.device)

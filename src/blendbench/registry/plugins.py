@@ -15,12 +15,12 @@ import linecache
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
 from blendbench.core.errors import UsageError
@@ -33,12 +33,14 @@ from blendbench.registry.syntax import facts
 _PATH_BEFORE: list[list[str]] = []
 # State of all files of a loaded plug-in, by its main file.
 _LOADED: dict[Path, tuple[ModuleType, str]] = {}
+# What was run of each Python file, which may have been written again meanwhile.
+_RAN: dict[Path, bytes] = {}
 
 
-def load_plugin_file(path: Path) -> ModuleType:
+def load_plugin_file(path: Path, again: bool = False) -> ModuleType:
     """Import a Python file and the modules beside it that it uses.
 
-    Run it again only if one of them has changed.
+    Run it again only if one of them has changed, or if `again` says so.
 
     Errors: UsageError in one line, with the file and line of the user's code; nothing it registered stays.
     """
@@ -48,7 +50,7 @@ def load_plugin_file(path: Path) -> ModuleType:
     if file.suffix != ".py":
         raise UsageError(f"{path}: not a Python file; its name must end in .py")
     package = _package_name(file.parent)
-    if file in _LOADED and _LOADED[file][1] == _state(package, file.parent):
+    if not again and file in _LOADED and _LOADED[file][1] == _state(package, file.parent):
         return _LOADED[file][0]
     # A changed plug-in starts afresh, its helpers too; other files of its folder keep what they registered.
     old = {name: module for name, module in sys.modules.items() if _is_within(name, package)}
@@ -64,9 +66,25 @@ def load_plugin_file(path: Path) -> ModuleType:
         except BaseException:
             _forget(package)
             sys.modules.update(old)
+            if file in _LOADED:  # the older module stays, but its source is gone: it is run again if it comes back
+                _LOADED[file] = (_LOADED[file][0], "")
             raise
-    _LOADED[file] = (module, _state(package, file.parent))
+    _LOADED[file] = (module, _state(package, file.parent, _RAN))
     return module
+
+
+def plugin_files(file: Path) -> set[Path]:
+    """Return the files of which a change makes `load_plugin_file` run a file again.
+
+    Of one that is not loaded, or could not be loaded again, those are all Python files of its folder, and the folder:
+    a module may be missing.
+    """
+    package = _package_name(file.parent)
+    files = _files(package, file.parent)
+    if _LOADED.get(file, (None, ""))[1] == "":
+        home = Home(file.parent, (file.parent,))
+        files |= {file.parent, *(home.python_files() if home.is_its_own else file.parent.glob("*.py"))}
+    return files
 
 
 def load_entry_points(group: str) -> list[str]:
@@ -167,6 +185,7 @@ class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         """Run the file."""
         data = Path(self.path).read_bytes()
+        _RAN[Path(self.path)] = data
         text = importlib.util.decode_source(data)
         # Without a time of modification the entry stays, so the identity is of the code that runs.
         linecache.cache[self.path] = (len(text), None, text.splitlines(keepends=True), self.path)
@@ -254,8 +273,20 @@ def _forget(package: str) -> None:
     importlib.invalidate_caches()
 
 
-def _state(package: str, folder: Path) -> str:
-    """Hash all loaded modules of a plug-in, and the data files that they name."""
+def _state(package: str, folder: Path, ran: Mapping[Path, bytes] = MappingProxyType({})) -> str:
+    """Hash all loaded modules of a plug-in, and the data files that they name.
+
+    `ran`: contents that count in place of those on disk.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(_files(package, folder)):
+        digest.update(ran[path] if path in ran else path.read_bytes() if path.is_file() else b"missing")
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _files(package: str, folder: Path) -> set[Path]:
+    """Return the files of all loaded modules of a plug-in, and the data files that they name."""
     home = Home(folder, (folder,))
     files: set[Path] = set()
     loaded = [module for name, module in list(sys.modules.items()) if _is_within(name, package)]
@@ -264,8 +295,4 @@ def _state(package: str, folder: Path) -> str:
         source = module_source(path) if path.is_file() else None
         if source is not None:
             files |= home.named(facts(source.tree).literals, opens=home.is_its_own)
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        digest.update(path.read_bytes() if path.is_file() else b"missing")
-        digest.update(b"\0")
-    return digest.hexdigest()
+    return files

@@ -62,6 +62,13 @@ def source_identity(
     return identity
 
 
+def forget_identities(package: str) -> None:
+    """Let go of the functions of a package whose modules were run again."""
+    for key, (function, *_) in list(_KNOWN.items()):
+        if str(getattr(function, "__module__", "")).partition(".")[0] == package:
+            del _KNOWN[key]
+
+
 def _identity(
     function: Callable[..., Any], version: int, declared: tuple[str, ...], receives: tuple[type, ...]
 ) -> SourceIdentity:

@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, TypeVar, get_args
 
 from blendbench.core.conditioning import BlendError, Conditioning, Denoising
@@ -26,7 +25,7 @@ from blendbench.registry.parameters import (
     read_parameters,
     shown,
 )
-from blendbench.registry.plugins import load_plugin_file, origin_of
+from blendbench.registry.plugins import origin_of
 from blendbench.registry.registry import Registry
 from blendbench.registry.source import SourceIdentity, home, source_identity
 
@@ -106,6 +105,9 @@ class Strategy:
 
     @functools.cached_property
     def _identity(self) -> SourceIdentity:
+        return self._identify()
+
+    def _identify(self) -> SourceIdentity:
         return source_identity(self.function, self.version, declared_files=self.files, receives=_RECEIVES)
 
     @property
@@ -117,6 +119,17 @@ class Strategy:
     def identity_note(self) -> str | None:
         """Return why the whole folder counts; None if the code was followed."""
         return self._identity.fallback
+
+    @property
+    def files_read(self) -> tuple[Path, ...]:
+        """Return the modules and data files that count with their content."""
+        return self._identity.files
+
+    @property
+    def is_outdated(self) -> bool:
+        """Say whether what it reads has changed since it was identified."""
+        known = vars(self).get("_identity")
+        return known is not None and self._identify().sha256 != known.sha256
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -341,49 +354,6 @@ def get_strategy(name: str) -> Strategy:
 def all_strategies() -> dict[str, Strategy]:
     """Return every strategy by name: shipped, from packages and from files."""
     return STRATEGIES.all()
-
-
-def load_plugin(path: Path) -> list[str]:
-    """Import a Python file; return the strategies it registers, if any.
-
-    Errors: UsageError (no file, an error in it, nothing registered).
-    """
-    return load_everything(path).get("strategy", [])
-
-
-def load_everything(path: Path) -> dict[str, list[str]]:
-    """Import a file; return registered names by kind, as `load_plugin`."""
-    all_strategies()
-    before = _registered()
-    module = load_plugin_file(path)
-    added = {key for key, value in _registered().items() if before.get(key) is not value}
-    # The same file given twice is not run again, and registers what it did.
-    names = next((names for known, names in _ADDED if known is module), None)
-    if names is None:
-        names = added
-        _ADDED.append((module, added))
-    if not names:
-        raise UsageError(
-            f"{path}: registers no strategy, step or metric; decorate a function with blendbench.blending.strategy"
-            " or blendbench.metrics.metric"
-        )
-    found: dict[str, list[str]] = {}
-    for kind, name in sorted(names):
-        found.setdefault(kind, []).append(name)
-    return found
-
-
-# What each plug-in's module registered, as (kind, name).
-_ADDED: list[tuple[ModuleType, set[tuple[str, str]]]] = []
-
-
-def _registered() -> dict[tuple[str, str], object]:
-    return {
-        (registry.kind, name): entry.value
-        for registry in Registry.every
-        for name, entry in registry.entries().items()
-        if entry.origin != SHIPPED
-    }
 
 
 def parse_configuration(text: str) -> Configuration:

@@ -56,10 +56,9 @@ def as_terminal(verdict: Verdict, every: bool = False) -> RenderableType:
 
     `every`: all metrics, not only those that decide.
     """
-    colour = COLOURS.get(verdict.outcome, "red")
     shown = list(verdict.effects) if every else deciding(verdict)
     parts: list[RenderableType] = [
-        Text.assemble((verdict.outcome.upper(), f"bold {colour}"), " ", sentence(verdict)),
+        headline(verdict),
         Text(f"against {verdict.baseline}: {_extent(verdict)}", style="dim"),
     ]
     if shown:
@@ -88,6 +87,12 @@ def as_terminal(verdict: Verdict, every: bool = False) -> RenderableType:
         canary_words(verdict),
     ]
     return Group(*parts, Text(""), *map(Text, lines))
+
+
+def headline(verdict: Verdict) -> Text:
+    """Render the outcome and the sentence for a terminal."""
+    colour = COLOURS.get(verdict.outcome, "red")
+    return Text.assemble((verdict.outcome.upper(), f"bold {colour}"), " ", sentence(verdict))
 
 
 def as_markdown(verdict: Verdict) -> str:

@@ -34,12 +34,14 @@ __all__ = ["DATABASE", "DatabaseHeldError", "Ingested", "Results", "ingest", "op
 class Results:
     """Read-only access to a database.
 
-    The file is opened for each query only, so that a run can always write. `folder` is the results folder.
+    The file is opened for each query only, so that a run can always write, or once for several with `held`. `folder`
+    is the results folder.
     """
 
     def __init__(self, database: Path, folder: Path | None = None, temporary: Path | None = None) -> None:
         self.database = database
         self.folder = folder or database.parent
+        self._held: duckdb.DuckDBPyConnection | None = None
         self._drop = temporary and weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
 
     def close(self) -> None:
@@ -83,11 +85,28 @@ class Results:
             connection.execute(f"COPY ({sql}\n) TO {sql_text(str(path))} ({options})")
 
     @contextmanager
+    def held(self) -> Iterator[Self]:
+        """Open the file once for all queries within, which see one state of it.
+
+        Opening takes longer than most queries.
+        """
+        with self.connect() as connection:
+            self._held = connection
+            try:
+                yield self
+            finally:
+                self._held = None
+
+    @contextmanager
     def connect(self, *written: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         """Restrict reads to the database and `written` files.
 
         No other file, no address and no extension is loaded.
         """
+        if self._held is not None and not written:
+            with self._held.cursor() as cursor:
+                yield cursor
+            return
         connection = patiently(self.database, lambda: duckdb.connect(str(self.database), read_only=True))
         try:
             connection.execute(f"SET allowed_paths = [{', '.join(sql_text(str(path)) for path in written)}]")

@@ -58,13 +58,7 @@ def remaining_work(plan: Plan, models: ModelSet, results: Path) -> Remaining:
     """
     name, store = plan.experiment.name, ImageStore(results)
     with open_state(results) as state:
-        if _is_planned(plan, models, state.last_plan(name)) and state.is_complete(
-            name,
-            plan.suite.sha256,
-            [(c.cell_id, plan.baseline_of(c).cell_id) for c in plan.cells],
-            _metrics(plan),
-            store.present,
-        ):
+        if _is_finished(plan, models, store, state):
             return Remaining(pace=state.pace())
         rows = state.finished_cells([cell.cell_id for cell in plan.cells])
         ok = {cell_id: str(row.image_sha256) for cell_id, row in rows.items() if row.status == "ok"}
@@ -87,6 +81,22 @@ def remaining_work(plan: Plan, models: ModelSet, results: Path) -> Remaining:
             refused=refused,
             recorded=all(cell_id in rows and rows[cell_id].error == reason for cell_id, reason in refused.items()),
         )
+
+
+def is_finished(plan: Plan, models: ModelSet, results: Path) -> bool:
+    """Return whether the last run here had this plan and everything of it is there."""
+    with open_state(results) as state:
+        return _is_finished(plan, models, ImageStore(results), state)
+
+
+def _is_finished(plan: Plan, models: ModelSet, store: ImageStore, state: State) -> bool:
+    return _is_planned(plan, models, state.last_plan(plan.experiment.name)) and state.is_complete(
+        plan.experiment.name,
+        plan.suite.sha256,
+        [(c.cell_id, plan.baseline_of(c).cell_id) for c in plan.cells],
+        _metrics(plan),
+        store.present,
+    )
 
 
 def missing_scores(plan: Plan, images: dict[str, str], results: Path) -> Missing:

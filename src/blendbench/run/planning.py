@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from blendbench.models.sets import ModelSet
     from blendbench.run.plan import Plan
 
+# Development items of a check; with the baseline and the canary generated before, half a minute on two cores.
+CHECK_ITEMS = 36
+
 
 def load_plugins(paths: list[Path]) -> list[str]:
     """Import files that register strategies; the names they added.
 
     Errors: UsageError.
     """
-    from blendbench.registry.strategies import load_plugin
+    from blendbench.registry.loading import load_plugin
 
     return [name for path in paths for name in load_plugin(path)]
 
@@ -119,9 +122,6 @@ def plan_on_models(
 
     `prompt` or `image` make it a private trial of one item.
 
-    On other models than the experiment is written for, the model set's own suite takes the place of the experiment's.
-    Models are other if their content is: a set that was renamed or moved is the same one.
-
     `memory_budget` and `hash_weights` as `load_model_set` takes them. Errors: UsageError, before anything is loaded or
     written.
     """
@@ -133,8 +133,7 @@ def plan_on_models(
     model_set = load_model_set(models, device, dict(experiment.sampler), memory_budget, hash_weights)
     model_set.check()
     configurations(experiment, model_set.facts.depth)  # a wrong value is found before weights are hashed
-    elsewhere = models != experiment.model_set and load_model_set(experiment.model_set).sha256 != model_set.sha256
-    suite = load_suite((elsewhere and model_set.file.suite) or experiment.suite)
+    suite = load_suite(suite_on(experiment, model_set))
     if prompt is not None or image is not None:
         if experiment.split or experiment.fresh:
             raise UsageError("--prompt and --image are a trial of one item; leave out --split and --fresh")
@@ -143,6 +142,19 @@ def plan_on_models(
     elif experiment.fresh:
         suite = _fresh(suite, experiment)
     return make_plan(experiment, suite, model_set), model_set
+
+
+def suite_on(experiment: Experiment, model_set: "ModelSet") -> str:
+    """Return the suite of an experiment on a model set.
+
+    On other models than the experiment is written for, the model set's own suite takes the place of the experiment's.
+    Models are other if their content is: a set that was renamed or moved is the same one.
+    """
+    from blendbench.models.sets import load_model_set
+
+    own = load_model_set(experiment.model_set)
+    elsewhere = own.folder != model_set.folder and own.sha256 != model_set.sha256
+    return (elsewhere and model_set.file.suite) or experiment.suite
 
 
 def _fresh(suite: Suite, experiment: Experiment) -> Suite:
