@@ -9,6 +9,7 @@ from blendbench.core.errors import UsageError
 VERBS = {
     "run": "run or resume an experiment",
     "check": "generate the strategies of a file and say whether they are worse than a baseline",
+    "watch": "check a file whenever it is saved",
     "gate": "say whether a candidate is worse than a baseline, with an exit code",
     "compare": "print all metrics of two configurations side by side",
     "leaderboard": "write and print the leaderboard of an experiment",

@@ -1,0 +1,85 @@
+"""`blendbench watch`: check a file whenever it is saved."""
+
+import functools
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from blendbench.core.errors import UsageError
+from blendbench.run.planning import CHECK_ITEMS
+
+STOPPED = 130
+
+
+def watch(
+    file: Annotated[Path, typer.Argument(help="Python file that registers strategies")],
+    baseline: Annotated[str, typer.Option(help="NAME[:param=value,...] to compare with")] = "text_only",
+    models: Annotated[
+        str, typer.Option(help="model set: a shipped name or a folder with model_set.toml")
+    ] = "miniature",
+    results: Annotated[Path, typer.Option(help="results folder; finished cells are reused")] = Path("results"),
+    items: Annotated[int, typer.Option(min=1, help="how many development items to generate")] = CHECK_ITEMS,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")] = "auto",
+    memory_budget: Annotated[
+        float | None,
+        typer.Option(min=1, help="GiB of GPU memory to use; decides what is loaded at once; default: what is free"),
+    ] = None,
+    sequential: Annotated[
+        bool,
+        typer.Option(
+            "--sequential/--all-items", help="judge after half of the items, and generate the rest only if need be"
+        ),
+    ] = True,
+) -> None:
+    """Check FILE now and whenever it, or a file that it reads, is saved.
+
+    The models stay loaded. RESULTS/check/watch.html shows the last verdict, and loads itself again after the next.
+    An error in FILE is one line, and watching goes on. Ctrl-C ends it, with the exit code of the last check: that of
+    `blendbench check`, 2 after an error in FILE, 130 before the first has ended.
+    """
+    if not file.is_file():
+        raise UsageError(f"{file}: no such file")
+
+    from rich.console import Console
+
+    from blendbench.core.saves import saves
+    from blendbench.registry.loading import files_behind
+    from blendbench.reports.gallery import find_gallery
+    from blendbench.reports.gate_formats import headline
+    from blendbench.reports.watch_page import WatchPage
+    from blendbench.session import EXPERIMENT, Session
+
+    console, code = Console(highlight=False), STOPPED
+    shown: object = None  # the verdicts or the error that were printed last
+    with Session(models, results, device, memory_budget=memory_budget) as session:
+        session.models.check()
+        page = WatchPage(results / EXPERIMENT, file.name)
+        try:
+            for _ in saves(functools.partial(files_behind, file)):
+                page.state(f"checking {file.name} ...")
+                try:
+                    done = session.check(file, baseline=baseline, items=items, sequential=sequential)
+                except UsageError as error:
+                    page.state(str(error), error=True)
+                    if shown != str(error):
+                        console.print(str(error), style="red", markup=False, soft_wrap=True)
+                    code, shown = 2, str(error)
+                    continue
+                text = f"{done.generated} cells generated in {done.seconds:.1f} s"
+                if done.verdicts is shown:
+                    text = f"unchanged, {text}"
+                    page.state(text)
+                else:
+                    page.show(done.verdicts, find_gallery(done.gallery.parent, seen_from=page.folder), text)
+                    for verdict in done.verdicts:
+                        console.print(headline(verdict), soft_wrap=True)
+                        for line in verdict.failed[:1]:
+                            console.print(f"failed: {line}", style="red", markup=False, soft_wrap=True)
+                console.print(f"{text}: {page.address}", style="dim", soft_wrap=True)
+                code, shown = done.exit_code, done.verdicts
+        except KeyboardInterrupt:
+            pass
+        finally:
+            page.close()
+    raise typer.Exit(code)
