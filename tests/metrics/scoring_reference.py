@@ -62,7 +62,7 @@ def grid_energy(image: np.ndarray, p: int = 16) -> float:
 def blockiness(image: np.ndarray, p: int = 16) -> float:
     """metrics/blockiness.md, boundary by boundary."""
     y = luma(image)
-    return (_border_excess(y, p) + _border_excess(y.T, p)) / 2
+    return max((_border_excess(y, p) + _border_excess(y.T, p)) / 2, 0)
 
 
 def _border_excess(y: np.ndarray, p: int) -> float:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from metric_values import Pixels
+from metric_values import Pixels, values
 from PIL import Image
 
 from blendbench.metrics import Batch, patterns
@@ -100,7 +100,7 @@ def test_small_images_have_no_history(size: int) -> None:
 
 def test_flat_images_have_no_history() -> None:
     flat = np.full((256, 256, 3), 90, np.uint8)
-    assert pixel_flags(batch(flat)) == [[]]
+    assert pixel_flags(batch(flat)) == [["blank"]]
 
 
 def test_size_is_compared_with_what_was_generated(clean: list[Pixels]) -> None:
@@ -118,3 +118,31 @@ def test_content_that_repeats_is_distinguished_from_a_patch_grid(clean: list[Pix
     assert pixel_flags(batch(facade))[0] == ["periodic_content"]
     meshed = patterns.inject(np.stack(clean), patterns.mesh(256, 256), 3)
     assert np.mean(["faint_grid" in pixel_flags(batch(image))[0] for image in meshed]) >= 0.85
+
+
+@pytest.mark.parametrize(("size", "level"), [(128, 8), (256, 4), (512, 4)])
+def test_seams_are_flagged_at_every_size_and_clean_images_are_not(size: int, level: float) -> None:
+    crops = patterns.crops(size, at_most=1)[:8]
+    seamed = patterns.inject(crops, patterns.offsets(size, size), level)
+    assert np.mean(["seams" in pixel_flags(batch(image))[0] for image in seamed]) >= 0.85
+    coded = [patterns.jpeg(image, quality) for image in crops for quality in (50, 90)]
+    assert not any("seams" in pixel_flags(batch(image))[0] for image in [*crops, *coded])
+
+
+def test_dots_of_another_period_are_no_seams() -> None:
+    y_, x = np.mgrid[:128, :128]
+    dots = np.stack([100 + 60.0 * ((x + k) % 6 < 3) * ((y_ + k) % 6 < 3) for k in range(6)])
+    images = np.clip(dots + np.random.default_rng(0).normal(0, 1, dots.shape), 0, 255).astype(np.uint8)
+    assert not any("seams" in pixel_flags(batch(image[..., None].repeat(3, -1)))[0] for image in images)
+
+
+def test_a_grid_too_weak_to_be_seen_is_not_flagged() -> None:
+    rng = np.random.default_rng(0)
+    ground = 120 + np.mgrid[:512, :512][0] / 8 + rng.normal(0, 0.5, (512, 512))
+    flags = []
+    for amplitude in (0.2, 1.0):
+        made = np.clip(np.rint(ground + amplitude * patterns.texture(512, 512)), 0, 255).astype(np.uint8)
+        one = batch(made[..., None].repeat(3, -1))
+        assert values("grid_energy", made[None, ..., None].repeat(3, -1))[0] > 0.001
+        flags.append("faint_grid" in pixel_flags(one)[0])
+    assert flags == [False, True]

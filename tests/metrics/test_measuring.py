@@ -284,10 +284,11 @@ def test_small_images_have_a_value_or_are_unscorable(size: int) -> None:
 
 
 @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (37, 200, 113), (1, 2, 3)])
-def test_a_constant_image_has_no_artifact(colour: tuple[int, int, int]) -> None:
+def test_a_constant_image_has_the_worst_artifacts_and_no_drift(colour: tuple[int, int, int]) -> None:
     images = torch.tensor(colour, dtype=torch.uint8)[None, :, None, None].expand(1, 3, 144, 160).contiguous()
     scores = measure(Batch(images, baselines=images), PIXEL_METRICS)
-    assert [scores[name][0].value for name in PIXEL_METRICS] == [0.0] * len(PIXEL_METRICS)
+    worst = {"grid_energy": 1.0, "grid_severity": 10.0, "blockiness": pytest.approx(2 * math.log(8))}
+    assert {name: scores[name][0].value for name in PIXEL_METRICS} == dict.fromkeys(PIXEL_METRICS, 0.0) | worst
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import pytest
 from blendbench.metrics.calibration import AMPLITUDES, Calibration, Response
 from blendbench.reports.metrics_targets import targets_section
 
+NO_FLAGS = dict.fromkeys(("blank", "noise", "faint_grid", "visible_grid", "seams"), 0.0)
+
 
 def response(metric: str, pattern: str, size: int) -> Response:
     return Response(metric, pattern, size, 9, AMPLITUDES, (1.0,) * 6, (1.0,) * 6, (1.0,) * 6, 1.0, 1.0, 1.0)
@@ -16,7 +18,7 @@ def perfect() -> Calibration:
     patterns = ("mesh", "tiled texture", "sinusoid", "8-px mesh", "patch offsets")
     metrics = ("grid_energy", "grid_amplitude", "grid_severity", "blockiness")
     all_of_it = [(metric, pattern, size) for metric in metrics for pattern in patterns for size in (256, 512)]
-    clean = {"photos": {"images": 200.0, "faint_grid": 0.0, "visible_grid": 0.0, "seams": 0.0}}
+    clean = {"photos": {"images": 200.0, **NO_FLAGS}}
     return Calibration(
         responses=[response(*one) for one in all_of_it],
         others=[response(metric, pattern, 256) for metric in metrics[:3] for pattern in patterns[:4]],
@@ -46,7 +48,7 @@ def test_nothing_is_missed_where_all_holds() -> None:
         ({"benign": {"noise": {"grid_energy": 0.45}, "blur": {"grid_energy": 0.3}}}, "worst (blur)"),
         ({"recovery": {"mesh": {2.0: (0.84, 0.5)}, "sinusoid": {2.0: (1.1, 1.0)}}}, "| 0.84 |"),
         (
-            {"false_alarms": {"pages": {"images": 100.0, "faint_grid": 0.0, "visible_grid": 0.02, "seams": 0.01}}},
+            {"false_alarms": {"pages": {"images": 100.0, **NO_FLAGS, "visible_grid": 0.02, "seams": 0.01}}},
             "`visible_grid`, of 100",
         ),
     ],

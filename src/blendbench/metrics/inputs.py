@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from blendbench.core.lazy import torch
 from blendbench.metrics import colourspace
 from blendbench.metrics.bands import read_bands
+from blendbench.metrics.borders import BorderReading, read_borders
+from blendbench.metrics.collapse import find_collapse
 from blendbench.metrics.palette import Palette, read_palette
 from blendbench.metrics.patch_grid import PatchGridReading, read_patch_grid
 from blendbench.metrics.quantiles import read_quantiles
@@ -34,6 +36,24 @@ def luma(batch: Batch) -> Tensor:
 def patch_grid_reading(batch: Batch) -> PatchGridReading:
     """Read what is locked to the patch grid."""
     return read_patch_grid(luma(batch), batch.patch_grid)
+
+
+@shared_input("border_reading", needs=("luma",))
+def border_reading(batch: Batch) -> BorderReading:
+    """Read the steps at patch borders."""
+    return read_borders(luma(batch), batch.patch_grid)
+
+
+@shared_input("collapse", needs=("images", "luma"))
+def collapse(batch: Batch) -> list[str]:
+    """Name what each image shows instead of a scene; "" for all others."""
+    return find_collapse(batch.images, luma(batch))
+
+
+def worst_if_collapsed(batch: Batch, values: Tensor, worst: float) -> Tensor:
+    """Replace the (n,) values of images that show nothing; NaN stays."""
+    shows_nothing = torch.tensor([found != "" for found in collapse(batch)], device=values.device)
+    return torch.where(shows_nothing & ~values.isnan(), worst, values)
 
 
 @shared_input("oklab", needs=("images",))
