@@ -177,6 +177,7 @@ def cell_row(label: str, item: str, seed: int, image: str | None, **changes: Any
         "image_sha256": image,
         "noise_seed": 2**63 + seed,
         "tokens": 40,
+        "image_tokens": None,
         "source_sha256": sha("source", strategy),
     }
     return Row(table="cells", **(values | changes))
