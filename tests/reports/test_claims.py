@@ -128,7 +128,8 @@ def measured(bound: float, experiment: str = "core", statistic: str = "std") -> 
         (undoes(TRUTH, "style_delta:alpha=0.3", "text_only", clean="vision_only"), "cannot occur here"),
         (differs(TRUTH, "vision_only", "text_only", "lower", experiment="other"), "not run"),
         (differs(TRUTH, "lerp:alpha=0.9", "text_only", "lower"), "not run"),
-        (differs("probe_margin", "canary", "text_only", "lower"), "not run"),
+        # No item of this suite can be scored on it.
+        (differs("probe_margin", "canary", "text_only", "lower"), "cannot occur here"),
         (differs("drift", "vision_only", "text_only", "worse"), "supported"),
         (differs("effect_size", "vision_only", "text_only", "worse"), "not run"),
         (measured(1.0, statistic="lost"), "not run"),

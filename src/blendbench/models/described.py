@@ -139,7 +139,10 @@ class DescribedSet:
         is lower than the processor's own.
         """
         settings = self.file.model_dump(include={"dtype", "text", "planted"})
-        if self.image_tokens.most < self._own_image_tokens.most:
+        # What the processor does itself is not known before its files are here: until then the limit counts always.
+        if self.places["vision_language"].known() is None:
+            settings["vision"] = {"max_pixels": self.file.vision.max_pixels}
+        elif self.image_tokens.most < self._own_image_tokens.most:
             settings["vision"] = {"max_pixels": self.image_tokens.most}
         return sha256_json([settings, {name: self._contents(name) for name in _GENERATING}])
 
