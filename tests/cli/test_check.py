@@ -26,7 +26,7 @@ name = "core"
 title = "x"
 seeds = [0]
 items = 2
-metrics = ["effect_size", "grid_energy", "color_drift"]
+metrics = ["effect_size", "grid_energy", "color_elsewhere"]
 sampler = {steps = 1}
 strategies = [{name = "lerp", alpha = 0.3}]
 quick = {items = 1}
