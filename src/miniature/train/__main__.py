@@ -28,7 +28,7 @@ RECIPES = {
     "transformer": Recipe(seconds=780, learning_rate=1e-3, batch=256, muon=4e-3, average=0.9995, betas=(0.9, 0.99)),
     "clip": Recipe(seconds=50, learning_rate=1e-3, batch=1024),
     "siglip": Recipe(seconds=50, learning_rate=1e-3, batch=1024),
-    "judge": Recipe(seconds=60, learning_rate=3e-4, batch=128, warmup=100),
+    "judge": Recipe(seconds=1000, learning_rate=3e-4, batch=16, warmup=100),  # as it was run, on a CPU
     "probe": Recipe(seconds=25, learning_rate=2e-3, batch=256),
 }
 SCENES = {
@@ -38,7 +38,7 @@ SCENES = {
     "transformer": 230_000,
     "clip": 200_000,
     "siglip": 200_000,
-    "judge": 80_000,
+    "judge": 6_000,
     "probe": 80_000,
 }
 
