@@ -124,15 +124,3 @@ def _one_line(message: str) -> str:
 def card_of(name: str) -> Card:
     """Read the shipped card of one metric."""
     return read_card(shipped("metrics") / f"{name}.md")
-
-
-def range_of(name: str) -> tuple[float, float]:
-    """Return the range of a shipped metric, or (-inf, inf) for any other."""
-    path = shipped("metrics") / f"{name}.md"
-    return card_of(name).range if path.is_file() else (-math.inf, math.inf)
-
-
-def changes_of(name: str) -> tuple[float, float]:
-    """Return the least and greatest difference between two values of a metric."""
-    low, high = range_of(name)
-    return low - high, high - low
