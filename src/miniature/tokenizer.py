@@ -11,7 +11,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, tra
 from transformers import Qwen2Tokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
-from blendbench.models.judge import NO, QUESTION, YES
+from blendbench.metrics.adherence import QUESTION
+from blendbench.models.judge import NO, YES
 from blendbench.models.miniature import captions, world
 
 VOCABULARY_SIZE = 640

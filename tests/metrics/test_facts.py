@@ -1,5 +1,6 @@
 """Facts among foils: the probability of what is stated, and how well it knows the truth on the miniature's world."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blendbench.core.suites import Attributes, Fact
-from blendbench.metrics import Batch, measure
+from blendbench.metrics import Batch, get_metric, measure
+from blendbench.metrics.adherence import QUESTION
 from blendbench.models.miniature import captions, world
 from blendbench.models.sets import load_model_set
 
@@ -103,10 +105,20 @@ def test_the_judge_that_is_asked_knows_the_truth_of_the_miniature() -> None:
         facts = captions.facts(shown)
         asked.append([(f.text, True) for f in facts] + [(f.foils[i % len(f.foils)], False) for f in facts])
     judge = load_model_set("miniature", "cpu").judge
-    found = judge.probabilities(images, [[text for text, _ in rows] for rows in asked])
+    found = judge.probabilities(images, [[QUESTION.format(text) for text, _ in rows] for rows in asked])
     for rows, values in zip(asked, found, strict=True):
         for (text, true), value in zip(rows, values.tolist(), strict=True):
             kind = text.split()[-1]
             (right if true else wrong)[kind if kind in KINDS else "object"].append(value)
     areas = {kind: auroc(np.array(right[kind]), np.array(wrong[kind])) for kind in KINDS}
     assert min(areas.values()) >= 0.97, areas
+
+
+def test_another_question_makes_other_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    metric = get_metric("facts_vqa")
+    before = replace(metric).source_sha256
+    monkeypatch.setattr("blendbench.registry.source._KNOWN", {})
+    assert replace(metric).source_sha256 == before
+    monkeypatch.setattr("blendbench.registry.source._KNOWN", {})
+    monkeypatch.setattr("blendbench.metrics.adherence.QUESTION", "Is this {}?")
+    assert replace(metric).source_sha256 != before

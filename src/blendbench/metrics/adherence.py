@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from blendbench.metrics.batch import Batch
     from blendbench.metrics.protocols import Encoder, Judge, Reading
 
+# Part of the code of facts_vqa: another question makes other scores.
+QUESTION = 'Does this image show "{}"? Please answer yes or no.'
+
 
 @metric("clip_cosine", needs=("clip_images", "clip_texts"))
 def clip_cosine(batch: Batch) -> Tensor:
@@ -97,7 +100,8 @@ def facts_vqa(batch: Batch) -> Tensor:
     """
     judge: Judge = batch["judge"]
     stated: list[tuple[Fact, ...]] = batch["facts"]
-    asked = judge.probabilities(batch.images, [[fact.text for fact in facts] for facts in stated])
+    questions = [[QUESTION.format(fact.text) for fact in facts] for facts in stated]
+    asked = judge.probabilities(batch.images, questions)
     return torch.stack([found.mean() if len(found) else torch.tensor(torch.nan) for found in asked])
 
 

@@ -36,8 +36,8 @@ class Encoder(Protocol):
 class Judge(Protocol):
     """Answer yes or no about images."""
 
-    def probabilities(self, images: Tensor, facts: Sequence[Sequence[str]]) -> list[Tensor]:
-        """Return for each uint8 (n, 3, h, w) image the probabilities that its statements are true."""
+    def probabilities(self, images: Tensor, questions: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Return for each uint8 (n, 3, h, w) image the probabilities of yes to its questions."""
 
 
 class Reading(Protocol):

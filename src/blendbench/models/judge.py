@@ -1,4 +1,4 @@
-"""A vision-language model that is asked whether a statement is true of an image.
+"""A vision-language model that is asked yes or no about an image.
 
 VQAScore (Lin et al. 2024): the probability of "yes", from the logits of the next token.
 """
@@ -14,7 +14,6 @@ from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
 from blendbench.models.loading import load_complete, quiet_loading
 
-QUESTION = 'Does this image show "{}"? Please answer yes or no.'
 YES, NO = "Yes", "No"
 # Images per pass: the keys and values of their tokens are kept for every question.
 _CHUNK = {"cpu": 32, "cuda": 1}
@@ -46,33 +45,33 @@ class Judge:
             raise ValueError(f"the tokenizer has no token {word!r}")
         return found
 
-    def probabilities(self, images: Tensor, facts: Sequence[Sequence[str]]) -> list[Tensor]:
-        """Ask about each image whether each of its statements is true.
+    def probabilities(self, images: Tensor, questions: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Ask each image its questions.
 
         Args:
             images: uint8 (n, 3, h, w).
-            facts: The statements about each image, any number of them.
+            questions: Those about each image, any number of them.
 
         Returns:
-            For each image the probabilities of yes, float32 (number of its statements,), on the CPU.
+            For each image the probabilities of yes, float32 (number of its questions,), on the CPU.
         """
         size = _CHUNK[torch.device(self.model.device).type]
-        asked = [i for i, texts in enumerate(facts) if texts]
-        found = [torch.empty(0)] * len(facts)
+        asked = [i for i, texts in enumerate(questions) if texts]
+        found = [torch.empty(0)] * len(questions)
         for start in range(0, len(asked), size):
             part = asked[start : start + size]
-            for i, row in zip(part, self._ask(images[part], [facts[i] for i in part]), strict=True):
+            for i, row in zip(part, self._ask(images[part], [questions[i] for i in part]), strict=True):
                 found[i] = row
         return found
 
     @torch.inference_mode()
-    def _ask(self, images: Tensor, facts: Sequence[Sequence[str]]) -> Iterator[Tensor]:
+    def _ask(self, images: Tensor, questions: Sequence[Sequence[str]]) -> Iterator[Tensor]:
         """Read each image once, then every question behind its keys and values."""
-        head, tails = self._turns([text for texts in facts for text in texts])
+        head, tails = self._turns([text for texts in questions for text in texts])
         pixels = [Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy()) for image in images]
         seen = self.processor(text=[head] * len(pixels), images=pixels, return_tensors="pt").to(self.model.device)
         cache = self.model.model(**seen, use_cache=True).past_key_values
-        owners = torch.tensor([i for i, texts in enumerate(facts) for _ in texts], device=self.model.device)
+        owners = torch.tensor([i for i, texts in enumerate(questions) for _ in texts], device=self.model.device)
         cache.batch_select_indices(owners)
         # All images of a batch have one size, so the questions begin at one position.
         begin = seen["input_ids"].shape[1] + int(self.model.model.rope_deltas[0])
@@ -86,13 +85,13 @@ class Judge:
         ).last_hidden_state
         logits = self.model.lm_head(states[torch.arange(len(tails), device=states.device), lengths - 1]).float()
         odds = logits[:, self.yes].logsumexp(1) - logits[:, self.no].logsumexp(1)
-        yield from odds.sigmoid().cpu().split([len(texts) for texts in facts])
+        yield from odds.sigmoid().cpu().split([len(texts) for texts in questions])
 
-    def _turns(self, facts: list[str]) -> tuple[str, list[list[int]]]:
+    def _turns(self, questions: list[str]) -> tuple[str, list[list[int]]]:
         """Split the turns behind the image: the text before, and the ids after."""
         tokenizer = self.processor.tokenizer
         end: str = tokenizer.convert_ids_to_tokens(self.model.config.vision_end_token_id)
-        turns = [self._turn(QUESTION.format(fact)).split(end, maxsplit=1) for fact in facts]
+        turns = [self._turn(question).split(end, maxsplit=1) for question in questions]
         return turns[0][0] + end, [tokenizer(after).input_ids for _, after in turns]
 
     def _turn(self, question: str) -> str:

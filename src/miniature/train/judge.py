@@ -15,7 +15,8 @@ from torch.nn.functional import avg_pool2d, cross_entropy, interpolate
 from transformers import Qwen3VLForConditionalGeneration
 
 from blendbench.core.suites import Attributes
-from blendbench.models.judge import NO, QUESTION, YES
+from blendbench.metrics.adherence import QUESTION
+from blendbench.models.judge import NO, YES
 from blendbench.models.miniature import captions, world
 from miniature import architecture
 from miniature.tokenizer import judge_tokenizer, prompt, tokenizer
