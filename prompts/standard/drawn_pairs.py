@@ -1,6 +1,6 @@
 """Drawn scenes of the pairs: none of them is the scene of an item.
 
-Each is drawn in two variants, which differ in colour, number or time of day. Words in braces are colours, which a caption
+Each has two variants, which differ in colour, number or time of day. Words in braces are colours, which a caption
 leaves out where the style has none of its own.
 """
 
