@@ -17,8 +17,10 @@ from blendbench.models.families.z_image.denoiser import ZImageDenoiser
 from blendbench.models.families.z_image.text import Qwen3TextEncoder
 from blendbench.models.residency import GIB
 from blendbench.models.sets import ModelSet, load_model_set
+from blendbench.reports.findings import judge
 from blendbench.results.images import ImageStore
 from blendbench.results.state import open_state
+from blendbench.results.store import open_results
 from blendbench.run.experiments import list_experiments, load_experiment
 from blendbench.run.loop import run
 from blendbench.run.plan import Plan, make_plan
@@ -150,7 +152,7 @@ def difference(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def experiments(options: argparse.Namespace) -> dict[str, Any]:
-    """Run every experiment of bench/ on the first items: cells, failures and seconds of each."""
+    """Run every experiment of bench/ on the first items: cells, failures and seconds of each, and findings not run."""
     side, batch = options.shapes[0]
     models = load_model_set(options.models, options.device, {"height": side, "width": side, "batch_size": batch})
     suite, found = load_suite(options.suite), {}
@@ -163,6 +165,8 @@ def experiments(options: argparse.Namespace) -> dict[str, Any]:
             "scores_failed": done.scores_failed,
             "seconds": done.seconds,
         }
+    rows = judge(open_results(options.work / "experiments")).rows()
+    found["findings_not_run"] = [row["id"] for row in rows if row["verdict"] == "not run"]
     return found
 
 
