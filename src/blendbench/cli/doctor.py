@@ -13,7 +13,6 @@ from blendbench.core.errors import UsageError
 _NEEDED = (
     "torch",
     "torchvision",
-    "diffusers",
     "transformers",
     "open_clip_torch",
     "safetensors",
