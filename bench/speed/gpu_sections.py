@@ -23,6 +23,7 @@ import gpu_loops
 import gpu_metrics
 import numpy as np
 import torch
+from diffusers import AutoencoderKL, ZImageTransformer2DModel
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -31,9 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from blendbench.models.families.z_image import fast
 from blendbench.models.families.z_image.denoiser import ZImageDenoiser
-from blendbench.models.families.z_image.transformer import Transformer
-from blendbench.models.families.z_image.vae import Autoencoder
-from blendbench.models.loading import load_network
+from blendbench.models.loading import quiet_loading
 from blendbench.models.sets import load_model_set
 
 CAPTION = 64  # tokens of the caption in single steps
@@ -107,7 +106,7 @@ def transformer(options: argparse.Namespace) -> Reading:
     one. At the first size also how far both are from float32's.
     """
     found: Reading = {"ceiling": ceiling(options)}
-    network, meter = _part(options, "transformer", Transformer), Meter(options.device)
+    network, meter = _part(options, "transformer", ZImageTransformer2DModel), Meter(options.device)
     found |= {"parameters": sum(p.numel() for p in network.parameters()), "caption_tokens": CAPTION}
     steps = {f"{side}_batch_{batch}": _step(network, side, batch) for side, batch in options.shapes}
     expected, first = {}, next(iter(steps))
@@ -232,7 +231,9 @@ def independence(options: argparse.Namespace) -> Reading:
 
 def _part(options: argparse.Namespace, part: str, kind: Any) -> Any:
     models = load_model_set(options.models, options.device)
-    return load_network(kind, Path(str(models.component("pipeline"))) / part, models.torch_dtype, options.device)
+    with quiet_loading():
+        network = kind.from_pretrained(str(models.component("pipeline")), subfolder=part, dtype=models.torch_dtype)
+    return network.to(options.device).eval()
 
 
 def _step(network: Any, side: int, batch: int) -> Callable[[], Tensor]:
@@ -256,7 +257,7 @@ def vae(options: argparse.Namespace) -> Reading:
 
     At the first size also how far both are from float32's.
     """
-    network, meter = _part(options, "vae", Autoencoder), Meter(options.device)
+    network, meter = _part(options, "vae", AutoencoderKL), Meter(options.device)
     channels, found = network.config.latent_channels, {}
     generator = torch.Generator().manual_seed(0)
     latents = {
@@ -267,7 +268,7 @@ def vae(options: argparse.Namespace) -> Reading:
     }
 
     def decoded(given: Tensor) -> Tensor:
-        made: Tensor = network.decode(given)
+        made: Tensor = network.decode(given.to(network.dtype), return_dict=False)[0]
         return made
 
     eager, first = {}, next(iter(latents))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 
+from blendbench.models.families.z_image.fast import RealRotaryAttention
 from blendbench.models.miniature import captions, world
 from miniature import architecture
 from miniature.tokenizer import prompt, tokenizer
@@ -28,7 +29,7 @@ def test_batched_transformer_equals_the_library_forward(caption_tokens: int) -> 
         network = transformer.BatchedForward(model)
         for module in model.modules():
             if isinstance(module, Attention):
-                module.set_processor(transformer.RealRotaryProcessor())
+                module.set_processor(RealRotaryAttention())
         is_pad = torch.arange(caption_tokens) >= lengths[:, None]
         rotations = network.rotations(caption_tokens, torch.device("cpu"))
         actual = network(transformer.patches(latents), time, captions, is_pad, rotations)

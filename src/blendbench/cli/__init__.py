@@ -28,7 +28,7 @@ VERBS = {
 }
 _USAGE = "usage: blendbench [--version] COMMAND [ARGUMENTS]\n\ncommands:\n"
 # What only the extra `models` brings; without it, results can still be read.
-_MODEL_PACKAGES = ("torch", "torchvision", "transformers", "open_clip", "safetensors", "cv2")
+_MODEL_PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "open_clip", "safetensors", "cv2")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from blendbench.core.errors import UsageError
 _NEEDED = (
     "torch",
     "torchvision",
+    "diffusers",
     "transformers",
     "open_clip_torch",
     "safetensors",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from blendbench.results.shards import ShardWriter
     from blendbench.run.generate import GeneratedImage
 
-_PACKAGES = ("torch", "transformers", "open_clip_torch", "numpy", "duckdb")
+_PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "duckdb")
 Row = dict[str, Any]
 
 

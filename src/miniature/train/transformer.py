@@ -14,10 +14,10 @@ from diffusers import AutoencoderKL, ZImageTransformer2DModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.normalization import RMSNorm
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, rms_norm, scaled_dot_product_attention
+from torch.nn.functional import mse_loss, rms_norm
 from transformers import Qwen3ForCausalLM
 
-from blendbench.models.families.z_image.fast import real_rotations, rotate
+from blendbench.models.families.z_image.fast import RealRotaryAttention, real_rotations
 from blendbench.models.miniature import captions, world
 from miniature import architecture
 from miniature.tokenizer import prompt
@@ -38,21 +38,6 @@ def patches(latents: Tensor) -> Tensor:
     n, c, h, w = latents.shape
     tiles = latents.view(n, c, h // _PATCH, _PATCH, w // _PATCH, _PATCH)
     return tiles.permute(0, 2, 4, 3, 5, 1).reshape(n, h * w // _PATCH**2, c * _PATCH**2)
-
-
-class RealRotaryProcessor:
-    """Attention processor equal to the model's own, for `real_rotations`."""
-
-    def __call__(self, attn: Attention, hidden_states: Tensor, freqs_cis: Tensor, **_: object) -> Tensor:
-        """Attend within (n, tokens, dim)."""
-        projections = (attn.to_q, attn.to_k, attn.to_v)
-        query, key, value = (project(hidden_states).unflatten(-1, (attn.heads, -1)) for project in projections)
-        cos, sin = freqs_cis.unsqueeze(2).chunk(2, -1)
-        query, key = rotate(attn.norm_q(query), cos, sin), rotate(attn.norm_k(key), cos, sin)
-        query, key, value = (part.transpose(1, 2) for part in (query, key, value))
-        mixed = scaled_dot_product_attention(query, key, value)
-        out: Tensor = attn.to_out[0](mixed.transpose(1, 2).flatten(2))
-        return out
 
 
 class BatchedForward(nn.Module):
@@ -158,7 +143,7 @@ def fit(
     rotations = {length: network.rotations(length, torch.device(device)) for length in (32, 64)}
     for module in model.modules():
         if isinstance(module, Attention):
-            module.set_processor(RealRotaryProcessor())
+            module.set_processor(RealRotaryAttention())
     if device != "cpu":
         for block in (*model.noise_refiner, *model.context_refiner, *model.layers):
             block.compile(dynamic=False)

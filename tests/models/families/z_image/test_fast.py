@@ -13,15 +13,13 @@ from blendbench.models.families.z_image import denoiser as denoiser_module
 from blendbench.models.families.z_image import fast
 from blendbench.models.families.z_image.denoiser import NO_GUIDANCE, Guidance, ZImageDenoiser
 from blendbench.models.families.z_image.injection import injected, refined
-from blendbench.models.families.z_image.transformer import Transformer
-from blendbench.models.families.z_image.vae import Autoencoder
 from blendbench.models.sets import load_model_set
 from miniature import architecture
 
 
 def transformer(dtype: torch.dtype) -> Any:
     torch.manual_seed(0)
-    network = Transformer(architecture.transformer().config).eval()
+    network = architecture.transformer().eval()
     for parameter in network.parameters():  # what starts at zero would hide what it multiplies
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.02)
@@ -160,7 +158,7 @@ def test_channelwise_norms_are_the_library_s(shape: tuple[int, ...], offset: flo
 
 
 def test_the_quick_decoder_has_no_other_norms_and_holds_its_weights_once() -> None:
-    vae = Autoencoder(architecture.vae().config).eval()
+    vae = architecture.vae().eval()
     before = {name: value.data_ptr() for name, value in vae.named_parameters() if "norm" in name}
     fast.compile_decoder(vae)
     kinds = [type(part) for part in vae.decoder.modules() if "Norm" in type(part).__name__]

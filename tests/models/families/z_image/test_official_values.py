@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, ZImagePipeline, ZImageTransformer2DModel
+from diffusers import ZImagePipeline, ZImageTransformer2DModel
 from diffusers.models.transformers.transformer_z_image import SEQ_MULTI_OF
 
 from blendbench.models.families.base import Facts
 from blendbench.models.families.z_image import ZImage
 from blendbench.models.families.z_image.denoiser import NO_GUIDANCE, Guidance, ZImageDenoiser
 from blendbench.models.families.z_image.text import Qwen3TextEncoder
-from blendbench.models.families.z_image.transformer import BUCKET
 from blendbench.models.loading import quiet_loading
 from blendbench.models.sets import ModelSet, load_model_set
 
@@ -158,7 +157,8 @@ def test_positions_are_the_caption_from_1_on_and_then_the_image(
     monkeypatch.setattr(transformer, "rope_embedder", watched)
     denoiser.denoise([(rows(20),)], denoiser.initial_latents(0)[None])
     image, caption = asked[:2]
-    assert caption.tolist() == [[1 + i, 0, 0] for i in range(32)]
+    # What diffusers adds behind the padded caption is cut off.
+    assert caption[:32].tolist() == [[1 + i, 0, 0] for i in range(32)]
     assert image.tolist() == [[33, y, x] for y in range(8) for x in range(8)]
 
 
@@ -183,7 +183,6 @@ def test_rotary_axes_and_sizes_are_the_official_ones(tmp_path: Path) -> None:
         (tmp_path / place / "config.json").write_text(json.dumps(config))
     facts = ZImage(tmp_path / "pipeline", tmp_path / "vision_language").facts
     assert facts == Facts(16, 1504, SEQ_MULTI_OF, 30, 2560, 37, 3)
-    assert BUCKET == SEQ_MULTI_OF
     made = inspect.signature(ZImageTransformer2DModel.__init__).parameters
     assert made["axes_dims"].default == configs["pipeline/transformer"]["axes_dims"]
     assert (made["rope_theta"].default, made["t_scale"].default) == (256.0, 1000.0)
@@ -272,9 +271,8 @@ def test_latents_are_unscaled_and_decoded_and_rounded_as_officially(tiny_set: Pa
     assert isinstance(denoiser, ZImageDenoiser)
     latents = 3 * denoiser.initial_latents(0)[None]
     found, finite = denoiser.decode(latents)
-    with torch.inference_mode(), quiet_loading():
-        official = AutoencoderKL.from_pretrained(str(tiny_set / "pipeline" / "vae"), dtype=denoiser.pipeline.vae.dtype)
-        decoded = official.decode(latents.to(official.dtype) / SCALING + SHIFT).sample
+    with torch.inference_mode():
+        decoded = denoiser.pipeline.vae.decode(latents / SCALING + SHIFT).sample
     expected = ((decoded / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
     assert torch.equal(found, expected.permute(0, 2, 3, 1))
     assert finite.all()

@@ -15,15 +15,11 @@ from blendbench.models.model_file import ModelSetFile, Sampler
 if TYPE_CHECKING:
     import torch
 
-# What the networks are implemented for.
 _CLASSES = {
     ("scheduler/scheduler_config.json", "_class_name"): "FlowMatchEulerDiscreteScheduler",
     ("text_encoder/config.json", "model_type"): "qwen3",
     ("transformer/config.json", "_class_name"): "ZImageTransformer2DModel",
     ("vae/config.json", "_class_name"): "AutoencoderKL",
-    ("vae/config.json", "act_fn"): "silu",
-    ("vae/config.json", "use_quant_conv"): False,
-    ("vae/config.json", "use_post_quant_conv"): False,
 }
 _TRAIN_TIMESTEPS = 1000
 # Keys of the scheduler that a static shift reads, or that only matter to options that are off.

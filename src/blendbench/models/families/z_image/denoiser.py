@@ -1,28 +1,24 @@
-"""Sample as `ZImagePipeline` does, bit for bit.
+"""Denoise through `ZImagePipeline` itself.
 
-Conditionings, initial latents and noise levels are given. Source: diffusers 0.42.1, pipeline_z_image.py.
+Conditionings, initial latents and noise levels are given.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from blendbench.models.families.base import Injection, Start
 from blendbench.models.families.z_image.fast import compile_pipeline
 from blendbench.models.families.z_image.injection import injected, refined
-from blendbench.models.families.z_image.pipeline import Pipeline
 from blendbench.models.families.z_image.replays import Replays
 from blendbench.models.tokens import Plant
 
 # Captions that warm up: odd and even multiples of 32 tokens, which some kernels treat differently.
 _WARM_UP_TOKENS = (64, 96)
-_TIMESTEPS = np.float32(1000)
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class ZImageDenoiser:
     An image depends on its own conditioning and latents only.
 
     Args:
-        pipeline: Transformer and autoencoder.
+        pipeline: A `ZImagePipeline` whose scheduler takes noise levels as they are.
         size: Height and width in pixels.
         sigmas: Noise levels of all steps and the final 0.
         guidance: Classifier-free guidance.
@@ -57,7 +53,7 @@ class ZImageDenoiser:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: Any,
         size: tuple[int, int],
         sigmas: tuple[float, ...],
         guidance: Guidance = NO_GUIDANCE,
@@ -72,7 +68,7 @@ class ZImageDenoiser:
             compile_pipeline(pipeline)
         self._replays = Replays(pipeline.transformer.forward, recorder) if recorder else None
         if self._replays:
-            pipeline.transformer.forward = self._replays  # type: ignore[assignment, method-assign]
+            pipeline.transformer.forward = self._replays
 
     def is_cold(self, images: int) -> bool:
         """Report whether a batch of `images` would first have to compile."""
@@ -152,8 +148,6 @@ class ZImageDenoiser:
 
         Errors: ValueError if negatives are missing.
         """
-        if self.guidance.scale and not negatives:
-            raise ValueError("guidance needs negatives")
         transformer = self.pipeline.transformer
         placed = [[self._placed(rows) for rows in schedule] for schedule in schedules]
         against = [[self._placed(rows) for rows in schedule] for schedule in negatives or ()]
@@ -162,38 +156,33 @@ class ZImageDenoiser:
             first = _skipped_steps(len(self.sigmas) - 1, start.strength)
             latents = self._started(latents, start, self.sigmas[first])
 
+        def rows_at(step: int) -> dict[str, list[Tensor] | None]:
+            now, negative = ([rows[min(step, len(rows) - 1)] for rows in part] for part in (placed, against))
+            return {"prompt_embeds": now, "negative_prompt_embeds": negative or None}
+
+        def next_rows(_pipeline: Any, step: int, _time: Any, _tensors: Any) -> dict[str, Any]:
+            return rows_at(step + 1)
+
         with ExitStack() as stack:
             if injection is not None:
                 if self._replays:
                     stack.enter_context(self._replays.paused())
                 caption = refined(transformer, [self._placed(rows) for rows in injection.rows], latents)
                 stack.enter_context(injected(transformer, caption, injection.blocks))
-            levels = np.asarray(self.sigmas, np.float32)
-            for step, (level, following) in enumerate(pairwise(levels[first:])):
-                now, negative = ([rows[min(step, len(rows) - 1)] for rows in part] for part in (placed, against))
-                velocity = self._velocity(latents, float(level * _TIMESTEPS), now, negative)
-                latents = latents + float(following - level) * velocity
-        return latents
-
-    def _velocity(self, latents: Tensor, timestep: float, captions: list[Tensor], negatives: list[Tensor]) -> Tensor:
-        """Return the velocity (n, c, h, w) from image to noise, float32; guided if there is guidance."""
-        transformer, count = self.pipeline.transformer, len(latents)
-        images = list(latents.to(transformer.dtype).unsqueeze(2))
-        if self.guidance.scale:
-            images, captions = images * 2, captions + negatives
-        # Rounded as by the pipeline, which a GPU does otherwise than the CPU.
-        times = (1000 - torch.full((len(images),), timestep, device=latents.device)) / 1000
-        found = [image.float() for image in transformer(images, times, captions, return_dict=False)[0]]
-        if self.guidance.scale:
-            found = [self._guided(*pair) for pair in zip(found[:count], found[count:], strict=True)]
-        return -torch.stack(found).squeeze(2)
-
-    def _guided(self, towards: Tensor, away: Tensor) -> Tensor:
-        guided = towards + self.guidance.scale * (towards - away)
-        if not self.guidance.normalized:
-            return guided
-        own, norm = torch.linalg.vector_norm(towards), torch.linalg.vector_norm(guided)
-        return guided * torch.where(norm > own, own / norm, 1.0)
+            denoised: Tensor = self.pipeline(
+                **rows_at(0),
+                latents=latents,
+                height=self.size[0],
+                width=self.size[1],
+                sigmas=list(self.sigmas[first:-1]),
+                guidance_scale=self.guidance.scale,
+                cfg_normalization=self.guidance.normalized,
+                cfg_truncation=2.0,  # off; 1, the official value, truncates nothing either but waits for the GPU
+                callback_on_step_end=next_rows,
+                callback_on_step_end_tensor_inputs=[],
+                output_type="latent",
+            ).images
+        return denoised
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,8 +190,11 @@ class ZImageDenoiser:
 
         The result stays on the VAE's device.
         """
+        vae = self.pipeline.vae
+        scaled = latents.to(vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
+        decoded = vae.decode(scaled, return_dict=False)[0]
         # In [0, 1], or NaN. Rounding to 8 bits on the device leaves a quarter of the bytes to copy.
-        images = (self.pipeline.vae.decode(latents) * 0.5 + 0.5).clamp(0, 1).float()
+        images = self.pipeline.image_processor.postprocess(decoded, output_type="pt").float()
         pixels = (images.nan_to_num() * 255).round().to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).contiguous(), images.isfinite().flatten(1).all(1)
 
@@ -224,7 +216,7 @@ class ZImageDenoiser:
         """Return starting images' latents, noised to the first remaining step."""
         vae = self.pipeline.vae
         pixels = torch.from_numpy(start.images).permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
-        clean = vae.encode(pixels)
+        clean = (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
         level = round(sigma, 6)  # as in all published images
         noised: Tensor = (1 - level) * clean.to(noise.dtype) + level * noise
         return noised.contiguous()

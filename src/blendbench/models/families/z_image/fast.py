@@ -10,13 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL, ZImagePipeline, ZImageTransformer2DModel
+from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention, silu
-
-from blendbench.models.families.z_image.pipeline import Pipeline
-from blendbench.models.families.z_image.transformer import Attention, Transformer
-from blendbench.models.families.z_image.vae import Autoencoder
 
 # Choose kernels by rule: timing them may give another rounding in the next process.
 _OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {"deterministic": True}
@@ -31,7 +29,7 @@ _ATTENTION = [
 ]
 
 
-def compile_pipeline(pipeline: Pipeline) -> None:
+def compile_pipeline(pipeline: ZImagePipeline) -> None:
     """Compile transformer and decoder in place.
 
     The work is done at the first call with each batch size.
@@ -41,15 +39,18 @@ def compile_pipeline(pipeline: Pipeline) -> None:
     compile_decoder(pipeline.vae)
 
 
-def rearrange(transformer: Transformer) -> None:
+def rearrange(transformer: ZImageTransformer2DModel) -> None:
     """Rearrange the transformer in place; nothing is compiled yet."""
     transformer.rope_embedder = RealRotations(transformer.rope_embedder)
     for block in _blocks(transformer):
-        block.attention = RealRotaryAttention(block.attention)
+        attention = block.attention
+        attention.to_qkv = _joined(attention.to_q, attention.to_k, attention.to_v)
+        del attention.to_q, attention.to_k, attention.to_v
+        attention.set_processor(RealRotaryAttention())
         block.feed_forward = GatedFeedForward(block.feed_forward)
 
 
-def compile_blocks(transformer: Transformer) -> None:
+def compile_blocks(transformer: ZImageTransformer2DModel) -> None:
     """Compile each block of a rearranged transformer.
 
     Those alike share their graphs.
@@ -60,15 +61,14 @@ def compile_blocks(transformer: Transformer) -> None:
         block.forward = _compiled(block.forward)
 
 
-def compile_decoder(vae: Autoencoder) -> None:
+def compile_decoder(vae: AutoencoderKL) -> None:
     """Compile the decoder in channels-last layout, with norms fast in it."""
     vae.to(memory_format=torch.channels_last)
     for parent in list(vae.decoder.modules()):
         for name, part in list(parent.named_children()):
             if isinstance(part, nn.GroupNorm):
                 setattr(parent, name, ChannelwiseGroupNorm(part))
-    compiled = torch.compile(vae.decoder.forward, dynamic=False, options=_OPTIONS)
-    vae.decoder.forward = compiled  # type: ignore[method-assign]
+    vae.decoder.forward = torch.compile(vae.decoder.forward, dynamic=False, options=_OPTIONS)
 
 
 def _compiled(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -87,7 +87,7 @@ def _compiled(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return call
 
 
-def _blocks(transformer: Transformer) -> tuple[Any, ...]:
+def _blocks(transformer: ZImageTransformer2DModel) -> tuple[Any, ...]:
     return (*transformer.noise_refiner, *transformer.context_refiner, *transformer.layers)
 
 
@@ -113,26 +113,36 @@ class RealRotations:
         return real_rotations(self.embedder(ids))
 
 
-class RealRotaryAttention(nn.Module):
-    """Attention equal to the model's own, for `real_rotations` and with joined projections."""
+class RealRotaryAttention:
+    """Attention processor equal to the model's own, for `real_rotations`.
 
-    def __init__(self, attention: Attention) -> None:
-        super().__init__()
-        self.heads, self.norm_q, self.norm_k = attention.heads, attention.norm_q, attention.norm_k
-        self.to_qkv = _joined(attention.to_q, attention.to_k, attention.to_v)
-        self.to_out = attention.to_out
+    Projections may be joined as `to_qkv`.
+    """
 
-    def forward(self, x: Tensor, mask: Tensor | None, rotations: Tensor) -> Tensor:
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: None = None,  # noqa: ARG002 - the processor's interface
+        attention_mask: Tensor | None = None,
+        freqs_cis: Tensor | None = None,
+    ) -> Tensor:
         """Attend within (n, tokens, dim)."""
-        query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in self.to_qkv(x).chunk(3, -1))
-        cos, sin = rotations.unsqueeze(2).chunk(2, -1)
-        query, key = rotate(self.norm_q(query), cos, sin), rotate(self.norm_k(key), cos, sin)
-        query, key, value = (part.transpose(1, 2) for part in (query, key, value))
-        seen = None if mask is None else mask[:, None, None, :]
+        if freqs_cis is None:
+            raise ValueError("rotations are missing")
+        if hasattr(attn, "to_qkv"):
+            parts = attn.to_qkv(hidden_states).chunk(3, -1)
+        else:
+            parts = tuple(project(hidden_states) for project in (attn.to_q, attn.to_k, attn.to_v))
+        query, key, value = (part.unflatten(-1, (attn.heads, -1)) for part in parts)
+        cos, sin = freqs_cis.unsqueeze(2).chunk(2, -1)
+        query, key = _rotate(attn.norm_q(query), cos, sin), _rotate(attn.norm_k(key), cos, sin)
+        mask = None if attention_mask is None else attention_mask[:, None, None, :]
+        query, key, value = (x.transpose(1, 2) for x in (query, key, value))
         # The order is process-wide; in compiled blocks it only matters while they are traced.
         with sdpa_kernel(_ATTENTION, set_priority=True):
-            mixed = scaled_dot_product_attention(query, key, value, attn_mask=seen)
-        out: Tensor = self.to_out[0](mixed.transpose(1, 2).flatten(2))
+            mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        out: Tensor = attn.to_out[0](mixed.transpose(1, 2).flatten(2))
         return out
 
 
@@ -178,8 +188,7 @@ class ChannelwiseGroupNorm(nn.Module):
         return out.to(x.dtype)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate (n, tokens, heads, head_dim) by the halves of `real_rotations`."""
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     # Pair each value with its partner by a flip: splitting and joining pairs is slower by a third.
     value = x.float()
     other = value.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)

@@ -1,34 +1,59 @@
-"""The networks of a pipeline's folder in the official layout."""
+"""Assemble `ZImagePipeline` from a folder of the official layout."""
 
+import functools
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
 
-from blendbench.models.families.z_image.transformer import Transformer
-from blendbench.models.families.z_image.vae import Autoencoder
-from blendbench.models.loading import load_complete, load_network, quiet_loading
-
-
-@dataclass
-class Pipeline:
-    """What generates images: transformer and autoencoder."""
-
-    transformer: Transformer
-    vae: Autoencoder
-
-    @property
-    def vae_scale_factor(self) -> int:
-        """Return the pixels of a latent, along one side."""
-        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+from blendbench.models.loading import load_complete, quiet_loading
 
 
-def load_pipeline(folder: Path, dtype: torch.dtype, device: str) -> Pipeline:
-    """Load transformer and autoencoder. Errors: ValueError if weights are missing."""
-    transformer = load_network(Transformer, folder / "transformer", dtype, device)
-    return Pipeline(transformer, load_network(Autoencoder, folder / "vae", dtype, device))
+def load_pipeline(folder: Path, dtype: torch.dtype, device: str) -> ZImagePipeline:
+    """Load the pipeline without tokenizer and text encoder.
+
+    Errors: ValueError if weights are missing.
+    """
+    with quiet_loading():
+        pipeline = ZImagePipeline(
+            scheduler=unshifted_scheduler(folder),
+            vae=load_complete(AutoencoderKL, folder / "vae", dtype, device),
+            text_encoder=None,
+            tokenizer=None,
+            transformer=load_complete(ZImageTransformer2DModel, folder / "transformer", dtype, device),
+        )
+    pipeline.set_progress_bar_config(disable=True)
+    cache_timesteps(pipeline.scheduler)
+    return pipeline
+
+
+def unshifted_scheduler(folder: Path) -> FlowMatchEulerDiscreteScheduler:
+    """Load the pipeline's scheduler for noise levels that are shifted already."""
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(str(folder), subfolder="scheduler")
+    return FlowMatchEulerDiscreteScheduler.from_config(scheduler.config, shift=1.0)
+
+
+def cache_timesteps(scheduler: FlowMatchEulerDiscreteScheduler) -> None:
+    """Let `set_timesteps` compute once for each request.
+
+    It copies the noise levels to the device, and such a copy waits for the GPU: no image could be launched before the
+    previous one is finished.
+    """
+    compute = scheduler.set_timesteps
+    known: dict[str, dict[str, Any]] = {}
+
+    @functools.wraps(compute)  # the pipeline inspects the names of the parameters
+    def set_timesteps(**request: Any) -> None:
+        key = repr(sorted(request.items()))
+        if key not in known:
+            compute(**request)
+            known[key] = dict(vars(scheduler))
+        vars(scheduler).update(known[key])
+
+    scheduler.set_timesteps = set_timesteps
 
 
 def load_text_encoder(folder: Path, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
@@ -36,8 +61,6 @@ def load_text_encoder(folder: Path, dtype: torch.dtype, device: str) -> tuple[An
 
     Errors: ValueError if weights are missing.
     """
-    import transformers
-
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     with quiet_loading():
         encoder = load_complete(getattr(transformers, index["text_encoder"][1]), folder / "text_encoder", dtype, device)
