@@ -61,10 +61,10 @@ def watch(
                 try:
                     done = session.check(file, baseline=baseline, items=items, sequential=sequential)
                 except UsageError as error:
-                    page.state(str(error), error=True)
                     if shown != str(error):
                         console.print(str(error), style="red", markup=False, soft_wrap=True)
                     code, shown = 2, str(error)
+                    page.state(str(error), error=True)
                     continue
                 text = f"{done.generated} cells generated in {done.seconds:.1f} s"
                 if done.verdicts is shown:

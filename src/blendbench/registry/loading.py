@@ -58,18 +58,19 @@ _ADDED: dict[str, tuple[ModuleType, set[tuple[str, str]]]] = {}
 
 
 def _load(path: Path, again: bool = False) -> set[tuple[str, str]]:
-    before = _registered()
+    before = registered()
     module = load_plugin_file(path, again)
     known, names = _ADDED.get(str(module.__file__), (None, set()))
     # The same file given twice is not run again, and registers what it did.
     if known is not module:
-        names = {key for key, value in _registered().items() if before.get(key) is not value}
+        names = {key for key, value in registered().items() if before.get(key) is not value}
         forget_identities(module.__name__.partition(".")[0])
         _ADDED[str(module.__file__)] = (module, names)
     return names
 
 
-def _registered() -> dict[tuple[str, str], object]:
+def registered() -> dict[tuple[str, str], object]:
+    """Return what is registered and not shipped, by kind and name."""
     return {
         (registry.kind, name): entry.value
         for registry in Registry.every

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -59,6 +60,7 @@ INPUTS = tuple(field.name for field in fields(Sources))
 READS_IMAGES = frozenset({"vision", "neutral", "other", "wordless", "pairs"})
 SELECT = ("reference", "layer", "text_layer", "tokens", "neutral_picture")
 _RECEIVES = (Tokens, Pair, Denoising)
+SECONDS = 60.0  # for one call of a strategy that states no other limit
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Strategy:
     much of the image there is; where all are 0 the result is the text. `dose_grid`: rising values of the first of
     them, which a comparison tries. `upper_bound`: it is trained on data. `companion`: a control that a run needs beside
     it, at the same values of the parameters that they share. `origin`: the file or package that registered it. `files`:
-    data files that it reads.
+    data files that it reads. `seconds`: how long one call may take.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Strategy:
     companion: str | None = None
     origin: str = SHIPPED
     files: tuple[str, ...] = ()
+    seconds: float = SECONDS
 
     @functools.cached_property
     def parameters(self) -> dict[str, Parameter]:
@@ -204,6 +207,12 @@ class Configuration:
         """Say whether denoising may start from the item's reference image."""
         return "strength" in self.strategy.parameters
 
+    @functools.cached_property
+    def is_shipped(self) -> bool:
+        """Say whether all code that it calls by name is shipped: the function and its steps."""
+        steps = [p.steps.origin(str(self.params[n])) for n, p in self.strategy.parameters.items() if p.steps]
+        return {self.strategy.origin, *steps} == {SHIPPED}
+
     def companion(self) -> "Configuration | None":
         """Return the control that belongs to this configuration."""
         if self.strategy.companion is None:
@@ -269,13 +278,15 @@ def strategy(
     tokens: TokenMode = "image_no_markers",
     companion: str | None = None,
     files: tuple[str, ...] = (),
+    seconds: float = SECONDS,
 ) -> Callable[[Blend], Blend]:
     """Register a blending function.
 
     The names of its positional parameters declare what it reads (see `Sources`), its keyword-only parameters are its
     settings. `dose` names the setting, or settings, that say how much of the image there is: where they are 0 the
     result is the text, and the function is not called. `dose_grid` are values of it, rising, that a comparison tries;
-    default: tenths of its range. `files` are data files beside the function that it reads.
+    default: tenths of its range. `files` are data files beside the function that it reads. A call that takes longer
+    than `seconds` is ended, and the strategy's cells fail.
 
     A function that reads images also gets the settings `layer` (a hidden state, or a mixture as `0.7*-2+0.3*-5`),
     `text_layer` (the same for text rows beside image rows), `tokens` and, with a `vision` input, `reference`; with a
@@ -303,6 +314,7 @@ def strategy(
                 companion=companion,
                 origin=origin_of(function),
                 files=files,
+                seconds=seconds,
             )
         )
         return function
@@ -318,6 +330,8 @@ def add_strategy(made: Strategy) -> None:
         raise UsageError(f"strategy {made.name}: {reserved[0]!r} is a select setting; give its default to @strategy")
     if unknown := [dose for dose in made.doses if dose not in made.own]:
         raise UsageError(f"strategy {made.name}: dose={unknown[0]!r} is not among its settings {tuple(made.own)}")
+    if not 0 < made.seconds < math.inf:
+        raise UsageError(f"strategy {made.name}: seconds={made.seconds} is no time limit; give a number above 0")
     if made.doses or made.dose_grid:
         made = replace(made, dose_grid=checked_grid(made.name, made.own.get(made.dose or ""), made.dose_grid))
     home(made.function)  # without source a strategy has no identity: an error here, not in a run

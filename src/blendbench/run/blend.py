@@ -13,7 +13,8 @@ from blendbench.core.images import image_identity
 from blendbench.core.suites import Suite
 from blendbench.models.model_file import Sampler
 from blendbench.models.sets import ModelSet
-from blendbench.registry.strategies import Configuration
+from blendbench.registry.strategies import Configuration, Sources
+from blendbench.run.contained import EndedError, StrategyError, call
 from blendbench.run.embeddings import EncodingError
 from blendbench.run.failures import StoppedError
 from blendbench.run.inputs import InputError, View, negative_item
@@ -86,7 +87,7 @@ class Blender:
     suite: Suite
     models: ModelSet
     _reader: SourceReader = field(init=False)
-    # Strategies whose first cell was blended twice with equal results, and those that gave two results.
+    # Strategies whose first cell was blended twice with equal results, and those that are not called again.
     _checked: set[str] = field(default_factory=set, init=False)
     _refused: dict[str, str] = field(default_factory=dict, init=False)
 
@@ -135,10 +136,10 @@ class Blender:
 
     def _conditioning(self, cell: Cell, configuration: Configuration) -> Conditioning:
         sources = self._reader.read(cell.item, configuration)
-        conditioning = configuration.blend(sources, seed=cell.noise_seed)
+        conditioning = self._called(configuration, sources, cell)
         name = configuration.strategy.name
         if name not in self._checked:
-            again = configuration.blend(sources, seed=cell.noise_seed)
+            again = self._called(configuration, sources, cell)
             if again.sha256() != conditioning.sha256():
                 self._refused[name] = (
                     f"{name} gave two different conditionings for the same cell; make it deterministic (torch, numpy"
@@ -148,10 +149,18 @@ class Blender:
             self._checked.add(name)
         return conditioning
 
+    def _called(self, configuration: Configuration, sources: Sources, cell: Cell) -> Conditioning:
+        """Call a strategy; one that ended its process is not called again."""
+        try:
+            return call(configuration, sources, cell.noise_seed)
+        except EndedError as error:
+            self._refused[configuration.strategy.name] = str(error)
+            raise
+
     def _blended_negative(self, cell: Cell, conditioning: Conditioning, sampler: Sampler) -> Conditioning:
         """Blend the negative prompt as the cell's own prompt was."""
         sources = self._reader.read(negative_item(cell.item, sampler), cell.configuration)
-        negative = cell.configuration.blend(sources, seed=cell.noise_seed)
+        negative = self._called(cell.configuration, sources, cell)
         both = (conditioning, negative)
         injected = [part for part in both if part.injected is not None]
         if conditioning.strength != negative.strength or len({part.blocks for part in injected}) > 1:
@@ -168,6 +177,8 @@ def _explained(configuration: Configuration, subject: str = "") -> Iterator[None
         yield
     except (BlendFailedError, StoppedError):
         raise
+    except StrategyError as error:
+        raise BlendFailedError(f"{subject}{error}") from error
     except InputError as error:
         kind = "EncodingError: " if isinstance(error, EncodingError) else ""
         raise BlendFailedError(f"{kind}{subject}{error}") from error

@@ -1,7 +1,8 @@
 """Run: find what is left of the plan, do it and ingest it."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from blendbench.core.errors import UsageError
 from blendbench.models.sets import ModelSet
 from blendbench.results.shards import FOLDER as SHARDS
 from blendbench.results.store import DatabaseHeldError, ingest
+from blendbench.run.contained import end_child
 from blendbench.run.lock import folder_lock
 from blendbench.run.plan import Plan
 from blendbench.run.preflight import refuse_hopeless
@@ -68,7 +70,7 @@ def run(
         # A stand-in for the identity of weights must name no cell: nothing would ever find that cell again.
         raise UsageError(f"{models.name}: its weights are not all here or not hashed yet; `blendbench run` does both")
     began = time.perf_counter()
-    with folder_lock(results):
+    with folder_lock(results), _without_child():
         remaining = remaining_work(plan, models, results)
         refuse_hopeless(plan, remaining.refused, wanted)
         report = _nothing_done(plan, remaining) if remaining.empty else _do(plan, models, results, remaining, reporter)
@@ -78,6 +80,15 @@ def run(
             report = replace(report, kept=keep_embeddings(plan, models, results, reporter))
         _bring_in(results, plan.experiment.name)
     return replace(report, seconds=round(time.perf_counter() - began, 3))
+
+
+@contextmanager
+def _without_child() -> Iterator[None]:
+    """End the process that calls strategies: it holds what memory held when it began."""
+    try:
+        yield
+    finally:
+        end_child()
 
 
 def _nothing_done(plan: Plan, remaining: Remaining) -> RunReport:

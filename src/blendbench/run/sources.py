@@ -1,5 +1,6 @@
 """Assemble a cell's strategy inputs from cached hidden states."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
@@ -32,7 +33,7 @@ class HiddenStates(Protocol):
 class SourceReader:
     """Reads the sources of cells.
 
-    Pairs are encoded once for the same settings, so that a fit can be kept.
+    The corpus is read once, and pairs once for the same settings, so that a fit can be kept.
     """
 
     def __init__(self, embeddings: HiddenStates, suite: Suite) -> None:
@@ -60,12 +61,16 @@ class SourceReader:
         if "wordless" in wanted:
             found["wordless"] = self._selected(View("", item.reference), {**params, "tokens": "image_no_markers"})
         if "corpus" in wanted:
-            found["corpus"] = tuple(embeddings.tokens(View(other.prompt)) for other in self.suite.items)
+            found["corpus"] = self._corpus
         if "pairs" in wanted:
             found["pairs"] = self._encoded_pairs(params)
         if "denoising" in wanted:
             found["denoising"] = embeddings.denoising
         return Sources(text, **found)
+
+    @functools.cached_property
+    def _corpus(self) -> tuple[Tokens, ...]:
+        return tuple(self.embeddings.tokens(View(other.prompt)) for other in self.suite.items)
 
     def _reference(self, item: Item, params: Mapping[str, Any], text: Tokens) -> Tokens:
         reference = str(params["reference"])
