@@ -10,7 +10,7 @@ from blendbench.core.suites import Suite
 from blendbench.run.embeddings import Embeddings
 from blendbench.run.inputs import Input, View, inputs_of, negative_inputs
 from blendbench.run.plan import Cell
-from blendbench.run.progress import Clock, Reporter
+from blendbench.run.progress import Clock, Progress, Reporter
 
 
 def missing_views(cells: Iterable[Cell], embeddings: Embeddings, suite: Suite) -> dict[View, tuple[int, ...]]:
@@ -38,21 +38,23 @@ class Prefetch:
     not change while it is held.
     """
 
-    def __init__(
-        self, embeddings: Embeddings, suite: Suite, cells: Sequence[Cell], clock: Clock, reporter: Reporter
-    ) -> None:
-        self.embeddings, self.suite, self.clock = embeddings, suite, clock
+    def __init__(self, embeddings: Embeddings, suite: Suite, clock: Clock, reporter: Reporter) -> None:
+        self.embeddings, self.suite, self.clock, self.reporter = embeddings, suite, clock, reporter
         self.settings_lock = threading.Lock()
-        self._waiting = missing_views(cells, embeddings, suite)
+        self._waiting: dict[View, tuple[int, ...]] = {}
         self._begun: dict[View, Future[None]] = {}
-        self._stage = reporter.stage("encode", len(self._waiting)) if self._waiting else None
+        self._stage: Progress | None = None
         self._worker = ThreadPoolExecutor(1, "encoder")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._worker.shutdown(cancel_futures=True)
+    @contextmanager
+    def of(self, cells: Sequence[Cell]) -> Iterator[Self]:
+        """Encode what is missing of `cells`; end with what is under way."""
+        self._waiting = missing_views(cells, self.embeddings, self.suite)
+        self._stage = self.reporter.stage("encode", len(self._waiting)) if self._waiting else None
+        try:
+            yield self
+        finally:
+            self._worker.shutdown(cancel_futures=True)
 
     @property
     def encoders(self) -> list[str]:
@@ -68,6 +70,16 @@ class Prefetch:
             with self._counted():
                 self.embeddings.encode(view, layers)
         self._waiting.clear()
+
+    def encoded(self, cells: Sequence[Cell], ahead: int) -> Iterator[Cell]:
+        """Yield each cell once everything that it reads is encoded.
+
+        The next `ahead` cells are encoded meanwhile.
+        """
+        for i, cell in enumerate(cells):
+            self.request(cells[i : i + 1 + ahead])
+            self.wait(cell)
+            yield cell
 
     def request(self, cells: Iterable[Cell]) -> None:
         """Request encoding of what `cells` read and is missing, in this order."""

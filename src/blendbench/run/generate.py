@@ -7,9 +7,10 @@ the batch size of its image.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,6 @@ from blendbench.models.families.base import Injection, Start
 from blendbench.models.sets import ModelSet
 from blendbench.results.images import ImageStore
 from blendbench.run.blend import Blender, BlendFailedError, Job
-from blendbench.run.encode import Prefetch
 from blendbench.run.failures import Failures, StoppedError
 from blendbench.run.pixels import PixelCache
 from blendbench.run.plan import Cell
@@ -31,9 +31,6 @@ from blendbench.run.progress import Clock, Reporter
 # Batches that may wait for the device while the next one is prepared: blending or storing longer than one batch takes
 # the device does not keep it waiting.
 _IN_FLIGHT = 2
-# Cells encoded ahead, at least. On an H200 they take longer to generate than the slowest encoder pass beside them: at
-# 1024 pixels 7 s and 5 s.
-_ENCODED_AHEAD = 8
 _OUT_OF_MEMORY = "out of memory, even with one image a batch"
 
 
@@ -59,6 +56,11 @@ class Finished:
     images: list[GeneratedImage]
     conditionings: list[dict[str, Any]]
 
+    @property
+    def failed(self) -> int:
+        """Return the number of cells without an image."""
+        return sum(image.image_sha256 is None for image in self.images)
+
 
 @dataclass(frozen=True)
 class _InFlightBatch:
@@ -78,12 +80,12 @@ class _InFlightBatch:
 class ImageGenerator:
     """Generates the images of cells.
 
-    `known` maps (conditioning, noise seed) to images that exist, and grows. `batch_size` is halved when memory runs
-    out. Where the device computes by itself, a batch is stored while the next ones are generated, and at most
-    `_IN_FLIGHT` + 1 are lost with the process.
+    `settings_lock` is held while networks are compiled (`Prefetch`). `known` maps (conditioning, noise seed) to images
+    that exist, and grows. `batch_size` is halved when memory runs out. Where the device computes by itself, a
+    batch is stored while the next ones are generated, and at most `_IN_FLIGHT` + 1 are lost with the process.
     """
 
-    prefetch: Prefetch
+    settings_lock: Lock
     blender: Blender
     models: ModelSet
     store: ImageStore
@@ -98,7 +100,7 @@ class ImageGenerator:
     def __post_init__(self) -> None:
         self.batch_size = self.models.file.sampler.batch_size
 
-    def generate(self, cells: Sequence[Cell]) -> Iterator[Finished]:
+    def generate(self, cells: Iterable[Cell]) -> Iterator[Finished]:
         """Yield outcomes as soon as their images are stored.
 
         A cell that cannot be generated has its error. Errors: StoppedError if all fail alike.
@@ -107,9 +109,7 @@ class ImageGenerator:
         """
         waiting: defaultdict[tuple[object, ...], list[Job]] = defaultdict(list)
         with ThreadPoolExecutor(1, "writer") as writer:
-            for i, cell in enumerate(cells):
-                self.prefetch.request(cells[i : i + 1 + max(_ENCODED_AHEAD, 2 * self.batch_size)])
-                self.prefetch.wait(cell)
+            for cell in cells:
                 try:
                     with self.clock.time("blend"):
                         job = self.blender.blend(cell)
@@ -182,7 +182,7 @@ class ImageGenerator:
         denoiser = self.models.denoiser
         if denoiser.is_cold(self.batch_size):
             stage = self.reporter.stage("warm-up", 1)
-            with self.prefetch.settings_lock, self.clock.time("warm_up"):
+            with self.settings_lock, self.clock.time("warm_up"):
                 try:
                     denoiser.warm_up(self.batch_size)
                 except torch.OutOfMemoryError:

@@ -120,8 +120,8 @@ def _do(plan: Plan, models: ModelSet, results: Path, remaining: Remaining, repor
         stopped=work.stopped,
         stages={stage: round(seconds, 3) for stage, seconds in work.clock.seconds.items()},
         residency=models.residency.name,
-        batch_size=work.batch_size,
-        peak_gib={stage: round(peak / GIB, 3) for stage, peak in work.peaks.items()},
+        batch_size=work.engine.batch_size,
+        peak_gib={stage: round(peak / GIB, 3) for stage, peak in work.engine.peaks.items()},
     )
 
 

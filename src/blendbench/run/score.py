@@ -34,7 +34,6 @@ class Scorer:
     _passes: list[list[str]] = field(init=False, repr=False)
     _pairs: StylePairs | None = field(init=False, repr=False)
     _waiting: list[Cell] = field(default_factory=list, init=False)
-    _done: set[str] = field(default_factory=set, init=False)  # cells with all scores of `_ahead`
 
     def __post_init__(self) -> None:
         """Open the suite's pairs, which are embedded once."""
@@ -62,18 +61,9 @@ class Scorer:
         ready = [cell for cell in self._waiting if self._has_baseline(cell)][: self._size]
         if len(ready) == self._size:
             rows = self._score(ready, dict.fromkeys((cell.cell_id for cell in ready), self._ahead))
-            self._done.update(cell.cell_id for cell in ready)
-            self._waiting = [cell for cell in self._waiting if cell.cell_id not in self._done]
+            done = {cell.cell_id for cell in ready}
+            self._waiting = [cell for cell in self._waiting if cell.cell_id not in done]
             yield rows
-
-    def not_scored(self, missing: Missing) -> Missing:
-        """Return `missing` without the cells scored since the last ingest."""
-        ahead, left = set(self._ahead), {}
-        for cell_id, metrics in missing.items():
-            names = tuple(name for name in metrics if name not in ahead) if cell_id in self._done else metrics
-            if names:
-                left[cell_id] = names
-        return left
 
     def score_rest(self, missing: Missing) -> Iterator[list[dict[str, Any]]]:
         """Yield the rows of all cells of `missing`, a batch at a time.
