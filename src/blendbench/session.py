@@ -22,6 +22,7 @@ from blendbench.reports.gallery.links import DATA
 from blendbench.reports.gallery.links import FOLDER as GALLERIES
 from blendbench.results.shards import shard_paths
 from blendbench.results.store import open_results
+from blendbench.run.cluster import Cluster
 from blendbench.run.experiments import Grid, load_experiment
 from blendbench.run.loop import run
 from blendbench.run.plan import Plan, configurations, make_plan
@@ -101,6 +102,7 @@ class Session:
         device: Where the models run.
         memory_budget: GiB of GPU memory to use; default: what is free.
         quiet: Whether no progress is shown.
+        cluster: Workers that load the models in place of this process; whoever made it closes it.
 
     Errors: UsageError, for a model set that cannot be used.
     """
@@ -113,6 +115,7 @@ class Session:
         *,
         memory_budget: float | None = None,
         quiet: bool = False,
+        cluster: Cluster | None = None,
     ) -> None:
         core = load_experiment("core")
         # An experiment of its own: a candidate must not stand in the leaderboard of core. Of the controls it needs one.
@@ -120,6 +123,9 @@ class Session:
         self.models = load_model_set(models, device, dict(core.sampler), memory_budget)
         self.results = Path(results)
         self.quiet = quiet
+        self.cluster = cluster
+        if cluster is not None:
+            self.models.place(cluster.device)
         self._suite: str | None = None
         self._last: tuple[object, object, CheckResult] | None = None
 
@@ -208,7 +214,8 @@ class Session:
                 break
             part = _part(plan, look.items, leaving_out=set(candidates) - set(pending))
             if not finished:
-                done = run(part, self.models, self.results, Reporter(quiet=self.quiet), wanted=pending)
+                reporter = Reporter(quiet=self.quiet)
+                done = run(part, self.models, self.results, reporter, wanted=pending, cluster=self.cluster)
                 if done.stopped:
                     raise UsageError(f"stopped early, {done.untried} cells were not tried: {done.stopped}")
                 generated += done.generated

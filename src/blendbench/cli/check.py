@@ -1,10 +1,12 @@
 """`blendbench check`: take a file with an idea to a verdict."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from blendbench.cli.options import Executor, Gpus, RayAddress, Workers, cluster_of
 from blendbench.run.planning import CHECK_ITEMS
 
 if TYPE_CHECKING:
@@ -25,6 +27,10 @@ def check(
         float | None,
         typer.Option(min=1, help="GiB of GPU memory to use; decides what is loaded at once; default: what is free"),
     ] = None,
+    executor: Executor = None,
+    ray_address: RayAddress = None,
+    gpus: Gpus = None,
+    workers: Workers = None,
     sequential: Annotated[
         bool, typer.Option("--sequential", help="judge after half of the items, and generate the rest only if need be")
     ] = False,
@@ -37,7 +43,11 @@ def check(
     """
     from blendbench.session import Session
 
-    with Session(models, results, device, memory_budget=memory_budget) as session:
+    cluster = cluster_of(executor, ray_address, gpus, workers, device)
+    with (
+        cluster or nullcontext(),
+        Session(models, results, device, memory_budget=memory_budget, cluster=cluster) as session,
+    ):
         done = session.check(file, baseline=baseline, items=items, sequential=sequential, out=out)
     print_check(done, file, sequential, all_)
     raise typer.Exit(done.exit_code)

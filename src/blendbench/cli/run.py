@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from blendbench.cli.options import Executor, Gpus, RayAddress, Workers, cluster_of
 from blendbench.core.errors import UsageError
 from blendbench.core.numbers import counted
 from blendbench.run.experiments import Experiment, Value
@@ -42,6 +44,10 @@ def run(
         float | None,
         typer.Option(min=1, help="GiB of GPU memory to use; decides what is loaded at once; default: what is free"),
     ] = None,
+    executor: Executor = None,
+    ray_address: RayAddress = None,
+    gpus: Gpus = None,
+    workers: Workers = None,
     items: Annotated[int | None, typer.Option(min=1, help="the first items of the suite, or of --split")] = None,
     seeds: Annotated[str | None, typer.Option(help="seeds of the initial noise, as in 0,1")] = None,
     split: Annotated[
@@ -69,7 +75,10 @@ def run(
         raise UsageError("--prompt and --image are a trial of one item; leave out --items")
     chosen = selected(chosen.quick() if quick else chosen, items, seeds, split or "", fresh)
 
-    plan, model_set = plan_on_models(chosen, models, device, prompt, image, memory_budget, hash_weights=not dry_run)
+    cluster = cluster_of(executor, ray_address, gpus, workers, device)
+    plan, model_set = plan_on_models(
+        chosen, models, device, prompt, image, memory_budget, hash_weights=not dry_run, cluster=cluster
+    )
 
     from blendbench.run.loop import run as execute
     from blendbench.run.preflight import preflight_lines
@@ -84,7 +93,8 @@ def run(
         else:
             _print_plan(summary, preflight_lines(plan, model_set, remaining.refused))
         return
-    done = execute(plan, model_set, results, Reporter(events=json_), keep_embeddings)
+    with cluster or nullcontext():
+        done = execute(plan, model_set, results, Reporter(events=json_), keep_embeddings, cluster=cluster)
     # A run with nothing to do has reported its canary before.
     canary = canary_of(results, plan.experiment.name) if done.run_id and _can_judge_canary(plan) else None
     if json_:

@@ -1,11 +1,13 @@
 """`blendbench watch`: check a file whenever it is saved."""
 
 import functools
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from blendbench.cli.options import Executor, Gpus, RayAddress, Workers, cluster_of
 from blendbench.core.errors import UsageError
 from blendbench.run.planning import CHECK_ITEMS
 
@@ -25,6 +27,10 @@ def watch(
         float | None,
         typer.Option(min=1, help="GiB of GPU memory to use; decides what is loaded at once; default: what is free"),
     ] = None,
+    executor: Executor = None,
+    ray_address: RayAddress = None,
+    gpus: Gpus = None,
+    workers: Workers = None,
     sequential: Annotated[
         bool,
         typer.Option(
@@ -52,7 +58,11 @@ def watch(
 
     console, code = Console(highlight=False), STOPPED
     shown: object = None  # the verdicts or the error that were printed last
-    with Session(models, results, device, memory_budget=memory_budget) as session:
+    cluster = cluster_of(executor, ray_address, gpus, workers, device)
+    with (
+        cluster or nullcontext(),
+        Session(models, results, device, memory_budget=memory_budget, cluster=cluster) as session,
+    ):
         session.models.check()
         page = WatchPage(results / EXPERIMENT, file.name)
         try:

@@ -65,6 +65,12 @@ class DescribedSet:
         """
         return choose_device(self.requested_device)
 
+    def place(self, device: str, residency: memory.Residency | None = None) -> None:
+        """Describe networks that other processes load, on their device and with their memory plan."""
+        vars(self)["device"] = device
+        if residency is not None:
+            vars(self)["residency"] = residency
+
     @property
     def asynchronous(self) -> bool:
         """Return whether the device computes while its feeding thread goes on."""

@@ -47,6 +47,11 @@ def list_model_sets() -> list[str]:
     return sorted(name for name, folder in _SHIPPED.items() if (folder / "model_set.toml").is_file())
 
 
+def shipped_name(folder: Path) -> str | None:
+    """Return the name under which a model set's folder is shipped."""
+    return next((name for name, shipped in _SHIPPED.items() if shipped == folder), None)
+
+
 def load_model_set(
     name_or_folder: str | Path,
     device: str = "auto",

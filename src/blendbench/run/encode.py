@@ -13,13 +13,19 @@ from blendbench.run.plan import Cell
 from blendbench.run.progress import Clock, Progress, Reporter
 
 
-def missing_views(cells: Iterable[Cell], embeddings: Embeddings, suite: Suite) -> dict[View, tuple[int, ...]]:
-    """Map each missing view that a cell reads to its missing layers."""
+def read_views(cells: Iterable[Cell], embeddings: Embeddings, suite: Suite) -> dict[View, set[int]]:
+    """Map each view that a cell reads to its layers."""
     wanted: dict[View, set[int]] = {}
     for cell in cells:
         for entry in _inputs(cell, embeddings, suite):
             layers = {embeddings.text_layer} if entry.view.image is None else cell.configuration.layers
             wanted.setdefault(entry.view, set()).update(layers)
+    return wanted
+
+
+def missing_views(cells: Iterable[Cell], embeddings: Embeddings, suite: Suite) -> dict[View, tuple[int, ...]]:
+    """Map each missing view that a cell reads to its missing layers."""
+    wanted = read_views(cells, embeddings, suite)
     found = {view: embeddings.missing_layers(view, layers) for view, layers in wanted.items()}
     return {view: layers for view, layers in found.items() if layers}
 

@@ -1,10 +1,12 @@
 """Run: find what is left of the plan, do it and ingest it."""
 
+import functools
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from blendbench.core.errors import UsageError
 from blendbench.models.sets import ModelSet
@@ -16,6 +18,9 @@ from blendbench.run.plan import Plan
 from blendbench.run.preflight import refuse_hopeless
 from blendbench.run.progress import Reporter
 from blendbench.run.resume import Remaining, remaining_work
+
+if TYPE_CHECKING:
+    from blendbench.run.cluster import Cluster
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,12 @@ def run(
     reporter: Reporter,
     keep: bool = False,
     wanted: Collection[str] = (),
+    cluster: "Cluster | None" = None,
 ) -> RunReport:
     """Do what is left of `plan` in `results`.
 
     `keep`: also keep the embeddings of every stage, and record where. `wanted`: labels without which nothing is to be
-    generated.
+    generated. `cluster`: the workers that load the networks, in place of this process.
 
     Errors: UsageError if another run holds the folder, if the models' identity is only a stand-in, or if what is
     wanted cannot be generated.
@@ -73,7 +79,11 @@ def run(
     with folder_lock(results), _without_child():
         remaining = remaining_work(plan, models, results)
         refuse_hopeless(plan, remaining.refused, wanted)
-        report = _nothing_done(plan, remaining) if remaining.empty else _do(plan, models, results, remaining, reporter)
+        report = (
+            _nothing_done(plan, remaining)
+            if remaining.empty
+            else _do(plan, models, results, remaining, reporter, cluster)
+        )
         if keep:
             from blendbench.run.keep import keep_embeddings
 
@@ -98,12 +108,19 @@ def _nothing_done(plan: Plan, remaining: Remaining) -> RunReport:
     )
 
 
-def _do(plan: Plan, models: ModelSet, results: Path, remaining: Remaining, reporter: Reporter) -> RunReport:
+def _do(
+    plan: Plan, models: ModelSet, results: Path, remaining: Remaining, reporter: Reporter, cluster: "Cluster | None"
+) -> RunReport:
     # Here, because a run with nothing to do must not wait for torch.
     from blendbench.models.residency import GIB
     from blendbench.run.work import Work
 
-    work = Work(plan, models, results, remaining, reporter)
+    if cluster is None:
+        work = Work(plan, models, results, remaining, reporter)
+    else:
+        from blendbench.run.cluster_engine import ClusterEngine
+
+        work = Work(plan, models, results, remaining, reporter, functools.partial(ClusterEngine, cluster))
     work.do()
     return RunReport(
         run_id=work.run_id,

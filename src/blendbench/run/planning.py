@@ -15,6 +15,7 @@ from blendbench.run.experiments import Experiment, Grid, Value, load_experiment
 
 if TYPE_CHECKING:
     from blendbench.models.sets import ModelSet
+    from blendbench.run.cluster import Cluster
     from blendbench.run.plan import Plan
 
 # Development items of a check; with the baseline and the canary generated before, half a minute on two cores.
@@ -117,13 +118,14 @@ def plan_on_models(
     image: Path | None = None,
     memory_budget: float | None = None,
     hash_weights: bool = True,
+    cluster: "Cluster | None" = None,
 ) -> tuple["Plan", "ModelSet"]:
     """Load what an experiment names and expand it.
 
     `prompt` or `image` make it a private trial of one item.
 
-    `memory_budget` and `hash_weights` as `load_model_set` takes them. Errors: UsageError, before anything is loaded or
-    written.
+    `memory_budget` and `hash_weights` as `load_model_set` takes them; `cluster`: where the networks will be. Errors:
+    UsageError, before anything is loaded or written.
     """
     from blendbench.core.suites import load_suite, trial
     from blendbench.models.sets import load_model_set
@@ -131,6 +133,8 @@ def plan_on_models(
 
     metrics_of(experiment)
     model_set = load_model_set(models, device, dict(experiment.sampler), memory_budget, hash_weights)
+    if cluster is not None:
+        model_set.place(cluster.device)
     model_set.check()
     configurations(experiment, model_set.facts.depth)  # a wrong value is found before weights are hashed
     suite = load_suite(suite_on(experiment, model_set))

@@ -60,27 +60,31 @@ class Scorer:
         """Yield the rows of a full batch whose baselines have images too."""
         ready = [cell for cell in self._waiting if self._has_baseline(cell)][: self._size]
         if len(ready) == self._size:
-            rows = self._score(ready, dict.fromkeys((cell.cell_id for cell in ready), self._ahead))
+            rows = self.score(ready, dict.fromkeys((cell.cell_id for cell in ready), self._ahead))
             done = {cell.cell_id for cell in ready}
             self._waiting = [cell for cell in self._waiting if cell.cell_id not in done]
             yield rows
 
     def score_rest(self, missing: Missing) -> Iterator[list[dict[str, Any]]]:
-        """Yield the rows of all cells of `missing`, a batch at a time.
+        """Yield the rows of all cells of `missing`, a batch at a time."""
+        for cells, part in self.batches(missing):
+            yield self.score(cells, part)
+
+    def batches(self, missing: Missing) -> Iterator[tuple[list[Cell], Missing]]:
+        """Yield batches of cells, with the metrics that each of their cells lacks.
 
         A cell whose baseline has no image is measured without it: paired metrics are then skipped, not guessed.
         """
         for names in self._passes:
             part = {cell_id: tuple(n for n in metrics if n in names) for cell_id, metrics in missing.items()}
-            yield from self._score_pass({cell_id: metrics for cell_id, metrics in part.items() if metrics})
-
-    def _score_pass(self, missing: Missing) -> Iterator[list[dict[str, Any]]]:
-        cells = [cell for cell in self.plan.cells if cell.cell_id in missing]
-        paired = [cell for cell in cells if self._has_baseline(cell)]
-        alone = [cell for cell in cells if not self._has_baseline(cell)]
-        for group in (paired, alone):
-            for start in range(0, len(group), self._size):
-                yield self._score(group[start : start + self._size], missing)
+            part = {cell_id: metrics for cell_id, metrics in part.items() if metrics}
+            cells = [cell for cell in self.plan.cells if cell.cell_id in part]
+            paired = [cell for cell in cells if self._has_baseline(cell)]
+            alone = [cell for cell in cells if not self._has_baseline(cell)]
+            for group in (paired, alone):
+                for start in range(0, len(group), self._size):
+                    batch = group[start : start + self._size]
+                    yield batch, {cell.cell_id: part[cell.cell_id] for cell in batch}
 
     @property
     def _ahead(self) -> tuple[str, ...]:
@@ -94,7 +98,8 @@ class Scorer:
     def _has_baseline(self, cell: Cell) -> bool:
         return self.plan.baseline_of(cell).cell_id in self.images
 
-    def _score(self, cells: Sequence[Cell], missing: Missing) -> list[dict[str, Any]]:
+    def score(self, cells: Sequence[Cell], missing: Missing) -> list[dict[str, Any]]:
+        """Return the rows of one batch, which has a baseline for all of its cells or for none."""
         readable, rows = self._readable(cells, missing)
         if readable:
             names = list(dict.fromkeys(name for cell in readable for name in missing[cell.cell_id]))
