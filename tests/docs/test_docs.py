@@ -25,7 +25,7 @@ from blendbench.registry.entries import SHIPPED
 from blendbench.registry.loading import load_everything
 from blendbench.registry.registry import Registry
 from blendbench.registry.strategies import Sources, get_strategy
-from blendbench.run.experiments import list_experiments, load_experiment
+from blendbench.run.experiments import ExperimentFile, list_experiments, load_experiment
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -236,7 +236,8 @@ def test_python_blocks_are_python() -> None:
 
 
 def test_the_suite_of_the_page_is_one(tmp_path: Path) -> None:
-    suite, primary, licences, pairs, experiment = blocks(ROOT / "docs" / "suites.md", "toml")
+    suite, primary, licences, pairs = blocks(ROOT / "docs" / "suites.md", "toml")
+    (experiment,) = blocks(ROOT / "docs" / "experiments.md", "toml")
     assert "[[images]]" in licences
     (tmp_path / "images").mkdir()
     for file in re.findall(r'"(images/[\w.-]+)"', suite + pairs):
@@ -248,6 +249,12 @@ def test_the_suite_of_the_page_is_one(tmp_path: Path) -> None:
     assert (loaded.name, len(loaded.items), len(loaded.pairs)) == ("mine", 1, 1)
     (tmp_path / "my_experiment.toml").write_text(experiment, encoding="utf-8")
     assert load_experiment(tmp_path / "my_experiment.toml").seeds == (0,)
+
+
+def test_the_fields_of_an_experiment_are_those_of_the_page() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (yes|no) \|", prose(ROOT / "docs" / "experiments.md"), re.MULTILINE)
+    fields = ExperimentFile.model_fields.items()
+    assert dict(rows) == {name: "yes" if field.is_required() else "no" for name, field in fields}
 
 
 def test_the_model_set_of_the_page_has_known_fields_and_the_shipped_noise_levels() -> None:

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 from blendbench.core.errors import UsageError
 
 VERBS = {
+    "new": "write a small working file to start from: a strategy, metric, suite, experiment, ...",
     "run": "run or resume an experiment",
     "check": "generate the strategies of a file and say whether they are worse than a baseline",
     "watch": "check a file whenever it is saved",
@@ -51,7 +52,9 @@ def main() -> None:
     try:
         code = _verb(arguments[0], arguments[1:])
     except UsageError as error:
-        _refuse(f"blendbench: {error}")
+        others = len(error.problems) - 1
+        more = f" (and {others} more; `blendbench validate` lists them)" if others else ""
+        _refuse(f"blendbench: {error}{more}")
     except ModuleNotFoundError as error:
         if error.name not in _MODEL_PACKAGES:
             raise

@@ -46,7 +46,7 @@ def embeddings(
     from blendbench.run.embedding_analysis import plan_analysis, run_analysis
 
     model_set = load_model_set(models, device)
-    analysis = plan_analysis(model_set, load_suite(suite or model_set.file.suite or "miniature"), items, wanted)
+    analysis = plan_analysis(model_set, load_suite(suite or model_set.suite or "miniature"), items, wanted)
 
     from blendbench.reports.embeddings import findings, write_embeddings
     from blendbench.results.store import open_results

@@ -1,9 +1,11 @@
 """Read TOML files into checked models; errors name file, field and fix."""
 
 import difflib
+import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -21,31 +23,54 @@ def read_toml(path: Path, model: type[Model]) -> Model:
 
     Errors: UsageError naming the file, the field and the fix.
     """
+    return checked(toml_content(path), model, printable(path))
+
+
+def toml_content(path: Path) -> dict[str, Any]:
+    """Parse a TOML file of at most 8 MiB. Errors: UsageError."""
     try:
         # Editors on Windows put a byte-order mark in front.
-        content = tomllib.loads(read_file(path, BYTE_LIMIT).decode("utf-8-sig"))
+        return tomllib.loads(read_file(path, BYTE_LIMIT).decode("utf-8-sig"))
     except RecursionError:
         raise UsageError(f"{printable(path)}: nested too deeply; write it flatter") from None
     except ValueError as error:  # bad TOML, bad UTF-8, or an integer of thousands of digits
         raise UsageError(f"{printable(path)}: not valid TOML: {one_line(error)}") from None
-    return checked(content, model, printable(path))
 
 
 def checked(content: object, model: type[Model], where: str) -> Model:
     """Check a mapping against a model.
 
-    Errors: UsageError that begins with `where`.
+    Errors: UsageError with every field that is wrong, each line beginning with `where`.
     """
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        # A misspelt key explains the field that is missing because of it.
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        field = one_line(".".join(str(part) for part in first["loc"]), 100)
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = f"unknown key{suggest(str(first['loc'][-1]), _known_keys(model))}"
-        raise UsageError(one_line(": ".join(part for part in (where, field, message) if part))) from None
+        lines = [one_line(f"{where}: {line}") for line in _explained(error, model)]
+        raise UsageError(*dict.fromkeys(lines)) from None
+
+
+def _explained(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+    """Describe each field that is wrong; misspelt keys first.
+
+    A field that is missing because its key is misspelt is left out.
+    """
+    meant: set[tuple[int | str, ...]] = set()
+    for found in sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden"):
+        *place, key = found["loc"] or ("",)
+        field = one_line(".".join(map(str, found["loc"])), 100)
+        message = found["msg"].removeprefix("Value error, ")
+        if found["type"] == "extra_forbidden":
+            hint = suggest(str(key), _known_keys(model))
+            meant.update((*place, known) for known in re.findall("did you mean '(.*)'", hint))
+            message = f"unknown key{hint}"
+        elif found["type"] == "missing" and found["loc"] in meant:
+            continue
+        yield ": ".join(part for part in (field, message) if part)
+
+
+def placed(file: Path, name: str, shipped: list[str]) -> str:
+    """Return what a file names: a shipped name, or a path relative to the file."""
+    return name if name in shipped else str(file.parent / name)
 
 
 def one_line(text: object, longest: int = 500) -> str:

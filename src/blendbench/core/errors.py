@@ -1,6 +1,8 @@
 """Errors that reach the user as one line."""
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
@@ -10,8 +12,39 @@ _LONGEST = 500  # characters of a message: those of CUDA are pages
 class UsageError(Exception):
     """Bad input: the message names the file, the field and the fix.
 
-    The command line exits with code 2.
+    The command line exits with code 2. `problems` are all that were found, a line each; the message is the first.
     """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(problems[0])
+        self.problems = problems
+
+
+class Problems:
+    """Collect what several checks find, to raise it together."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, None] = {}  # two checks may find the same
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def add(self, *lines: str) -> None:
+        """Add problems, a line each."""
+        self._lines.update(dict.fromkeys(lines))
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Collect a UsageError of the block instead of raising it."""
+        try:
+            yield
+        except UsageError as error:
+            self.add(*error.problems)
+
+    def check(self) -> None:
+        """Raise what was collected, if anything. Errors: UsageError."""
+        if self._lines:
+            raise UsageError(*self._lines)
 
 
 def described(error: BaseException, own: Path | None = None) -> str:

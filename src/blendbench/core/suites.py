@@ -3,15 +3,17 @@
 They are read from prompts/<suite>/suite.toml.
 """
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blendbench.core.config import NAME, read_toml, suggest
-from blendbench.core.errors import UsageError
+from blendbench.core.config import NAME, checked, suggest, toml_content
+from blendbench.core.errors import Problems, UsageError
 from blendbench.core.files import printable
 from blendbench.core.hashing import sha256_json
 from blendbench.core.images import ImageError, image_identity, load_image
@@ -133,6 +135,12 @@ class _FactFile(_Strict):
     text: str = Field(pattern=r"\S")
     foils: list[Annotated[str, Field(pattern=r"\S")]] = Field(default_factory=list)
 
+    @model_validator(mode="after")
+    def _all_different(self) -> "_FactFile":
+        if len({self.text, *self.foils}) <= len(self.foils):
+            raise ValueError(f"{self.text!r}: fact and foils must all be different")
+        return self
+
 
 class _ItemFile(_Strict):
     id: str = Field(pattern=NAME)
@@ -184,70 +192,102 @@ def load_suite(name_or_folder: str | Path) -> Suite:
 
     Errors: UsageError in one line.
     """
-    folder = Path(name_or_folder)
-    if not (folder / "suite.toml").is_file():
-        folder = shipped("prompts") / str(name_or_folder)
-    if not (folder / "suite.toml").is_file():
-        raise UsageError(f"unknown suite {str(name_or_folder)!r}{suggest(str(name_or_folder), list_suites())}")
-    folder = folder.absolute()
-    source = folder / "suite.toml"
-    file = read_toml(source, _SuiteFile)
-    seen: set[str] = set()
-    for item in file.items:
-        if item.id in seen:
-            raise UsageError(f"{source}: items.id: {item.id!r} occurs twice; ids must be unique")
-        seen.add(item.id)
-    if len({item.split is None for item in file.items}) > 1:
-        raise UsageError(f"{source}: items.split: some items have a split and some have none")
-    image = partial(_image, folder, set())
-    blank = image(file.blank, "blank")
-    white = None if file.white is None else image(file.white, "white")
-    pairs = tuple(
-        FitPair(
-            pair.caption,
-            image(pair.image, f"pair {number}: image"),
-            image(pair.plain, f"pair {number}: plain"),
-        )
-        for number, pair in enumerate(file.pairs, start=1)
-    )
+    folder = _suite_folder(str(name_or_folder))
+    file = _checked_file(folder)
+    pairs = tuple(FitPair(pair.caption, folder / pair.image, folder / pair.plain) for pair in file.pairs)
     items = tuple(
         Item(
             id=item.id,
             prompt=item.prompt,
-            reference=image(item.reference, f"item {item.id}: reference"),
+            reference=folder / item.reference,
             reference_caption=item.reference_caption,
-            unrelated=image(item.unrelated, f"item {item.id}: unrelated"),
+            unrelated=folder / item.unrelated,
             relation=item.relation,
             expect=_attributes(item.expect),
             reference_expect=_attributes(item.reference_expect),
             category=item.category,
-            facts=tuple(_fact(source, item.id, fact) for fact in item.facts),
+            facts=tuple(Fact(fact.text, tuple(fact.foils)) for fact in item.facts),
             stratum=item.stratum or item.relation,
             split=item.split or "",
         )
         for item in file.items
     )
-    files = {source, blank} | {path for item in items for path in (item.reference, item.unrelated)}
-    files |= {path for pair in pairs for path in (pair.image, pair.plain)} | ({white} if white else set())
-    provenance = tuple(
-        Provenance(image(record.file, "images: file"), record.licence, record.origin) for record in file.images
-    )
-    _check_recorded(source, provenance, files - {source})
     suite = Suite(
         name=file.name,
         version=file.version,
         title=file.title,
         licence=file.licence,
         items=items,
-        blank=blank,
-        white=white,
+        blank=folder / file.blank,
+        white=None if file.white is None else folder / file.white,
         pairs=pairs,
         sha256="",
         folder=folder,
-        images=provenance,
+        images=tuple(Provenance(folder / record.file, record.licence, record.origin) for record in file.images),
         primaries=tuple(file.primary.items()),
     )
     return replace(suite, sha256=_content_sha256(suite))
+
+
+def _suite_folder(name_or_folder: str) -> Path:
+    """Find a suite; a shipped name is never a folder that happens to be here."""
+    folder = Path(name_or_folder)
+    if name_or_folder in list_suites() or not (folder / "suite.toml").is_file():
+        folder = shipped("prompts") / name_or_folder
+    if not (folder / "suite.toml").is_file():
+        raise UsageError(f"unknown suite {name_or_folder!r}{suggest(name_or_folder, list_suites())}")
+    return folder.absolute()
+
+
+def _checked_file(folder: Path) -> _SuiteFile:
+    """Check the fields, images and rules of a suite.toml.
+
+    Errors: UsageError with everything that is wrong.
+    """
+    source = folder / "suite.toml"
+    content = toml_content(source)
+    problems = Problems()
+    with problems.collected():
+        file = checked(content, _SuiteFile, printable(source))
+    images = partial(_image, folder, set())
+    for field, name in _images_named_in(content):
+        with problems.collected():
+            images(name, field)
+    problems.add(*(f"{printable(source)}: {line}" for line in _broken_rules(content)))
+    problems.check()
+    return file
+
+
+def _rows(content: dict[str, Any], table: str) -> list[dict[str, Any]]:
+    """Return the well-formed rows of an array of tables of an unchecked file."""
+    rows = content.get(table)
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _images_named_in(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (field, name) of every image that an unchecked file names."""
+    fields = [("blank", content.get("blank")), ("white", content.get("white"))]
+    for number, pair in enumerate(_rows(content, "pairs"), start=1):
+        fields += [(f"pair {number}: {key}", pair.get(key)) for key in ("image", "plain")]
+    for item in _rows(content, "items"):
+        fields += [(f"item {item.get('id')}: {key}", item.get(key)) for key in ("reference", "unrelated")]
+    fields += [("images: file", record.get("file")) for record in _rows(content, "images")]
+    yield from ((field, name) for field, name in fields if isinstance(name, str))
+
+
+def _broken_rules(content: dict[str, Any]) -> Iterator[str]:
+    """Describe what is wrong between the rows of an unchecked file."""
+    items = _rows(content, "items")
+    ids = Counter(str(item.get("id")) for item in items)
+    for name in (name for name, count in ids.items() if count > 1):
+        yield f"items.id: {name!r} occurs twice; ids must be unique"
+    if len({item.get("split") is None for item in items}) > 1:
+        yield "items.split: some items have a split and some have none"
+    recorded = {name for field, name in _images_named_in(content) if field == "images: file"}
+    used = {name for _, name in _images_named_in(content)}
+    if recorded:
+        for name in sorted(used - recorded):
+            yield f"images: {name!r} has no licence and origin; add it"
 
 
 def trial(suite: Suite, prompt: str | None, image: Path | None) -> Suite:
@@ -296,32 +336,18 @@ def _content_sha256(suite: Suite) -> str:
     return sha256_json([items, pairs, by_content(suite.blank), by_content(suite.white), suite.primaries])
 
 
-def _check_recorded(source: Path, provenance: tuple[Provenance, ...], used: set[Path]) -> None:
-    """Check that licences are recorded for all images or for none."""
-    recorded = {record.image for record in provenance}
-    if recorded and (missing := sorted(used - recorded)):
-        name = missing[0].relative_to(source.parent).as_posix()
-        raise UsageError(f"{source}: images: {name!r} has no licence and origin; add it")
-
-
-def _fact(source: Path, item: str, file: _FactFile) -> Fact:
-    if len({file.text, *file.foils}) <= len(file.foils):
-        raise UsageError(f"{source}: item {item}: facts: {file.text!r}: fact and foils must all be different")
-    return Fact(file.text, tuple(file.foils))
-
-
 def _attributes(file: _AttributesFile | None) -> Attributes | None:
     return None if file is None else Attributes(tuple(file.objects), file.background, file.style)
 
 
-def _image(folder: Path, checked: set[Path], name: str, field: str) -> Path:
-    # Items share images: what has been `checked` is not decoded again.
+def _image(folder: Path, seen: set[Path], name: str, field: str) -> None:
+    # Items share images: what has been `seen` is not decoded again.
     path = folder / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UsageError(f"{folder / 'suite.toml'}: {field}: image {name!r} must lie inside the suite's folder")
-    if path not in checked:
-        checked.add(_loaded(path, f"{folder / 'suite.toml'}: {field}: image {name!r}"))
-    return path
+    if path not in seen:
+        seen.add(path)
+        _loaded(path, f"{folder / 'suite.toml'}: {field}: image {name!r}")
 
 
 def _loaded(path: Path, where: str) -> Path:

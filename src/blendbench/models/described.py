@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blendbench.core.errors import UsageError
+from blendbench.core.config import placed
+from blendbench.core.errors import Problems, UsageError
 from blendbench.core.hashing import sha256_json
+from blendbench.core.suites import list_suites
 from blendbench.models import requirements
 from blendbench.models import residency as memory
 from blendbench.models.activation import Activation, resolve_activation
@@ -51,6 +53,11 @@ class DescribedSet:
     def name(self) -> str:
         """Return the file's name for the set; no part of any identity."""
         return self.file.name
+
+    @property
+    def suite(self) -> str | None:
+        """Return the suite of experiments that were written for other models."""
+        return self.file.suite and placed(self.folder / "model_set.toml", self.file.suite, list_suites())
 
     @property
     def dtype(self) -> str:
@@ -102,8 +109,13 @@ class DescribedSet:
 
     @functools.cached_property
     def places(self) -> dict[str, Place]:
-        """Return the place of each component. Errors: UsageError as `find`."""
-        return {name: place for name in COMPONENTS if (place := self.find(name))}
+        """Return the place of each component. Errors: UsageError as `find`, for each of them."""
+        problems, places = Problems(), {}
+        for name in COMPONENTS:
+            with problems.collected():
+                places[name] = self.find(name)
+        problems.check()
+        return {name: place for name, place in places.items() if place}
 
     def component(self, name: str) -> str | None:
         """Return a component's folder or hub repository; None if the set lacks it."""
@@ -272,10 +284,10 @@ class DescribedSet:
     def check(self) -> None:
         """Refuse what could not work, before anything is loaded or written.
 
-        Errors: UsageError, the first of `problems`.
+        Errors: UsageError with all `problems`.
         """
-        for line in self.problems():
-            raise UsageError(line)
+        if lines := self.problems():
+            raise UsageError(*lines)
 
     @functools.cached_property
     def sigmas(self) -> tuple[float, ...]:

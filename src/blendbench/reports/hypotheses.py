@@ -69,18 +69,23 @@ class HypothesesFile(_Strict):
     @model_validator(mode="after")
     def _refers_to_what_is_there(self) -> "HypothesesFile":
         known: list[str] = []
+        wrong = []
         for hypothesis in self.hypotheses:
             if hypothesis.id in known:
-                raise ValueError(f"{hypothesis.id}: the id occurs twice")
-            for name in hypothesis.presupposes:
-                if name not in known:
-                    raise ValueError(
-                        f"{hypothesis.id}: presupposes {name!r}, which does not stand before it{suggest(name, known)}"
-                    )
+                wrong.append(f"{hypothesis.id}: the id occurs twice")
+            wrong += [
+                f"{hypothesis.id}: presupposes {name!r}, which does not stand before it{suggest(name, known)}"
+                for name in hypothesis.presupposes
+                if name not in known
+            ]
             known.append(hypothesis.id)
-        for name in self.headlines:
-            if name not in known:
-                raise ValueError(f"headlines: there is no hypothesis {name!r}{suggest(name, known)}")
+        wrong += [
+            f"headlines: there is no hypothesis {name!r}{suggest(name, known)}"
+            for name in self.headlines
+            if name not in known
+        ]
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self
 
 

@@ -4,14 +4,16 @@ The settings are seeds, sampler and metrics.
 """
 
 import itertools
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from blendbench.core.config import NAME, read_toml, suggest
-from blendbench.core.errors import UsageError
+from blendbench.core.config import NAME, checked, placed, suggest, toml_content
+from blendbench.core.errors import Problems, UsageError
+from blendbench.core.files import printable
 from blendbench.core.shipped import shipped
 from blendbench.core.suites import Split, list_suites
 from blendbench.models.sets import list_model_sets
@@ -133,7 +135,9 @@ class _Quick(_Strict):
     seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_different)] = [0]
 
 
-class _ExperimentFile(_Strict):
+class ExperimentFile(_Strict):
+    """The fields of an experiment file; docs/experiments.md explains them."""
+
     name: str = Field(pattern=NAME)
     title: str
     description: str = ""
@@ -149,6 +153,9 @@ class _ExperimentFile(_Strict):
     quick: _Quick = _Quick()
 
 
+_STAND_IN: dict[str, Any] = {"name": "x", "title": "", "seeds": [0], "strategies": [{"name": "text_only"}]}
+
+
 def list_experiments() -> list[str]:
     """Return the names of the shipped experiments."""
     return sorted(path.stem for path in shipped("bench").glob("*.toml") if path.stem != "hypotheses")
@@ -159,34 +166,54 @@ def load_experiment(name_or_path: str | Path) -> Experiment:
 
     Errors: UsageError in one line.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        path = shipped("bench") / f"{name_or_path}.toml"
-        if not path.is_file():
-            raise UsageError(
-                f"unknown experiment {str(name_or_path)!r}{suggest(str(name_or_path), list_experiments())}"
-            )
-    file = read_toml(path, _ExperimentFile)
+    problems = Problems()
+    experiment = sound_part(experiment_path(name_or_path), problems)
+    problems.check()
+    return experiment
+
+
+def sound_part(path: Path, problems: Problems) -> Experiment:
+    """Read what is right in an experiment file, and add what is wrong to `problems`.
+
+    A field that is wrong or missing has a stand-in. Errors: UsageError (not TOML).
+    """
+    content = toml_content(path)
+    with problems.collected():
+        checked(content, ExperimentFile, printable(path))
+    file = ExperimentFile.model_validate(_STAND_IN)
+    for key, value in content.items():
+        with suppress(ValidationError):
+            file = ExperimentFile.model_validate(file.model_dump(exclude_unset=True) | {key: value})
+    strategies = []
+    for row in file.strategies:
+        with problems.collected():
+            strategies.append(_grid(path, row))
     return Experiment(
         name=file.name,
         title=file.title,
         description=file.description,
-        suite=_place(path, file.suite, list_suites()),
+        suite=placed(path, file.suite, list_suites()),
         seeds=tuple(file.seeds),
         baseline=file.baseline,
-        strategies=tuple(_grid(path, row) for row in file.strategies),
+        strategies=tuple(strategies),
         controls=file.controls,
         metrics=tuple(file.metrics),
         sampler=tuple((k, v) for k, v in file.sampler.model_dump().items() if v is not None),
         items=file.items,
         quick_part=Quick(file.quick.items, tuple(file.quick.seeds)),
-        model_set=_place(path, file.model_set, list_model_sets()),
+        model_set=placed(path, file.model_set, list_model_sets()),
     )
 
 
-def _place(path: Path, name: str, names: list[str]) -> str:
-    """Return a shipped name, or a path relative to the experiment's folder."""
-    return name if name in names else str(path.parent / name)
+def experiment_path(name_or_path: str | Path) -> Path:
+    """Return the file of an experiment. Errors: UsageError (unknown name)."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        return path
+    path = shipped("bench") / f"{name_or_path}.toml"
+    if not path.is_file():
+        raise UsageError(f"unknown experiment {str(name_or_path)!r}{suggest(str(name_or_path), list_experiments())}")
+    return path
 
 
 def _grid(path: Path, row: dict[str, Any]) -> Grid:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blendbench.core.depths import is_relative
-from blendbench.core.errors import UsageError
+from blendbench.core.errors import Problems, UsageError
 from blendbench.core.shipped import shipped
 from blendbench.core.suites import Split, Suite
-from blendbench.run.experiments import Experiment, Grid, Value, load_experiment
+from blendbench.run.experiments import Experiment, Grid, Value, experiment_path, sound_part
 
 if TYPE_CHECKING:
     from blendbench.models.sets import ModelSet
@@ -57,22 +57,41 @@ def single_grid(text: str) -> Grid:
     return Grid(configuration.strategy.name, values)
 
 
-def checked_experiment(name_or_path: str | Path) -> tuple[Experiment, int]:
-    """Expand an experiment whose strategies, values and metrics exist.
+def checked_experiment(name_or_path: str | Path, with_suite: bool = False) -> tuple[Experiment, int]:
+    """Expand an experiment whose models, strategies, values and metrics exist.
 
-    Returns it with the number of its configurations on its own model set.
+    Returns it with the number of its configurations on its own model set. `with_suite` checks the suite that it names
+    too, which a run on other models may not use.
 
-    Plug-ins that it names have to be loaded before. Errors: UsageError that names the file.
+    Plug-ins that it names have to be loaded before. Errors: UsageError with everything that is wrong.
     """
+    from blendbench.core.suites import load_suite
+    from blendbench.metrics import get_metric
     from blendbench.models.sets import load_model_set
-    from blendbench.run.plan import configurations, metrics_of
+    from blendbench.registry.strategies import get_strategy
+    from blendbench.run.plan import configurations
 
-    experiment = load_experiment(name_or_path)
-    try:
-        metrics_of(experiment)
+    problems, own = Problems(), Problems()
+    experiment = sound_part(experiment_path(name_or_path), problems)
+    for name in experiment.metrics:
+        with own.collected():
+            get_metric(name)
+    with own.collected():
+        get_strategy(experiment.baseline)
+    depth = load_model_set("miniature").facts.depth
+    with own.collected():
         depth = load_model_set(experiment.model_set).facts.depth
+    for grid in experiment.strategies:
+        with own.collected():
+            configurations(replace(experiment, baseline="text_only", strategies=(grid,), controls=False), depth)
+    problems.add(*(f"{name_or_path}: {line}" for line in own))
+    if with_suite:
+        with problems.collected():
+            load_suite(experiment.suite)
+    problems.check()
+    try:
         return experiment, len(configurations(experiment, depth)[1])
-    except UsageError as error:
+    except UsageError as error:  # two of the same label
         raise UsageError(f"{name_or_path}: {error}") from None
 
 
@@ -158,7 +177,7 @@ def suite_on(experiment: Experiment, model_set: "ModelSet") -> str:
 
     own = load_model_set(experiment.model_set)
     elsewhere = own.folder != model_set.folder and own.sha256 != model_set.sha256
-    return (elsewhere and model_set.file.suite) or experiment.suite
+    return (elsewhere and model_set.suite) or experiment.suite
 
 
 def _fresh(suite: Suite, experiment: Experiment) -> Suite:
