@@ -155,7 +155,8 @@ def experiments(options: argparse.Namespace) -> dict[str, Any]:
     """Run every experiment of bench/ on the first items: cells, failures and seconds of each, and findings not run."""
     side, batch = options.shapes[0]
     models = load_model_set(options.models, options.device, {"height": side, "width": side, "batch_size": batch})
-    suite, found = load_suite(options.suite), {}
+    suite = load_suite(options.suite)
+    found: dict[str, Any] = {}
     for name in options.names or [name for name in list_experiments() if name != PLANTED]:
         plan = make_plan(replace(load_experiment(name), items=options.items, seeds=(0,)), suite, models)
         done = run(plan, models, options.work / "experiments", Reporter(quiet=True))

@@ -17,6 +17,7 @@ VERBS = {
     "embeddings": "compare the hidden states of the encoders",
     "findings": "what the results say of every hypothesis",
     "publish": "write every page with the data it is made from",
+    "site": "write the published pages as one static folder of HTML",
     "gallery": "write a folder to look at the images with, and take its blind votes in",
     "measure": "score any images with the metrics",
     "calibrate": "measure the metrics: detection limits and false alarms",

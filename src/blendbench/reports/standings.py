@@ -135,6 +135,15 @@ def read_standings(results: Results, board: Board) -> Standings | None:
     return Standings(known, tuple(rows), gains, losses)
 
 
+def read_points(results: Results, experiment: str) -> Standings | None:
+    """Return gain and loss of every configuration of an experiment, without headlines.
+
+    None if gain or prompt were not measured, or no part of the prompt can be lost.
+    """
+    known = read_known(results, experiment, everywhere=False)
+    return Standings(known, (), *_means(known)) if can_lose(known) else None
+
+
 def standings_of(results: Results, experiment: str, label: str) -> Standings | None:
     """Return one configuration among all that is known of its setting, on the items that it has.
 

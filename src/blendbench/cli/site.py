@@ -1,0 +1,22 @@
+"""`blendbench site`: the published pages as one static folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def site(
+    reports: Annotated[Path, typer.Option(help="folder of pages, with the data of the leaderboards")] = Path("reports"),
+    out: Annotated[Path, typer.Option(help="folder to write: a new one, or that of an earlier site")] = Path("site"),
+    results: Annotated[
+        Path | None, typer.Option(help="results folder whose images the plots show; default: figures alone")
+    ] = None,
+) -> None:
+    """Write all pages, and what they link to, as HTML for a web server or the disk.
+
+    Tables can be sorted, and each point of a front shows what it stands for. Nothing is loaded from elsewhere.
+    """
+    from blendbench.reports.site import write_site
+
+    print(f"written: {write_site(reports, out, results)}")
