@@ -15,6 +15,7 @@ from blendbench.models.sets import load_model_set
 def small_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Files of a kilobyte count as large, the cache is the test's own, and reading is counted."""
     monkeypatch.setattr(fingerprint, "LARGE", 1024)
+    monkeypatch.setattr(fingerprint, "_SETTLED", -1.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     read: list[Path] = []
     real = fingerprint._read
@@ -49,6 +50,25 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     large.write_bytes(b"b" * 4096)
     os.utime(large, ns=(1, 1))
     assert fingerprint.file_hashes([large])[large] != before
+
+
+def test_a_file_that_was_changed_under_its_old_times_is_read_again(tmp_path: Path) -> None:
+    large, _ = write(tmp_path / "w")
+    os.utime(large, ns=(1, 1))
+    before = fingerprint.file_hashes([large])[large]
+    large.write_bytes(b"b" * 4096)
+    os.utime(large, ns=(1, 1))
+    assert fingerprint.file_hashes([large])[large] != before
+
+
+def test_the_hash_of_a_file_that_was_just_written_is_not_kept(
+    tmp_path: Path, small_is_large: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprint, "_SETTLED", 60.0)
+    large, _ = write(tmp_path / "w")
+    for _ in range(2):
+        fingerprint.file_hashes([large])
+    assert small_is_large == [large, large]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"x": 3}'])

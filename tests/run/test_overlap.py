@@ -65,6 +65,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, models: ModelSet) -> list[str]:
             beside.on = False
 
     monkeypatch.setattr(ModelSet, "beside", lambda _: Beside())
+    models.load("clip")  # by a thread, some time after the first batch, if it were not here
     monkeypatch.setattr(models.text, "encode_layers", note("text", models.text.encode_layers))
     monkeypatch.setattr(models.vision, "encode", note("vision", models.vision.encode))
     monkeypatch.setattr(models.denoiser, "generate", note("generate", models.denoiser.generate))
@@ -102,6 +103,46 @@ def test_the_next_batch_is_encoded_and_the_last_is_scored_during_generation(
     assert seen.index("(score)") < len(seen) - 1 - seen[::-1].index("generate")
     assert set(seen[len(seen) - seen[::-1].index("generate") :]) <= {"(score)", "score"}
     assert "vision" not in seen and "text" not in seen
+
+
+def test_scorers_are_loaded_beside_generation(
+    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overlapping(monkeypatch)
+    monkeypatch.setattr(ModelSet, "beside", lambda _: nullcontext())
+    load, generate = models._load_scorer, models.denoiser.generate
+    loaded, names, batches = threading.Event(), [], [0]
+
+    def loading(name: str) -> Any:
+        names.append(threading.current_thread().name)
+        scorer = load(name)
+        loaded.set()
+        return scorer
+
+    def counted(*given: Any) -> Any:
+        batches[0] += 1
+        if batches[0] == 5:  # some are generated before the scorer is there, and some after
+            assert loaded.wait(60)
+        return generate(*given)
+
+    monkeypatch.setattr(models, "_load_scorer", loading)
+    monkeypatch.setattr(models.denoiser, "generate", counted)
+    assert go(models, tmp_path).scored == 30
+    assert names == ["loader_0"]
+
+
+def test_no_encoder_is_loaded_where_all_embeddings_are_kept(
+    models: ModelSet, untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go(models, tmp_path)
+    again = load_model_set(untrained, "cpu", {"batch_size": 2, "steps": 1})
+    for part in ("_load_text", "_load_vision"):
+        monkeypatch.setattr(again, part, None)
+    new = replace(load_experiment("smoke"), items=3, controls=False, metrics=("effect_size",))
+    plan = make_plan(replace(new, strategies=(Grid("lerp", (("alpha", (0.5,)),)),)), load_suite("miniature"), again)
+    done = run(plan, again, tmp_path, Reporter(quiet=True))
+    assert (done.failed, done.generated) == (0, 3)
+    assert again._loaded.keys() == {"denoiser"}
 
 
 def test_generation_goes_on_while_an_image_is_encoded(

@@ -28,6 +28,11 @@ _FIXES = {
 }
 
 
+def cache_folder() -> Path:
+    """Return the package's folder in the user's cache, which holds only what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blendbench"
+
+
 def printable(name: str | os.PathLike[str]) -> str:
     """Return a file name that stays on one line of a message."""
     text = os.fspath(name)

@@ -2,5 +2,9 @@
 
 import os
 
+from blendbench.core.files import cache_folder
+
 # A GPU takes four times as many launches in advance as by default. CUDA reads this when it starts.
 os.environ.setdefault("CUDA_SCALE_LAUNCH_QUEUES", "4x")
+# torch keeps compiled kernels in a temporary folder by default, and compiles again after a restart of the machine.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled" / "inductor"))

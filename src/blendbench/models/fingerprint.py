@@ -1,22 +1,27 @@
-"""Cache sha256 of weight files by path, size and modification time.
+"""Cache sha256 of weight files, of which 35 GB are read once.
 
-35 GB are read once.
+An entry is for a path, inode, size, and times of modification and change, in nanoseconds. The time of change is the
+system's: whoever writes to a file cannot set it back. A file that was written just now is read again next time: it may
+be written once more within the resolution of these times.
 """
 
 import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from blendbench.core.files import cache_folder
 from blendbench.core.hashing import sha256_contents
 
 # Small files: hashing is cheaper than validating a cache entry.
 LARGE = 64 * 1024 * 1024
 _REPORTED = 1024**3
+_SETTLED = 2.0  # seconds, the coarsest resolution of a file system's times
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class WeightFile:
 
 def cache_file() -> Path:
     """Return the file in the user's cache that holds hashes of large files."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blendbench" / "weights.json"
+    return cache_folder() / "weights.json"
 
 
 def unread(paths: Iterable[Path]) -> list[Path]:
@@ -47,16 +52,24 @@ def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
     """
     chosen = list(paths)
     known = _known()
-    found = {path: known[_key(path)] for path in chosen if _key(path) in known}
+    keys = {path: _key(path) for path in chosen}
+    found = {path: known[key] for path, key in keys.items() if key in known}
     fresh = [path for path in chosen if path not in found]
     size = sum(path.stat().st_size for path in fresh)
     if size > _REPORTED:
         _note(f"reading {size / 1e9:.1f} GB of weights once, to identify them by their sha256")
     with ThreadPoolExecutor(8) as pool:
         found |= dict(zip(fresh, pool.map(_read, fresh), strict=True))
-    if large := {_key(path): found[path] for path in fresh if path.stat().st_size >= LARGE}:
+    if large := {keys[path]: found[path] for path in fresh if _is_settled(path, keys[path])}:
         _keep(large)
     return found
+
+
+def _is_settled(path: Path, before: str) -> bool:
+    """Report whether a large file's hash can be kept: it is as it was before it was read, and not just written."""
+    status = path.stat()
+    changed = max(status.st_mtime_ns, status.st_ctime_ns) / 1e9
+    return status.st_size >= LARGE and _key(path) == before and time.time() - changed > _SETTLED
 
 
 def folder_hash(folder: Path, files: Iterable[Path], read_large: bool = True) -> str:
@@ -78,7 +91,8 @@ def _read(path: Path) -> str:
 
 def _key(path: Path) -> str:
     status = path.stat()
-    return f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+    numbers = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return "\0".join(map(str, (path.resolve(), *numbers)))
 
 
 def _known() -> dict[str, str]:

@@ -31,14 +31,16 @@ class Layout:
 
     def weight_files(self, folder: Path) -> list[Path]:
         """Return the weight files that are here: all shards, or the one file."""
-        return [path for place, names in self.networks for path in _shards(folder / place, names) if path.is_file()]
+        return [
+            path for place, names in self.networks for path in weight_shards(folder / place, names) if path.is_file()
+        ]
 
     def absent_weights(self, folder: Path) -> list[str]:
         """Describe missing or truncated weight files, and pickles instead of them."""
         lines: list[str] = []
         for place, names in self.networks:
             part = folder / place
-            shards = _shards(part, names)
+            shards = weight_shards(part, names)
             pickles = sorted(path.name for path in part.glob("*") if path.suffix in _PICKLES)
             if len(shards) == 1 and not shards[0].is_file() and pickles:
                 lines.append(
@@ -59,7 +61,7 @@ class Layout:
 
         0 for what is missing.
         """
-        files = _shards(folder / place, dict(self.networks)[place])
+        files = weight_shards(folder / place, dict(self.networks)[place])
         return sum(math.prod(entry["shape"]) for path in files if path.is_file() for entry in header(path).values())
 
     def identity_files(self, folder: Path) -> list[Path]:
@@ -99,8 +101,11 @@ def read_object(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _shards(part: Path, names: tuple[str, ...]) -> list[Path]:
-    """Return a network's weight files; the expected one if all are missing."""
+def weight_shards(part: Path, names: tuple[str, ...]) -> list[Path]:
+    """Return a network's weight files; the expected one if all are missing.
+
+    `names` are those that the files may have, without ".safetensors".
+    """
     for name in names:
         index = part / f"{name}.safetensors.index.json"
         if index.is_file():

@@ -123,14 +123,18 @@ def free_cache(device: str) -> None:
         torch.cuda.empty_cache()
 
 
-def settle(device: str) -> None:
-    """Wait until loaded weights are on the device; free what loading took.
+def settle(device: str, group: str) -> None:
+    """Wait until a group's weights are on the device; free what loading took.
 
-    Afterwards any stream may read them.
+    Afterwards any stream may read them. Scorers may be loaded while images are generated, which nothing here waits for.
     """
-    if device != "cpu":
-        import torch
+    if device == "cpu":
+        return
+    import torch
 
+    if group == "score":
+        torch.cuda.current_stream().synchronize()
+    else:
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
 

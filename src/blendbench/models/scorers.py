@@ -169,7 +169,7 @@ def load_encoder(folder: Path, quick_gelu: bool, device: str = "cpu") -> Encoder
         raise UsageError(
             f"{folder}: no usable open_clip model; give a complete folder in its layout ({reason})"
         ) from error
-    model.eval()
+    model = model.float().eval()  # it may have been built in a thread beside a strategy with another default dtype
     _check_weights(folder, model)
     context = int(getattr(model, "context_length", tokenizer.context_length))
     _check_texts(folder, model, tokenizer, context)

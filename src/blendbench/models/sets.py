@@ -9,6 +9,7 @@ Components load on first use: a run with nothing left to do loads nothing. They 
 import functools
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +88,7 @@ class ModelSet(DescribedSet):
     """An opened model set: its description and its loaded parts."""
 
     _loaded: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
-    _loading_one: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
+    _locks: dict[str, threading.RLock] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @functools.cached_property
     def residency(self) -> memory.Residency:
@@ -115,15 +116,21 @@ class ModelSet(DescribedSet):
 
         Report whether all could be.
 
-        Loading changes settings of the whole process for a moment: do it before threads work side by side.
+        Loading an encoder or the judge changes settings of the whole process for a moment: do it before threads work
+        side by side. The denoiser does not depend on them, and is loaded beside the encoders.
         """
         import torch
 
-        try:
-            for part in parts:
-                getattr(self, part)
-        except (ValueError, torch.OutOfMemoryError):
-            return False
+        with ThreadPoolExecutor(1, "denoiser") as pool:
+            aside = [pool.submit(getattr, self, part) for part in parts if part == "denoiser"]
+            try:
+                for part in parts:
+                    if part != "denoiser":
+                        getattr(self, part)
+                for future in aside:
+                    future.result()
+            except (ValueError, torch.OutOfMemoryError):
+                return False
         return True
 
     def beside(self) -> AbstractContextManager[Any]:
@@ -152,13 +159,16 @@ class ModelSet(DescribedSet):
 
     def unload(self) -> None:
         """Free every part; the next use loads it again."""
-        with self._loading_one:
-            self._loaded.clear()
-            self.release_cache()
+        self._loaded.clear()
+        self.release_cache()
 
     def release_cache(self) -> None:
         """Free the device memory that torch caches."""
         memory.free_cache(self.device)
+
+    def _lock(self, name: str) -> threading.RLock:
+        """Return what is held while a part is loaded; where parts are freed for others, one lock for all."""
+        return self._locks.setdefault(name if self.residency.name == "resident" else "", threading.RLock())
 
     def _part(self, name: str, load: Callable[[], T]) -> T:
         """Return a part, loaded once.
@@ -168,7 +178,7 @@ class ModelSet(DescribedSet):
         # None is a valid part: a scorer that the set lacks.
         if (ready := self._loaded.get(name, self)) is not self:
             return cast(T, ready)
-        with self._loading_one:
+        with self._lock(name):
             if name not in self._loaded:
                 group = _GROUPS[name]
                 parting = [other for other in self._loaded if not self.residency.together(group, _GROUPS[other])]
@@ -177,7 +187,7 @@ class ModelSet(DescribedSet):
                 if parting:
                     self.release_cache()
                 self._loaded[name] = load()
-                memory.settle(self.device)
+                memory.settle(self.device, group)
             return cast(T, self._loaded[name])
 
     @property

@@ -5,6 +5,7 @@ business.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,6 +92,7 @@ class LocalEngine:
             task.reporter,
         )
         self._peaks: dict[str, int] = {}
+        self._loading: Future[bool] | None = None
         self._note_peak()
 
     @property
@@ -147,6 +149,13 @@ class LocalEngine:
         """Score full batches while the device generates, if it has room for both."""
         if not self.models.at_once("generate", *self.scorer.groups_ahead):
             return
+        if self._loading is None:
+            # Not before the device is busy: until then the imports would take turns with what it waits for.
+            pool = ThreadPoolExecutor(1, "loader")
+            self._loading = pool.submit(self._load_scorers)
+            pool.shutdown(wait=False)
+        if not self._loading.done():
+            return
         # Better later than to wait for an encoder pass that is under way, but not later and later.
         if self.prefetch.settings_lock.acquire(blocking=self.scorer.is_behind):
             try:
@@ -154,6 +163,11 @@ class LocalEngine:
                     yield from self.scorer.score_full()
             finally:
                 self.prefetch.settings_lock.release()
+
+    def _load_scorers(self) -> bool:
+        """Load the scorers on the side; what cannot be loaded is reported at its first use."""
+        with self.models.beside():
+            return self.models.load(*self.scorer.networks)
 
     def _note_peak(self, stage: str | None = None) -> None:
         """Record the peak memory since the last call as that of `stage`."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from blendbench.core.errors import UsageError, described
 from blendbench.metrics import Batch, Score, measure
+from blendbench.metrics.shared import SCORERS
 from blendbench.metrics.style_space import StylePairs
 from blendbench.models.sets import ModelSet
 from blendbench.run.pixels import PixelCache
@@ -46,6 +47,15 @@ class Scorer:
             self._passes = [[name for name, judged in metrics if judged == last] for last in (False, True)]
         files = tuple((pair.image, pair.plain) for pair in self.plan.suite.pairs)
         self._pairs = StylePairs(files) if files else None
+
+    @property
+    def networks(self) -> list[str]:
+        """Return the scorers that can be loaded while images are generated.
+
+        Not the judge: loading it changes settings of the whole process for a moment.
+        """
+        ahead = [self.plan.metric(name).metric for name in self._ahead]
+        return [name for name in SCORERS if name != "judge" and any(metric.reads(name) for metric in ahead)]
 
     def add(self, cells: Iterable[Cell]) -> None:
         """Take cells that lack every score; one without an image is left out."""

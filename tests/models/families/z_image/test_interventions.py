@@ -93,38 +93,25 @@ def test_the_refined_caption_does_not_depend_on_the_image(models, captions, late
 
 
 def test_img2img_starts_where_the_scheduler_s_own_noising_puts_it(models, captions, latents, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    pipeline = models.denoiser.pipeline
+    denoiser, calls = models.denoiser, []
     images = np.random.default_rng(0).integers(0, 255, (2, 128, 128, 3), dtype=np.uint8)
-    called = {}
 
-    def watched(**given):  # type: ignore[no-untyped-def]
-        called.update(given)
-        return type(pipeline).__call__(pipeline, **given)
+    def watched(given, time, _captions, **_):  # type: ignore[no-untyped-def]
+        calls.append((torch.stack(given).squeeze(2), time))
+        return (list(torch.zeros_like(torch.stack(given))),)
 
-    monkeypatch.setattr(models.denoiser, "pipeline", _Watching(pipeline, watched))
-    models.denoiser.generate(constant(captions[0]), latents, start=Start(images, 0.6))
-    assert len(called["sigmas"]) == 3 - int(3 - 3 * 0.6)
+    monkeypatch.setattr(denoiser.pipeline.transformer, "forward", watched)
+    denoiser.denoise(constant(captions[0]), latents, start=Start(images, 0.6))
+    assert len(calls) == 3 - int(3 - 3 * 0.6)
     scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
     scheduler.set_timesteps(sigmas=list(models.sigmas[:-1]))
     with torch.inference_mode():
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1
-        vae = pipeline.vae
-        clean = (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
+        vae = denoiser.pipeline.vae
+        mean = vae.encoder(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1).chunk(2, 1)[0]
+        clean = (mean - vae.config.shift_factor) * vae.config.scaling_factor
     expected = scheduler.scale_noise(clean, scheduler.timesteps[1:2].expand(2), latents)
-    assert torch.allclose(called["latents"], expected, atol=1e-5)
-
-
-class _Watching:
-    """A pipeline whose call is watched."""
-
-    def __init__(self, pipeline, call) -> None:  # type: ignore[no-untyped-def]
-        self._pipeline, self._call = pipeline, call
-
-    def __call__(self, **given):  # type: ignore[no-untyped-def]
-        return self._call(**given)
-
-    def __getattr__(self, name):  # type: ignore[no-untyped-def]
-        return getattr(self._pipeline, name)
+    assert torch.allclose(calls[0][0], expected, atol=1e-5)
+    assert torch.equal(calls[0][1], (1000 - scheduler.timesteps[1:2].expand(2)) / 1000)
 
 
 def test_img2img_at_full_strength_ignores_the_image(models, captions, latents) -> None:  # type: ignore[no-untyped-def]

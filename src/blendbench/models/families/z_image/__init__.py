@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,8 +166,7 @@ class ZImage(Family):
 
     def load_text_encoder(self, folder: Path, file: ModelSetFile, dtype: "torch.dtype", device: str) -> TextEncoder:
         """Load Qwen3. Errors: ValueError if weights are missing."""
-        from blendbench.models.families.z_image.pipeline import load_text_encoder
-        from blendbench.models.families.z_image.text import Qwen3TextEncoder
+        from blendbench.models.families.z_image.text import Qwen3TextEncoder, load_text_encoder
 
         encoder, tokenizer = load_text_encoder(folder, dtype, device)
         return Qwen3TextEncoder(encoder, tokenizer, file.text.layer, file.text.max_sequence_length, file.planted)
@@ -175,18 +175,28 @@ class ZImage(Family):
         self, folder: Path, file: ModelSetFile, dtype: "torch.dtype", device: str, compiled: bool, recorded: bool
     ) -> Denoiser:
         """Load transformer and VAE. Errors: ValueError if weights are missing."""
-        from blendbench.models.families.z_image.denoiser import Guidance, ZImageDenoiser
-        from blendbench.models.families.z_image.pipeline import load_pipeline
-        from blendbench.models.families.z_image.replays import Recorder
+        from blendbench.models.loading import read_network
 
+        with ThreadPoolExecutor(2, "weights") as readers:
+            # Importing the classes takes longer than reading their weights: both at once.
+            reading = {
+                name: readers.submit(read_network, folder / name, dtype, device) for name in ("transformer", "vae")
+            }
+            from blendbench.models.compilation import graphs_folder
+            from blendbench.models.families.z_image.denoiser import Guidance, ZImageDenoiser
+            from blendbench.models.families.z_image.pipeline import make_pipeline
+            from blendbench.models.families.z_image.replays import Recorder
+
+            pipeline = make_pipeline(folder, {name: future.result() for name, future in reading.items()})
         sampler = file.sampler
         return ZImageDenoiser(
-            load_pipeline(folder, dtype, device),
+            pipeline,
             (sampler.height, sampler.width),
             self.sigmas(sampler),
             Guidance(sampler.guidance, sampler.cfg_normalization),
             file.planted,
             compiled,
+            graphs_folder(),
             Recorder() if recorded else None,
         )
 

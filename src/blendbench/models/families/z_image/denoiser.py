@@ -1,11 +1,13 @@
-"""Denoise through `ZImagePipeline` itself.
+"""Sample with the networks of diffusers as `ZImagePipeline` does, bit for bit.
 
-Conditionings, initial latents and noise levels are given.
+Conditionings, initial latents and noise levels are given. The pipeline's own module is not imported: what it needs
+beside the networks takes longer than loading their weights. Source: diffusers 0.42.1, pipeline_z_image.py.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 from blendbench.models.families.base import Injection, Start
 from blendbench.models.families.z_image.fast import compile_pipeline
 from blendbench.models.families.z_image.injection import injected, refined
+from blendbench.models.families.z_image.pipeline import Pipeline
 from blendbench.models.families.z_image.replays import Replays
 from blendbench.models.tokens import Plant
 
@@ -42,30 +45,32 @@ class ZImageDenoiser:
     An image depends on its own conditioning and latents only.
 
     Args:
-        pipeline: A `ZImagePipeline` whose scheduler takes noise levels as they are.
+        pipeline: Transformer, autoencoder, and a scheduler that takes noise levels as they are.
         size: Height and width in pixels.
         sigmas: Noise levels of all steps and the final 0.
         guidance: Classifier-free guidance.
         plant: Massive activations that the transformer must not see.
         compiled: Whether to use the compiled networks of `fast`: equal images within the rounding of the dtype.
+        graphs: Where compiled graphs are kept; None: nowhere.
         recorder: Makes the CUDA graphs of `replays`: equal images.
     """
 
     def __init__(
         self,
-        pipeline: Any,
+        pipeline: Pipeline,
         size: tuple[int, int],
         sigmas: tuple[float, ...],
         guidance: Guidance = NO_GUIDANCE,
         plant: Plant | None = None,
         compiled: bool = False,
+        graphs: Path | None = None,
         recorder: Callable[..., Any] | None = None,
     ) -> None:
         self.pipeline, self.size, self.sigmas, self.guidance = pipeline, size, sigmas, guidance
         self.plant, self.compiled = plant, compiled
         self._warm: set[int] = set()
         if compiled:
-            compile_pipeline(pipeline)
+            compile_pipeline(pipeline, graphs)
         self._replays = Replays(pipeline.transformer.forward, recorder) if recorder else None
         if self._replays:
             pipeline.transformer.forward = self._replays
@@ -148,6 +153,8 @@ class ZImageDenoiser:
 
         Errors: ValueError if negatives are missing.
         """
+        if self.guidance.scale and not negatives:
+            raise ValueError("guidance needs negatives")
         transformer = self.pipeline.transformer
         placed = [[self._placed(rows) for rows in schedule] for schedule in schedules]
         against = [[self._placed(rows) for rows in schedule] for schedule in negatives or ()]
@@ -156,33 +163,39 @@ class ZImageDenoiser:
             first = _skipped_steps(len(self.sigmas) - 1, start.strength)
             latents = self._started(latents, start, self.sigmas[first])
 
-        def rows_at(step: int) -> dict[str, list[Tensor] | None]:
-            now, negative = ([rows[min(step, len(rows) - 1)] for rows in part] for part in (placed, against))
-            return {"prompt_embeds": now, "negative_prompt_embeds": negative or None}
-
-        def next_rows(_pipeline: Any, step: int, _time: Any, _tensors: Any) -> dict[str, Any]:
-            return rows_at(step + 1)
-
         with ExitStack() as stack:
             if injection is not None:
                 if self._replays:
                     stack.enter_context(self._replays.paused())
                 caption = refined(transformer, [self._placed(rows) for rows in injection.rows], latents)
                 stack.enter_context(injected(transformer, caption, injection.blocks))
-            denoised: Tensor = self.pipeline(
-                **rows_at(0),
-                latents=latents,
-                height=self.size[0],
-                width=self.size[1],
-                sigmas=list(self.sigmas[first:-1]),
-                guidance_scale=self.guidance.scale,
-                cfg_normalization=self.guidance.normalized,
-                cfg_truncation=2.0,  # off; 1, the official value, truncates nothing either but waits for the GPU
-                callback_on_step_end=next_rows,
-                callback_on_step_end_tensor_inputs=[],
-                output_type="latent",
-            ).images
-        return denoised
+            scheduler = self.pipeline.scheduler
+            scheduler.set_timesteps(sigmas=list(self.sigmas[first:-1]), device=latents.device)
+            scheduler.set_begin_index(0)  # else the scheduler waits for the GPU, to find the step that a moment is of
+            for step, moment in enumerate(scheduler.timesteps):
+                now, negative = ([rows[min(step, len(rows) - 1)] for rows in part] for part in (placed, against))
+                velocity = self._velocity(latents, moment, now, negative)
+                latents = scheduler.step(velocity, moment, latents, return_dict=False)[0]
+        return latents
+
+    def _velocity(self, latents: Tensor, moment: Tensor, captions: list[Tensor], negatives: list[Tensor]) -> Tensor:
+        """Return the velocity (n, c, h, w) from image to noise, float32; guided if there is guidance."""
+        transformer, count = self.pipeline.transformer, len(latents)
+        images = list(latents.to(transformer.dtype).unsqueeze(2))
+        if self.guidance.scale:
+            images, captions = images * 2, captions + negatives
+        times = (1000 - moment.expand(len(images))) / 1000
+        found = [image.float() for image in transformer(images, times, captions, return_dict=False)[0]]
+        if self.guidance.scale:
+            found = [self._guided(*pair) for pair in zip(found[:count], found[count:], strict=True)]
+        return -torch.stack(found).squeeze(2)
+
+    def _guided(self, towards: Tensor, away: Tensor) -> Tensor:
+        guided = towards + self.guidance.scale * (towards - away)
+        if not self.guidance.normalized:
+            return guided
+        own, norm = torch.linalg.vector_norm(towards), torch.linalg.vector_norm(guided)
+        return guided * torch.where(norm > own, own / norm, 1.0)
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,7 +207,7 @@ class ZImageDenoiser:
         scaled = latents.to(vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
         decoded = vae.decode(scaled, return_dict=False)[0]
         # In [0, 1], or NaN. Rounding to 8 bits on the device leaves a quarter of the bytes to copy.
-        images = self.pipeline.image_processor.postprocess(decoded, output_type="pt").float()
+        images = (decoded * 0.5 + 0.5).clamp(0, 1).float()
         pixels = (images.nan_to_num() * 255).round().to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).contiguous(), images.isfinite().flatten(1).all(1)
 

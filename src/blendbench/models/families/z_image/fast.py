@@ -6,20 +6,23 @@ Modules, hooks and the pipeline around them stay; images differ by the rounding 
 is compiled: hooks around blocks run as they are written.
 """
 
-from collections.abc import Callable
+import functools
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, ZImagePipeline, ZImageTransformer2DModel
 from diffusers.models.attention_processor import Attention
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.vae import Decoder
+from diffusers.models.transformers.transformer_z_image import ZImageTransformer2DModel, ZImageTransformerBlock
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-# Choose kernels by rule: timing them may give another rounding in the next process.
-_OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {"deterministic": True}
-# Graphs of one function: two kinds of blocks, with and without a mask, for each batch size.
-_GRAPHS = 64
+from blendbench.models.compilation import Compiled, source_hash
+from blendbench.models.families.z_image.pipeline import Pipeline
+
 # Prefer cuDNN's attention: torch prefers a kernel from before Hopper.
 _ATTENTION = [
     SDPBackend.CUDNN_ATTENTION,
@@ -29,14 +32,14 @@ _ATTENTION = [
 ]
 
 
-def compile_pipeline(pipeline: ZImagePipeline) -> None:
+def compile_pipeline(pipeline: Pipeline, folder: Path | None = None) -> None:
     """Compile transformer and decoder in place.
 
-    The work is done at the first call with each batch size.
+    The work is done at the first call with each batch size, and kept in `folder`.
     """
     rearrange(pipeline.transformer)
-    compile_blocks(pipeline.transformer)
-    compile_decoder(pipeline.vae)
+    compile_blocks(pipeline.transformer, folder)
+    compile_decoder(pipeline.vae, folder)
 
 
 def rearrange(transformer: ZImageTransformer2DModel) -> None:
@@ -50,41 +53,29 @@ def rearrange(transformer: ZImageTransformer2DModel) -> None:
         block.feed_forward = GatedFeedForward(block.feed_forward)
 
 
-def compile_blocks(transformer: ZImageTransformer2DModel) -> None:
-    """Compile each block of a rearranged transformer.
+def compile_blocks(transformer: ZImageTransformer2DModel, folder: Path | None = None) -> None:
+    """Compile each block of a rearranged transformer for any number of tokens.
 
-    Those alike share their graphs.
+    Those alike share their graphs; captions have many padded lengths.
     """
-    # Beyond the limit torch falls back to eager code, and images would differ within a run.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _GRAPHS)
+    kept = Compiled(ZImageTransformerBlock.forward, (1, 2, 3), _identity(transformer), folder)
     for block in _blocks(transformer):
-        block.forward = _compiled(block.forward)
+        block.forward = functools.partial(kept, block)
 
 
-def compile_decoder(vae: AutoencoderKL) -> None:
+def compile_decoder(vae: AutoencoderKL, folder: Path | None = None) -> None:
     """Compile the decoder in channels-last layout, with norms fast in it."""
     vae.to(memory_format=torch.channels_last)
     for parent in list(vae.decoder.modules()):
         for name, part in list(parent.named_children()):
             if isinstance(part, nn.GroupNorm):
                 setattr(parent, name, ChannelwiseGroupNorm(part))
-    vae.decoder.forward = torch.compile(vae.decoder.forward, dynamic=False, options=_OPTIONS)
+    kept = Compiled(Decoder.forward, (), _identity(vae), folder)
+    vae.decoder.forward = functools.partial(kept, vae.decoder)
 
 
-def _compiled(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compile a block's forward for any number of tokens.
-
-    Captions have many padded lengths.
-    """
-    quick = torch.compile(forward, fullgraph=True, dynamic=False, options=_OPTIONS)
-
-    def call(stream: Tensor, mask: Tensor | None, rotations: Tensor, *rest: Tensor | None) -> Tensor:
-        for tensor in (stream, mask, rotations):
-            if tensor is not None:
-                torch._dynamo.maybe_mark_dynamic(tensor, 1)
-        return quick(stream, mask, rotations, *rest)
-
-    return call
+def _identity(network: Any) -> list[Any]:
+    return [source_hash(network), version("diffusers"), {name: repr(value) for name, value in network.config.items()}]
 
 
 def _blocks(transformer: ZImageTransformer2DModel) -> tuple[Any, ...]:

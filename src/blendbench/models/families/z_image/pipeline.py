@@ -1,33 +1,43 @@
-"""Assemble `ZImagePipeline` from a folder of the official layout."""
+"""Assemble the networks of a pipeline from a folder of the official layout."""
 
 import functools
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.transformers.transformer_z_image import ZImageTransformer2DModel
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
 
-from blendbench.models.loading import load_complete, quiet_loading
+from blendbench.models.loading import assemble, quiet_loading
 
 
-def load_pipeline(folder: Path, dtype: torch.dtype, device: str) -> ZImagePipeline:
-    """Load the pipeline without tokenizer and text encoder.
+@dataclass
+class Pipeline:
+    """What generates images."""
+
+    transformer: ZImageTransformer2DModel
+    vae: AutoencoderKL
+    scheduler: FlowMatchEulerDiscreteScheduler
+
+    @property
+    def vae_scale_factor(self) -> int:
+        """Return the pixels of a latent, along one side."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+
+def make_pipeline(folder: Path, weights: dict[str, dict[str, Tensor]]) -> Pipeline:
+    """Make the pipeline of its configurations and of `weights`, by the networks' folders.
 
     Errors: ValueError if weights are missing.
     """
     with quiet_loading():
-        pipeline = ZImagePipeline(
-            scheduler=unshifted_scheduler(folder),
-            vae=load_complete(AutoencoderKL, folder / "vae", dtype, device),
-            text_encoder=None,
-            tokenizer=None,
-            transformer=load_complete(ZImageTransformer2DModel, folder / "transformer", dtype, device),
-        )
-    pipeline.set_progress_bar_config(disable=True)
-    cache_timesteps(pipeline.scheduler)
-    return pipeline
+        transformer = assemble(ZImageTransformer2DModel, folder / "transformer", weights["transformer"])
+        vae = assemble(AutoencoderKL, folder / "vae", weights["vae"])
+        scheduler = unshifted_scheduler(folder)
+    cache_timesteps(scheduler)
+    return Pipeline(transformer, vae, scheduler)
 
 
 def unshifted_scheduler(folder: Path) -> FlowMatchEulerDiscreteScheduler:
@@ -54,17 +64,3 @@ def cache_timesteps(scheduler: FlowMatchEulerDiscreteScheduler) -> None:
         vars(scheduler).update(known[key])
 
     scheduler.set_timesteps = set_timesteps
-
-
-def load_text_encoder(folder: Path, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
-    """Load the text encoder that the pipeline's index names, and tokenizer.
-
-    Errors: ValueError if weights are missing.
-    """
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    with quiet_loading():
-        encoder = load_complete(getattr(transformers, index["text_encoder"][1]), folder / "text_encoder", dtype, device)
-        tokenizer = getattr(transformers, index["tokenizer"][1]).from_pretrained(
-            str(folder / "tokenizer"), trust_remote_code=False, local_files_only=True
-        )
-    return encoder, tokenizer

@@ -1,11 +1,15 @@
 """Use the text encoder as the pipeline does, with padding removed."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 
 from blendbench.core.tokens import Tokens
 from blendbench.models.families.base import PromptError
+from blendbench.models.loading import load_complete, quiet_loading
 from blendbench.models.tokens import Plant, planted, template_length, text_kinds
 
 
@@ -63,3 +67,17 @@ class Qwen3TextEncoder:
             raise ValueError(f"the text encoder has {len(states)} hidden states, and none at layer {lacking[0]}")
         kinds = text_kinds(len(ids), before, after)
         return {layer: Tokens(planted(states[layer][0][mask[0]].float().cpu(), self.plant), kinds) for layer in layers}
+
+
+def load_text_encoder(folder: Path, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
+    """Load the text encoder that the pipeline's index names, and tokenizer.
+
+    Errors: ValueError if weights are missing.
+    """
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    with quiet_loading():
+        encoder = load_complete(getattr(transformers, index["text_encoder"][1]), folder / "text_encoder", dtype, device)
+        tokenizer = getattr(transformers, index["tokenizer"][1]).from_pretrained(
+            str(folder / "tokenizer"), trust_remote_code=False, local_files_only=True
+        )
+    return encoder, tokenizer
