@@ -22,6 +22,7 @@ VERBS = {
     "measure": "score any images with the metrics",
     "calibrate": "measure the metrics: detection limits and false alarms",
     "sql": "query the results",
+    "merge": "bring the results of other folders into one",
     "forget": "remove a configuration from the results",
     "convert": "bring a results folder of an older blendbench to the present format",
     "list": "list strategies, metrics, experiments, suites or models",

@@ -75,6 +75,10 @@ class ImageStore:
             self._remember({sha256: _times(path)})
         return sha256
 
+    def keep(self, sha256: str, data: bytes) -> bool:
+        """Keep the bytes of an image file if they are those of a hash, and report whether they are."""
+        return hashlib.sha256(data).hexdigest() == sha256 and self.save_bytes(data) == sha256
+
     def load(self, sha256: str) -> NDArray[np.uint8]:
         """Return the pixels (h, w, 3) of an image whose file has the right hash.
 
