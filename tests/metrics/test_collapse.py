@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from blendbench.core.shipped import shipped
 from blendbench.metrics import patterns
-from blendbench.metrics.collapse import find_collapse
+from blendbench.metrics.collapse import COLLAPSES, find_collapse
 from blendbench.metrics.colourspace import luma
 from blendbench.metrics.synthetic import periodic_images
 
@@ -17,7 +17,7 @@ ARTIFACTS = ("grid_energy", "grid_severity", "blockiness")
 
 def found(images: Pixels) -> list[str]:
     made = tensor(images)
-    return find_collapse(made, luma(made))
+    return [COLLAPSES[k] for k in find_collapse(made, luma(made))]
 
 
 def clouds(size: int, sigma: float) -> Pixels:

@@ -30,11 +30,13 @@ class BorderReading:
 
     `excess`: over the median phase and over half a period, whichever is greater; below 0 if borders have less.
     `lead`: over the greatest phase other than half a period and the border's neighbours; above 0, no other phase has
-    such steps.
+    such steps. `half`: how much steps at borders and half way between them, both, exceed the median phase and those at
+    quarters; JPEG has them too.
     """
 
     excess: Tensor
     lead: Tensor
+    half: Tensor
 
 
 def read_borders(y: Tensor, p: int) -> BorderReading:
@@ -44,9 +46,9 @@ def read_borders(y: Tensor, p: int) -> BorderReading:
     """
     if min(y.shape[-2:]) < _MIN_TILES * p or p < _MIN_PATCH_GRID:
         nothing = torch.full((len(y),), math.nan, device=y.device)
-        return BorderReading(nothing, nothing)
-    excess, lead = (torch.stack(both).mean(0) for both in zip(*(_read(y, p, axis) for axis in (-1, -2)), strict=True))
-    return BorderReading(excess, lead)
+        return BorderReading(nothing, nothing, nothing)
+    axes = zip(*(_read(y, p, axis) for axis in (-1, -2)), strict=True)
+    return BorderReading(*(torch.stack(both).mean(0) for both in axes))
 
 
 def sampling_deviation(height: int, width: int, p: int) -> float:
@@ -54,24 +56,27 @@ def sampling_deviation(height: int, width: int, p: int) -> float:
     return _DEVIATION * math.sqrt(p / (height * width))
 
 
-def _read(y: Tensor, p: int, axis: int) -> tuple[Tensor, Tensor]:
-    """Return (n,) excess and lead along one axis of (n, h, w)."""
+def _read(y: Tensor, p: int, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (n,) excess, lead and half along one axis of (n, h, w)."""
     reach = min(_REACH, p // 4)
     ratio, field, length = torch.zeros(()), y, 1
     for longer in (1, p // 4, p):
-        field, length = _along(field, longer // length, -3 - axis), longer
+        field, length = mean_along(field, longer // length, -3 - axis), longer
         ratio = ratio + _ratio(field, reach, 1 / math.sqrt(length), axis) / 3
     # Place k of `ratio` is the step between pixels k + 2 reach and k + 2 reach + 1.
     phases = [ratio[..., (phase - 2 * reach) % p :: p].mean(-1) for phase in range(p)]
     border, half = p - 1, p // 2 - 1
     others = torch.stack([phases[k] for k in range(p) if k not in (border, half)])
-    usual = torch.maximum(phases[half], others.quantile(0.5, dim=0))
+    median = others.quantile(0.5, dim=0)
+    usual = torch.maximum(phases[half], median)
     # A line of one pixel along the border, or a blurred step, has steps at the next phase too.
     distant = others[1:-1]
-    return phases[border] - usual, phases[border] - distant.amax(0)
+    quarters = torch.stack([phases[half - p // 4], phases[half + p // 4]]).amax(0)
+    double = torch.minimum(phases[border], phases[half]) - torch.maximum(quarters, median)
+    return phases[border] - usual, phases[border] - distant.amax(0), double
 
 
-def _along(field: Tensor, count: int, axis: int) -> Tensor:
+def mean_along(field: Tensor, count: int, axis: int) -> Tensor:
     """Average each `count` neighbours of (n, h, w) along an axis."""
     if count == 1:
         return field

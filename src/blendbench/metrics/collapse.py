@@ -11,6 +11,7 @@ from blendbench.metrics.filtering import power_spectrum
 if TYPE_CHECKING:
     from torch import Tensor
 
+COLLAPSES = ("", "blank", "noise")
 # Grey levels RMS in every channel. Black, white and one colour have less, dithered or not.
 _BLANK = 2.0
 # Side of the tiles that are compared, and of the finer ones whose neighbours are correlated.
@@ -31,47 +32,50 @@ _PEAK = 12.8
 _EQUAL = 0.3
 
 
-def find_collapse(images: Tensor, luma: Tensor) -> list[str]:
-    """Name what each of uint8 (n, 3, h, w) shows instead of a scene.
+def find_collapse(images: Tensor, luma: Tensor) -> Tensor:
+    """Return (n,) places in COLLAPSES of what uint8 (n, 3, h, w) show.
 
-    `blank`, `noise`, or "" for an image that shows something. `luma` is (n, h, w).
+    `luma` is (n, h, w).
     """
-    pairs = zip(images, luma, strict=True)
-    return ["blank" if is_blank(*pair) else "noise" if is_noise(*pair) else "" for pair in pairs]
+    return torch.where(_are_blank(images, luma), 1, torch.where(_are_noise(images, luma), 2, 0))
 
 
-def is_blank(image: Tensor, luma: Tensor) -> bool:
-    """Say whether a uint8 (3, h, w) image is of one colour; `luma` is (h, w)."""
-    if luma.std(correction=0) > _BLANK:
-        return False
-    return bool((image.float().std((-2, -1), correction=0) <= _BLANK).all())
+def _are_blank(images: Tensor, luma: Tensor) -> Tensor:
+    """Say (n,) whether images are of one colour."""
+    blank = luma.std((-2, -1), correction=0) <= _BLANK
+    if not blank.any():
+        return blank
+    return blank & (images.float().std((-2, -1), correction=0) <= _BLANK).all(1)
 
 
-def is_noise(image: Tensor, luma: Tensor) -> bool:
-    """Say whether a uint8 (3, h, w) image is noise; `luma` is (h, w).
+def _are_noise(images: Tensor, luma: Tensor) -> Tensor:
+    """Say (n,) whether images are noise.
 
     Noise is alike everywhere: its tiles have the same contrast and the same mean, near ones are no more alike than far
     ones, and nothing repeats. False below 96 pixels a side, and below 192 unless channels differ.
     """
-    if min(luma.shape) < _MIN_TILES * _TILE:
-        return False
-    centred = luma - luma.mean()
+    if min(luma.shape[-2:]) < _MIN_TILES * _TILE:
+        return torch.zeros(len(luma), dtype=torch.bool, device=luma.device)
+    centred = luma - luma.mean((-2, -1), keepdim=True)
+    power = centred.square()
     means = _pooled(centred, _TILE)
-    contrast = (_pooled(centred.square(), _TILE) - means.square()).clamp_min(0).sqrt()
-    spread = float((contrast + 0.5).log().std())
-    relative = float(means.std() / (contrast.mean() + 0.5))
-    if spread > _COLOURED[0] or relative > _COLOURED[1]:
-        return False
-    # Only few images come here.
-    found = (spread, relative, _correlation(image))
-    coloured = all(value <= limit for value, limit in zip(found, _COLOURED, strict=True))
-    grey = all(value <= limit for value, limit in zip(found, _GREY, strict=True))
-    large = min(luma.shape) >= _MIN_GREY_TILES * _TILE
-    alike = (grey and large) or (coloured and _first_axis(image) <= _FIRST_AXIS)
-    variance = float(centred.square().mean())
-    peak = 2 * float(power_spectrum(centred[None]).amax()) / (centred.numel() ** 2 * variance + 1e-9)
-    equal = max(float((luma.diff(dim=axis) == 0).float().mean()) for axis in (0, 1))
-    return alike and variance > _BLANK**2 and peak * math.sqrt(centred.numel()) <= _PEAK and equal <= _EQUAL
+    contrast = (_pooled(power, _TILE) - means.square()).clamp_min(0).sqrt()
+    spread = (contrast + 0.5).log().flatten(1).std(1)
+    relative = means.flatten(1).std(1) / (contrast.mean((-2, -1)) + 0.5)
+    likely = (spread <= _COLOURED[0]) & (relative <= _COLOURED[1])
+    # Few images come so far, and what follows costs more.
+    if not likely.any():
+        return likely
+    found = torch.stack([spread, relative, _correlation(images)])
+    grey, coloured = ((found <= found.new_tensor(limits)[:, None]).all(0) for limits in (_GREY, _COLOURED))
+    if min(luma.shape[-2:]) < _MIN_GREY_TILES * _TILE:
+        grey = torch.zeros_like(grey)
+    alike = grey | (coloured & (_first_axis(images) <= _FIRST_AXIS))
+    variance, places = power.mean((-2, -1)), math.prod(luma.shape[-2:])
+    peak = 2 * power_spectrum(centred).amax((-2, -1)) / (places**2 * variance + 1e-9)
+    equal = torch.stack([(luma.diff(dim=axis) == 0).float().mean((-2, -1)) for axis in (-2, -1)]).amax(0)
+    varied = (variance > _BLANK**2) & (peak * math.sqrt(places) <= _PEAK) & (equal <= _EQUAL)
+    return likely & alike & varied
 
 
 def _pooled(field: Tensor, side: int) -> Tensor:
@@ -80,23 +84,25 @@ def _pooled(field: Tensor, side: int) -> Tensor:
     return pooled.reshape(*field.shape[:-2], *pooled.shape[-2:])
 
 
-def _correlation(image: Tensor) -> float:
-    """Return the greatest correlation of small tiles with their neighbours.
+def _correlation(images: Tensor) -> Tensor:
+    """Return (n,) greatest correlations of small tiles with their neighbours.
 
     Over channels and axes, less three deviations of what independent tiles have.
     """
-    tiles = _pooled(image.float(), _SMALL)
+    tiles = _pooled(images.float(), _SMALL)
     tiles = tiles - tiles.mean((-2, -1), keepdim=True)
     variance = tiles.square().mean((-2, -1)) + 1e-6
     down, across = (tiles[..., 1:, :] * tiles[..., :-1, :]), (tiles[..., 1:] * tiles[..., :-1])
     greatest = torch.maximum(down.mean((-2, -1)), across.mean((-2, -1))) / variance
-    return float(greatest.amax()) - 3 / math.sqrt(tiles[0].numel())
+    beyond: Tensor = greatest.amax(1) - 3 / math.sqrt(tiles[0, 0].numel())
+    return beyond
 
 
-def _first_axis(image: Tensor) -> float:
-    """Return the fraction of the variance of detail on its first colour axis."""
-    height, width = (size // _TILE * _TILE for size in image.shape[-2:])
-    tiles = image[:, :height, :width].float().unflatten(-1, (-1, _TILE)).unflatten(-3, (-1, _TILE))
-    detail = (tiles - tiles.mean((-3, -1), keepdim=True)).flatten(1)
-    values = torch.linalg.eigvalsh((detail @ detail.T / detail.shape[1]).cpu())
-    return float(values[-1] / (values.sum() + 1e-9))
+def _first_axis(images: Tensor) -> Tensor:
+    """Return (n,) fractions of the variance of detail on its first colour axis."""
+    height, width = (size // _TILE * _TILE for size in images.shape[-2:])
+    tiles = images[..., :height, :width].float().unflatten(-1, (-1, _TILE)).unflatten(-3, (-1, _TILE))
+    detail = (tiles - tiles.mean((-3, -1), keepdim=True)).flatten(2)
+    values = torch.linalg.eigvalsh((detail @ detail.mT / detail.shape[2]).cpu()).to(images.device)
+    first: Tensor = values[:, -1] / (values.sum(1) + 1e-9)
+    return first

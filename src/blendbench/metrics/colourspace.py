@@ -33,6 +33,19 @@ def luma(images: Tensor) -> Tensor:
     return r.mul_(0.299).add_(g, alpha=0.587).add_(b, alpha=0.114)
 
 
+def half_chroma(images: Tensor) -> Tensor:
+    """Return float32 (n, 2, h // 2, w // 2) Cb and Cr, -128..128, of uint8 images.
+
+    ITU-R BT.601, means of 2 x 2 pixels.
+    """
+    height, width = (size // 2 * 2 for size in images.shape[-2:])
+    whole = images[..., :height, :width].short()
+    rows = whole[..., ::2, :] + whole[..., 1::2, :]
+    r, g, b = ((rows[..., ::2] + rows[..., 1::2]).float() / 4).unbind(1)
+    y = r * 0.299 + g * 0.587 + b * 0.114
+    return torch.stack([(b - y) * 0.564, (r - y) * 0.713], 1)
+
+
 def oklab(images: Tensor) -> Tensor:
     """Return float32 (n, 3, h, w) OKLab, L in 0..1, of uint8 sRGB images."""
     n, _, height, width = images.shape

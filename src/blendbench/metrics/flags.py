@@ -1,10 +1,21 @@
 """Flags: what to know before trusting the values of an image."""
 
+from torch import Tensor
+
 from blendbench.metrics.batch import Batch
 from blendbench.metrics.borders import sampling_deviation
-from blendbench.metrics.history import is_drawing, was_jpeg, was_resampled
-from blendbench.metrics.inputs import border_reading, collapse, luma, patch_grid_reading
+from blendbench.metrics.collapse import COLLAPSES
+from blendbench.metrics.history import is_drawing, was_resampled, were_jpeg
+from blendbench.metrics.inputs import (
+    border_reading,
+    collapse,
+    half_seams,
+    luma,
+    patch_grid_reading,
+    severity_parts,
+)
 from blendbench.metrics.measuring import get_metric
+from blendbench.metrics.patch_grid import read_patch_grid
 
 # Power on sub-harmonics over that on the patch grid from which the content accounts for the patch grid.
 _PERIODIC = 0.8
@@ -14,6 +25,9 @@ _FAINT = 0.5
 # Standard deviations of clean borders that the threshold of seams is raised by: much at 128 pixels, little at 1024.
 _DEVIATIONS = 4.0
 
+# Enlargements that a patch grid is looked for after.
+_SCALES = (1.25, 1.5, 2)
+
 FLAGS = {
     "blank": "one colour: nothing was generated; artifact metrics have their worst value",
     "noise": "noise alone: nothing was generated; artifact metrics have their worst value",
@@ -22,10 +36,13 @@ FLAGS = {
     "resampled": "the pixels were enlarged, or blurred as if they were: the generator's patch grid is lost",
     "size_differs": "the size is not the generated one: the image was cropped or resized",
     "not_whole_patches": "a side is not a multiple of the patch grid: no generator with this grid makes this size",
+    "resized_grid": "the pixels were enlarged, and a visible pattern has the period of the patch grid enlarged alike",
     "periodic_content": "the content repeats with a multiple of the patch grid: it accounts for what is found there",
     "faint_grid": "a pattern on the patch grid: grid_energy is above its threshold, and grid_amplitude at least 0.5",
-    "visible_grid": "grid_energy and grid_severity are above their thresholds: the pattern can be seen",
-    "seams": "steps at the patch borders: blockiness is above its threshold for this size, and at no other phase",
+    "visible_grid": "a pattern, a part of one, or a mosaic on the patch grid can be seen: grid_severity is above its"
+    " threshold, and not by seams",
+    "seams": "steps at the borders of patches, or of half patches if JPEG does not explain them: above the threshold of"
+    " blockiness for this size",
     "16_bit": "16 bits a channel; scored at 8",
     "transparent": "transparent; scored on white",
     "first_frame": "several frames; the first is scored",
@@ -51,31 +68,53 @@ def pixel_flags(batch: Batch, generated: tuple[int, int] | None = None) -> list[
 
 
 def _own_flags(batch: Batch, i: int) -> list[str]:
-    reading, y, shows = patch_grid_reading(batch), luma(batch)[i], collapse(batch)[i]
-    values = (reading.odd + reading.even, reading.sub, reading.severity, reading.amplitude)
-    energy, sub, severity, amplitude = (value[i].item() for value in values)
+    reading, y = patch_grid_reading(batch), luma(batch)[i]
+    shows = COLLAPSES[int(collapse(batch)[i])]
+    energy, sub, amplitude = (v[i].item() for v in (reading.odd + reading.even, reading.sub, reading.amplitude))
     found = energy >= _threshold("grid_energy")
     periodic = found and sub > _PERIODIC * energy
+    resampled = was_resampled(y, batch.patch_grid)
+    # Pixel art on the patch grid has the same steps, but no decoder makes neighbours exactly alike.
+    drawing = is_drawing(y)
     flags = {
         shows: shows != "",
-        "jpeg_history": was_jpeg(y),
-        "resampled": not periodic and was_resampled(y, batch.patch_grid),
+        "jpeg_history": bool(were_jpeg(y[None])),
+        "resampled": resampled,
+        "resized_grid": resampled and _has_resized_grid(y, batch.patch_grid),
         "periodic_content": periodic,
         "faint_grid": found and not periodic and amplitude >= _FAINT,
-        "visible_grid": found and severity >= _threshold("grid_severity"),
-        "seams": _has_seams(batch, i),
+        "visible_grid": not drawing and _is_visible(batch, i, found),
+        "seams": not drawing and _has_seams(batch, i),
     }
     return [name for name, holds in flags.items() if holds]
 
 
+def _is_visible(batch: Batch, i: int, found: bool) -> bool:
+    parts = {name: value[i].item() for name, value in severity_parts(batch).items()}
+    # Seams have a flag of their own.
+    parts.pop("seams")
+    if not found:
+        parts.pop("pattern")
+    return max(parts.values()) >= _threshold("grid_severity")
+
+
 def _has_seams(batch: Batch, i: int) -> bool:
-    reading, y = border_reading(batch), luma(batch)[i]
-    height, width = y.shape
+    reading = border_reading(batch)
+    height, width = batch.images.shape[-2:]
     limit = _threshold("blockiness") + _DEVIATIONS * sampling_deviation(height, width, batch.patch_grid)
     # Dots and stripes of other periods meet the borders unevenly, and other phases as much.
-    found = reading.excess[i].item() >= limit and reading.lead[i].item() > 0
-    # Pixel art on the patch grid has the same steps, but no decoder makes neighbours exactly alike.
-    return found and not is_drawing(y)
+    whole = reading.excess[i].item() >= limit and reading.lead[i].item() > 0
+    return whole or half_seams(batch)[i].item() >= limit
+
+
+def _has_resized_grid(y: Tensor, p: int) -> bool:
+    """Say whether (h, w) luma has a pattern whose period is that of the patch grid, enlarged."""
+    readings = [read_patch_grid(y[None], round(p * scale)) for scale in _SCALES]
+    limit = _threshold("grid_energy")
+    return any(
+        (reading.odd + reading.even).item() >= limit and reading.severity.item() >= _threshold("grid_severity")
+        for reading in readings
+    )
 
 
 def _threshold(name: str) -> float:

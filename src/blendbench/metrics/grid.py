@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blendbench.core.lazy import torch
 from blendbench.metrics.inputs import patch_grid_reading, worst_if_collapsed
 from blendbench.metrics.registry import metric
 
@@ -53,10 +54,11 @@ def grid_amplitude(batch: Batch) -> Tensor:
     return patch_grid_reading(batch).amplitude
 
 
-@metric("grid_severity", needs=("patch_grid_reading", "collapse"))
+@metric("grid_severity", needs=("severity_parts", "collapse"))
 def grid_severity(batch: Batch) -> Tensor:
-    """Return (n,) visible RMS of the pattern over the threshold of visibility.
+    """Return (n,) multiples of the threshold of visibility.
 
-    Definition: metrics/grid_severity.md.
+    Of whatever on the patch grid is seen best. Definition: metrics/grid_severity.md.
     """
-    return worst_if_collapsed(batch, patch_grid_reading(batch).severity, _WORST)
+    parts: dict[str, Tensor] = batch["severity_parts"]
+    return worst_if_collapsed(batch, torch.stack(list(parts.values())).amax(0), _WORST)

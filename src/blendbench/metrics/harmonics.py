@@ -23,11 +23,13 @@ class Comb:
     """Hold m frequencies of one kind.
 
     `places`: (m, 9 + k) flat half-plane indices of a bin, its 8 neighbours and its ring. `orders`: (m, 2) the harmonic
-    along v and u in cycles a patch grid period, the least in magnitude.
+    along v and u in cycles a patch grid period, the least in magnitude. `tile`: (m,) the place in the flat DFT of a
+    tile.
     """
 
     places: Tensor
     orders: Tensor
+    tile: Tensor
 
 
 def _near() -> list[tuple[int, int]]:
@@ -42,10 +44,10 @@ def _place(v: int, u: int, height: int, width: int) -> int:
 
 
 @lru_cache(maxsize=32)
-def patch_grid_combs(height: int, width: int, p: int, device: torch.device) -> tuple[Comb, ...]:
-    """Return the p * p - 1 harmonics of period p: on each axis, and the rest.
+def patch_grid_combs(height: int, width: int, p: int, highest: int, device: torch.device) -> tuple[Comb, ...]:
+    """Return the harmonics of period p: on each axis, and the rest.
 
-    `height` and `width` are multiples of p.
+    `height` and `width` are multiples of p; `highest`: the greatest order along an axis, p // 2 for all.
 
     Off the axes the ring is the 7x7 around a bin without its 3x3. Natural images have a ridge of power along each
     axis, so a bin on an axis is compared with 2..7 places along that axis alone, stopping short of the next bin.
@@ -54,10 +56,11 @@ def patch_grid_combs(height: int, width: int, p: int, device: torch.device) -> t
     ring = [(dv, du) for dv in range(-3, 4) for du in range(-3, 4) if max(abs(dv), abs(du)) > 1]
     along_v = [(d * s, 0) for d in range(2, min(7, step_v - 2) + 1) for s in (-1, 1)]
     along_u = [(0, d * s) for d in range(2, min(7, step_u - 2) + 1) for s in (-1, 1)]
+    present = [k for k in range(1, p) if min(k, p - k) <= highest]
     kinds = [
-        ([(i, 0) for i in range(1, p)], along_v),
-        ([(0, j) for j in range(1, p)], along_u),
-        ([(i, j) for i in range(1, p) for j in range(1, p)], ring),
+        ([(i, 0) for i in present], along_v),
+        ([(0, j) for j in present], along_u),
+        ([(i, j) for i in present for j in present], ring),
     ]
     combs = []
     for orders, around in kinds:
@@ -66,7 +69,8 @@ def patch_grid_combs(height: int, width: int, p: int, device: torch.device) -> t
             for i, j in orders
         ]
         least = torch.tensor([[min(i, p - i), min(j, p - j)] for i, j in orders])
-        combs.append(Comb(torch.tensor(places, device=device), least.to(device)))
+        tile = torch.tensor([i * p + j for i, j in orders])
+        combs.append(Comb(torch.tensor(places, device=device), least.to(device), tile.to(device)))
     return tuple(combs)
 
 

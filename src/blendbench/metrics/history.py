@@ -39,40 +39,42 @@ _EMPTY = 0.13
 _FULL = 400.0
 
 
-def was_jpeg(luma: Tensor) -> bool:
-    """Say whether (h, w) luma in 0..255 was JPEG-coded.
+def were_jpeg(luma: Tensor, side: int = _SIDE) -> Tensor:
+    """Say (n,) whether (n, h, w) luma in 0..255 was JPEG-coded.
 
     If so, one of 64 block grids holds more zero DCT coefficients than the others. Each cell of 8 x 8 places votes for
     the grid whose block has most, after ZERO (Nikoukhah et al., IPOL 2021). Flat blocks, and cells with a tie, do not
-    vote. False below 64 pixels a side.
+    vote. False below 64 pixels a side. `side`: of the middle part that is looked at.
     """
-    if min(luma.shape) < _MIN_SIDE:
-        return False
-    top, left = (max(0, (size - _SIDE) // 2) // _BLOCK * _BLOCK for size in luma.shape)
-    part = luma[top : top + _SIDE, left : left + _SIDE].cpu()
-    zeros = _zero_coefficients(part)
-    rows, columns = (size // _BLOCK for size in zeros.shape)
-    cells = zeros[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK).transpose(1, 2)
-    cells = cells.reshape(rows * columns, _BLOCK**2)
-    most, place = cells.max(1)
-    votes = (cells == most[:, None]).sum(1) == 1
-    counts = torch.bincount(place[votes & (most > 0)], minlength=_BLOCK**2)
-    total = int(counts.sum())
-    return total >= _MIN_VOTES and int(counts.max()) >= _VOTES * total
+    height, width = luma.shape[-2:]
+    if min(height, width) < _MIN_SIDE:
+        return torch.zeros(len(luma), dtype=torch.bool, device=luma.device)
+    top, left = (max(0, (size - side) // 2) // _BLOCK * _BLOCK for size in (height, width))
+    zeros = _zero_coefficients(luma[:, top : top + side, left : left + side])
+    rows, columns = (size // _BLOCK for size in zeros.shape[-2:])
+    cells = zeros[:, : rows * _BLOCK, : columns * _BLOCK].unflatten(2, (-1, _BLOCK)).unflatten(1, (-1, _BLOCK))
+    cells = cells.transpose(2, 3).reshape(len(luma), -1, _BLOCK**2)
+    most, place = cells.max(-1)
+    votes = ((cells == most[..., None]).sum(-1) == 1) & (most > 0)
+    counts = torch.zeros(len(luma), _BLOCK**2, device=luma.device).scatter_add_(1, place, votes.float())
+    total = counts.sum(1)
+    return (total >= _MIN_VOTES) & (counts.amax(1) >= _VOTES * total)
 
 
 def _zero_coefficients(luma: Tensor) -> Tensor:
-    """Count the zero DCT coefficients of the block at each place of (h, w).
+    """Count the zero DCT coefficients of the block at each place of (n, h, w).
 
-    Returns (h - 7, w - 7); -1 for flat blocks.
+    Returns (n, h - 7, w - 7); -1 for flat blocks.
     """
     k, x = torch.meshgrid(torch.arange(_BLOCK), torch.arange(_BLOCK), indexing="ij")
     basis = torch.cos(math.pi * (2 * x + 1) * k / (2 * _BLOCK)) * math.sqrt(2 / _BLOCK)
     basis[0] /= math.sqrt(2)
-    across = luma.unfold(1, _BLOCK, 1) @ basis.T
-    count = torch.zeros(luma.shape[0] - _BLOCK + 1, luma.shape[1] - _BLOCK + 1, dtype=torch.int32)
+    basis = basis.T.to(luma.device)
+    across = luma.unfold(2, _BLOCK, 1) @ basis
+    n, height, width = len(luma), luma.shape[1] - _BLOCK + 1, luma.shape[2] - _BLOCK + 1
+    count = torch.zeros(n, height, width, dtype=torch.int32, device=luma.device)
     for column in range(_BLOCK):
-        coefficients = across[..., column].unfold(0, _BLOCK, 1) @ basis.T
+        coefficients = across[..., column].unfold(1, _BLOCK, 1) @ basis
         count += (coefficients.abs() < 0.5).sum(-1, dtype=torch.int32)
     # All but the mean are zero: such a block is flat whatever the grid.
     return torch.where((count >= _BLOCK**2 - 1) | _are_flat(luma), -1, count)
@@ -81,11 +83,11 @@ def _zero_coefficients(luma: Tensor) -> Tensor:
 def _are_flat(luma: Tensor) -> Tensor:
     """Say of the block at each place whether most neighbours are equal.
 
-    (h, w) -> (h - 7, w - 7); along both axes.
+    (n, h, w) -> (n, h - 7, w - 7); along both axes.
     """
     across, down = (
-        torch.nn.functional.avg_pool2d((luma.diff(dim=axis) == 0).float()[None], size, 1)[0] >= _FLAT
-        for axis, size in ((1, (_BLOCK, _BLOCK - 1)), (0, (_BLOCK - 1, _BLOCK)))
+        torch.nn.functional.avg_pool2d((luma.diff(dim=axis) == 0).float(), size, 1) >= _FLAT
+        for axis, size in ((2, (_BLOCK, _BLOCK - 1)), (1, (_BLOCK - 1, _BLOCK)))
     )
     return across & down
 

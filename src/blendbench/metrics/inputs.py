@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 from blendbench.core.lazy import torch
 from blendbench.metrics import colourspace
 from blendbench.metrics.bands import read_bands
-from blendbench.metrics.borders import BorderReading, read_borders
+from blendbench.metrics.borders import BorderReading, read_borders, sampling_deviation
 from blendbench.metrics.collapse import find_collapse
+from blendbench.metrics.history import were_jpeg
+from blendbench.metrics.mosaic import read_mosaic
 from blendbench.metrics.palette import Palette, read_palette
-from blendbench.metrics.patch_grid import PatchGridReading, read_patch_grid
+from blendbench.metrics.patch_grid import PatchGridReading, chroma_severity, read_patch_grid
 from blendbench.metrics.quantiles import read_quantiles
 from blendbench.metrics.shared import shared_input
 from blendbench.metrics.style_space import style_space as find_style_space
@@ -24,6 +26,20 @@ if TYPE_CHECKING:
     from blendbench.metrics.style_space import StylePairs, StyleSpace
 
 Made = TypeVar("Made")
+
+# Standard deviations of clean borders from which steps at borders count.
+_DEVIATIONS = 2.0
+# Log ratios of steps that count as just visible. With these, offsets of the patches and mosaics with soft borders read
+# what a mesh of equal RMS reads, in the median of good generated images.
+_SEAM, _MOSAIC = 0.5, 0.125
+# Severity of a window from which it is no chance: in one of 38 crops of photos the content reads more.
+_LOCAL = 0.3
+# The same of colour: good generated images have 0.05, and a JPEG's blocks of colour 0.01.
+_CHROMA = 0.1
+# Colour is read at half the size.
+_MIN_OF_CHROMA = 8
+# A middle part of this side shows whether an image went through JPEG.
+_JPEG_SIDE = 256
 
 
 @shared_input("luma", needs=("images",))
@@ -44,16 +60,72 @@ def border_reading(batch: Batch) -> BorderReading:
     return read_borders(luma(batch), batch.patch_grid)
 
 
+@shared_input("mosaic", needs=("luma", "patch_grid_reading"))
+def mosaic(batch: Batch) -> Tensor:
+    """Return (n,) swings of the steps within a patch, log ratios.
+
+    Without the pattern that all patches share.
+    """
+    y, p = luma(batch), batch.patch_grid
+    height, width = (size // p * p for size in y.shape[-2:])
+    reading = patch_grid_reading(batch)
+    tile = torch.where((reading.odd + reading.even > 0)[:, None, None], reading.tile, 0.0)
+    return read_mosaic(y[:, :height, :width] - tile.repeat(1, height // p, width // p), p)
+
+
+@shared_input("chroma_grid", needs=("images",))
+def chroma_grid(batch: Batch) -> Tensor:
+    """Return (n,) severities of patterns of colour; 0 at an odd patch grid or below 8."""
+    if batch.patch_grid % 2 or batch.patch_grid < _MIN_OF_CHROMA:
+        return torch.zeros(len(batch), device=batch.images.device)
+    return chroma_severity(colourspace.half_chroma(batch.images), batch.patch_grid)
+
+
+@shared_input("half_seams", needs=("border_reading", "images", "luma"))
+def half_seams(batch: Batch) -> Tensor:
+    """Return (n,) excesses of steps at half the patch grid that JPEG does not explain."""
+    excess = _beyond_chance(batch, border_reading(batch).half)
+    # JPEG's blocks are looked for where there is something to explain; to ask a GPU would take longer.
+    if excess.device.type == "cpu" and not excess.any():
+        return excess
+    return torch.where(were_jpeg(luma(batch), _JPEG_SIDE), 0.0, excess)
+
+
+def _beyond_chance(batch: Batch, excess: Tensor) -> Tensor:
+    """Return (n,) excesses of steps at borders, 0 where clean images have as much."""
+    height, width = batch.images.shape[-2:]
+    limit = _DEVIATIONS * sampling_deviation(height, width, batch.patch_grid)
+    return torch.where(excess > limit, excess, 0.0)
+
+
+@shared_input(
+    "severity_parts", needs=("patch_grid_reading", "chroma_grid", "border_reading", "images", "half_seams", "mosaic")
+)
+def severity_parts(batch: Batch) -> dict[str, Tensor]:
+    """Return (n,) multiples of the threshold of visibility, by what is seen.
+
+    NaN where the patch grid cannot be read.
+    """
+    chroma = chroma_grid(batch)
+    reading, seams = patch_grid_reading(batch), _beyond_chance(batch, border_reading(batch).excess)
+    return {
+        "pattern": reading.severity,
+        "local pattern": torch.where(reading.local >= _LOCAL, reading.local, 0.0),
+        "pattern of colour": torch.where(chroma >= _CHROMA, chroma, 0.0),
+        "seams": torch.maximum(seams, half_seams(batch)) / _SEAM,
+        "mosaic": mosaic(batch) / _MOSAIC,
+    }
+
+
 @shared_input("collapse", needs=("images", "luma"))
-def collapse(batch: Batch) -> list[str]:
-    """Name what each image shows instead of a scene; "" for all others."""
+def collapse(batch: Batch) -> Tensor:
+    """Return (n,) places in COLLAPSES of what images show instead of a scene."""
     return find_collapse(batch.images, luma(batch))
 
 
 def worst_if_collapsed(batch: Batch, values: Tensor, worst: float) -> Tensor:
     """Replace the (n,) values of images that show nothing; NaN stays."""
-    shows_nothing = torch.tensor([found != "" for found in collapse(batch)], device=values.device)
-    return torch.where(shows_nothing & ~values.isnan(), worst, values)
+    return torch.where((collapse(batch) > 0) & ~values.isnan(), worst, values)
 
 
 @shared_input("oklab", needs=("images",))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from blendbench.core.lazy import torch
 from blendbench.metrics.filtering import blur, high_pass, power_spectrum, whole_plane_sum
 from blendbench.metrics.harmonics import patch_grid_combs, sub_comb
+from blendbench.metrics.sight import PIXELS_A_DEGREE, sensitivity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,12 +33,12 @@ _SILENCE = 0.01
 # Content that repeats with these multiples of the patch grid puts harmonics on it: 32, 48, 80 and 112 pixels, and their
 # parts, such as bricks of 56 x 28.
 _SUB_MULTIPLES = (2, 3, 5, 7)
+# Windows have this fraction of the shorter side, and eight tiles at least, and overlap by a quarter.
+_WINDOW, _STRIDE = 1 / 4, 3 / 4
 # Ratio of power on sub-harmonics to power on harmonics at which generator and content count as equally likely, and the
 # steepness of the transition. Photos with a mesh of four levels have at most 0.54; windows, bricks and stripes of other
 # periods at least 0.83.
 _VETO, _STEEPNESS = 0.55, 8
-# Pixels a degree of visual angle: a desktop monitor of 100 dots an inch at 58 cm.
-_PIXELS_A_DEGREE = 40.0
 # RMS in grey levels at which a patch grid on flat ground is taken as just visible.
 _JUST_VISIBLE = 1.0
 # Exponent of pooling over places.
@@ -50,7 +51,8 @@ class PatchGridReading:
 
     `odd`, `even`: fraction of normalised high-frequency power on harmonics with an odd order, and on those with two
     even orders. `sub`: the same on sub-harmonics. `amplitude`: RMS of the coherent pattern in grey levels. `severity`:
-    its visible part in multiples of the threshold, less what the content explains.
+    its visible part in multiples of the threshold, less what the content explains. `local`: severity of the window that
+    has most, for its part of the area. `tile`: (n, p, p) the mean tile in grey levels.
     """
 
     odd: Tensor
@@ -58,6 +60,21 @@ class PatchGridReading:
     sub: Tensor
     amplitude: Tensor
     severity: Tensor
+    local: Tensor
+    tile: Tensor
+
+
+@dataclass(frozen=True)
+class _Residual:
+    """Hold what is read of n fields (n, h, w), h and w multiples of p.
+
+    `normal`: the high-passed field over its local contrast; `scale`: (n,) sums of one over that contrast; `local`:
+    local power, at all places or at some.
+    """
+
+    normal: Tensor
+    scale: Tensor
+    local: Tensor
 
 
 def is_too_small(height: int, width: int, p: int) -> bool:
@@ -70,29 +87,130 @@ def read_patch_grid(luma: Tensor, p: int) -> PatchGridReading:
 
     All NaN below eight tiles a side.
     """
-    rows, columns = (size // p for size in luma.shape[-2:])
     if is_too_small(luma.shape[-2], luma.shape[-1], p):
         nothing = torch.full((len(luma),), math.nan, device=luma.device)
-        return PatchGridReading(nothing, nothing, nothing, nothing, nothing)
-    height, width = rows * p, columns * p
-    residual = high_pass(luma[:, :height, :width], p / 4)
+        none = torch.zeros(len(luma), p, p, device=luma.device)
+        return PatchGridReading(nothing, nothing, nothing, nothing, nothing, nothing, none)
+    residual, silent = _residual(luma, p)
+    whole = _read(residual, p, sensitivity(p, PIXELS_A_DEGREE, luma.device, chroma=False))
+    values = (torch.where(silent, 0.0, value) for value in (*whole, _local(residual, p)))
+    odd, even, sub, amplitude, severity, local = values
+    return PatchGridReading(odd, even, sub, amplitude, severity, local, _mean_tile(residual, p))
+
+
+def chroma_severity(chroma: Tensor, p: int) -> Tensor:
+    """Return (n,) severities of patterns in (n, 2, h, w) chroma of half size.
+
+    p: the period of the full size, a multiple of two. The greater of both; NaN below eight tiles a side.
+    """
+    n, _, height, width = chroma.shape
+    if is_too_small(height, width, p // 2):
+        return torch.full((n,), math.nan, device=chroma.device)
+    residual, silent = _residual(chroma.flatten(0, 1), p // 2)
+    seen_at = sensitivity(p // 2, PIXELS_A_DEGREE / 2, chroma.device, chroma=True)
+    severity = torch.where(silent, 0.0, _read(residual, p // 2, seen_at)[-1])
+    return torch.maximum(*severity.unflatten(0, (n, 2)).unbind(-1))
+
+
+def _residual(field: Tensor, p: int) -> tuple[_Residual, Tensor]:
+    """Return the normalised residual of (n, h, w), and (n,) whether there is none."""
+    height, width = (size // p * p for size in field.shape[-2:])
+    residual = high_pass(field[:, :height, :width], p / 4)
     local = blur(residual.square(), p / 2)
     # Flat areas count as much as busy ones, and edges do not dominate.
     weight = (local + _CONTRAST**2).rsqrt()
-    power = power_spectrum(residual * weight)
     silent = residual.square().mean((-2, -1)).sqrt() < _SILENCE
-    odd, even, pattern, seen = _peaks(power, p, width)
-    scale = weight.sum((-2, -1))
-    amplitude = (pattern / scale**2).sqrt()
-    visible = (seen / scale**2).sqrt()
-    total = whole_plane_sum(power, width)
+    return _Residual(residual * weight, weight.sum((-2, -1)), local), silent
+
+
+def _read(part: _Residual, p: int, seen_at: Tensor, *, window: bool = False) -> tuple[Tensor, ...]:
+    """Return (n,) odd, even, sub, amplitude and severity.
+
+    `seen_at`: (p * p,) or (n, p * p) sensitivities; `window`: of fields that are parts of an image.
+    """
+    width = part.normal.shape[-1]
+    power = power_spectrum(part.normal)
+    odd, even, amplitude, visible = _pattern(part, power, p, seen_at, window=window)
     sub = torch.stack([_sub_excess(power, p, width, multiple) for multiple in _SUB_MULTIPLES]).amax(0)
-    severity = visible * _own_fraction(odd + even, sub) * _visibility(local, amplitude, p) / _JUST_VISIBLE
-    quiet = [torch.where(silent, 0.0, value) for value in (odd / total, even / total, sub / total, amplitude, severity)]
-    return PatchGridReading(*quiet)
+    severity = visible * _own_fraction(odd + even, sub) * _visibility(part.local, amplitude, p) / _JUST_VISIBLE
+    total = whole_plane_sum(power, width)
+    return odd / total, even / total, sub / total, amplitude, severity
 
 
-def _peaks(power: Tensor, p: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _pattern(part: _Residual, power: Tensor, p: int, seen_at: Tensor, *, window: bool) -> tuple[Tensor, ...]:
+    """Return (n,) excess power, odd and even, amplitude and its visible part."""
+    odd, even, pattern, seen = _peaks(power, p, part.normal.shape[-1], seen_at, window=window)
+    return odd, even, (pattern / part.scale**2).sqrt(), (seen / part.scale**2).sqrt()
+
+
+def _mean_tile(residual: _Residual, p: int) -> Tensor:
+    """Return (n, p, p) the tile that is the same everywhere, without its mean."""
+    tiles = _fold(residual.normal, p, 1).squeeze((1, 2))
+    weight = residual.scale / math.prod(residual.normal.shape[-2:])
+    orders = (torch.fft.fftfreq(p, device=tiles.device) * p)[:, None].expand(p, p)
+    gain = _gain(torch.stack([orders, orders.T], -1), p)
+    gain[0, 0] = math.inf
+    tile: Tensor = torch.fft.ifft2(torch.fft.fft2(tiles / weight[:, None, None]) / gain).real
+    return tile
+
+
+def _fold(field: Tensor, p: int, parts: int) -> Tensor:
+    """Average (n, h, w) over tiles, in parts x parts: (n, parts, parts, p, p)."""
+    rows = field.unflatten(1, (parts, -1, p)).mean(2)
+    tiles: Tensor = rows.unflatten(3, (parts, -1, p)).mean(4).transpose(2, 3)
+    return tiles
+
+
+def _local(residual: _Residual, p: int) -> Tensor:
+    """Return (n,) severities of the worst window, pooled over the area.
+
+    0 where no window is smaller than the image.
+    """
+    n, height, width = residual.normal.shape
+    side = max(_MIN_TILES, 2 * round(min(height, width) * _WINDOW / (2 * p))) * p
+    corners = [(y, x) for y in _starts(height, side, p) for x in _starts(width, side, p)]
+    if len(corners) == 1:
+        return torch.zeros(n, device=residual.normal.device)
+
+    def cut(field: Tensor, step: int) -> Tensor:
+        parts = [field[:, y // step : (y + side) // step, x // step : (x + side) // step] for y, x in corners]
+        return torch.stack(parts, 1).flatten(0, 1)
+
+    # Local power is smooth: one place a tile stands for it.
+    local = cut(residual.local[:, p // 2 :: p, p // 2 :: p], p)
+    scale = (local + _CONTRAST**2).rsqrt().mean((-2, -1)) * side**2
+    windows = _Residual(cut(residual.normal, 1), scale, local)
+    eye = sensitivity(p, PIXELS_A_DEGREE, residual.normal.device, chroma=False)
+    seen_at = eye * _in_all_quarters(windows.normal, p).sqrt()
+    *_, amplitude, visible = _pattern(windows, power_spectrum(windows.normal), p, seen_at, window=True)
+    most = (visible * _visibility(local, amplitude, p)).unflatten(0, (n, -1)).argmax(1)
+    place = torch.arange(n, device=most.device) * len(corners) + most
+    worst = _Residual(windows.normal[place], scale[place], local[place])
+    area = side**2 / (height * width)
+    severity: Tensor = _read(worst, p, seen_at[place], window=True)[-1] * area ** (1 / _POOLING)
+    return severity
+
+
+def _in_all_quarters(normal: Tensor, p: int) -> Tensor:
+    """Return (n, p * p) fractions of power that the quarters of (n, h, w) share.
+
+    By harmonic: power between different quarters over that of all, 1 for a pattern and 0 for an edge in one quarter.
+    """
+    quarters = torch.fft.fft2(_fold(normal, p, 2)).flatten(3).flatten(1, 2)
+    together = torch.view_as_real(quarters.sum(1)).square().sum(-1)
+    single = torch.view_as_real(quarters).square().sum((1, -1))
+    return (4 / 3 * (together - single) / (together + 1e-12)).clamp(0, 1)
+
+
+def _starts(size: int, side: int, p: int) -> list[int]:
+    """Return where windows start, on the patch grid and evenly spread."""
+    count = math.ceil((size - side) / (_STRIDE * side)) + 1
+    return [round(k * (size - side) / max(1, count - 1) / p) * p for k in range(count)]
+
+
+def _peaks(
+    power: Tensor, p: int, width: int, seen_at: Tensor, *, window: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Sum (n,) over the harmonics above their floor and their neighbours.
 
     Excess power of the odd ones, of the even ones; squared amplitude of the pattern and of its visible part, both times
@@ -100,21 +218,30 @@ def _peaks(power: Tensor, p: int, width: int) -> tuple[Tensor, Tensor, Tensor, T
     """
     flat = power.flatten(1)
     sums = torch.zeros(6, len(flat), device=flat.device)
-    for comb in patch_grid_combs(power.shape[-2], width, p, power.device):
+    # Decoders leave patterns of a quarter of the period and finer in places.
+    highest = max(1, p // 4 - 1) if window else p // 2
+    for comb in patch_grid_combs(power.shape[-2], width, p, highest, power.device):
         around = flat[:, comb.places]
         peak, nearest, ring = around[..., 0], around[..., 1:9].amax(-1), around[..., 9:].sort(-1).values
         mean = _mean_of_exponential(ring)
-        excess = (peak - torch.maximum(_thresholds(comb.orders, p) * mean, nearest)).clamp_min(0)
+        threshold = _thresholds(comb.orders, p)
+        if window:
+            threshold = _of_few(threshold, ring.shape[-1])
+        excess = (peak - torch.maximum(threshold * mean, nearest)).clamp_min(0)
         odd = (comb.orders % 2).amax(-1).to(flat.dtype)
-        gain, sensitivity = _gain(comb.orders, p) ** 2, _sensitivity(comb.orders, p) ** 2
+        gain = _gain(comb.orders, p) ** 2
+        seen = seen_at[..., comb.tile] ** 2
         certain = torch.where(excess > 0, peak - mean, 0.0) / gain
         faint = (peak > _FAINT * mean) & (peak > nearest)
         likely = (torch.where(faint, peak - mean, 0.0) - _chance(_FAINT) * mean) / gain
-        rows = [excess * odd, excess * (1 - odd), certain, certain * sensitivity, likely, likely * sensitivity]
+        rows = [excess * odd, excess * (1 - odd), certain, certain * seen, likely, likely * seen]
         sums += torch.stack([row.sum(-1) for row in rows])
+    if window:
+        # A window has too few places to tell what is faint from its content.
+        sums[4:] = 0
     found = sums[0] + sums[1] > 0
-    pattern, seen = (torch.where(found, torch.maximum(sums[k], sums[k + 2]), 0.0) for k in (2, 3))
-    return sums[0], sums[1], pattern, seen
+    pattern, visible = (torch.where(found, torch.maximum(sums[k], sums[k + 2]), 0.0) for k in (2, 3))
+    return sums[0], sums[1], pattern, visible
 
 
 def _thresholds(orders: Tensor, p: int) -> Tensor:
@@ -126,6 +253,15 @@ def _thresholds(orders: Tensor, p: int) -> Tensor:
     first = math.log(4 / (_FALSE_PEAKS * _FUNDAMENTALS))
     others = math.log((p * p - 5) / (_FALSE_PEAKS * (1 - _FUNDAMENTALS)))
     return torch.where(orders.sum(-1) == 1, first, others)
+
+
+def _of_few(threshold: Tensor, places: int) -> Tensor:
+    """Return the threshold with the same chance over a floor from few places.
+
+    A median of k exponentials is as uncertain as the mean of k ln(2)^2, and a ratio to that has an F distribution.
+    """
+    effective = places * math.log(2) ** 2
+    return effective * torch.expm1(threshold / effective)
 
 
 def _chance(threshold: float) -> float:
@@ -155,8 +291,10 @@ def _sub_excess(power: Tensor, p: int, width: int, multiple: int) -> Tensor:
     places = sub_comb(power.shape[-2], width, p, multiple, power.device)
     around = power.flatten(1)[:, places]
     # Ridges and streaks of natural images run through the ring; a line of periodic content does not.
-    above = (around[..., 0] > around[..., 1:].amax(-1)).any(0)
-    peak, ring = around[:, above, 0], around[:, above, 1:].sort(-1).values
+    if power.device.type == "cpu":
+        # The others count nothing. A GPU sorts them sooner than it says which they are.
+        around = around[:, (around[..., 0] > around[..., 1:].amax(-1)).any(0)]
+    peak, ring = around[..., 0], around[..., 1:].sort(-1).values
     threshold = math.log(len(places) / _FALSE_PEAKS)
     floor = torch.maximum(threshold * _mean_of_exponential(ring), ring[..., -1])
     # The half plane without its own mirror image: each place stands for two.
@@ -173,18 +311,9 @@ def _own_fraction(comb: Tensor, sub: Tensor) -> Tensor:
 
 
 def _gain(orders: Tensor, p: int) -> Tensor:
-    """Return (m,) what the high-pass leaves of each harmonic's amplitude."""
+    """Return (...) what the high-pass leaves of each harmonic's amplitude."""
     squared = orders.float().div(p).square().sum(-1)
     return 1 - torch.exp(-2 * math.pi**2 * (p / 4) ** 2 * squared)
-
-
-def _sensitivity(orders: Tensor, p: int) -> Tensor:
-    """Return (m,) relative contrast sensitivities, at most 1.
-
-    Source: Mannos & Sakrison 1974.
-    """
-    frequency = orders.float().div(p).square().sum(-1).sqrt() * _PIXELS_A_DEGREE
-    return 2.6 * (0.0192 + 0.114 * frequency) * torch.exp(-((0.114 * frequency) ** 1.1)) / 0.981
 
 
 def _visibility(local: Tensor, amplitude: Tensor, p: int) -> Tensor:

@@ -1,0 +1,64 @@
+"""What counts to severity besides a pattern of the whole image: mosaics, half periods, parts of an image, colour."""
+
+import numpy as np
+import pytest
+from metric_values import Pixels, Values, clipped, tensor
+from scipy import ndimage
+
+from blendbench.metrics import Batch, patterns
+from blendbench.metrics.inputs import severity_parts
+
+SIZE = 512
+
+
+def parts(image: Pixels) -> dict[str, float]:
+    return {name: value.item() for name, value in severity_parts(Batch(tensor(image[None]))).items()}
+
+
+@pytest.fixture(scope="module")
+def ground() -> Values:
+    """Soft shapes with the dither of a decoder."""
+    rng = np.random.default_rng(5)
+    coarse = ndimage.gaussian_filter(rng.standard_normal((SIZE, SIZE, 3)), (12, 12, 0))
+    return np.asarray(128 + 40 * coarse / coarse.std() + rng.normal(0, 1.5, (SIZE, SIZE, 3)))
+
+
+def with_field(ground: Values, field: Values, rms: float = 4) -> Pixels:
+    return clipped(ground + rms * (field / np.sqrt(np.mean(field**2)))[..., None])
+
+
+def test_an_image_with_nothing_on_the_patch_grid_has_no_part(ground: Values) -> None:
+    assert max(parts(clipped(ground)).values()) < 0.1
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (5, 11)])
+def test_a_mosaic_with_soft_borders_counts_at_any_phase(ground: Values, shift: tuple[int, int]) -> None:
+    soft = ndimage.gaussian_filter(patterns.offsets(SIZE, SIZE), 3)
+    found = parts(with_field(ground, np.roll(soft, shift, (0, 1)), rms=8))
+    assert found["mosaic"] >= 0.5 > max(found["seams"], found["pattern"])
+
+
+def test_what_all_patches_share_is_no_mosaic(ground: Values) -> None:
+    found = parts(with_field(ground, patterns.mesh(SIZE, SIZE)))
+    assert found["pattern"] > 1 and found["mosaic"] < 0.1
+
+
+def test_offsets_of_half_patches_are_seams_and_jpeg_is_not(ground: Values) -> None:
+    assert parts(with_field(ground, patterns.offsets(SIZE, SIZE, 8)))["seams"] >= 0.5
+    assert parts(patterns.jpeg(clipped(ground), 75))["seams"] < 0.1
+
+
+def test_a_pattern_in_an_eighth_of_the_image_counts_by_its_window(ground: Values) -> None:
+    field = patterns.sinus(SIZE, SIZE)
+    field[:, 128:] = field[256:] = 0
+    found = parts(clipped(ground + 4 * field[..., None]))
+    assert found["local pattern"] >= 0.5 > found["pattern"]
+    edge = ground.copy()
+    edge[:, 100:104] += 60
+    assert parts(clipped(edge))["local pattern"] == 0
+
+
+def test_a_mesh_of_equal_brightness_is_one_of_colour(ground: Values) -> None:
+    mesh = 6 * patterns.mesh(SIZE, SIZE)[..., None] * np.array([1, -0.299 / 0.587, 0])
+    found = parts(clipped(ground + mesh))
+    assert found["pattern of colour"] > 0.3 > found["pattern"]
