@@ -75,7 +75,7 @@ def _own_flags(batch: Batch, i: int) -> list[str]:
     periodic = found and sub > _PERIODIC * energy
     resampled = was_resampled(y, batch.patch_grid)
     # Pixel art on the patch grid has the same steps, but no decoder makes neighbours exactly alike.
-    drawing = is_drawing(y)
+    exact = is_drawing(y)
     flags = {
         shows: shows != "",
         "jpeg_history": bool(were_jpeg(y[None])),
@@ -83,8 +83,8 @@ def _own_flags(batch: Batch, i: int) -> list[str]:
         "resized_grid": resampled and _has_resized_grid(y, batch.patch_grid),
         "periodic_content": periodic,
         "faint_grid": found and not periodic and amplitude >= _FAINT,
-        "visible_grid": not drawing and _is_visible(batch, i, found),
-        "seams": not drawing and _has_seams(batch, i),
+        "visible_grid": not exact and _is_visible(batch, i, found),
+        "seams": not exact and _has_seams(batch, i),
     }
     return [name for name, holds in flags.items() if holds]
 

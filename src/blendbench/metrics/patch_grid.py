@@ -113,7 +113,7 @@ def chroma_severity(chroma: Tensor, p: int) -> Tensor:
 
 
 def _residual(field: Tensor, p: int) -> tuple[_Residual, Tensor]:
-    """Return the normalised residual of (n, h, w), and (n,) whether there is none."""
+    """Return the normalised residual of (n, h, w), and (n,) whether it is zero."""
     height, width = (size // p * p for size in field.shape[-2:])
     residual = high_pass(field[:, :height, :width], p / 4)
     local = blur(residual.square(), p / 2)
@@ -237,7 +237,7 @@ def _peaks(
         rows = [excess * odd, excess * (1 - odd), certain, certain * seen, likely, likely * seen]
         sums += torch.stack([row.sum(-1) for row in rows])
     if window:
-        # A window has too few places to tell what is faint from its content.
+        # What is faint cannot be separated from the content of a window.
         sums[4:] = 0
     found = sums[0] + sums[1] > 0
     pattern, visible = (torch.where(found, torch.maximum(sums[k], sums[k + 2]), 0.0) for k in (2, 3))
