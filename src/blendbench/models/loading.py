@@ -1,6 +1,7 @@
 """Load networks: only safetensors, no remote code, no random weights."""
 
 import json
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from blendbench.models.fp8 import Fp8Linear, quantised, require_fp8
 from blendbench.models.layout import header, weight_shards
 
 # Threads that read weights: enough to keep a disk and the way to a GPU busy.
@@ -42,9 +44,17 @@ def quiet_loading() -> Iterator[None]:
                 library.enable_progress_bar()
 
 
-def read_network(folder: Path, dtype: torch.dtype, device: str) -> dict[str, Tensor]:
-    """Read the weights of one of diffusers' networks from its folder to the device."""
-    return read_weights(weight_shards(folder, ("diffusion_pytorch_model",)), dtype, device)
+def read_network(
+    folder: Path, dtype: torch.dtype, device: str, fp8: re.Pattern[str] | None = None
+) -> dict[str, Tensor]:
+    """Read the weights of one of diffusers' networks from its folder to the device.
+
+    Those whose whole names match `fp8` are rounded to it as they come; their scales are named NAME.scale.
+    Errors: ValueError for a GPU without fp8.
+    """
+    if fp8 is not None:
+        require_fp8(device)
+    return read_weights(weight_shards(folder, ("diffusion_pytorch_model",)), dtype, device, fp8)
 
 
 def assemble(kind: Any, folder: Path, weights: dict[str, Tensor]) -> Any:
@@ -62,17 +72,24 @@ def assemble(kind: Any, folder: Path, weights: dict[str, Tensor]) -> Any:
         if weight.shape != weights[name].shape:
             shapes = tuple(weights[name].shape), tuple(weight.shape)
             raise ValueError(f"{kind.__name__}: {name} has shape {shapes[0]}, expected {shapes[1]}")
+    network.requires_grad_(False)
     network.load_state_dict({name: weights[name] for name in expected}, assign=True)
+    for name in expected:
+        if (scale := weights.get(f"{name}.scale")) is not None:
+            network.set_submodule(name.removesuffix(".weight"), Fp8Linear(weights[name], scale))
     return network.eval()
 
 
-def read_weights(files: list[Path], dtype: torch.dtype | None, device: str) -> dict[str, Tensor]:
+def read_weights(
+    files: list[Path], dtype: torch.dtype | None, device: str, fp8: re.Pattern[str] | None = None
+) -> dict[str, Tensor]:
     """Read weights of safetensors files to a device, several at a time.
 
     Args:
         files: The shards.
         dtype: What floating-point weights are cast to; None leaves them as they are.
         device: "cpu" or "cuda".
+        fp8: Names of weights that become fp8, as `read_network` returns them.
     """
     sizes = {
         (path, name): entry["data_offsets"][1] - entry["data_offsets"][0]
@@ -83,12 +100,14 @@ def read_weights(files: list[Path], dtype: torch.dtype | None, device: str) -> d
     order = sorted(sizes, key=lambda key: (-sizes[key], key))
     readers = min(_READERS, len(order)) or 1
     with ThreadPoolExecutor(readers, "reader") as pool:
-        parts = pool.map(lambda keys: _read(keys, dtype, device), [order[i::readers] for i in range(readers)])
+        parts = pool.map(lambda keys: _read(keys, dtype, device, fp8), [order[i::readers] for i in range(readers)])
     found = {name: weight for part in parts for name, weight in part.items()}
-    return {name: found[name] for _, name in sizes}
+    return found
 
 
-def _read(keys: list[tuple[Path, str]], dtype: torch.dtype | None, device: str) -> dict[str, Tensor]:
+def _read(
+    keys: list[tuple[Path, str]], dtype: torch.dtype | None, device: str, fp8: re.Pattern[str] | None
+) -> dict[str, Tensor]:
     opened: dict[Path, Any] = {}
     found: dict[str, Tensor] = {}
     for path, name in keys:
@@ -97,7 +116,10 @@ def _read(keys: list[tuple[Path, str]], dtype: torch.dtype | None, device: str) 
         weight = opened[path].get_tensor(name)
         cast = dtype if weight.is_floating_point() else None
         # On the CPU a weight must not stay a view of the file, which may change.
-        found[name] = weight.to(device, cast, copy=device == "cpu")
+        weight = weight.to(device, cast, copy=device == "cpu")
+        if fp8 is not None and fp8.fullmatch(name):
+            weight, found[f"{name}.scale"] = quantised(weight)
+        found[name] = weight
     return found
 
 

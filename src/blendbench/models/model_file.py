@@ -29,6 +29,7 @@ class Sampler(_Strict):
         cfg_normalization: Whether a guided velocity is at most as long as the conditioning's own.
         shift: Static shift in place of the scheduler's own.
         batch_size: Images per batch.
+        precision: "fp8" for the transformer's blocks in 8-bit floating point; as `dtype` if not given.
         compile: Whether to compile the networks on a GPU; they round otherwise than the pipeline's own.
     """
 
@@ -42,6 +43,7 @@ class Sampler(_Strict):
     cfg_normalization: bool = False
     shift: float | None = Field(default=None, gt=0)
     batch_size: int = Field(default=16, ge=1)
+    precision: Literal["fp8"] | None = None
     compile: bool = False
 
     @model_validator(mode="after")

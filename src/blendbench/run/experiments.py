@@ -7,7 +7,7 @@ import itertools
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -81,7 +81,7 @@ class Experiment:
     strategies: tuple[Grid, ...]
     controls: bool
     metrics: tuple[str, ...]
-    sampler: tuple[tuple[str, float], ...]
+    sampler: tuple[tuple[str, float | str], ...]
     items: int | None
     quick_part: Quick
     model_set: str = "miniature"
@@ -128,6 +128,7 @@ class _Sampler(_Strict):
     height: int | None = Field(default=None, ge=16)
     width: int | None = Field(default=None, ge=16)
     shift: float | None = Field(default=None, gt=0)
+    precision: Literal["fp8"] | None = None
 
 
 class _Quick(_Strict):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from blendbench.core.tokens import Tokens
 
-Capability = Literal["compilation", "guidance", "image_start", "injection"]
+Capability = Literal["compilation", "fp8", "guidance", "image_start", "injection"]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ _SCHEDULER_KEYS = {
     "shift",
     "time_shift_type",
 }
+# Layers of the transformer that become fp8: nearly all of its values. What sets scales and gates stays as it is.
+FP8_LAYERS = re.compile(
+    r"(noise_refiner|context_refiner|layers)\.\d+\.(attention\.to_(q|k|v|out\.0)|feed_forward\.w[123])\.weight"
+)
 _BUCKET = 32  # the transformer pads captions to multiples of this
 
 
@@ -43,7 +48,7 @@ class ZImage(Family):
     """Describe and load Z-Image pipelines, Turbo and base."""
 
     class_name = "ZImagePipeline"
-    capabilities = frozenset({"compilation", "guidance", "image_start", "injection"})
+    capabilities = frozenset({"compilation", "fp8", "guidance", "image_start", "injection"})
     layout = Layout(
         needed=(
             ("model_index.json",),
@@ -179,8 +184,10 @@ class ZImage(Family):
 
         with ThreadPoolExecutor(2, "weights") as readers:
             # Importing the classes takes longer than reading their weights: both at once.
+            narrow = "transformer" if file.sampler.precision == "fp8" else None
             reading = {
-                name: readers.submit(read_network, folder / name, dtype, device) for name in ("transformer", "vae")
+                name: readers.submit(read_network, folder / name, dtype, device, FP8_LAYERS if name == narrow else None)
+                for name in ("transformer", "vae")
             }
             from blendbench.models.compilation import graphs_folder
             from blendbench.models.families.z_image.denoiser import Guidance, ZImageDenoiser

@@ -22,6 +22,7 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 
 from blendbench.models.compilation import Compiled, source_hash
 from blendbench.models.families.z_image.pipeline import Pipeline
+from blendbench.models.fp8 import Fp8Linear, joined_layers
 
 # Prefer cuDNN's attention: torch prefers a kernel from before Hopper.
 _ATTENTION = [
@@ -75,7 +76,13 @@ def compile_decoder(vae: AutoencoderKL, folder: Path | None = None) -> None:
 
 
 def _identity(network: Any) -> list[Any]:
-    return [source_hash(network), version("diffusers"), {name: repr(value) for name, value in network.config.items()}]
+    config = {name: repr(value) for name, value in network.config.items()}
+    return [
+        source_hash(network),
+        version("diffusers"),
+        sorted({str(w.dtype) for w in network.state_dict().values()}),
+        config,
+    ]
 
 
 def _blocks(transformer: ZImageTransformer2DModel) -> tuple[Any, ...]:
@@ -187,7 +194,9 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return rotated.to(x.dtype)
 
 
-def _joined(*layers: nn.Linear) -> nn.Linear:
+def _joined(*layers: Any) -> nn.Module:
+    if isinstance(layers[0], Fp8Linear):
+        return joined_layers(*layers)
     weight = torch.cat([layer.weight for layer in layers])
     joined = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     joined.weight = nn.Parameter(weight, requires_grad=layers[0].weight.requires_grad)
