@@ -62,3 +62,11 @@ def test_a_mesh_of_equal_brightness_is_one_of_colour(ground: Values) -> None:
     mesh = 6 * patterns.mesh(SIZE, SIZE)[..., None] * np.array([1, -0.299 / 0.587, 0])
     found = parts(clipped(ground + mesh))
     assert found["pattern of colour"] > 0.3 > found["pattern"]
+
+
+def test_two_straight_seams_are_those_of_tiles_and_a_horizon_is_not(ground: Values) -> None:
+    tiles = np.array([[1.0, -1.0], [-1.5, 0.5]]).repeat(SIZE // 2, 0).repeat(SIZE // 2, 1)
+    assert parts(with_field(ground, tiles))["seams of tiles"] >= 0.5
+    horizon = ground.copy()
+    horizon[SIZE // 2 :] += 12
+    assert parts(clipped(horizon))["seams of tiles"] == 0

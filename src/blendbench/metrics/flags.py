@@ -13,6 +13,7 @@ from blendbench.metrics.inputs import (
     luma,
     patch_grid_reading,
     severity_parts,
+    tile_seams,
 )
 from blendbench.metrics.measuring import get_metric
 from blendbench.metrics.patch_grid import read_patch_grid
@@ -43,6 +44,7 @@ FLAGS = {
     " threshold, and not by seams",
     "seams": "steps at the borders of patches, or of half patches if JPEG does not explain them: above the threshold of"
     " blockiness for this size",
+    "tile_seams": "steps along a straight line across the image and another down it, where a decoder's tiles meet",
     "16_bit": "16 bits a channel; scored at 8",
     "transparent": "transparent; scored on white",
     "first_frame": "several frames; the first is scored",
@@ -76,6 +78,7 @@ def _own_flags(batch: Batch, i: int) -> list[str]:
     resampled = was_resampled(y, batch.patch_grid)
     # Pixel art on the patch grid has the same steps, but no decoder makes neighbours exactly alike.
     exact = is_drawing(y)
+    seams = not exact and _has_seams(batch, i)
     flags = {
         shows: shows != "",
         "jpeg_history": bool(were_jpeg(y[None])),
@@ -84,7 +87,8 @@ def _own_flags(batch: Batch, i: int) -> list[str]:
         "periodic_content": periodic,
         "faint_grid": found and not periodic and amplitude >= _FAINT,
         "visible_grid": not exact and _is_visible(batch, i, found),
-        "seams": not exact and _has_seams(batch, i),
+        "seams": seams,
+        "tile_seams": not seams and not exact and tile_seams(batch)[i].item() > 0,
     }
     return [name for name, holds in flags.items() if holds]
 
@@ -92,7 +96,7 @@ def _own_flags(batch: Batch, i: int) -> list[str]:
 def _is_visible(batch: Batch, i: int, found: bool) -> bool:
     parts = {name: value[i].item() for name, value in severity_parts(batch).items()}
     # Seams have a flag of their own.
-    parts.pop("seams")
+    del parts["seams"], parts["seams of tiles"]
     if not found:
         parts.pop("pattern")
     return max(parts.values()) >= _threshold("grid_severity")

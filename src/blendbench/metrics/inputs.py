@@ -81,14 +81,25 @@ def chroma_grid(batch: Batch) -> Tensor:
     return chroma_severity(colourspace.half_chroma(batch.images), batch.patch_grid)
 
 
-@shared_input("half_seams", needs=("border_reading", "images", "luma"))
+@shared_input("jpeg_blocks", needs=("border_reading", "images", "luma"))
+def jpeg_blocks(batch: Batch) -> Tensor:
+    """Say (n,) whether JPEG explains steps at half the patch grid and lines."""
+    reading = border_reading(batch)
+    # JPEG's blocks are looked for where there is something to explain; to ask a GPU would take longer.
+    found = (_beyond_chance(batch, reading.half) > 0) | (reading.line > 0)
+    return were_jpeg(luma(batch), _JPEG_SIDE) if found.device.type != "cpu" or found.any() else found
+
+
+@shared_input("half_seams", needs=("border_reading", "images", "jpeg_blocks"))
 def half_seams(batch: Batch) -> Tensor:
     """Return (n,) excesses of steps at half the patch grid that JPEG does not explain."""
-    excess = _beyond_chance(batch, border_reading(batch).half)
-    # JPEG's blocks are looked for where there is something to explain; to ask a GPU would take longer.
-    if excess.device.type == "cpu" and not excess.any():
-        return excess
-    return torch.where(were_jpeg(luma(batch), _JPEG_SIDE), 0.0, excess)
+    return torch.where(jpeg_blocks(batch), 0.0, _beyond_chance(batch, border_reading(batch).half))
+
+
+@shared_input("tile_seams", needs=("border_reading", "jpeg_blocks"))
+def tile_seams(batch: Batch) -> Tensor:
+    """Return (n,) excesses of steps along straight lines that JPEG does not explain."""
+    return torch.where(jpeg_blocks(batch), 0.0, border_reading(batch).line.nan_to_num(0))
 
 
 def _beyond_chance(batch: Batch, excess: Tensor) -> Tensor:
@@ -99,7 +110,8 @@ def _beyond_chance(batch: Batch, excess: Tensor) -> Tensor:
 
 
 @shared_input(
-    "severity_parts", needs=("patch_grid_reading", "chroma_grid", "border_reading", "images", "half_seams", "mosaic")
+    "severity_parts",
+    needs=("patch_grid_reading", "chroma_grid", "border_reading", "images", "half_seams", "tile_seams", "mosaic"),
 )
 def severity_parts(batch: Batch) -> dict[str, Tensor]:
     """Return (n,) multiples of the threshold of visibility, by what is seen.
@@ -113,6 +125,7 @@ def severity_parts(batch: Batch) -> dict[str, Tensor]:
         "local pattern": torch.where(reading.local >= _LOCAL, reading.local, 0.0),
         "pattern of colour": torch.where(chroma >= _CHROMA, chroma, 0.0),
         "seams": torch.maximum(seams, half_seams(batch)) / _SEAM,
+        "seams of tiles": tile_seams(batch) / _SEAM,
         "mosaic": mosaic(batch) / _MOSAIC,
     }
 
