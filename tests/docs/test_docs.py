@@ -16,6 +16,7 @@ import torch
 import typer
 from PIL import Image
 
+from blendbench import cli
 from blendbench.cli import VERBS
 from blendbench.core.suites import load_suite
 from blendbench.core.tokens import Tokens
@@ -99,9 +100,8 @@ CODES = [(name(page), code) for page in PAGES for code in inline(page)]
 @cache
 def command(verb: str) -> Any:
     """Return the parser of one command; nothing is run."""
-    function = getattr(importlib.import_module(f"blendbench.cli.{verb}"), "list_" if verb == "list" else verb)
     app = typer.Typer(add_completion=False)
-    app.command(verb)(function)
+    app.command(verb)(cli.command(verb))
     return typer.main.get_command(app)
 
 

@@ -117,7 +117,7 @@ def test_a_bad_row_is_not_written_and_nothing_with_it(tmp_path: Path, row: Row, 
         writer.append_all({"cells": [{k: v for k, v in CELL.items() if k != "table"}], "scores": []})
         append_to(writer, [row])
     assert "\n" not in str(caught.value)
-    assert shard_rows(tmp_path) == [CELL | {"split": "", "environment_sha256": ""}]
+    assert shard_rows(tmp_path) == [CELL | {"split": "", "environment_sha256": "", "imported": None}]
 
 
 @pytest.mark.parametrize(("row", "message"), [(row, message) for row, message in BAD_ROWS if "nan" not in message])

@@ -61,7 +61,7 @@ def test_cells_of_other_experiments_and_superseded_ones_are_to_be_counted_again(
         row = state.outdated_members("other", SUITE, [CANARY.cell_id, sha("unknown")])
     assert row == [
         {k: v for k, v in CANARY.items() if k != "table"}
-        | {"split": "", "environment_sha256": "", "image_tokens": None}
+        | {"split": "", "environment_sha256": "", "image_tokens": None, "imported": None}
     ]
     twin = CANARY.changed(cell_id=sha("twin"), run_id="run2")
     append(folder, "run2", *run_rows("run2"), twin)

@@ -1,6 +1,7 @@
 """The command line: one file a verb, imported only when it is called."""
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -19,6 +20,7 @@ VERBS = {
     "publish": "write every page with the data it is made from",
     "site": "write the published pages as one static folder of HTML",
     "gallery": "write a folder to look at the images with, and take its blind votes in",
+    "import": "store and score images that were made elsewhere, beside a baseline's",
     "measure": "score any images with the metrics",
     "calibrate": "measure the metrics: detection limits and false alarms",
     "sql": "query the results",
@@ -82,7 +84,7 @@ def _verb(name: str, arguments: list[str]) -> int:
     if name == "sql":
         # A query may begin with a comment, which would be read as an option.
         arguments = [f" {text}" if text.startswith("--") and "\n" in text else text for text in arguments]
-    function = getattr(import_module(f"blendbench.cli.{name}"), "list_" if name == "list" else name)
+    function = command(name)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name, help=function.__doc__)(function)
     # Not standalone: typer would print a wrong option as a box of several lines.
@@ -92,6 +94,14 @@ def _verb(name: str, arguments: list[str]) -> int:
     except refusal as error:
         reason = " ".join(error.format_message().split())
         raise UsageError(f"{name}: {reason}; see `blendbench {name} --help`") from None
+
+
+def command(verb: str) -> Callable[..., int | None]:
+    """Return the function of a command."""
+    function = f"{verb}_" if verb in ("list", "import") else verb
+    module = import_module(f"blendbench.cli.{'import_' if verb == 'import' else verb}")
+    found: Callable[..., int | None] = getattr(module, function)
+    return found
 
 
 def _refuse(message: str) -> NoReturn:

@@ -15,6 +15,7 @@ from scipy.special import stdtrit
 from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
 from blendbench.core.metric_info import MetricInfo, Role
+from blendbench.results.imported import noise_notes
 from blendbench.results.metrics import read_metrics
 from blendbench.results.pairs import Pairs, read_pairs
 from blendbench.results.store import Results
@@ -79,7 +80,8 @@ class Board:
     """One experiment: configurations in page order, and data sources.
 
     `means` holds, by metric, the labels that have all items of the baseline, and their item means (labels, items).
-    `primaries` is the metric of each role that headlines and budgets are made from.
+    `primaries` is the metric of each role that headlines and budgets are made from. `imported` has a note for each
+    label whose images were made elsewhere.
     """
 
     experiment: str
@@ -94,6 +96,7 @@ class Board:
     items: int
     seeds: int
     other_cells: int
+    imported: tuple[str, ...] = ()
 
     def configuration(self, label: str) -> Configuration | None:
         """Return the configuration of that label, or None."""
@@ -146,6 +149,7 @@ def read_board(results: Results, experiment: str | None = None) -> Board:
         items=int(items),
         seeds=int(seeds),
         other_cells=_other_cells(results, experiment),
+        imported=tuple(noise_notes(results, experiment)),
     )
 
 

@@ -140,7 +140,7 @@ def as_junit(verdict: Verdict) -> str:
     name = f"blendbench gate: {verdict.candidate} against {verdict.baseline}"
     suite = ElementTree.Element("testsuite", name=name, tests=str(len(judged) + 3))
     _case(suite, verdict, "pairs", ("error", "cells failed", "\n".join(verdict.failed)) if verdict.failed else None)
-    unseen = ("error", "canary not detected", verdict.canary.evidence) if not verdict.canary.detected else None
+    unseen = ("error", "canary not detected", verdict.canary.evidence) if verdict.canary.detected is False else None
     _case(suite, verdict, "canary", unseen)
     tags = {1: "failure", 3: "error"}
     tag = tags.get(verdict.exit_code)
@@ -224,7 +224,8 @@ def metric_row(effect: Effect) -> tuple[str, ...]:
 
 def canary_words(verdict: Verdict) -> str:
     """Return whether the canary was detected, and by what."""
-    return f"canary {'detected' if verdict.canary.detected else 'NOT detected'}: {verdict.canary.evidence}"
+    word = {True: "detected", False: "NOT detected", None: "not generated"}[verdict.canary.detected]
+    return f"canary {word}: {verdict.canary.evidence}"
 
 
 def provenance_words(verdict: Verdict) -> str:

@@ -141,6 +141,8 @@ def _head(board: Board, standings: Standings | None) -> list[str]:
         f" {counted(board.seeds, 'seed')} of suite `{board.run['suite']}`;"
         f" brackets are 95 % intervals over items. Data of {str(board.run['data_date'])[:10]},"
         f" from {board.run['device']}.{gaps}",
+        *([""] if board.imported else []),
+        *(f"- {note}" for note in board.imported),
         *_baseline_lacks(board),
         *_too_few_items(board),
     ]

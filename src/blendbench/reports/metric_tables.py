@@ -82,9 +82,7 @@ def provenance_section(board: Board) -> list[str]:
         "## Where these numbers come from",
         "",
         f"- suite: {run['suite']}, sha256 `{str(run['suite_sha256'])[:16]}`",
-        f"- model set: {run['model_set']}, sha256 `{str(run['model_set_sha256'])[:16]}`, {run['dtype']}",
-        f"- sampler: sha256 `{str(run['sampler_sha256'])[:16]}`; latest run on {run['device']}"
-        f" with blendbench {run['blendbench_version']}",
+        *_making(board),
         f"- metric versions: {versions}",
     ]
     lines += [f"- not measured: {name} ({reason})" for name, reason in sorted(board.unmeasured.items())]
@@ -98,6 +96,21 @@ def provenance_section(board: Board) -> list[str]:
         METHOD,
         "- rows: views `unit_scores`, `paired_effects`, `leaderboard` and `no_effect_cells` of the database"
         f" (`blendbench sql \"FROM leaderboard WHERE experiment = '{board.experiment}'\"`)",
+    ]
+
+
+def _making(board: Board) -> list[str]:
+    run, measured = board.run, f"on {board.run['device']} with blendbench {board.run['blendbench_version']}"
+    if board.imported:
+        notes = [f"- {note}" for note in board.imported]
+        return [
+            "- images: made elsewhere; model, sampler and conditioning are not known",
+            *notes,
+            f"- scores: {measured}",
+        ]
+    return [
+        f"- model set: {run['model_set']}, sha256 `{str(run['model_set_sha256'])[:16]}`, {run['dtype']}",
+        f"- sampler: sha256 `{str(run['sampler_sha256'])[:16]}`; latest run {measured}",
     ]
 
 

@@ -17,7 +17,7 @@ CREATE TABLE runs (
     blendbench_version VARCHAR NOT NULL,
     git_commit VARCHAR,
     model_set VARCHAR NOT NULL,
-    model_set_sha256 VARCHAR NOT NULL, -- hash of weights and settings
+    model_set_sha256 VARCHAR NOT NULL, -- hash of weights and settings; of imported images: of the baseline's images
     hidden_states INTEGER, -- of the vision-language model: its layers and the embedding
     blocks INTEGER, -- of the transformer's main stream
     trained_to_show JSON, -- losses that build a result into the models: what they train is no finding
@@ -131,9 +131,10 @@ CREATE TABLE cells (
     error VARCHAR, -- why there is no image
     conditioning_sha256 VARCHAR CHECK (regexp_full_match(conditioning_sha256, '[0-9a-f]{64}')),
     image_sha256 VARCHAR CHECK (regexp_full_match(image_sha256, '[0-9a-f]{64}')), -- `images/<2 digits>/<sha256>.png`
-    noise_seed UBIGINT NOT NULL, -- of the initial latents; equal for all strategies of an item and seed
+    noise_seed UBIGINT, -- of the initial latents; equal for all strategies of an item and seed; NULL if it is not known
     tokens INTEGER, -- length of the conditioning
     image_tokens INTEGER, -- image tokens of the reference that its strategy read; NULL if it read none
+    imported JSON, -- of an image that was made elsewhere: its file, that file's hash, and what was done to its pixels
     PRIMARY KEY (experiment, cell_id),
     CHECK ((status = 'ok') = (image_sha256 IS NOT NULL)),
     CHECK ((status = 'failed') = (error IS NOT NULL))

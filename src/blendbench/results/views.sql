@@ -117,7 +117,7 @@ SELECT experiment, label, item, seed, cell_id, metric, error FROM current_scores
 -- Wide table: one row per current cell, one column per metric.
 CREATE VIEW cell_scores AS
 SELECT c.experiment, c.label, c.strategy, c.params, c.control, c.item, c.seed, c.status, c.error, c.cell_id,
-    c.conditioning_sha256, c.image_sha256, c.tokens, c.image_tokens{metric_columns}
+    c.conditioning_sha256, c.image_sha256, c.tokens, c.image_tokens, c.imported IS NOT NULL AS imported{metric_columns}
 FROM current_cells c
 LEFT JOIN current_scores s USING (experiment, cell_id)
 GROUP BY ALL;
@@ -142,7 +142,8 @@ WITH by_item AS (
 ), no_ops AS (
     SELECT experiment, label, count(*) AS same_conditioning FROM no_effect_cells GROUP BY ALL
 ), configurations AS (
-    SELECT experiment, label, any_value(strategy) AS strategy, any_value(control) AS control
+    SELECT experiment, label, any_value(strategy) AS strategy, any_value(control) AS control,
+        bool_or(imported IS NOT NULL) AS imported
     FROM current_cells GROUP BY ALL
 )
 SELECT b.experiment, b.label, c.strategy, c.control, b.metric, b.metric_version, m.role, m.direction,
@@ -151,7 +152,7 @@ SELECT b.experiment, b.label, c.strategy, c.control, b.metric, b.metric_version,
     CAST(sum(b.ok) AS BIGINT) AS ok, CAST(sum(b.failed) AS BIGINT) AS failed,
     CAST(sum(b.skipped) AS BIGINT) AS skipped, CAST(sum(b.unscorable) AS BIGINT) AS unscorable,
     CAST(sum(b.missing) AS BIGINT) AS missing, CAST(sum(b.expected) AS BIGINT) AS expected,
-    coalesce(any_value(n.same_conditioning), 0) AS same_conditioning
+    coalesce(any_value(n.same_conditioning), 0) AS same_conditioning, coalesce(c.imported, false) AS imported
 FROM by_item b
 JOIN current_metrics m USING (experiment, metric, metric_version)
 LEFT JOIN configurations c USING (experiment, label)

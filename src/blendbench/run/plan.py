@@ -153,7 +153,7 @@ def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
             raise UsageError(f"suite {suite.name}: primary.{role}: {error}") from None
     models.check()
     baseline, chosen = configurations(experiment, models.facts.depth)
-    metrics = tuple(PlannedMetric(metric, _scorer_sha256(metric, suite, models)) for metric in metrics_of(experiment))
+    metrics = tuple(PlannedMetric(metric, scorer_sha256(metric, suite, models)) for metric in metrics_of(experiment))
     items, sampler = _items(experiment, suite), models.sampler_record
     shared = sha256_json([CELL_SCHEMA, models.sha256, models.dtype, sampler])
     inputs = InputIdentities(suite, models.facts)
@@ -161,7 +161,7 @@ def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
     cells: list[Cell] = []
     for item in items:
         read = {id(configuration): inputs.of(configuration, item) for configuration in chosen}
-        judged = _judged_by(item)
+        judged = judged_by(item)
         for seed in experiment.seeds:
             noise = noise_seed(item.id, seed)
             for configuration in chosen:
@@ -181,7 +181,7 @@ def _items(experiment: Experiment, suite: Suite) -> tuple[Item, ...]:
     return items[: experiment.items]
 
 
-def _judged_by(item: Item) -> str:
+def judged_by(item: Item) -> str:
     """Hash what metrics compare an item's images with: its reference, and what must be true of the two.
 
     It is part of a cell because scores are kept by cell: another reference is another cell even for a strategy that
@@ -192,7 +192,8 @@ def _judged_by(item: Item) -> str:
     return sha256_json([item.prompt, image_identity(item.reference), stated, facts])
 
 
-def _scorer_sha256(metric: Metric, suite: Suite, models: ModelSet) -> str:
+def scorer_sha256(metric: Metric, suite: Suite, models: ModelSet) -> str:
+    """Hash a metric's code and the networks and pairs that it reads."""
     networks: dict[str, Any] = {name: models.scorer_sha256(name) for name in SCORERS if metric.reads(name)}
     if metric.reads("pairs"):
         networks["pairs"] = [(image_identity(pair.image), image_identity(pair.plain)) for pair in suite.pairs]

@@ -29,27 +29,16 @@ _PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "
 Row = dict[str, Any]
 
 
-def write_opening(shard: "ShardWriter", plan: Plan, models: "ModelSet", run_id: str, store: ImageStore) -> None:
-    """Write what a run begins with: itself, its suite, items and strategies.
-
-    Keep the references among the images.
-    """
-    suite, memory = plan.suite, models.residency
-    run = {
+def run_row(plan: Plan, run_id: str) -> Row:
+    """Return the row of a run, but for what made its images (`made_by`)."""
+    return {
         "run_id": run_id,
         "experiment": plan.experiment.name,
         "started_at": datetime.now(UTC).isoformat(),
         "blendbench_version": blendbench.__version__,
         "git_commit": git_commit(),
-        "model_set": models.name,
-        "model_set_sha256": models.sha256,
-        "hidden_states": models.facts.hidden_states,
-        "blocks": models.facts.blocks,
-        "trained_to_show": models.file.trained_to_show,
-        "suite": suite.name,
-        "suite_sha256": suite.sha256,
-        "device": models.device,
-        "dtype": models.dtype,
+        "suite": plan.suite.name,
+        "suite_sha256": plan.suite.sha256,
         "sampler": plan.sampler,
         "sampler_sha256": plan.sampler_sha256,
         "environment": environment(),
@@ -57,6 +46,35 @@ def write_opening(shard: "ShardWriter", plan: Plan, models: "ModelSet", run_id: 
         "items": [item.id for item in plan.items],
         "seeds": list(plan.experiment.seeds),
     }
+
+
+def made_by(models: "ModelSet") -> Row:
+    """Return a run's columns of a model set."""
+    return {
+        "model_set": models.name,
+        "model_set_sha256": models.sha256,
+        "hidden_states": models.facts.hidden_states,
+        "blocks": models.facts.blocks,
+        "trained_to_show": models.file.trained_to_show,
+        "device": models.device,
+        "dtype": models.dtype,
+    }
+
+
+def write_models(shard: "ShardWriter", models: "ModelSet", run_id: str) -> None:
+    """Write which networks share the memory, and the files of their weights."""
+    memory = models.residency
+    plan = {"run_id": run_id, "residency": memory.name, "needed_bytes": memory.needs, "budget_bytes": memory.budget}
+    files = [{"model_set_sha256": models.sha256, **asdict(file)} for file in models.weight_files()]
+    shard.append_all({"memory_plans": [plan], "weight_files": files})
+
+
+def write_opening(shard: "ShardWriter", plan: Plan, run: Row, store: ImageStore) -> None:
+    """Write what a run begins with: itself, its suite, items and strategies.
+
+    Keep the references among the images.
+    """
+    suite, run_id = plan.suite, run["run_id"]
     labels = [
         {"run_id": run_id, "label": c.label, "source_sha256": c.strategy.source_sha256} for c in plan.configurations
     ]
@@ -68,20 +86,6 @@ def write_opening(shard: "ShardWriter", plan: Plan, models: "ModelSet", run_id: 
     shard.append("planned_configurations", labels)
     shard.append("planned_metrics", judged)
     shard.append("metrics", [metric_row(metric) for metric in plan.metrics])
-    shard.append(
-        "memory_plans",
-        [
-            {
-                "run_id": run_id,
-                "residency": memory.name,
-                "needed_bytes": memory.needs,
-                "budget_bytes": memory.budget,
-            }
-        ],
-    )
-    shard.append(
-        "weight_files", [{"model_set_sha256": models.sha256, **asdict(file)} for file in models.weight_files()]
-    )
     shard.append(
         "suites",
         [

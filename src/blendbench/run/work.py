@@ -17,7 +17,15 @@ from blendbench.run.generate import Finished, GeneratedImage
 from blendbench.run.plan import Missing, Plan
 from blendbench.run.preflight import preflight_lines
 from blendbench.run.progress import Reporter
-from blendbench.run.provenance import batch_row, cell_row, planned_columns, write_opening
+from blendbench.run.provenance import (
+    batch_row,
+    cell_row,
+    made_by,
+    planned_columns,
+    run_row,
+    write_models,
+    write_opening,
+)
 from blendbench.run.resume import Remaining, missing_scores
 
 
@@ -54,7 +62,8 @@ class Work:
     def do(self) -> None:
         """Do everything that is left; what is finished is on disk batch by batch."""
         with ShardWriter(self.results, self.run_id) as shard, self.reporter:
-            write_opening(shard, self.plan, self.models, self.run_id, self.store)
+            write_opening(shard, self.plan, run_row(self.plan, self.run_id) | made_by(self.models), self.store)
+            write_models(shard, self.models, self.run_id)
             shard.append("cells", self._adopted())
             self._refuse(shard)
             if self.models.residency.budget is not None:

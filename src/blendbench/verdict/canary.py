@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from blendbench.core.errors import UsageError
+from blendbench.results.imported import are_imported
 from blendbench.results.store import Results
 from blendbench.stats.decide import least_items
 from blendbench.verdict.comparison import Comparison, compare
@@ -17,10 +18,10 @@ CANARY_ROLES = ("artifact", "prompt")
 class Canary:
     """Result of the canary: found worse than text_only, by which metrics.
 
-    If it was not found, the reason why.
+    If it was not found, the reason why. `detected` is None where no canary can be generated: for imported images.
     """
 
-    detected: bool
+    detected: bool | None
     evidence: str
 
 
@@ -45,6 +46,8 @@ def find_canary(results: Results, experiment: str) -> Canary:
         """,
         [experiment, CANARY, REFERENCE, experiment],
     )
+    if not rows and are_imported(results, experiment):
+        return Canary(None, "these images were imported, so nothing shows that the metrics see a broken one")
     for (name,) in rows:
         try:
             return judge_canary(compare(results, str(name), CANARY, REFERENCE))

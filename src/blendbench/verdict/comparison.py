@@ -51,7 +51,7 @@ class Comparison:
     @property
     def same_conditioning(self) -> int:
         """Return the number of units with bit-equal conditionings."""
-        return sum(unit.conditionings[0] == unit.conditionings[1] for unit in self.units)
+        return sum(unit.conditionings[0] == unit.conditionings[1] is not None for unit in self.units)
 
     @property
     def same_images(self) -> int:

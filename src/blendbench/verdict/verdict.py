@@ -9,6 +9,7 @@ import numpy as np
 from blendbench.core.errors import UsageError
 from blendbench.core.metric_info import Role
 from blendbench.results.images import image_name
+from blendbench.results.imported import noise_notes
 from blendbench.results.store import Results
 from blendbench.stats.clusters import cluster_means
 from blendbench.stats.decide import ALPHA, least_items
@@ -177,7 +178,7 @@ def judge(
     if not comparison.failed and not any(effect.judged for effect in effects):
         raise UsageError(f"{experiment}: no prompt, gain, artifact or drift metric was measured; nothing to judge")
     # Without all pairs, or with metrics that are blind, the effects are shown and nothing is concluded from them.
-    sound = not comparison.failed and canary.detected
+    sound = not comparison.failed and canary.detected is not False
     if sound:
         effects = decide_effects(effects, alpha)
     effects.sort(key=lambda effect: not effect.judged)
@@ -199,7 +200,7 @@ def judge(
         worst=worst_items(comparison, _prompts(results, experiment)),
         canary=canary,
         failed=comparison.failed,
-        notes=tuple(_notes(comparison, effects, alpha)),
+        notes=(*_notes(comparison, effects, alpha), *noise_notes(results, experiment, comparison.candidate)),
         units=len(comparison.units),
         items=comparison.items,
         split=split,
@@ -219,7 +220,7 @@ def _outcome(
     lost: LostItems | None,
     tolerated: float | None,
 ) -> Word:
-    if not canary.detected:
+    if canary.detected is False:
         return "canary not detected"
     if comparison.failed:
         return "cells failed"
