@@ -27,6 +27,7 @@ def options(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         device="cpu",
         shapes=[(64, 1), (64, 2)],
         memory_budget=None,
+        precision=None,
         suite="miniature",
         items=2,
     )
@@ -108,7 +109,7 @@ def test_an_unknown_section_is_refused_before_anything_is_written(
     monkeypatch.setattr("sys.argv", ["gpu.py", "--only", "equal", "metric", "--out", str(out)])
     with pytest.raises(SystemExit):
         gpu.main()
-    assert "--only metric: not among engine_1024" in capsys.readouterr().err
+    assert "--only metric: not among bare_imports" in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -124,5 +125,65 @@ def test_a_part_is_named_after_its_card(script: ModuleType, monkeypatch: pytest.
 def test_experiments_report_what_failed(script: ModuleType, options: Namespace) -> None:
     options.names, options.items = ["adain"], 1
     found = script.SECTIONS["experiments"](options)
-    assert set(found) == {"adain"}
+    assert set(found) == {"adain", "findings_not_run"}
     assert found["adain"]["cells"] > 5 and found["adain"]["failed"] == found["adain"]["scores_failed"] == 0
+
+
+def test_whole_commands_give_the_same_cells_whatever_was_cached(script: ModuleType, options: Namespace) -> None:
+    options.shapes, options.repeats = [(64, 2)], 1
+    first = script.SECTIONS["first_run"](options)
+    assert 0 < first["sampling_s"] < first["seconds"]
+    assert first["overhead_s"] == first["seconds"] - first["sampling_s"]
+    assert script.SECTIONS["idea"](options)["batches"] < first["batches"]
+    assert script.SECTIONS["cells"](options)["equal_to_first_run"]
+
+
+def test_a_command_that_fails_gives_its_reason(script: ModuleType, options: Namespace) -> None:
+    options.shapes, options.repeats, options.models = [(64, 2)], 1, Path("nowhere")
+    with pytest.raises(RuntimeError, match=r"exit code 2: .*nowhere"):
+        script.SECTIONS["first_run"](options)
+
+
+def test_a_session_generates_only_the_new_cells(script: ModuleType, options: Namespace) -> None:
+    options.shapes, options.repeats = [(64, 2)], 2
+    found = script.SECTIONS["resident"](options)
+    assert [one["cells"] for one in found["all"]] == [2, 2]
+    assert found["over_sampling"] > 1
+
+
+def test_fp8_is_compared_image_by_image(script: ModuleType, options: Namespace) -> None:
+    options.shapes = [(64, 2)]
+    for options.precision in (None, "fp8"):
+        script.SECTIONS["engine"](options)
+    found = script.SECTIONS["fp8"](options)
+    assert found["cells"] == 12
+    assert 0 < found["mean_levels"] <= found["worst_levels"] < 20
+
+
+def test_what_a_user_waits_for_is_on_top_of_the_file(speed_scripts: Path) -> None:
+    import gpu
+
+    readings = {
+        "bare_imports": {"seconds": 20.0},
+        "idea": {"overhead_s": 25.0},
+        "cells48": {"overhead_s": 30.0, "seconds": 70.0},
+        "first_run": {"overhead_s": 60.0},
+        "plain_command": {"whole_s": 175.0},
+        "resident": {"over_sampling": 1.2},
+        "plain": {"1024": {"seconds_a_cell": 2.0}},
+        "engine_1024_fp8": {
+            "busy": {"transformer": 0.8, "vae_decode": 0.1},
+            "seconds_a_cell": 0.5,
+            "batch": 1,
+            "run": {"seconds": 24.0, "expected": 48},
+            "warm_up": {"seconds": 24.0},
+        },
+    }
+    found = gpu.headline(readings)
+    assert {key: found[key] for key in ("bare_imports_s", "idea_overhead_s", "cells48_overhead_s")} == {
+        "bare_imports_s": 20.0,
+        "idea_overhead_s": 25.0,
+        "cells48_overhead_s": 30.0,
+    }
+    assert (found["first_run_overhead_s"], found["idea_resident_over_sampling"]) == (60.0, 1.2)
+    assert (found["cells48_over_plain_command"], found["ratio_1024_fp8"]) == (2.5, 4.0)

@@ -29,6 +29,7 @@ TOTAL = 530.0  # seconds for everything
 SIZES = ["1024x1", "512x1"]  # side and batch of the engine
 STEPS = ["1024x1", "512x1", "512x8"]
 BUDGETS = {"staged": 16, "resident": 24}  # GiB
+FP8_BUDGET = 12
 Job = dict[str, Any]
 
 
@@ -118,8 +119,9 @@ def headline(readings: dict[str, Any]) -> dict[str, float]:
         side, busy = name.removeprefix("engine_"), engine["busy"]
         found[f"transformer_busy_{side}"] = busy["transformer"]
         found[f"busy_{side}"] = busy["transformer"] + busy["vae_decode"]
-        if side in plain:
-            seconds = plain[side]["seconds_a_cell"]
+        plain_side = side.removesuffix("_fp8")
+        if plain_side in plain:
+            seconds = plain[plain_side]["seconds_a_cell"]
             found[f"ratio_{side}"] = seconds / engine["seconds_a_cell"]
             in_all = engine["run"]["seconds"] + engine["warm_up"]["seconds"]
             found[f"ratio_{side}_with_loading_and_warm_up"] = seconds * engine["run"]["expected"] / in_all
@@ -127,15 +129,31 @@ def headline(readings: dict[str, Any]) -> dict[str, float]:
         if "compiled_ms" in step:
             found[f"step_over_floor_{side}"] = step["compiled_ms"] / step["floor_ms"]
             found[f"step_over_best_floor_{side}"] = step["compiled_ms"] / step["best_floor_ms"]
+    found |= waiting(readings)
     if scoring := readings.get("metrics"):
         found["scoring_ms"] = scoring["verdict"]["milliseconds_an_image"]
-    for plan in BUDGETS:
+    for plan in (*BUDGETS, "fp8"):
         if peaks := readings.get(f"memory_{plan}", {}).get("peak_gib"):
             found[f"peak_gib_{plan}_1024"] = max(peaks.values())
     return found
 
 
-def jobs_of(sizes: list[str], tiny: bool) -> list[list[Job]]:
+def waiting(readings: dict[str, Any]) -> dict[str, float]:
+    """Return what a user waits for: seconds of whole commands without sampling, and their ratios."""
+    found: dict[str, float] = {}
+    if imports := readings.get("bare_imports"):
+        found["bare_imports_s"] = imports["seconds"]
+    for name, key in (("first_run", "first_run"), ("cells48", "cells48"), ("idea", "idea")):
+        if command := readings.get(name):
+            found[f"{key}_overhead_s"] = command["overhead_s"]
+    if (plain := readings.get("plain_command")) and (cells := readings.get("cells48")):
+        found["cells48_over_plain_command"] = plain["whole_s"] / cells["seconds"]
+    if session := readings.get("resident"):
+        found["idea_resident_over_sampling"] = session["over_sampling"]
+    return found
+
+
+def jobs_of(sizes: list[str], tiny: bool, repeats: int = 3) -> list[list[Job]]:
     """Return all sections, process after process."""
     steps = ["64x1", "64x2"] if tiny else STEPS
     small = {"suite": "miniature", "items": 2} if tiny else {}
@@ -143,13 +161,27 @@ def jobs_of(sizes: list[str], tiny: bool) -> list[list[Job]]:
     ones = [f"{side}x1" for side in side_of.values()]
 
     def job(section: str, name: str = "", **options: Any) -> Job:
-        return {"name": name or section, "section": section, "options": small | {"shapes": steps} | options}
+        given = small | {"shapes": steps, "repeats": repeats} | options
+        return {"name": name or section, "section": section, "options": given}
 
+    # These run in processes of their own, one command after the other.
+    commands = [
+        job("bare_imports"),
+        job("first_run", shapes=ones[:1]),
+        job("idea", shapes=ones[:1]),
+        job("cells", "cells48", shapes=ones[:1]),
+        job("plain_command", shapes=ones[:1], cells=12),
+    ]
+    resident = [job("resident", shapes=ones[:1])]
     engine = [job("engine", f"engine_{side}", shapes=[size]) for size, side in side_of.items()]
+    for size, side in side_of.items():
+        engine += [job("engine", f"engine_{side}_fp8", shapes=[size], precision="fp8")]
+        engine += [job("fp8", f"fp8_{side}", shapes=[size])]
     memory = [
         job("memory", f"memory_{plan}", shapes=ones[:1], memory_budget=budget, items=1)
         for plan, budget in BUDGETS.items()
     ]
+    memory.append(job("memory", "memory_fp8", shapes=ones[:1], memory_budget=FP8_BUDGET, items=1, precision="fp8"))
     rest = [
         job("plain", shapes=ones),
         job("transformer"),
@@ -159,7 +191,7 @@ def jobs_of(sizes: list[str], tiny: bool) -> list[list[Job]]:
     ]
     # On a GPU this takes minutes of its own: after all others it finds no time, so ask for it with --only.
     every = job("experiments", shapes=["64x1"] if tiny else ["512x4"], items=2, names=["adain"] if tiny else None)
-    return [engine, memory, rest, [every]]
+    return [commands, resident, engine, memory, rest, [every]]
 
 
 def main() -> None:
@@ -169,10 +201,11 @@ def main() -> None:
     parser.add_argument("--models", type=Path, help="what full_size.py wrote; default: it is written now, and removed")
     parser.add_argument("--total", type=float, default=TOTAL, help="seconds for everything")
     parser.add_argument("--sizes", nargs="+", default=SIZES, help="SIDExBATCH of the engine")
+    parser.add_argument("--repeats", type=int, default=3, help="fresh processes a command; the median counts")
     parser.add_argument("--only", nargs="+", help="names of sections; what FILE has of the others stays")
     parser.add_argument("--tiny", action="store_true", help="tiny networks: does the script work?")
     options = parser.parse_args()
-    groups = jobs_of(["64x2"] if options.tiny else options.sizes, options.tiny)
+    groups = jobs_of(["64x2"] if options.tiny else options.sizes, options.tiny, options.repeats)
     known = [job["name"] for jobs in groups for job in jobs]
     if unknown := sorted(set(options.only or ()) - set(known)):
         parser.error(f"--only {' '.join(unknown)}: not among {' '.join(known)}")

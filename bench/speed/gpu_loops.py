@@ -26,6 +26,7 @@ from blendbench.run.loop import run
 from blendbench.run.plan import Plan, make_plan
 from blendbench.run.planning import plan_on_models
 from blendbench.run.progress import Reporter
+from blendbench.session import Session
 
 EXPERIMENT = Path(__file__).with_name("speed.toml")
 PLANTED = "planted_sink"  # names dimensions of the miniature
@@ -87,15 +88,16 @@ def engine(options: argparse.Namespace) -> dict[str, Any]:
     side, batch = options.shapes[0]
     plan, models = _plan(options, side, batch)
     began = time.perf_counter()
-    found: dict[str, Any] = {"side": side, "batch": batch, "sha256": models.sha256}
+    name = f"{side}_{options.precision}" if options.precision else str(side)
+    found: dict[str, Any] = {"side": side, "batch": batch, "precision": options.precision, "sha256": models.sha256}
     warm = make_plan(replace(plan.experiment, name="warm_up", items=1), plan.suite, models)
     quiet = Reporter(quiet=True)
-    first = run(warm, models, options.work / f"warm_up_{side}", quiet)
+    first = run(warm, models, options.work / f"warm_up_{name}", quiet)
     found["warm_up"] = {**asdict(first), "seconds": time.perf_counter() - began}
     spans = watch(models)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    done = run(plan, models, options.work / f"engine_{side}", quiet)
+    done = run(plan, models, options.work / f"engine_{name}", quiet)
     found["run"] = asdict(done)
     found["residency"] = models.residency.name
     found["encodes_ahead"] = models.at_once("text", "vision", "generate")
@@ -113,7 +115,7 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
     """Measure one item's peak memory by stage, within an enforced budget."""
     side, batch = options.shapes[0]
     plan, models = _plan(options, side, batch)
-    done = run(plan, models, options.work / f"memory_{options.memory_budget}", Reporter(quiet=True))
+    done = run(plan, models, options.work / f"memory_{options.memory_budget}_{options.precision}", Reporter(quiet=True))
     return {
         "budget_gib": options.memory_budget,
         "plan": models.residency.name,
@@ -151,6 +153,44 @@ def difference(options: argparse.Namespace) -> dict[str, Any]:
     return {"cells": len(means), "mean_levels": float(np.mean(means)), "worst_levels": max(means)}
 
 
+def fp8(options: argparse.Namespace) -> dict[str, Any]:
+    """Compare the engine's images in fp8 with those in bfloat16, in 8-bit levels: mean, and the worst cell's mean."""
+    side, _ = options.shapes[0]
+    query = "SELECT label, item, seed, image_sha256 FROM current_cells WHERE status = 'ok'"
+    folders = [options.work / f"engine_{side}", options.work / f"engine_{side}_fp8"]
+    wide, narrow = ({row[:3]: row[3] for row in open_results(folder).rows(query)} for folder in folders)
+    stores = [ImageStore(folder) for folder in folders]
+    means = []
+    for key in sorted(wide.keys() & narrow.keys()):
+        one, other = (
+            store.load(image).astype(np.int16) for store, image in zip(stores, (wide[key], narrow[key]), strict=True)
+        )
+        means.append(float(np.abs(one - other).mean()))
+    return {"cells": len(means), "mean_levels": float(np.mean(means)), "worst_levels": max(means)}
+
+
+def resident(options: argparse.Namespace) -> dict[str, Any]:
+    """Check ideas in a session whose models are loaded: wall time to the verdict, over the time of sampling."""
+    side, batch = options.shapes[0]
+    session = Session(options.models, options.work / "session", options.device, quiet=True)
+    session.models.file = session.models.file.model_copy(
+        update={"sampler": session.models.file.sampler.overridden({"height": side, "width": side, "batch_size": batch})}
+    )
+    items = options.items or 8
+    found: list[dict[str, Any]] = []
+    session.check("lerp:alpha=0.4", items=items)  # loads, compiles, and generates the baseline
+    spans = watch(session.models)
+    for dose in range(options.repeats):
+        before = spans["transformer"].total() + spans["vae_decode"].total()
+        began = time.perf_counter()
+        done = session.check(f"lerp:alpha=0.4{dose + 1}", items=items)
+        seconds = time.perf_counter() - began
+        sampling = spans["transformer"].total() + spans["vae_decode"].total() - before
+        found.append({"seconds": seconds, "sampling_s": sampling, "cells": done.generated, "outcome": done.outcome})
+    chosen = sorted(found, key=lambda one: one["seconds"])[len(found) // 2]
+    return {**chosen, "over_sampling": chosen["seconds"] / chosen["sampling_s"], "all": found}
+
+
 def experiments(options: argparse.Namespace) -> dict[str, Any]:
     """Run every experiment of bench/ on the first items: cells, failures and seconds of each, and findings not run."""
     side, batch = options.shapes[0]
@@ -171,11 +211,15 @@ def experiments(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def _precision(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    return (("precision", options.precision),) if options.precision else ()
+
+
 def _plan(options: argparse.Namespace, side: int, batch: int) -> tuple[Plan, ModelSet]:
     experiment = replace(
         load_experiment(EXPERIMENT),
         suite=options.suite,
-        sampler=(("height", side), ("width", side), ("batch_size", batch)),
+        sampler=(("height", side), ("width", side), ("batch_size", batch), *_precision(options)),
     )
     experiment = experiment if options.items is None else replace(experiment, items=options.items)
     return plan_on_models(experiment, str(options.models), options.device, memory_budget=options.memory_budget)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import gpu_commands
 import gpu_equal
 import gpu_loops
 import gpu_metrics
@@ -349,11 +350,19 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Reading]] = {
     "memory": gpu_loops.memory,
     "difference": gpu_loops.difference,
     "experiments": gpu_loops.experiments,
+    "fp8": gpu_loops.fp8,
+    "resident": gpu_loops.resident,
+    "bare_imports": gpu_commands.bare_imports,
+    "first_run": gpu_commands.first_run,
+    "cells": gpu_commands.cells,
+    "idea": gpu_commands.idea,
+    "plain_command": gpu_commands.plain_command,
     "equal": lambda options: gpu_equal.compare(options.models, options.device, {}),
     "metrics": lambda options: gpu_metrics.readings(options.device, tiny=options.device == "cpu"),
 }
 # What sections read, where a job says nothing else: `shapes`: SIDExBATCH; `budget`: seconds of the plain loop;
-# `memory_budget`: GiB; `items`, `cells`: only the first so many; `names` of experiments.
+# `memory_budget`: GiB; `precision`: of the sampler; `repeats`: of a command; `items`, `cells`: only the first so many;
+# `names` of experiments.
 DEFAULTS: dict[str, Any] = {
     "shapes": ["1024x1"],
     "budget": 30.0,
@@ -362,6 +371,8 @@ DEFAULTS: dict[str, Any] = {
     "items": None,
     "cells": None,
     "names": None,
+    "precision": None,
+    "repeats": 3,
 }
 
 

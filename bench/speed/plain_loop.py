@@ -209,6 +209,7 @@ def run_plain(
     seconds = time.perf_counter() - began
     return {
         "cells": done,
+        "planned": len(plan.cells),
         "seconds": seconds,
         "seconds_a_cell": seconds / done,
         "stages_a_cell": {stage: spent / done for stage, spent in watch.seconds.items()},
