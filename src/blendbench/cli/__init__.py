@@ -19,6 +19,7 @@ VERBS = {
     "findings": "what the results say of every hypothesis",
     "publish": "write every page with the data it is made from",
     "site": "write the published pages as one static folder of HTML",
+    "verify": "check published results before they are taken into a leaderboard",
     "gallery": "write a folder to look at the images with, and take its blind votes in",
     "import": "store and score images that were made elsewhere, beside a baseline's",
     "measure": "score any images with the metrics",
