@@ -18,6 +18,7 @@ from blendbench.core.suites import load_suite
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.registry.loading import load_plugin
 from blendbench.results.shards import shard_paths
+from blendbench.run import cluster as cluster_module
 from blendbench.run.cluster import Cluster
 from blendbench.run.cluster_engine import ClusterEngine
 from blendbench.run.experiments import Grid, load_experiment
@@ -90,8 +91,11 @@ def test_losses_change_nothing(nodes: Any, models: ModelSet, plan: Plan, tmp_pat
             losses.pop()()
 
     monkeypatch.setattr(ClusterEngine, "_settle", losing)
+    # As on machines that do not reach the results folder: images come with the outcomes.
+    monkeypatch.setattr(cluster_module, "mark", lambda results: "another folder")
     with Cluster(nodes.address, workers=3) as cluster:
-        cluster.begin(plan, models)
+        (tmp_path / "several").mkdir()
+        cluster.begin(plan, models, tmp_path / "several")
         while not all(hand.description for hand in cluster.hands):
             cluster.welcome_next()
         first = cluster.hands[0].description
@@ -107,10 +111,13 @@ def test_losses_change_nothing(nodes: Any, models: ModelSet, plan: Plan, tmp_pat
         assert conditionings(tmp_path / "several") == conditionings(tmp_path / "one")
         lines = [line for path in shard_paths(tmp_path / "several") for line in path.read_text().splitlines()]
         assert len([line for line in lines if '"table":"cells"' in line]) == 30  # nothing twice
+        assert not any(hand.description.sees_results for hand in cluster.hands if hand.description)
+        monkeypatch.undo()
         # The workers stay for the next run, which finds most of its cells and their baselines finished.
         more = replace(plan.experiment, strategies=(*plan.experiment.strategies, Grid("concatenate", ())))
         again = make_plan(more, plan.suite, models)
         assert run(again, models, tmp_path / "several", Reporter(quiet=True), cluster=cluster).images == 5
+        assert all(hand.description.sees_results for hand in cluster.hands if hand.description)
     run(make_plan(more, plan.suite, one), one, tmp_path / "one", Reporter(quiet=True))
     assert outcome(tmp_path / "several") == outcome(tmp_path / "one")
 
@@ -133,12 +140,10 @@ def test_a_killed_command_leaves_what_the_next_one_finishes(
     assert len(rows_of(results, "runs")) == 2
 
 
-def test_other_software_is_refused(models: ModelSet, plan: Plan, nodes: Any, monkeypatch: Any) -> None:
-    from blendbench.run import cluster as module
-
-    monkeypatch.setattr(module, "software", lambda: {"torch": "1.0"})
+def test_other_software_is_refused(models: ModelSet, plan: Plan, nodes: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(cluster_module, "software", lambda: {"torch": "1.0"})
     with Cluster(nodes.address, workers=1) as cluster, pytest.raises(UsageError, match=r"torch is .*, here it is 1\.0"):
-        cluster.begin(plan, models)
+        cluster.begin(plan, models, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Verify published results: do they belong to this code, are they whole, and do they come out again.
 
-Nobody can see from a number whether it was measured. So items are drawn by chance, all their cells are generated again,
-and every score is compared.
+Nobody can see from a number whether it was measured. So items are chosen by chance, all their cells are generated
+again, and every score is compared.
 """
 
 import json

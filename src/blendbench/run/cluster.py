@@ -4,6 +4,7 @@ import functools
 import os
 import socket
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from blendbench.registry.registry import Registry
 from blendbench.run.failures import StoppedError, is_lost
 from blendbench.run.plan import Plan
 from blendbench.run.ship import Description, pack_plan
-from blendbench.run.worker import Worker, software
+from blendbench.run.worker import Worker, mark, software
 
 # A worker's threads: one that generates, and those that offer units and score.
 _THREADS = 4
@@ -62,7 +63,7 @@ class Cluster:
         _imported()
         self._lost = 0
         self._models: ModelSet | None = None
-        self._plan: tuple[Any, list[str]] | None = None
+        self._plan: tuple[Any, ...] = ()
         self._expected: dict[str, str] = {}
         self.hands: list[Hand] = []
         if self.device == "cpu" and gpus is not None:
@@ -135,14 +136,15 @@ class Cluster:
             self._models = models
             self.hands = [self._hand() for _ in range(self.size)]
 
-    def begin(self, plan: Plan, models: ModelSet) -> Description:
+    def begin(self, plan: Plan, models: ModelSet, results: Path) -> Description:
         """Give all workers a plan; return what the first says that is ready.
 
         Its memory plan becomes that of `models`. Errors: UsageError for one with other software or weights.
         """
         self.prepare(models)
         origins = {entry.origin for registry in Registry.every for entry in registry.entries().values()}
-        self._plan = (self.ray.put(pack_plan(plan)), sorted(origin for origin in origins if origin.endswith(".py")))
+        plugins = sorted(origin for origin in origins if origin.endswith(".py"))
+        self._plan = (self.ray.put(pack_plan(plan)), plugins, results.absolute(), mark(results))
         self._expected = {"model set": models.sha256, "precision": models.dtype, **software()}
         for hand in self.hands:
             self._begin(hand)
@@ -151,27 +153,32 @@ class Cluster:
         models.place(self.device, found[0].residency)
         return found[0]
 
-    def welcome_next(self, *others: Any) -> Any:
-        """Wait for one of `others`, and return it, or for a worker to begin, and return None.
+    def welcome_next(self, *others: Any) -> list[Any]:
+        """Wait until some of `others` are ready, or a worker has begun; return all of `others` that are.
 
         Errors: UsageError (a worker with other software or weights), StoppedError (no worker comes for long).
         """
         begun = {hand.begun: hand for hand in self.hands if hand.begun is not None}
-        while not (ready := self.ray.wait([*others, *begun], num_returns=1, timeout=_SECONDS_ALONE)[0]):
+        every = [*others, *begun]
+        while not self.ray.wait(every, num_returns=1, timeout=_SECONDS_ALONE)[0]:
             if not any(hand.description for hand in self.hands):
                 raise StoppedError(f"no worker could be started within {_SECONDS_ALONE:.0f} s; see `ray status`")
-        if (hand := begun.get(ready[0])) is None:
-            return ready[0]
+        ready, _ = self.ray.wait(every, num_returns=len(every), timeout=0)
+        for reference in ready:
+            if reference in begun:
+                self._welcome(begun[reference])
+        return [reference for reference in ready if reference not in begun]
+
+    def _welcome(self, hand: Hand) -> None:
         try:
             found: Description = self.get(hand.begun)
         except WorkerLostError as error:
             self.replace(hand, str(error))
-            return None
+            return
         for name, here in self._expected.items():
             if found.software.get(name) != here:
                 raise UsageError(f"{found.node}: {name} is {found.software.get(name)}, here it is {here}; use one")
         hand.begun, hand.description = None, found
-        return None
 
     def get(self, reference: Any) -> Any:
         """Return what a worker has returned.
@@ -219,9 +226,7 @@ class Cluster:
         return Hand(actor.remote(where, models.file, self.device, models.memory_budget))
 
     def _begin(self, hand: Hand) -> None:
-        assert self._plan is not None
-        packed, plugins = self._plan
-        hand.description, hand.begun = None, hand.actor.begin.remote(packed, plugins)
+        hand.description, hand.begun = None, hand.actor.begin.remote(*self._plan)
 
 
 def _require_listener(address: str) -> None:

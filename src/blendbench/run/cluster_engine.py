@@ -1,7 +1,7 @@
 """Generate and score on the workers of a cluster.
 
-Only the process of the run writes to the results folder: images and hidden states come to it with the outcomes they
-belong to, so a lost worker leaves nothing half done.
+Only the process of the run writes rows, and hidden states, which go through the object store both ways. Images are
+stored by workers that reach the results folder; from others they come with their outcomes.
 """
 
 import functools
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from blendbench.core.files import read_file, write_atomically
+from blendbench.results.images import FOLDER as IMAGES
 from blendbench.results.images import ImageStore, image_name
 from blendbench.run.cluster import Cluster, Hand, WorkerLostError
 from blendbench.run.embeddings import FOLDER as EMBEDDINGS
@@ -54,7 +55,7 @@ class ClusterEngine:
 
     def __init__(self, cluster: Cluster, task: Task) -> None:
         self.cluster, self.task = cluster, task
-        self._scores_behind = cluster.begin(task.plan, task.models).scores_behind
+        self._scores_behind = cluster.begin(task.plan, task.models, task.folder).scores_behind
         self._store = ImageStore(task.folder)
         self._embeddings = Embeddings(task.folder / EMBEDDINGS, task.models)
         self._key = functools.cache(self._embeddings.key)
@@ -142,23 +143,31 @@ class ClusterEngine:
                 if hand.description and hand not in lines and waiting:
                     lines[hand] = _Line(hand.actor.generate.options(num_returns="streaming").remote())
                     self._offer(hand, lines[hand], waiting)
-            ready = self.cluster.welcome_next(
-                *(line.stream for line in lines.values()),
-                *(line.offer for line in lines.values() if line.offer is not None),
-            )
-            for hand, line in list(lines.items()):
-                try:
-                    if ready is line.offer and ready is not None:
-                        self.cluster.get(line.offer)
-                        self._offer(hand, line, waiting)
-                    elif ready is line.stream:
-                        outcome = self._next(line)
-                        if outcome is None:
-                            del lines[hand]
-                        else:
-                            yield outcome
-                except WorkerLostError as error:
-                    yield from self._lost(hand, lines.pop(hand), waiting, str(error))
+            waited = [part for line in lines.values() for part in (line.stream, line.offer) if part is not None]
+            ready, outcomes = self.cluster.welcome_next(*waited), list[Finished | Rows]()
+            try:
+                for hand in list(lines):
+                    outcomes += self._advance(hand, lines, ready, waiting)
+            finally:
+                yield from _together(outcomes)
+
+    def _advance(
+        self, hand: Hand, lines: dict[Hand, _Line], ready: list[Any], waiting: deque[_Group]
+    ) -> Iterator[Finished | Rows]:
+        """Do what a worker is ready for: give it a group, and yield its next outcome."""
+        line = lines[hand]
+        try:
+            if line.offer in ready:
+                self.cluster.get(line.offer)
+                self._offer(hand, line, waiting)
+            if line.stream in ready:
+                outcome = self._next(line)
+                if outcome is None:
+                    del lines[hand]
+                else:
+                    yield outcome
+        except WorkerLostError as error:
+            yield from self._lost(hand, lines.pop(hand), waiting, str(error))
 
     def _offer(self, hand: Hand, line: _Line, waiting: deque[_Group]) -> None:
         """Give a worker its next group, or the end."""
@@ -229,23 +238,24 @@ class ClusterEngine:
                 if hand.description and waiting and sum(has is hand for has, _ in under_way.values()) < _AHEAD:
                     job = waiting.popleft()
                     under_way[call(hand, job)] = (hand, job)
-            ready = self.cluster.welcome_next(*under_way)
-            if ready is None:
-                continue
-            hand, job = under_way.pop(ready)
-            try:
-                message = self._received(self.cluster.get(ready))
-            except WorkerLostError as error:
-                again = [job, *(other for has, other in under_way.values() if has is hand)]
-                under_way = {key: entry for key, entry in under_way.items() if entry[0] is not hand}
-                waiting.extendleft(again)
-                self.cluster.replace(hand, str(error))
-                continue
-            yield job, message
+            for ready in self.cluster.welcome_next(*under_way):
+                if ready not in under_way:
+                    continue  # its worker was lost with another call
+                hand, job = under_way.pop(ready)
+                try:
+                    message = self._received(self.cluster.get(ready))
+                except WorkerLostError as error:
+                    again = [job, *(other for has, other in under_way.values() if has is hand)]
+                    under_way = {key: entry for key, entry in under_way.items() if entry[0] is not hand}
+                    waiting.extendleft(again)
+                    self.cluster.replace(hand, str(error))
+                    continue
+                yield job, message
 
     def _sent(self, hand: Hand, names: list[str]) -> list[Any]:
         """Return references to files that a worker lacks, each of which is read once for all workers."""
-        fresh = [name for name in names if name not in hand.sent]
+        sees = hand.description is not None and hand.description.sees_results
+        fresh = [name for name in names if name not in hand.sent and not (sees and name.startswith(IMAGES))]
         hand.sent.update(fresh)
         own: dict[str, bytes] = {}
         references = []
@@ -284,3 +294,14 @@ class ClusterEngine:
         finally:
             if not finished:
                 self.cluster.close()
+
+
+def _together(outcomes: list[Finished | Rows]) -> Iterator[Finished | Rows]:
+    """Yield outcomes as few: what is written down at once waits for the disk once."""
+    finished = [outcome for outcome in outcomes if isinstance(outcome, Finished)]
+    rows = [row for outcome in outcomes if not isinstance(outcome, Finished) for row in outcome]
+    if finished:
+        images = [image for each in finished for image in each.images]
+        yield Finished(images, [row for each in finished for row in each.conditionings])
+    if rows:
+        yield rows

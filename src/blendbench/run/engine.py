@@ -74,9 +74,10 @@ class Engine(Protocol):
 class LocalEngine:
     """Generates and scores with the task's own model set."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, images: Path | None = None) -> None:
+        """Take a task; `images`: the results folder of its images, if that is another one."""
         self.task, self.models = task, task.models
-        store = ImageStore(task.folder)
+        store = ImageStore(images or task.folder)
         cache = PixelCache(store)
         self.embeddings = Embeddings(task.folder / EMBEDDINGS, task.models)
         self.scorer = Scorer(task.plan, task.models, task.images, cache)

@@ -21,7 +21,7 @@ class Description:
     """What a worker says of itself.
 
     `software`: identities of code and weights, which have to be the same everywhere; `scores_behind`: whether it scores
-    while it generates.
+    while it generates; `sees_results`: whether it reaches the results folder, and stores images there itself.
     """
 
     node: str
@@ -29,6 +29,7 @@ class Description:
     software: dict[str, str]
     residency: Residency
     scores_behind: bool
+    sees_results: bool
 
 
 @dataclass

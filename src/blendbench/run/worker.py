@@ -6,12 +6,15 @@ import shutil
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 
 from filelock import FileLock, Timeout
 
+from blendbench.core.errors import UsageError
+from blendbench.core.files import read_file, write_atomically
 from blendbench.core.hashing import sha256_json
 from blendbench.models.model_file import ModelSetFile
 from blendbench.models.sets import ModelSet, load_model_set
@@ -28,6 +31,7 @@ from blendbench.run.ship import Description, Files, Message, Unit, pack, unpack_
 
 _PREFIX = "blendbench-worker-"
 _LOCK = "worker.lock"
+_MARK = "workers.id"
 _MOST = 16 << 30  # bytes of images and hidden states that a worker keeps
 _FRESH = 60.0  # seconds in which a folder may not be locked yet
 
@@ -59,20 +63,25 @@ class Worker:
         self._kept = 0
         self._networks = threading.Lock()  # held while networks work
 
-    def begin(self, plan: bytes, plugins: Sequence[str]) -> Description:
-        """Take a plan over. Errors: UsageError (plug-ins or models that are not here)."""
+    def begin(self, plan: bytes, plugins: Sequence[str], results: Path, mark: str) -> Description:
+        """Take a plan over; `mark` is what a file of the results folder says, if it is the same folder here.
+
+        Errors: UsageError (plug-ins or models that are not here).
+        """
         for path in plugins:
             load_everything(Path(path))
         unpacked = unpack_plan(plan)
         self._reporter = _Notes()
         self._cells = {cell.cell_id: cell for cell in unpacked.cells}
         self._task = Task(unpacked, self.models, self.folder, self._reporter)
-        self._engine = LocalEngine(self._task)
+        self._sees_results = is_marked(results, mark)
+        self._engine = LocalEngine(self._task, results if self._sees_results else None)
         self._units: SimpleQueue[Unit | None] = SimpleQueue()
         self._wanted = threading.Semaphore(0)
         ahead = ("generate", *self._engine.scorer.groups_ahead)
         found = {"model set": self.models.sha256, "precision": self.models.dtype, **software()}
-        return Description(platform.node(), os.getpid(), found, self.models.residency, self.models.at_once(*ahead))
+        behind = self.models.at_once(*ahead)
+        return Description(platform.node(), os.getpid(), found, self.models.residency, behind, self._sees_results)
 
     def encode(self, views: Sequence[tuple[View, tuple[int, ...]]]) -> bytes:
         """Encode views at some layers; return their files.
@@ -103,7 +112,7 @@ class Worker:
         with self._networks:
             for outcome in self._engine.generate_encoded(self._offered()):
                 files: Files = {}
-                if isinstance(outcome, Finished):
+                if isinstance(outcome, Finished) and not self._sees_results:
                     # Without a batch size an image was known before.
                     made = {image.image_sha256 for image in outcome.images if image.batch_size}
                     names = [image_name(sha256) for sha256 in made if sha256]
@@ -161,6 +170,21 @@ class Worker:
             for _, path in found[: len(found) // 2]:
                 self._kept -= path.stat().st_size
                 path.unlink()
+
+
+def mark(results: Path) -> str:
+    """Write a text into a results folder by which other machines know it, and return it."""
+    text = uuid.uuid4().hex
+    write_atomically(results / _MARK, text.encode())
+    return text
+
+
+def is_marked(results: Path, text: str) -> bool:
+    """Return whether a results folder is the one that was marked with a text."""
+    try:
+        return read_file(results / _MARK, len(text)).decode() == text
+    except (UsageError, UnicodeDecodeError):
+        return False
 
 
 def software() -> dict[str, str]:
