@@ -135,14 +135,14 @@ def test_a_file_in_place_of_a_folder_is_distinguished_from_a_database_of_this_ve
     assert expected in message and "delete" not in message
 
 
-def test_a_spoilt_database_beside_its_shards_may_be_deleted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("kept", [0, 100, 5000, 1_000_000])
+def test_a_spoilt_database_beside_its_shards_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
     folder = results(tmp_path)
-    (folder / DATABASE).write_bytes(b"spoilt" * 1000)
-    assert call(monkeypatch, "sql", "FROM scores", "--results", folder) == 2
-    assert "delete it, the shards rebuild it" in refused(capsys)
-    (folder / DATABASE).unlink()
+    assert call(monkeypatch, "sql", "FROM scores LIMIT 1", "--results", folder) == 0
+    whole = (folder / DATABASE).read_bytes()
+    (folder / DATABASE).write_bytes(whole[:kept] + b"spoilt" * 1000)
     assert call(monkeypatch, "sql", "FROM scores LIMIT 1", "--results", folder) == 0
 
 

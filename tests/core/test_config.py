@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from blendbench.core.config import one_line, read_toml, suggest
-from blendbench.core.errors import UsageError
+from blendbench.core.config import read_toml, suggest
+from blendbench.core.errors import UsageError, one_line
 
 
 class Settings(BaseModel):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from blendbench.core.errors import UsageError
+from blendbench.core.errors import UsageError, one_line
 from blendbench.core.files import printable, read_file
 
 BYTE_LIMIT = 8 * 1024 * 1024
@@ -71,13 +71,6 @@ def _explained(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
 def placed(file: Path, name: str, shipped: list[str]) -> str:
     """Return what a file names: a shipped name, or a path relative to the file."""
     return name if name in shipped else str(file.parent / name)
-
-
-def one_line(text: object, longest: int = 500) -> str:
-    """Return a text as one printable line of limited length."""
-    line = " ".join(str(text).split())
-    line = line if line.isprintable() else ascii(line)[1:-1]
-    return line if len(line) <= longest else f"{line[: longest - 4]} ..."
 
 
 def suggest(name: str, known: list[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from blendbench.core.config import suggest
-from blendbench.core.errors import UsageError
+from blendbench.core.errors import UsageError, one_line
 from blendbench.core.metric_info import ROLES, Direction, MetricInfo, Role
 from blendbench.core.shipped import shipped
 
@@ -86,7 +86,9 @@ def make_card(where: str, fields: dict[str, Any]) -> Card:
             message = f"unknown key{suggest(field, list(Card.model_fields))}"
         elif field == "role" and first["type"] != "missing":
             message = f"{str(first['input'])[:50]!r} is not one of {', '.join(ROLES)}"
-        raise UsageError(f"{where}: {_one_line(f'{field}: {message}' if field else message)}") from error
+        raise UsageError(
+            f"{where}: {one_line(f'{field}: {message}' if field else message, _LONGEST_MESSAGE)}"
+        ) from error
 
 
 def read_card(path: Path) -> Card:
@@ -105,19 +107,14 @@ def read_card(path: Path) -> Card:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text: {_one_line(str(error))}; save it as UTF-8") from error
+        raise UsageError(f"{path}: not UTF-8 text: {one_line(error, _LONGEST_MESSAGE)}; save it as UTF-8") from error
     except (ValueError, RecursionError) as error:
         # Besides its own error, tomllib raises these for numbers of thousands of digits and for deep nesting.
-        raise UsageError(f"{path}: front matter is not TOML: {_one_line(str(error))}") from error
+        raise UsageError(f"{path}: front matter is not TOML: {one_line(error, _LONGEST_MESSAGE)}") from error
     card = make_card(str(path), fields | {"text": text.strip()})
     if card.name != path.stem:
         raise UsageError(f"{path}: name = {card.name!r} differs from the file name; a card is called <name>.md")
     return card
-
-
-def _one_line(message: str) -> str:
-    text = " ".join(message.split())
-    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
 
 
 @cache

@@ -19,7 +19,9 @@ from blendbench.core.errors import UsageError
 _SMALL = ("*.json", "*.txt", "*.jinja", "*.model")
 # A scorer's repository may hold the same weights in several libraries' layouts.
 _WEIGHTS = {"clip": "open_clip_model.safetensors", "siglip": "open_clip_model.safetensors"}
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_REPOSITORY = re.compile(
+    r"(?=.{1,96}$)(?!.*(--|\.\.|\.git$))[a-z0-9]([\w.-]*\w)?/[a-z0-9]([\w.-]*\w)?", re.ASCII | re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,13 @@ def find(component: str, value: str, commit: str | None, file: Path) -> Place:
     Errors: UsageError (no such folder, a single file, commit not pinned).
     """
     local = file.parent / value
-    if local.is_dir():
+    try:
+        is_folder, is_file = local.is_dir(), local.is_file()
+    except OSError as error:  # a name that is too long
+        raise UsageError(f"{file}: {component}: {value[:100]!r}: {error.strerror}; name a folder") from error
+    if is_folder:
         return Place(component, value, file, local, None)
-    if local.is_file():
+    if is_file:
         raise UsageError(f"{file}: {component}: {value!r} is a single file; {_single_file_fix(local)}")
     if not _REPOSITORY.fullmatch(value):
         raise UsageError(f"{file}: {component}: folder {value!r} is missing")

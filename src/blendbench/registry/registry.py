@@ -3,7 +3,7 @@
 import importlib
 from typing import TypeVar
 
-from blendbench.core.errors import UsageError
+from blendbench.core.errors import UsageError, one_line
 from blendbench.registry.entries import SHIPPED, Entries
 from blendbench.registry.plugins import load_entry_points
 
@@ -36,7 +36,7 @@ class Registry(Entries[T]):
         if name not in self._entries:
             from blendbench.core.config import suggest  # pydantic takes a while to import
 
-            raise UsageError(f"unknown {self.kind} {name!r}{suggest(name, self.names())}")
+            raise UsageError(f"unknown {self.kind} {one_line(name, 100)!r}{suggest(name, self.names())}")
         return self._entries[name].value
 
     def origin(self, name: str) -> str:

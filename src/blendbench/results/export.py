@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from blendbench.core.errors import UsageError
+from blendbench.core.errors import UsageError, one_line
 from blendbench.core.files import printable
 from blendbench.results.ingest import DATABASE, create_views, literal_path
 from blendbench.results.packed import CELLS, create_packed, drop_packed, load_packed, packed_rows, restore, take_packed
@@ -115,7 +115,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise UsageError(
             f"{printable(path)}: not published data of this version; remove it all and publish again ({reason})"
         ) from error

@@ -18,7 +18,7 @@ import duckdb
 from filelock import FileLock
 
 from blendbench.core.errors import UsageError
-from blendbench.core.files import printable
+from blendbench.core.files import printable, require_regular_file
 from blendbench.results.schema import (
     RowError,
     brackets_sql,
@@ -44,6 +44,10 @@ _FRESH_NS = 2_000_000_000
 
 class DatabaseHeldError(UsageError):
     """Another process has held the database open for too long."""
+
+
+class DamagedDatabaseError(UsageError):
+    """A database file that is none, or that is not what was written."""
 
 
 class ReadOnlyFolderError(UsageError):
@@ -103,7 +107,16 @@ def ingest(results_dir: Path | str, into: Path | None = None) -> Ingested:
     try:
         with FileLock(database.parent / _LOCK):
             changes = _changes(folder, database)  # another process may just have done it
-            return Ingested(0, _torn(database)) if changes is None else _bring_in(database, changes)
+            if changes is None:
+                return Ingested(0, _torn(database))
+            try:
+                return _bring_in(database, changes)
+            except DamagedDatabaseError:
+                if changes.rebuild:
+                    raise
+                # The old database is damaged where nothing was read before.
+                every = [read_shard(path) for path in shard_paths(folder)]
+                return _bring_in(database, _Changes(every, True))
     except OSError as error:
         raise _os_error(database, error.errno, error.strerror) from error
 
@@ -114,12 +127,13 @@ def patiently(database: Path, opening: Callable[[], duckdb.DuckDBPyConnection]) 
     Errors: UsageError.
     """
     deadline = time.monotonic() + LOCK_TIMEOUT
+    require_regular_file(database)  # opening a named pipe would wait for its other end
     while True:
         try:
             return opening()
         except duckdb.Error as error:
             if "could not set lock" not in str(error).lower():
-                raise _database_error(database, error) from error
+                raise database_error(database, error) from error
             if time.monotonic() > deadline:
                 found = re.search(r"PID \d+", str(error))
                 holder = f"another process ({found[0]})" if found else "another process"
@@ -186,14 +200,17 @@ def _changes(folder: Path, database: Path) -> _Changes | None:
 def _known(database: Path) -> dict[str, _Known] | None:
     """Return what a database was made from, by name of the shard.
 
-    None if it has to be made anew.
+    None if it has to be made anew, as a damaged one has.
     """
     if not database.exists() or database.with_name(f"{database.name}.wal").exists():
         return None
-    with patiently(database, lambda: duckdb.connect(str(database), read_only=True)) as connection:
-        if not has_current_schema(connection):
-            return None
-        rows = connection.execute("SELECT name, sequence, bytes, times, sha256 FROM shards").fetchall()
+    try:
+        with patiently(database, lambda: duckdb.connect(str(database), read_only=True)) as connection:
+            if not has_current_schema(connection):
+                return None
+            rows = connection.execute("SELECT name, sequence, bytes, times, sha256 FROM shards").fetchall()
+    except (DamagedDatabaseError, duckdb.Error):
+        return None
     return {name: _Known(sequence, size, tuple(times), sha256) for name, sequence, size, times, sha256 in rows}
 
 
@@ -250,7 +267,7 @@ def _bring_in(database: Path, changes: _Changes) -> Ingested:
             # Whatever was wrong with the data is named here, with its line.
             check_shards(shard.path for shard in changes.read)
             if isinstance(error, duckdb.Error):
-                raise _database_error(database, error) from error
+                raise database_error(database, error) from error
             raise
         fresh.replace(database)
     finally:
@@ -285,6 +302,8 @@ def _fill(connection: duckdb.DuckDBPyConnection, changes: _Changes, times: dict[
         )
     _check_structure(connection)
     for (name,) in connection.execute("SELECT DISTINCT _table FROM lines").fetchall():
+        if name not in tables():
+            raise _UnusualError(f"table is {str(name)[:60]!r}, not one of {', '.join(tables())}")
         _replace_rows(connection, name, changes.rebuild)
     connection.execute("DROP TABLE lines")
     _drop_forgotten(connection)
@@ -372,7 +391,13 @@ def _drop_forgotten(connection: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def _database_error(database: Path, error: duckdb.Error) -> UsageError:
+def is_damage(error: duckdb.Error) -> bool:
+    """Say whether an error is of the database file, not of the query."""
+    kinds = (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
+    return isinstance(error, kinds) or type(error) is duckdb.Error  # a wrong checksum
+
+
+def database_error(database: Path, error: duckdb.Error) -> UsageError:
     """Return what is wrong with a database file, in one line."""
     text = " ".join(str(error).split())
     for code in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT):
@@ -380,7 +405,7 @@ def _database_error(database: Path, error: duckdb.Error) -> UsageError:
             return _os_error(database, code, os.strerror(code))
     # Only what ingestion made can be made again.
     again = "; delete it, the shards rebuild it" if database.exists() and shard_paths(database.parent) else ""
-    return UsageError(f"{printable(database)}: not a database that can be read{again}")
+    return DamagedDatabaseError(f"{printable(database)}: not a database that can be read{again}")
 
 
 def _os_error(database: Path, code: int | None, reason: str | None) -> UsageError:

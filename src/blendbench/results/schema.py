@@ -76,7 +76,7 @@ class Table:
         """Return the row with defaults filled in. Errors: RowError."""
         known = {column.name for column in self.columns}
         if unknown := sorted(set(row) - known):
-            raise RowError(f"{self.name}: unknown column {unknown[0]!r}; written by a newer blendbench?")
+            raise RowError(f"{self.name}: unknown column {_shown(unknown[0])}; written by a newer blendbench?")
         full = {}
         for column in self.columns:
             if column.name not in row and column.required and column.default is None:

@@ -18,8 +18,10 @@ from blendbench.results.ingest import (
     DatabaseHeldError,
     Ingested,
     ReadOnlyFolderError,
+    database_error,
     has_current_schema,
     ingest,
+    is_damage,
     patiently,
 )
 from blendbench.results.schema import sql_text
@@ -101,7 +103,7 @@ class Results:
     def connect(self, *written: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         """Restrict reads to the database and `written` files.
 
-        No other file, no address and no extension is loaded.
+        No other file, no address and no extension is loaded. Errors: UsageError for a damaged database.
         """
         if self._held is not None and not written:
             with self._held.cursor() as cursor:
@@ -112,6 +114,10 @@ class Results:
             connection.execute(f"SET allowed_paths = [{', '.join(sql_text(str(path)) for path in written)}]")
             connection.execute("SET enable_external_access = false")
             yield connection
+        except duckdb.Error as error:
+            if is_damage(error):
+                raise database_error(self.database, error) from error
+            raise
         finally:
             connection.close()
 
