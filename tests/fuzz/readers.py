@@ -307,16 +307,13 @@ def _embeddings() -> list[bytes]:
     return [_packed(Tokens(torch.ones(3, 4), torch.ones(3, dtype=torch.int64), (1, 3)))]
 
 
-def _embedding(folder: Path, data: bytes) -> object:
+def _embedding(path: Path) -> object:
     """What is damaged is computed again: nothing else may be raised."""
     from blendbench.core.errors import UsageError
-    from blendbench.run.embeddings import Embeddings, _DamagedError
+    from blendbench.run.embeddings import _DamagedError, read_hidden_states
 
-    embeddings = Embeddings.__new__(Embeddings)
-    embeddings.folder = folder
-    embeddings.path("a").write_bytes(data)
     try:
-        return embeddings._read("a")
+        return read_hidden_states(path)
     except _DamagedError:
         raise UsageError("damaged") from None
 
@@ -379,7 +376,7 @@ READERS = {
     "string": Reader(lambda: [text.encode() for text in STRINGS], _string, 0.2),
     "database": Reader(_databases, _database, 0.002),
     "image": Reader(_images, _file("image", _image), 0.09),
-    "embedding": Reader(_embeddings, _embedding, 0.01),
+    "embedding": Reader(_embeddings, _file("a.safetensors", _embedding), 0.01),
     "published": Reader(_published, _parquet, 0.001),
     "verified": Reader(lambda: [b"0" * 64 + b" 1 2 3 4\n"], _verified, 0.003),
 }

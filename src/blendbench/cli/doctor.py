@@ -4,11 +4,16 @@ import importlib.metadata
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blendbench.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from blendbench.results.health import Defect
 
 _NEEDED = (
     "torch",
@@ -27,8 +32,9 @@ def doctor(
     models: Annotated[str, typer.Option(help="model set to look at: a shipped name or a folder")] = "miniature",
     results: Annotated[Path, typer.Option(help="results folder to look at")] = Path("results"),
 ) -> None:
-    """Check packages, device, results folder and a model set.
+    """Check packages, device, a model set, and a results folder whole.
 
+    Every row, image and cached encoding of the folder is read; REPAIR lines say what was found and what puts it right.
     Exit code 2 if a run could not work.
     """
     print(f"python {sys.version.split()[0]}")
@@ -46,12 +52,32 @@ def doctor(
     chosen = load_model_set(models)
     print(f"device {_device(chosen.device)}")
     line, usable = _results(results)
-    findings = [(line, not usable), *((f"{chosen.name}: {each.line}", each.fatal) for each in diagnose(chosen))]
+    findings = [(line, not usable)]
+    for defect in _defects(results) if usable else ():
+        if defect.fatal:
+            findings.append((defect.line, True))
+        else:
+            print(f"REPAIR {defect.line}")
+    findings += [(f"{chosen.name}: {each.line}", each.fatal) for each in diagnose(chosen)]
     for line, is_problem in findings:
         print(f"{'PROBLEM ' if is_problem else ''}{line}")
     if problems := [line for line, is_problem in findings if is_problem]:
         more = f" (and {len(problems) - 1} more, above)" if len(problems) > 1 else ""
         raise UsageError(f"a run cannot work here: {problems[0]}{more}")
+
+
+def _defects(results: Path) -> "Iterator[Defect]":
+    """Yield what is wrong within a results folder."""
+    from blendbench.results.health import Defect, examine
+    from blendbench.results.shards import shard_paths
+    from blendbench.run.embeddings import FOLDER, damaged_files
+
+    if not shard_paths(results):
+        return
+    yield from examine(results)
+    if damaged := damaged_files(results / FOLDER):
+        what = f"embeddings: {len(damaged)} damaged, such as {damaged[0]}"
+        yield Defect(what, "they are computed again when they are read")
 
 
 def _version(package: str) -> str | None:

@@ -17,7 +17,7 @@ from blendbench.core.images import ImageError, load_image_bytes
 
 FOLDER = "images"
 _VERIFIED = "verified.txt"  # in that folder; one line an image: sha256, size, times and inode when it was last hashed
-_LARGEST = 1 << 30  # bytes of one file
+LARGEST = 1 << 30  # bytes of one file
 
 
 class DamagedImageError(UsageError):
@@ -86,10 +86,11 @@ class ImageStore:
         """
         path = self.path(sha256)
         try:
-            data = read_file(path, _LARGEST)
+            data = read_file(path, LARGEST)
         except UsageError as error:
             raise DamagedImageError(f"{error}; `blendbench run` generates it again") from error
         if hashlib.sha256(data).hexdigest() != sha256:
+            self.distrust([sha256])
             raise DamagedImageError(f"{path}: not the image that was kept; `blendbench run` generates it again")
         try:
             return load_image_bytes(data, str(path)).pixels
@@ -108,7 +109,7 @@ class ImageStore:
             try:
                 times = _times(path)
                 if known.get(sha256) != times:
-                    if hashlib.sha256(read_file(Path(path), _LARGEST)).hexdigest() != sha256:
+                    if hashlib.sha256(read_file(Path(path), LARGEST)).hexdigest() != sha256:
                         continue
                     fresh[sha256] = times
                 found.add(sha256)
@@ -116,6 +117,10 @@ class ImageStore:
                 continue
         self._remember(fresh)
         return found
+
+    def distrust(self, sha256s: Iterable[str]) -> None:
+        """Let images be hashed again though their files look unchanged: disks forget, too."""
+        self._remember(dict.fromkeys(sha256s, (0, 0, 0, 0)))
 
     def remove(self, sha256s: Iterable[str]) -> int:
         """Delete images; return how many were there."""

@@ -35,7 +35,7 @@ from blendbench.results.shards import Shard, check_shards, read_shard, shard_pat
 
 DATABASE = "blendbench.duckdb"
 LOCK_TIMEOUT = 20.0  # seconds to wait for another process that writes to the database file
-_WORK = ".ingest"  # folder in which a new database is made
+WORK = ".ingest"  # folder in which a new database is made
 _LOCK = "ingest.lock"
 _LONGEST_LINE = 64 * 1024 * 1024
 # A file that was changed less than this ago could be changed once more without a new time.
@@ -248,7 +248,7 @@ def _torn(database: Path) -> int:
 
 def _bring_in(database: Path, changes: _Changes) -> Ingested:
     """Make the new database beside the old one and put it in its place."""
-    work = database.with_name(_WORK)
+    work = database.with_name(WORK)
     shutil.rmtree(work, ignore_errors=True)  # of a killed process: who holds the lock is alone here
     work.mkdir()
     try:

@@ -125,16 +125,38 @@ class Embeddings:
         return sha256_json([self.models.sha256, "vision", image_identity(view.image), view.prompt, layer, *marks])
 
     def _read(self, key: str) -> Tokens:
-        try:
-            # Read whole, not mapped: a mapped file that is cut short meanwhile would end the process.
-            data = read_file(self.path(key), _LARGEST)
-            stored, expected = load(data), _stated_sha256(data)
-        except (SafetensorError, UsageError, ValueError, KeyError) as error:
-            raise _DamagedError from error
-        if expected != _content_sha256(stored):
-            raise _DamagedError
-        rows, columns = stored["grid"].tolist()
-        return Tokens(stored["hidden"], stored["kinds"], (rows, columns) if rows else None)
+        return read_hidden_states(self.path(key))
+
+
+def read_hidden_states(path: Path) -> Tokens:
+    """Return the tokens of a file. Errors: _DamagedError."""
+    try:
+        # Read whole, not mapped: a mapped file that is cut short meanwhile would end the process.
+        data = read_file(path, _LARGEST)
+        stored, expected = load(data), _stated_sha256(data)
+    except (SafetensorError, UsageError, ValueError, KeyError) as error:
+        raise _DamagedError from error
+    if expected != _content_sha256(stored):
+        raise _DamagedError
+    rows, columns = stored["grid"].tolist()
+    return Tokens(stored["hidden"], stored["kinds"], (rows, columns) if rows else None)
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Return the names of files of hidden states that are not what was written."""
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix == ".safetensors")
+    except OSError:
+        return []
+    return [path.name for path in paths if not _is_whole(path)]
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        read_hidden_states(path)
+    except _DamagedError:
+        return False
+    return True
 
 
 class _DamagedError(Exception):

@@ -1,0 +1,301 @@
+"""Kill commands with -9 at random moments and at every file operation, finish them, and compare with whole ones.
+
+    python tests/crash/crash.py --kills 200
+
+Commands run in forked children, which have all imports and networks: a trial takes a second. What is compared: every
+table but what names the run and its times, the hash of every image, and every page, byte for byte. Exit code 1 if there
+is a difference, a leftover that breaks the next call, or a batch that was generated more than twice.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a forked child has no other threads
+
+from blendbench.core.suites import load_suite
+from blendbench.models.sets import ModelSet, load_model_set
+from blendbench.reports.leaderboard import write_leaderboard
+from blendbench.reports.published import publish
+from blendbench.results import schema
+from blendbench.results.store import DATABASE, open_results
+from blendbench.run.experiments import Grid, load_experiment
+from blendbench.run.loop import run
+from blendbench.run.plan import Plan, make_plan
+from blendbench.run.progress import Reporter
+
+BATCH = 2
+NAMES = (
+    *("run", "ingest into a new database", "ingest into an old database"),
+    *("leaderboard", "gallery", "publish", "site"),
+)
+METRICS = ("effect_size", "grid_severity", "color_drift", "blockiness")
+# Events of files that change something; each is a point to be killed at.
+EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
+# Columns that name a run, its time or its machine.
+OF_RUNS = re.compile(r"run_id|sequence|shard|.*_at|seconds|times|count|environment|peak.*|name|sha256|bytes|torn")
+RUNS_ONLY = ("stage_times", "stage_memory", "shards", "runs")
+Task = Callable[[Path], object]
+
+
+class Folder:
+    """A results folder whose commands can be killed."""
+
+    def __init__(self, plan: Plan, models: ModelSet) -> None:
+        self.plan, self.models = plan, models
+
+    def tasks(self) -> dict[str, tuple[Task, Task]]:
+        """Return what comes before each command, and the command."""
+        return {
+            "run": (_nothing, self.run),
+            "ingest into a new database": (self.run_without_database, _ingest),
+            "ingest into an old database": (self.run_twice_with_old_database, _ingest),
+            "leaderboard": (self.run, _leaderboard),
+            "gallery": (self.run, _gallery),
+            "publish": (self.run, _publish),
+            "site": (self.published, _site),
+        }
+
+    def run(self, folder: Path) -> object:
+        """Generate what is left."""
+        return run(self.plan, self.models, folder / "results", Reporter(quiet=True))
+
+    def run_without_database(self, folder: Path) -> None:
+        """Leave shards alone."""
+        self.run(folder)
+        (folder / "results" / DATABASE).unlink()
+
+    def run_twice_with_old_database(self, folder: Path) -> None:
+        """Leave a database that a later run is not in."""
+        first = replace(self.plan, cells=self.plan.cells[: len(self.plan.cells) // 2])
+        run(first, self.models, folder / "results", Reporter(quiet=True))
+        old = (folder / "results" / DATABASE).read_bytes()
+        self.run(folder)
+        (folder / "results" / DATABASE).write_bytes(old)
+
+    def published(self, folder: Path) -> None:
+        """Leave published pages."""
+        self.run(folder)
+        _publish(folder)
+
+
+def _nothing(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+
+
+def _ingest(folder: Path) -> object:
+    return open_results(folder / "results").rows("SELECT count(*) FROM cells")
+
+
+def _leaderboard(folder: Path) -> object:
+    return write_leaderboard(folder / "results", folder / "reports", "crash")
+
+
+def _gallery(folder: Path) -> object:
+    from blendbench.reports.gallery import write_gallery
+
+    with open_results(folder / "results").held() as opened:
+        return write_gallery(opened, folder / "results", experiment="crash")
+
+
+def _publish(folder: Path) -> object:
+    return publish(folder / "results", folder / "published", ["crash"])
+
+
+def _site(folder: Path) -> object:
+    from blendbench.reports.site import write_site
+
+    return write_site(folder / "published", folder / "site")
+
+
+def in_child(task: Task, folder: Path, log: Path, point: int = 0, count: Path | None = None) -> int:
+    """Fork, and do a task; the process id.
+
+    The child kills itself at its `point`th file operation, or writes the number of these to `count`.
+    """
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        schema._trial_database.cache_clear()  # its threads are the parent's
+        seen = _watch(point)
+        task(folder)
+        if count is not None:
+            count.write_text(str(seen[0]))
+        code = 0
+    except BaseException:
+        import traceback
+
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(code)
+
+
+def _watch(point: int) -> list[int]:
+    seen = [0]
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        writes = event == "open" and len(arguments) > 2 and isinstance(arguments[2], int) and arguments[2] & 3
+        if writes or event in EVENTS:
+            seen[0] += 1
+            if seen[0] == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    return seen
+
+
+def finished(pid: int) -> int:
+    """Wait for a child; its exit code, negative if a signal ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """Return all that must not depend on interruptions."""
+    found: dict[str, Any] = {}
+    results = open_results(folder / "results")
+    with results.connect() as connection:
+        for (table,) in connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall():
+            frame = connection.execute(f'FROM "{table}"').df()
+            kept = [column for column in frame.columns if not OF_RUNS.fullmatch(column) or table == "metrics"]
+            kept = [column for column in kept if table != "metrics" or column not in ("run_id", "sequence")]
+            if table not in RUNS_ONLY:
+                found[table] = sorted(map(repr, frame[kept].drop_duplicates().itertuples(index=False)))
+    runs = set(results.query("SELECT run_id FROM runs")["run_id"])
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder).as_posix()
+        if path.is_file() and not re.match(r"results/(shards|embeddings|.*\.lock|blendbench|images/verified)", place):
+            found[place] = hashlib.sha256(_without_runs(path, runs)).hexdigest()
+    return found
+
+
+def _without_runs(path: Path, runs: set[str]) -> bytes:
+    """Return a page without the names of its runs and their times."""
+    data = path.read_bytes()
+    for name in runs:
+        data = data.replace(name.encode(), b"RUN")
+    return re.sub(rb"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(Z|[+]00:00)?", b"TIME", data)
+
+
+def generated(folder: Path) -> list[str]:
+    """Return the cells of all rows of shards that hold an image, with repetitions."""
+    rows = [
+        line
+        for path in sorted((folder / "results" / "shards").glob("*.jsonl"))
+        for line in path.read_bytes().splitlines()
+        if b'"table":"cell_batches"' in line
+    ]
+    return [re.findall(rb'"cell_id":"(\w+)"', line)[0].decode() for line in rows]
+
+
+class Trials:
+    """Kill, finish and compare."""
+
+    def __init__(self, folder: Folder, place: Path, rng: random.Random) -> None:
+        self.folder, self.place, self.rng = folder, place, rng
+        self.differences: list[str] = []
+        self.repeated = self.count = 0
+
+    def whole(self, name: str) -> tuple[Path, dict[str, Any], float, int]:
+        """Do a command without interruption; its folder before, what it makes, its time and its file operations."""
+        before, task = self.folder.tasks()[name]
+        start, whole, log = self.place / "start", self.place / "whole", self.place / "log"
+        for path in (start, whole):
+            shutil.rmtree(path, ignore_errors=True)
+        start.mkdir()
+        self._must(finished(in_child(before, start, log)), name, log)
+        shutil.copytree(start, whole, copy_function=shutil.copy2)
+        began = time.monotonic()
+        self._must(finished(in_child(task, whole, log, count=self.place / "count")), name, log)
+        seconds = time.monotonic() - began
+        return start, contents(whole), seconds, int((self.place / "count").read_text())
+
+    def kill(self, name: str, kills: int) -> None:
+        """Kill one command at random moments and at file operations."""
+        start, expected, seconds, points = self.whole(name)
+        cells = len(set(generated(self.place / "whole")))
+        chosen = self.rng.sample(range(1, points + 1), min(points, kills // 2))
+        moments: list[tuple[int, float]] = [(point, 0.0) for point in chosen]
+        moments += [(0, self.rng.uniform(0, seconds)) for _ in range(kills - len(chosen))]
+        lost = 0
+        for point, delay in moments:
+            folder, log = self.place / "killed", self.place / "log"
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(start, folder, copy_function=shutil.copy2)
+            task = self.folder.tasks()[name][1]
+            for _ in range(self.rng.choice([1, 1, 2])):
+                pid = in_child(task, folder, log, point)
+                if not point:
+                    time.sleep(delay)
+                    os.kill(pid, signal.SIGKILL)
+                finished(pid)
+            where = f"{name} killed at {f'file operation {point}' if point else f'{delay:.2f} s'}"
+            if finished(in_child(task, folder, log)):
+                self.differences.append(f"{where}: the next call fails: {log.read_text()[-800:]}")
+                continue
+            found = contents(folder)
+            for key in sorted(found.keys() | expected.keys()):
+                if found.get(key) != expected.get(key):
+                    self.differences.append(f"{where}: {key} differs")
+            lost = max(lost, len(generated(folder)) - cells)
+            self.count += 1
+        self.repeated = max(self.repeated, lost)
+        print(f"{name}: {len(moments)} kills, {points} file operations, {seconds:.1f} s; repeated cells at most {lost}")
+
+    def _must(self, code: int, name: str, log: Path) -> None:
+        if code:
+            sys.exit(f"{name} does not work at all: {log.read_text()[-2000:]}")
+
+
+def plan_of(models: ModelSet) -> Plan:
+    """Return a plan of some batches: cells that share images, that fail and that need a reference."""
+    grids = (Grid("lerp", (("alpha", (0.1, 0.3, 0.6)),)), Grid("concatenate", ()), Grid("vision_only", ()))
+    base = replace(load_experiment("smoke"), name="crash", items=3, metrics=METRICS, strategies=grids)
+    return make_plan(base, load_suite("miniature"), models)
+
+
+def crash(kills: dict[str, int], seed: int, place: Path) -> Trials:
+    """Kill every command as often as asked."""
+    from miniature.untrained import write_untrained
+
+    write_untrained(place / "models")
+    models = load_model_set(place / "models", "cpu", {"batch_size": BATCH, "steps": 2})
+    models.load("text", "vision", "denoiser")
+    trials = Trials(Folder(plan_of(models), models), place, random.Random(seed))
+    for name, count in kills.items():
+        trials.kill(name, count)
+    return trials
+
+
+def main() -> None:
+    """Kill, and print figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200, help="of `run`; of each other command a tenth")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        kills = {name: given.kills if name == "run" else max(1, given.kills // 10) for name in NAMES}
+        trials = crash(kills, given.seed, Path(name))
+    for difference in trials.differences:
+        print(f"FOUND {difference}")
+    print(f"{trials.count} kills, {len(trials.differences)} differences, at most {trials.repeated} cells repeated")
+    sys.exit(1 if trials.differences or trials.repeated > BATCH else 0)
+
+
+if __name__ == "__main__":
+    main()
