@@ -86,7 +86,7 @@ def test_published_data_are_queried_as_the_results_are(
 def test_rows_are_not_folded_where_there_is_no_terminal(folder: Path) -> None:
     done = _call("sql", "FROM current_cells LIMIT 2", "--results", folder)
     lines = done.stdout.decode().splitlines()
-    assert len(lines) == 3 and len(lines[0]) > 400
+    assert len(lines) == 3 and len(lines[0]) > 300
 
 
 @pytest.mark.parametrize("query", ["SELEC 1", "DROP TABLE cells", "SELECT 1; SELECT 2", "SELECT nope FROM cells"])

@@ -17,6 +17,7 @@ from blendbench.metrics import all_metrics, patterns
 from blendbench.metrics.shared import roots
 from blendbench.metrics.synthetic import pixel_art
 from blendbench.registry.entries import transaction
+from blendbench.reports.measured import sentence
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -173,10 +174,39 @@ def test_a_patch_grid_wider_than_the_image_is_no_failure(png: Path, capsys: pyte
     assert record["values"]["grid_energy"] is None and record["flags"] == ["not_whole_patches"]
 
 
-def test_without_json_there_is_one_object_a_line(png: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _verb("measure", [str(png), str(png)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 and json.loads(lines[0]) == json.loads(lines[1])
+def test_people_get_a_sentence_and_a_table(png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _verb("measure", [str(png)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{png}: no grid visible\n") and "grid_severity   artifact" in shown
+    grid = generated().astype(int)
+    grid[::16] += 30
+    grid[:, ::16] += 30
+    broken = save(grid.clip(0, 255).astype(np.uint8), tmp_path / "broken.png")
+    lossy = save(generated(), tmp_path / "lossy.jpg", quality=60)
+    black = save(np.zeros_like(generated()), tmp_path / "black.png")
+    none = tmp_path / "none.png"
+    none.write_text("no image")
+    assert _verb("measure", [str(path) for path in (broken, lossy, black, none)]) == 5
+    lines = [line for line in capsys.readouterr().out.splitlines() if str(tmp_path) in line]
+    said = ("grid visible", "no grid visible, but blocks of JPEG", "shows nothing: one colour", "not measured")
+    assert [words in line for words, line in zip(said, lines, strict=True)] == [True] * 4, lines
+    assert "without the blend too, and compare" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "severity", "said"),
+    [
+        ([], 0.1, "no grid visible"),
+        ([], 2.0, "no grid visible, but lines of its content lie on the patch grid: measure the same prompt"),
+        (["visible_grid", "seams"], 2.0, "grid visible; steps at the borders of patches"),
+        (["faint_grid"], 0.1, "a grid that is too faint to be seen"),
+        (["jpeg", "jpeg_history"], None, "no grid visible, but blocks of JPEG lie on the patch grid: measure"),
+        (["noise", "visible_grid"], 10.0, "shows nothing: noise alone"),
+    ],
+)
+def test_the_sentence_of_an_image(flags: list[str], severity: float | None, said: str) -> None:
+    record = {"status": "ok", "flags": flags, "values": {"grid_severity": severity}}
+    assert sentence(record).startswith(said)
 
 
 def test_metrics_of_a_plugin_are_measured_too(png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ from synthetic_results import (
 
 import blendbench
 from blendbench.core.errors import UsageError
+from blendbench.results.export import open_folder
 from blendbench.results.query import read_only_bytes, read_only_rows
 from blendbench.results.schema import views_sql
 from blendbench.results.shards import ShardWriter
@@ -300,6 +301,6 @@ def test_import_and_open_results_are_lazy() -> None:
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
-    assert blendbench.open_results is open_results
+    assert blendbench.open_results is open_folder
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         _ = blendbench.nope

@@ -28,6 +28,8 @@ VERBS = {
     "merge": "bring the results of other folders into one",
     "forget": "remove a configuration from the results",
     "convert": "bring a results folder of an older blendbench to the present format",
+    "open": "say what a results folder or published data hold, and how to query them",
+    "completion": "print a script that completes commands and options in a shell",
     "list": "list strategies, metrics, experiments, suites or models",
     "validate": "check experiment, suite and plug-in files",
     "doctor": "check this installation",
@@ -51,8 +53,10 @@ def main() -> None:
         sys.exit(0 if arguments else 2)
     if arguments[0] == "--version":
         from blendbench import __version__
+        from blendbench.core.version import commit
 
-        print(f"blendbench {__version__}")
+        found = commit()
+        print(f"blendbench {__version__}{f' (commit {found[:12]})' if found else ''}")
         sys.exit(0)
     try:
         code = _verb(arguments[0], arguments[1:])

@@ -35,11 +35,12 @@ def measure(
     plugin: Annotated[
         list[Path] | None, typer.Option(help="Python file that registers metrics; may be repeated", show_default=False)
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="print one JSON array instead of one object a line")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="print a JSON array with every value and flag")] = False,
 ) -> int:
     """Score images with every metric whose inputs are given.
 
-    No results folder is needed.
+    No results folder is needed. One image gets a sentence ("no grid visible") and a table of its values, several a line
+    each. Where an image alone cannot say it, the sentence names what would.
 
     Files of a folder that are not images are named on stderr. Exit code 5 if an image could not be read or scored.
     """
@@ -56,14 +57,41 @@ def measure(
     if prompt is not None and judges is None:
         print("blendbench: --prompt is judged by the networks of a model set; add --models", file=sys.stderr)
     given = _Inputs(period, prompt, _loaded(reference, "--reference"), _loaded(baseline, "--baseline"), judges)
-    records = []
-    for path in files:
-        records.append(_record(path, given))
-        if not json_:
-            print(json.dumps(records[-1]), flush=True)
+    records = [_record(path, given) for path in files]
     if json_:
         print(json.dumps(records, indent=1))
+    else:
+        _print(records, given)
     return 0 if all(record["status"] == "ok" for record in records) else _INCOMPLETE
+
+
+def _print(records: list[dict[str, Any]], given: "_Inputs") -> None:
+    """Print sentences and tables for people."""
+    from rich.console import Console
+
+    from blendbench.cli.sql import print_whole
+    from blendbench.core.files import printable
+    from blendbench.metrics import all_metrics
+    from blendbench.reports.measured import image_table, sentence, value_table
+
+    units = {name: (str(m.info.role), m.info.unit, m.info.decimals) for name, m in all_metrics().items()}
+    console = Console(highlight=False)
+    if len(records) == 1:
+        (record,) = records
+        console.print(f"{printable(record['path'])}: {sentence(record)}", markup=False, soft_wrap=True)
+        if record["values"]:
+            print_whole(value_table(record, units))
+        if record["flags"]:
+            console.print(f"flags: {', '.join(record['flags'])}")
+    else:
+        print_whole(image_table(records, units))
+    more = [
+        *(["--baseline measures drift"] if given.baseline is None else []),
+        *(["--reference with it what came of the reference"] if given.reference is None else []),
+        *(["--prompt with --models the prompt"] if given.prompt is None else []),
+    ]
+    if more:
+        console.print(f"{'; '.join(more)}; --json has every value and flag", soft_wrap=True)
 
 
 @dataclass(frozen=True)

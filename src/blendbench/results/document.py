@@ -54,7 +54,8 @@ def _table(connection: duckdb.DuckDBPyConnection, name: str, description: str, c
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, comment: str) -> str:
     columns = [column for (column,) in connection.execute(f"SELECT column_name FROM (DESCRIBE {name})").fetchall()]
-    more = ", and one column for every metric" if name == "cell_scores" else ""
+    wide = {"cell_scores": "one column for every metric", "leaderboard_wide": "two columns for every metric"}
+    more = f", and {wide[name]}" if name in wide else ""
     return f"### {name}\n\n{_prose(comment)}\n\nColumns: {', '.join(columns)}{more}."
 
 

@@ -15,7 +15,7 @@ from blendbench.core.files import printable
 from blendbench.results.ingest import DATABASE, create_views, literal_path
 from blendbench.results.packed import CELLS, create_packed, drop_packed, load_packed, packed_rows, restore, take_packed
 from blendbench.results.schema import declarations_sha256, schema_sql, sql_name, sql_text, tables
-from blendbench.results.store import Results
+from blendbench.results.store import Results, open_results
 
 DATA = "data"  # beside the pages
 # What a page of an experiment reads: rows of the results that belong to its current cells.
@@ -70,6 +70,15 @@ def import_published(folder: Path, experiment: str | None = None) -> Results:
         drop_packed(connection)
         create_views(connection)
     return results
+
+
+def open_folder(folder: Path | str = "results") -> Results:
+    """Open a results folder, a database file, or a folder of published data, read-only.
+
+    Errors: UsageError when there is nothing to read.
+    """
+    data = published_data(Path(folder))
+    return open_results(folder) if data is None else import_published(data)
 
 
 def published_data(folder: Path) -> Path | None:

@@ -220,10 +220,17 @@ def schema_sql() -> str:
 
 
 def views_sql(metrics: Iterable[str]) -> str:
-    """Return the SQL of all views, with `metrics` as columns of the wide one."""
-    text = (_HERE / "views.sql").read_text(encoding="utf-8")
-    columns = (f",\n    any_value(s.value) FILTER (s.metric = {sql_text(m)}) AS {sql_name(m)}" for m in metrics)
-    return text.replace("{metric_columns}", "".join(columns))
+    """Return the SQL of all views, with `metrics` as columns of the wide ones."""
+    text, names = (_HERE / "views.sql").read_text(encoding="utf-8"), list(metrics)
+    columns = "".join(_wide("s.value", name, name) for name in names)
+    board = "".join(
+        _wide("l.mean", name, name) + _wide("l.difference_to_baseline", name, f"{name}_difference") for name in names
+    )
+    return text.replace("{metric_columns}", columns).replace("{board_columns}", board)
+
+
+def _wide(value: str, metric: str, column: str) -> str:
+    return f",\n    any_value({value}) FILTER (metric = {sql_text(metric)}) AS {sql_name(column)}"
 
 
 @functools.cache

@@ -5,14 +5,17 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
+from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
 from blendbench.core.files import printable, require_regular_file
+from blendbench.results.images import ImageStore
 from blendbench.results.ingest import (
     DATABASE,
     DatabaseHeldError,
@@ -29,6 +32,7 @@ from blendbench.results.shards import FOLDER
 
 if TYPE_CHECKING:
     import pandas as pd
+    from PIL.Image import Image
 
 __all__ = ["DATABASE", "DatabaseHeldError", "Ingested", "Results", "ingest", "open_results"]
 
@@ -78,6 +82,79 @@ class Results:
         with self.connect() as connection:
             return connection.execute(sql, parameters or []).fetchall()
 
+    def arrow(self, sql: str, parameters: list[Any] | None = None) -> "ArrowRows":
+        """Return the rows of one SQL statement for any library that reads Arrow.
+
+        As in `polars.DataFrame(results.arrow(...))` or `pyarrow.table(results.arrow(...))`.
+        """
+        return ArrowRows(self, sql, parameters or [])
+
+    def leaderboard(self, experiment: str | None = None, wide: bool = False) -> "pd.DataFrame":
+        """Return a row a configuration and metric, or with `wide` a row a configuration and a column a metric.
+
+        `experiment`: default: all. Columns are those of the views `leaderboard` and `leaderboard_wide`.
+        """
+        return self._of("leaderboard_wide" if wide else "leaderboard", experiment)
+
+    def cells(self, experiment: str | None = None) -> "pd.DataFrame":
+        """Return a row a current cell: prompt, dose, path of the image, and a column a metric (view `cell_scores`)."""
+        return self._of("cell_scores", experiment)
+
+    def scores(self, experiment: str | None = None, metric: str | None = None) -> "pd.DataFrame":
+        """Return a row a cell and metric, with the reason where there is no value (view `unit_scores`)."""
+        return self._of("unit_scores", experiment, "(?::VARCHAR IS NULL OR metric = ?)", [metric, metric])
+
+    def pairs(self, candidate: str, baseline: str, experiment: str | None = None) -> "pd.DataFrame":
+        """Return a row a pair of cells and metric; `difference` is candidate minus baseline (view `pairs`).
+
+        Both are labels. Errors: UsageError if no cell has one of them.
+        """
+        for label in (candidate, baseline):
+            if not self.rows("SELECT 1 FROM current_cells WHERE label = ? LIMIT 1", [label]):
+                known = [str(name) for (name,) in self.rows("SELECT DISTINCT label FROM current_cells")]
+                raise UsageError(f"{label}: no configuration of this label{suggest(label, known)}")
+        return self._of("pairs", experiment, "label = ? AND baseline_label = ?", [candidate, baseline])
+
+    def image(self, cell: str) -> "Image":
+        """Return the image of a cell by its id, or by as many first digits as name one alone.
+
+        Errors: UsageError (no such cell, several of them, no image, or one that is missing or damaged).
+        """
+        found = self.rows("SELECT DISTINCT cell_id, image_sha256 FROM cells WHERE starts_with(cell_id, ?)", [cell])
+        if len(found) != 1:
+            raise UsageError(f"{cell}: {len(found) or 'no'} cells begin so; give the cell_id of one")
+        if found[0][1] is None:
+            raise UsageError(f"{cell}: this cell failed and has no image")
+        from PIL import Image
+
+        return Image.fromarray(ImageStore(self.folder).load(found[0][1]))
+
+    def _of(
+        self, view: str, experiment: str | None, condition: str = "true", parameters: list[Any] | None = None
+    ) -> "pd.DataFrame":
+        """Return a view's rows of one experiment, or of all. Errors: UsageError for an unknown one."""
+        if experiment is not None and not self.rows("SELECT 1 FROM runs WHERE experiment = ? LIMIT 1", [experiment]):
+            known = [str(name) for (name,) in self.rows("SELECT DISTINCT experiment FROM runs")]
+            raise UsageError(f"{experiment}: no results of this experiment{suggest(experiment, known)}")
+        wanted = "(?::VARCHAR IS NULL OR experiment = ?)"
+        return self.query(f"FROM {view} WHERE {wanted} AND {condition}", [experiment, experiment, *(parameters or [])])
+
+    def summary(self) -> "pd.DataFrame":
+        """Return a row an experiment: what it ran on, and how many cells it has."""
+        return self.query(
+            """
+            SELECT experiment, count(DISTINCT label) AS configurations, count(DISTINCT c.item) AS items,
+                count(*) AS cells, count(*) FILTER (status = 'failed') AS failed, any_value(suite) AS suite,
+                any_value(model_set) AS model_set, left(any_value(started_at), 10) AS date
+            FROM current_cells c JOIN current_sets s USING (experiment) JOIN runs r ON r.run_id = s.run_id
+            GROUP BY experiment ORDER BY experiment
+            """
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the summary in a notebook."""
+        return str(self.summary().to_html(index=False))
+
     def export(self, sql: str, path: Path, options: str) -> None:
         """Write the rows of one statement to `path` with DuckDB's COPY options.
 
@@ -120,6 +197,20 @@ class Results:
             raise
         finally:
             connection.close()
+
+
+@dataclass(frozen=True)
+class ArrowRows:
+    """Rows that any library can read through the Arrow PyCapsule interface; the query runs when they are read."""
+
+    results: Results
+    sql: str
+    parameters: list[Any]
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return the rows as a stream. Errors: duckdb.Error."""
+        with self.results.connect() as connection:
+            return connection.sql(self.sql, params=self.parameters).__arrow_c_stream__(requested_schema)
 
 
 def open_results(path: Path | str = "results") -> Results:

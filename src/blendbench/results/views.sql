@@ -89,16 +89,23 @@ SELECT c.experiment, c.label, c.item, c.seed, c.cell_id, b.label AS baseline_lab
 FROM current_scores c JOIN baselines b USING (experiment, item, seed, metric)
 WHERE c.label <> b.label AND c.status = 'ok' AND b.status = 'ok';
 
--- The same to look at: prompt and paths of the images beside each difference.
+-- The same to look at: dose, prompt and paths of the images beside each difference.
 CREATE VIEW image_pairs AS
-SELECT p.experiment, p.label, p.item, p.seed, i.prompt, i.reference_image,
-    'images/' || left(c.image_sha256, 2) || '/' || c.image_sha256 || '.png' AS image, p.baseline_label,
+WITH baselines AS (
+    SELECT s.* FROM current_scores s JOIN current_sets t ON t.experiment = s.experiment AND t.baseline = s.label
+), doses AS (
+    SELECT experiment, label, any_value(dose) AS dose FROM current_cells GROUP BY ALL
+), prompts AS (
+    SELECT experiment, item, prompt, relation, reference_image FROM items JOIN current_sets USING (suite_sha256)
+)
+SELECT c.experiment, c.label, d.dose, c.item, c.seed, i.prompt, i.relation, i.reference_image,
+    'images/' || left(c.image_sha256, 2) || '/' || c.image_sha256 || '.png' AS image, b.label AS baseline_label,
     'images/' || left(b.image_sha256, 2) || '/' || b.image_sha256 || '.png' AS baseline_image,
-    p.metric, p.value, p.baseline_value, p.difference
-FROM paired_effects p
-JOIN cells c ON c.experiment = p.experiment AND c.cell_id = p.cell_id
-JOIN cells b ON b.experiment = p.experiment AND b.cell_id = p.baseline_cell_id
-LEFT JOIN items i ON i.suite_sha256 = c.suite_sha256 AND i.item = c.item;
+    c.metric, c.value, b.value AS baseline_value, c.value - b.value AS difference
+FROM current_scores c JOIN baselines b USING (experiment, item, seed, metric)
+LEFT JOIN doses d ON d.experiment = c.experiment AND d.label = c.label
+LEFT JOIN prompts i ON i.experiment = c.experiment AND i.item = c.item
+WHERE c.label <> b.label AND c.status = 'ok' AND b.status = 'ok';
 
 -- Cells whose conditioning is bit for bit that of the baseline: the strategy did nothing there.
 CREATE VIEW no_effect_cells AS
@@ -114,16 +121,24 @@ SELECT experiment, label, item, seed, cell_id, NULL AS metric, error FROM curren
 UNION ALL
 SELECT experiment, label, item, seed, cell_id, metric, error FROM current_scores WHERE status = 'failed';
 
--- Wide table: one row per current cell, one column per metric.
+-- Wide table: one row per current cell with its prompt and the paths of its images, one column per metric.
 CREATE VIEW cell_scores AS
-SELECT c.experiment, c.label, c.strategy, c.params, c.control, c.item, c.seed, c.status, c.error, c.cell_id,
-    c.conditioning_sha256, c.image_sha256, c.tokens, c.image_tokens, c.imported IS NOT NULL AS imported{metric_columns}
+WITH wide AS (
+    SELECT experiment, cell_id{metric_columns}
+    FROM current_scores s GROUP BY ALL
+)
+SELECT c.experiment, c.label, c.strategy, c.params, c.family, c.dose, c.control, c.item, c.seed, c.split, i.prompt,
+    i.relation, i.stratum, i.reference_image,
+    'images/' || left(c.image_sha256, 2) || '/' || c.image_sha256 || '.png' AS image, c.status, c.error, c.cell_id,
+    c.conditioning_sha256, c.image_sha256, c.tokens, c.image_tokens, c.imported IS NOT NULL AS imported,
+    w.* EXCLUDE (experiment, cell_id)
 FROM current_cells c
-LEFT JOIN current_scores s USING (experiment, cell_id)
-GROUP BY ALL;
+LEFT JOIN wide w USING (experiment, cell_id)
+LEFT JOIN items i ON i.suite_sha256 = c.suite_sha256 AND i.item = c.item;
 
 -- One row per experiment, configuration and metric. `mean` is over items of the mean over seeds, of ok scores only:
--- compare rows only where ok = expected. Intervals need the bootstrap of `blendbench leaderboard`.
+-- compare rows only where ok = expected. difference_low..difference_high is the 95 % interval of Student's t over items;
+-- that of pages is at least as wide, since it takes a bootstrap in.
 CREATE VIEW leaderboard AS
 WITH by_item AS (
     SELECT experiment, label, metric, metric_version, item,
@@ -136,18 +151,26 @@ WITH by_item AS (
         count(*) FILTER (status = 'missing') AS missing
     FROM unit_scores GROUP BY ALL
 ), effects AS (
-    SELECT experiment, label, metric, avg(difference) AS difference
+    SELECT experiment, label, metric, avg(difference) AS difference,
+        stddev_samp(difference) / sqrt(count(*)) AS error, count(*) - 1 AS df,
+        -- The 97.5 % quantile of Student's t: exact up to 4 degrees of freedom, then its series in 1 / df.
+        CASE WHEN df = 0 THEN NULL WHEN df <= 4 THEN [12.70620474, 4.30265273, 3.18244631, 2.77644511][df]
+            ELSE 1.95996398 + 2.37227123 / df + 2.8224986 / df ** 2 + 2.55584968 / df ** 3 + 1.58953406 / df ** 4
+        END AS quantile
     FROM (SELECT experiment, label, metric, item, avg(difference) AS difference FROM paired_effects GROUP BY ALL)
     GROUP BY ALL
 ), no_ops AS (
     SELECT experiment, label, count(*) AS same_conditioning FROM no_effect_cells GROUP BY ALL
 ), configurations AS (
-    SELECT experiment, label, any_value(strategy) AS strategy, any_value(control) AS control,
+    SELECT experiment, label, any_value(strategy) AS strategy, any_value(family) AS family, any_value(dose) AS dose,
+        any_value(control) AS control,
         bool_or(imported IS NOT NULL) AS imported
     FROM current_cells GROUP BY ALL
 )
-SELECT b.experiment, b.label, c.strategy, c.control, b.metric, b.metric_version, m.role, m.direction,
+SELECT b.experiment, b.label, c.strategy, c.family, c.dose, c.control, b.metric, b.metric_version, m.role, m.direction,
     avg(b.value) AS mean, any_value(e.difference) AS difference_to_baseline,
+    any_value(e.difference - e.quantile * e.error) AS difference_low,
+    any_value(e.difference + e.quantile * e.error) AS difference_high,
     count(*) FILTER (b.ok > 0) AS items,
     CAST(sum(b.ok) AS BIGINT) AS ok, CAST(sum(b.failed) AS BIGINT) AS failed,
     CAST(sum(b.skipped) AS BIGINT) AS skipped, CAST(sum(b.unscorable) AS BIGINT) AS unscorable,
@@ -160,6 +183,11 @@ LEFT JOIN effects e USING (experiment, label, metric)
 LEFT JOIN no_ops n USING (experiment, label)
 GROUP BY ALL
 ORDER BY b.experiment, b.label, b.metric;
+
+-- The same with one row per configuration: of every metric the mean, and behind it the difference to the baseline.
+CREATE VIEW leaderboard_wide AS
+SELECT experiment, label, strategy, family, dose, control, imported, max(items) AS items{board_columns}
+FROM leaderboard l GROUP BY ALL ORDER BY experiment, label;
 
 -- The latest analysis of each model set on each suite.
 CREATE VIEW current_embedding_analyses AS

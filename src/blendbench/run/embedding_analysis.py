@@ -19,6 +19,7 @@ from blendbench.core.errors import UsageError
 from blendbench.core.hashing import sha256_json
 from blendbench.core.suites import Item, Suite
 from blendbench.core.tokens import Kind, Tokens, select
+from blendbench.core.version import commit
 from blendbench.models.sets import ModelSet
 from blendbench.results.shards import ShardWriter, shard_paths
 from blendbench.results.store import ingest, open_results
@@ -26,7 +27,7 @@ from blendbench.run.embeddings import Embeddings, EncodingError
 from blendbench.run.inputs import View, deepstack_marks
 from blendbench.run.lock import folder_lock
 from blendbench.run.progress import Reporter
-from blendbench.run.provenance import environment, git_commit
+from blendbench.run.provenance import environment
 from blendbench.stats.hidden_states.layer import (
     Dimension,
     Estimates,
@@ -317,7 +318,7 @@ def _analysis_row(analysis: Analysis, began: datetime, dim: int) -> dict[str, An
         "analysis_id": analysis.analysis_id,
         "started_at": began.isoformat(),
         "blendbench_version": blendbench.__version__,
-        "git_commit": git_commit(),
+        "git_commit": commit(),
         "model_set": models.name,
         "model_set_sha256": models.sha256,
         "suite": suite.name,

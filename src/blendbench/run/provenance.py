@@ -3,7 +3,6 @@
 import functools
 import math
 import platform
-import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import blendbench
 from blendbench.core.images import image_identity, load_image
 from blendbench.core.suites import Item
+from blendbench.core.version import commit
 from blendbench.results.images import ImageStore, image_name
 from blendbench.run.inputs import reference_tokens
 from blendbench.run.plan import Cell, Plan, PlannedMetric
@@ -36,7 +36,7 @@ def run_row(plan: Plan, run_id: str) -> Row:
         "experiment": plan.experiment.name,
         "started_at": datetime.now(UTC).isoformat(),
         "blendbench_version": blendbench.__version__,
-        "git_commit": git_commit(),
+        "git_commit": commit(),
         "suite": plan.suite.name,
         "suite_sha256": plan.suite.sha256,
         "sampler": plan.sampler,
@@ -221,18 +221,3 @@ def environment() -> dict[str, str]:
         except PackageNotFoundError:
             packages[name] = "absent"
     return {"python": sys.version.split()[0], "platform": platform.platform(), **packages}
-
-
-def git_commit() -> str | None:
-    """Return the commit of the checkout that this program runs from.
-
-    None for an installed package.
-    """
-    root = Path(blendbench.__file__).parents[2]
-    if not (root / "pyproject.toml").is_file():
-        return None
-    try:
-        called = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return called.stdout.strip() or None
