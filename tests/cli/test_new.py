@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -144,3 +146,11 @@ def test_a_dangling_link_is_not_written_through(cli: Cli, tmp_path: Path) -> Non
     (tmp_path / "mine.py").symlink_to(tmp_path / "elsewhere")
     assert cli("new", "strategy", "mine", cwd=tmp_path).returncode == 2
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_without_torch_the_extra_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; sys.argv = ['blendbench', 'new', 'strategy', 'mine']\n"
+    code += "from blendbench.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "pip install 'blendbench[models]'" in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1 and list(tmp_path.iterdir()) == []

@@ -29,7 +29,13 @@ from blendbench.registry.strategies import Sources, get_strategy
 from blendbench.run.experiments import ExperimentFile, list_experiments, load_experiment
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 STRATEGIES = ROOT / "docs" / "strategies.md"
 CARDS = sorted((ROOT / "metrics").glob("*.md"))
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -153,7 +159,7 @@ def test_commands_and_options_in_prose_exist() -> None:
     known = {"--version"}.union(*map(options, VERBS))
     for page, code in CODES:
         words = code.split()
-        if words[0] == "blendbench" and len(words) > 1:
+        if words[0] == "blendbench" and words[1:] not in ([], ["--version"]):
             assert words[1] in VERBS, f"{page}: {code}"
             assert {word for word in words if word.startswith("--")} <= options(words[1]), f"{page}: {code}"
         elif words[0].startswith("--"):

@@ -6,7 +6,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EVERYWHERE = ("README.md", "CHANGELOG.md", "docs", "src", "tests", "metrics", "bench", "Makefile", "pyproject.toml")
+EVERYWHERE = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs",
+    "src",
+    "tests",
+    "metrics",
+    "bench",
+    "Makefile",
+    "pyproject.toml",
+)
 # What is not written with, the word to use, and where it holds.
 WORDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "picture": (r"pictur", "image", EVERYWHERE),

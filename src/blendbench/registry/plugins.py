@@ -122,6 +122,8 @@ def _third_party(what: str, folder: Path | None) -> Iterator[None]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plug-in may raise SystemExit too
+        if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+            raise  # no fault of the plug-in: the command line names the extra that brings it
         raise UsageError(_one_line(what, folder, error)) from error
 
 
