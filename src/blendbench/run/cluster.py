@@ -22,6 +22,9 @@ _THREADS = 4
 _OBJECTS = 1 << 30  # bytes of shared memory of a cluster that is started here
 _SECONDS_ALONE = 180.0  # without any worker, after which a run stops
 _SECONDS_TO_ANSWER = 10.0
+# With more workers than `MANY`, what comes within this time is taken and written down together. It is less than two
+# batches take, which wait at each device.
+MANY, GATHERED = 16, 0.2
 _MOST_LOST = 3  # losses for each worker, after which no further one takes its place
 
 
@@ -163,7 +166,8 @@ class Cluster:
         while not self.ray.wait(every, num_returns=1, timeout=_SECONDS_ALONE)[0]:
             if not any(hand.description for hand in self.hands):
                 raise StoppedError(f"no worker could be started within {_SECONDS_ALONE:.0f} s; see `ray status`")
-        ready, _ = self.ray.wait(every, num_returns=len(every), timeout=0)
+        gathered = GATHERED if len(self.hands) > MANY else 0
+        ready, _ = self.ray.wait(every, num_returns=len(every), timeout=gathered)
         for reference in ready:
             if reference in begun:
                 self._welcome(begun[reference])
