@@ -98,10 +98,27 @@ def test_leaderboard_compare_gallery_and_views_have_them(cli: Cli, folders: tupl
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "imported.md").read_text()
     assert "images: made elsewhere" in page and "mesh: imported images; the noise is text_only's in 14 of 14" in page
+    assert "canary" not in done.stdout and "blendbench run" not in done.stdout
     assert "grid_energy" in cli("compare", "mesh", "other", "--results", results).stdout
     assert cli("gallery", "imported", "--results", results).returncode == 0
     marks = rows(cli, results, "SELECT DISTINCT label, imported FROM leaderboard ORDER BY 1")
     assert [tuple(mark.values()) for mark in marks] == [("mesh", True), ("other", True), ("text_only", True)]
+
+
+def test_imported_images_are_published_whole_and_cannot_be_verified(
+    cli: Cli, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    done = cli("publish", "imported", "--results", folders[1], "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert cli("publish", "--check", "--out", tmp_path).returncode == 0
+    found = rows(
+        cli, tmp_path, "SELECT label, count(imported) AS n, count(noise_seed) AS seeds FROM cells GROUP BY ALL"
+    )
+    assert {row["label"]: (row["n"], row["seeds"]) for row in found} == dict.fromkeys(
+        ("text_only", "mesh", "other"), (ITEMS, ITEMS)
+    )
+    refused = cli("verify", tmp_path)
+    assert refused.returncode == 2 and "its images were imported" in refused.stderr
 
 
 def test_the_same_import_again_measures_nothing_and_changed_images_replace_the_old(

@@ -90,6 +90,7 @@ def test_exif_of_automatic1111_and_comfyui(tmp_path: Path, suffix: str, order: s
     assert image_notes(tmp_path / f"a.{suffix}") == ImageNotes("a cat, in the snow", 2**32)
     graph = Image.Exif()
     graph[0x0110] = "prompt:" + json.dumps(CUSTOM)
+    graph[0x010F] = "workflow:" + json.dumps({"nodes": []})
     image.save(tmp_path / f"b.{suffix}", exif=graph)
     assert image_notes(tmp_path / f"b.{suffix}") == ImageNotes("a fox", 7)
 

@@ -43,6 +43,7 @@ def verify(
     from blendbench.reports.published import differing
     from blendbench.reports.verify import named_models, submitted
     from blendbench.reports.verify import verify as compare
+    from blendbench.results.imported import MODEL_SET
     from blendbench.run.planning import checked_experiment, load_plugins, plan_on_models, single_grid
 
     data, names = submitted(submission)
@@ -51,6 +52,8 @@ def verify(
     console = Console(highlight=False, markup=False, soft_wrap=True)
     refused = False
     for name in names:
+        if named_models(data, name) == MODEL_SET:
+            raise UsageError(f"{name}: its images were imported; nothing here can generate them again")
         chosen, _ = checked_experiment(given.get(name, name))
         chosen = replace(chosen, strategies=(*chosen.strategies, *added))
         where = models or named_models(data, name)

@@ -51,11 +51,13 @@ def _texts(data: bytes) -> Iterator[tuple[str, str]]:
     with open_image(data) as image:
         exif = image.getexif()
         tags = exif.get_ifd(ExifTags.IFD.Exif)
-        values = [exif.get(tag) for tag in (ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.ImageDescription)]
-        for value in (*values, tags.get(ExifTags.Base.UserComment)):
-            if text := _exif_text(value):
-                key = _EXIF_KEYS.match(text)
-                yield (key[1].lower(), text[key.end() :]) if key else ("parameters", text)
+        # ComfyUI writes `key:text` into whatever tags are free, AUTOMATIC1111 a comment without a key.
+        for value in exif.values():
+            if key := _EXIF_KEYS.match(text := _exif_text(value)):
+                yield key[1].lower(), text[key.end() :]
+        comment = _exif_text(tags.get(ExifTags.Base.UserComment))
+        if comment and not comment.startswith("{"):
+            yield "parameters", comment
         if image.format == "PNG":
             image.load()  # texts may stand behind the pixels
             yield from ((str(key), value) for key, value in image.info.items() if isinstance(value, str))

@@ -262,6 +262,8 @@ def _residuals(board: Board) -> list[str]:
 
 
 def _truth(checks: list[Check]) -> list[str]:
+    if not checks:
+        return []
     open_ = [check for check in checks if not check.answer.startswith("holds")]
     head = "## Is the benchmark right where the truth is known?"
     if not open_:

@@ -39,6 +39,12 @@ _TIGHT, _LOOSE = (f"{100 * budget:.0f} %" for budget in BUDGETS)
 _SPACE = "\u00a0"  # a space at which a browser does not break the line
 
 
+def _what_to_do(board: Board) -> str:
+    if board.imported:
+        return "`blendbench import` with `--models` judges the prompt, and `--dose` makes families."
+    return f"Run the whole suite: `blendbench run {board.experiment}`."
+
+
 def answer(board: Board, standings: Standings | None) -> str:
     """Return which blend to use and at what cost, in one or two sentences of markdown."""
     if standings is None:
@@ -46,11 +52,11 @@ def answer(board: Board, standings: Standings | None) -> str:
         lacks = f"`{BASELINE}` is not the baseline, or has no prompt value above 0 that could be lost"
         if roles:
             lacks = f"no metric of {' or '.join(roles)} was measured"
-        return f"No blend can be recommended here: {lacks}. Run the whole suite: `blendbench run {board.experiment}`."
+        return f"No blend can be recommended here: {lacks}. {_what_to_do(board)}"
     if standings.missing:
         return (
-            f"No blend can be recommended here: {standings.missing}, so no dose can be chosen fairly. Run the whole"
-            f" suite: `blendbench run {board.experiment}`."
+            f"No blend can be recommended here: {standings.missing}, so no dose can be chosen fairly."
+            f" {_what_to_do(board)}"
         )
     noun, best = _noun(standings), standings.best
     loose = _loose_sentence(standings)

@@ -34,7 +34,9 @@ class Check:
 
 
 def truth_checks(board: Board) -> list[Check]:
-    """Return all checks, in the order of the page."""
+    """Return all checks, in the order of the page; none for imported images, which have no canary."""
+    if board.imported:
+        return []
     judged = [metric for metric in board.of_role("prompt", "artifact") if metric.direction != "none"]
     checks = [_canary_is_worst(board, metric) for metric in judged]
     checks += [_baseline_is_best(board, metric) for metric in judged if metric.role == "prompt"]

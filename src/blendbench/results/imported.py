@@ -2,6 +2,7 @@
 
 from blendbench.results.store import Results
 
+MODEL_SET = "imported"  # what runs name in place of models
 _LABELS = """
     SELECT c.label, count(*), count(*) FILTER (c.noise_seed = b.noise_seed)
     FROM current_cells c JOIN current_sets s USING (experiment)

@@ -21,6 +21,7 @@ from blendbench.models.sets import ModelSet
 from blendbench.registry.parameters import Parameter
 from blendbench.registry.strategies import Configuration, Strategy
 from blendbench.results.images import ImageStore
+from blendbench.results.imported import MODEL_SET
 from blendbench.results.shards import ShardWriter
 from blendbench.results.store import ingest
 from blendbench.run.experiments import Experiment, Quick
@@ -34,7 +35,6 @@ from blendbench.run.resume import missing_scores
 from blendbench.run.score import Scorer
 
 BASELINE = "text_only"
-MODEL_SET = "imported"
 
 
 @dataclass(frozen=True)
