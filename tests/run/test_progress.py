@@ -113,7 +113,7 @@ def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> Non
     assert duration(seconds) == text
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def arguments(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A run of three batches that take their time."""
     folder = tmp_path_factory.mktemp("slow")
@@ -146,8 +146,11 @@ def arguments(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> list
     ]
 
 
-def run_until(command: list[str], seen: str) -> tuple[int, str]:
-    """Run in a terminal of its own; once `seen` is on the screen press Ctrl-C. The exit code and all that was shown."""
+def run_until(command: list[str], seen: str, number: int = signal.SIGINT) -> tuple[int, str]:
+    """Run in a terminal of its own; once `seen` is on the screen press Ctrl-C, or send another signal.
+
+    The exit code and all that was shown.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "100"}
     process, terminal = pty.fork()
     if process == 0:
@@ -166,14 +169,18 @@ def run_until(command: list[str], seen: str) -> tuple[int, str]:
             shown += data.decode(errors="replace")
         if not pressed and re.search(seen, shown):
             pressed = True
-            os.write(terminal, b"\x03")
+            if number == signal.SIGINT:
+                os.write(terminal, b"\x03")
+            else:
+                os.kill(process, number)
     os.close(terminal)
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), shown
 
 
-def test_ctrl_c_ends_cleanly_says_how_to_go_on_and_loses_nothing(arguments: list[str]) -> None:
-    code, shown = run_until(arguments, r"images.*?[1-9]\d*/15")
-    assert code == 130, shown
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_cleanly_says_how_to_go_on_and_loses_nothing(arguments: list[str], number: int) -> None:
+    code, shown = run_until(arguments, r"images.*?[1-9]\d*/15", number)
+    assert code == 128 + number, shown
     assert "stopped; the same command goes on where it was" in shown
     assert "Traceback" not in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is back

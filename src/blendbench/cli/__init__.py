@@ -1,8 +1,12 @@
 """The command line: one file a verb, imported only when it is called."""
 
+import contextlib
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
+from types import FrameType
 from typing import Any, NoReturn
 
 from blendbench.core.errors import UsageError
@@ -35,6 +39,8 @@ VERBS = {
     "doctor": "check this installation",
 }
 _USAGE = "usage: blendbench [--version] COMMAND [ARGUMENTS]\n\ncommands:\n"
+_SIGNAL = 128  # exit codes above it name the signal that ended the command
+_CTRL_C = _SIGNAL + 2
 # What only the extra `models` brings; without it, results can still be read.
 _MODEL_PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "open_clip", "safetensors", "cv2")
 
@@ -43,7 +49,7 @@ def main() -> None:
     """Run one command.
 
     Exit codes: 0 done or pass, 1 regression, 2 usage or bad input, 3 inconclusive, 4 canary not detected, 5 some cells
-    failed; 130 on Ctrl-C.
+    failed; 130 on Ctrl-C, 143 and 129 on SIGTERM and SIGHUP, 141 if nobody reads the output.
     """
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -58,8 +64,10 @@ def main() -> None:
         found = commit()
         print(f"blendbench {__version__}{f' (commit {found[:12]})' if found else ''}")
         sys.exit(0)
+    received: list[int] = []
     try:
-        code = _verb(arguments[0], arguments[1:])
+        with _signals_as_ctrl_c(received):
+            code = _verb(arguments[0], arguments[1:])
     except UsageError as error:
         others = len(error.problems) - 1
         more = f" (and {others} more; `blendbench validate` lists them)" if others else ""
@@ -68,15 +76,43 @@ def main() -> None:
         if error.name not in _MODEL_PACKAGES:
             raise
         _refuse(f"blendbench: this needs the package {error.name}; install it with: pip install 'blendbench[models]'")
-    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
-        what = f"{error.filename}: {error.strerror}"
-        _refuse(f"blendbench: {what}; check its permissions, or name another folder")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would complain when it flushes
+        sys.exit(_SIGNAL + 13)
+    except OSError as error:
+        from blendbench.core.files import file_error
+
+        if (refusal := file_error(error)) is None:
+            raise
+        _refuse(f"blendbench: {refusal}")
     except KeyboardInterrupt:
-        code = 130
+        code = _CTRL_C
+    if code == _CTRL_C and received:
+        code = _SIGNAL + received[0]
     # With --json each line there is an event, and one has said it.
-    if code == 130 and "--json" not in arguments:
-        print("blendbench: stopped; the same command goes on where it was", file=sys.stderr)
+    if code > _SIGNAL and "--json" not in arguments:
+        with contextlib.suppress(OSError):  # after SIGHUP there may be no terminal
+            print("blendbench: stopped; the same command goes on where it was", file=sys.stderr)
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def _signals_as_ctrl_c(received: list[int]) -> Iterator[None]:
+    """End on SIGTERM and SIGHUP as on Ctrl-C, and note which; one that is ignored (nohup) stays so."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _verb(name: str, arguments: list[str]) -> int:

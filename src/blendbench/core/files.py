@@ -24,6 +24,7 @@ _FIXES = {
     errno.EROFS: "name a folder that can be written",
     errno.ENOSPC: "free some disk space",
     errno.EDQUOT: "free some disk space",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
     errno.ENAMETOOLONG: "use a shorter name",
 }
 
@@ -93,6 +94,17 @@ def write_atomically(path: Path, data: bytes) -> None:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise _usage_error(path, "cannot be written", error) from error
+
+
+def file_error(error: OSError) -> UsageError | None:
+    """Return a file error that no code expected in one line; None if it is none.
+
+    Errors of writing do not name the file.
+    """
+    if error.errno not in _FIXES:
+        return None
+    name = "a file" if error.filename is None else printable(str(error.filename))
+    return UsageError(f"{name}: {error.strerror}; {_FIXES[error.errno]}")
 
 
 def _usage_error(path: Path, problem: str, error: OSError) -> UsageError:

@@ -1,6 +1,6 @@
-"""Kill commands with -9 at random moments and at every file operation, finish them, and compare with whole ones.
+"""Kill commands with -9 at random moments and at file operations, or let files not grow; finish, and compare.
 
-    python tests/crash/crash.py --kills 200
+    python tests/crashes/crash.py --kills 200
 
 Commands run in forked children, which have all imports and networks: a trial takes a second. What is compared: every
 table but what names the run and its times, the hash of every image, and every page, byte for byte. Exit code 1 if there
@@ -12,18 +12,21 @@ import hashlib
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a forked child has no other threads
 
+from blendbench.core.errors import UsageError
+from blendbench.core.files import file_error
 from blendbench.core.suites import load_suite
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.reports.leaderboard import write_leaderboard
@@ -40,6 +43,7 @@ NAMES = (
     *("run", "ingest into a new database", "ingest into an old database"),
     *("leaderboard", "gallery", "publish", "site"),
 )
+LIMITS = (0, 100, 1000, 10_000, 30_000, 100_000, 1_000_000)  # bytes that a file may have
 METRICS = ("effect_size", "grid_severity", "color_drift", "blockiness")
 # Events of files that change something; each is a point to be killed at.
 EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
@@ -119,10 +123,13 @@ def _site(folder: Path) -> object:
     return write_site(folder / "published", folder / "site")
 
 
-def in_child(task: Task, folder: Path, log: Path, point: int = 0, count: Path | None = None) -> int:
+def in_child(
+    task: Task, folder: Path, log: Path, point: int = 0, count: Path | None = None, largest: int | None = None
+) -> int:
     """Fork, and do a task; the process id.
 
-    The child kills itself at its `point`th file operation, or writes the number of these to `count`.
+    The child kills itself at its `point`th file operation, or writes the number of these to `count`. No file can grow
+    beyond `largest` bytes. The exit code is 2 if the task is refused in one line, and 1 after any other exception.
     """
     pid = os.fork()
     if pid:
@@ -134,10 +141,17 @@ def in_child(task: Task, folder: Path, log: Path, point: int = 0, count: Path | 
         os.dup2(output, 2)
         schema._trial_database.cache_clear()  # its threads are the parent's
         seen = _watch(point)
+        if largest is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         task(folder)
         if count is not None:
             count.write_text(str(seen[0]))
         code = 0
+    except (UsageError, OSError) as error:
+        refusal = error if isinstance(error, UsageError) else file_error(error)
+        os.write(2, f"{error!r}\n".encode())
+        code = 1 if refusal is None else 2
     except BaseException:
         import traceback
 
@@ -244,18 +258,36 @@ class Trials:
                     time.sleep(delay)
                     os.kill(pid, signal.SIGKILL)
                 finished(pid)
-            where = f"{name} killed at {f'file operation {point}' if point else f'{delay:.2f} s'}"
-            if finished(in_child(task, folder, log)):
-                self.differences.append(f"{where}: the next call fails: {log.read_text()[-800:]}")
-                continue
-            found = contents(folder)
-            for key in sorted(found.keys() | expected.keys()):
-                if found.get(key) != expected.get(key):
-                    self.differences.append(f"{where}: {key} differs")
+            self._finish(f"{name} killed at {f'file operation {point}' if point else f'{delay:.2f} s'}", task, expected)
             lost = max(lost, len(generated(folder)) - cells)
-            self.count += 1
         self.repeated = max(self.repeated, lost)
         print(f"{name}: {len(moments)} kills, {points} file operations, {seconds:.1f} s; repeated cells at most {lost}")
+
+    def fill(self, name: str, limits: Sequence[int]) -> None:
+        """Let no file grow beyond each of some sizes, as on a full disk."""
+        start, expected, *_ = self.whole(name)
+        task = self.folder.tasks()[name][1]
+        for largest in limits:
+            folder, log = self.place / "killed", self.place / "log"
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(start, folder, copy_function=shutil.copy2)
+            log.unlink()
+            where = f"{name} with files of at most {largest} bytes"
+            if finished(in_child(task, folder, log, largest=largest)) not in (0, 2):
+                self.differences.append(f"{where}: {log.read_text()[-800:]}")
+            self._finish(where, task, expected)
+        print(f"{name}: {len(limits)} full disks")
+
+    def _finish(self, where: str, task: Task, expected: dict[str, Any]) -> None:
+        """Repeat a command that was stopped, and compare what it makes."""
+        folder, log = self.place / "killed", self.place / "log"
+        if finished(in_child(task, folder, log)):
+            self.differences.append(f"{where}: the next call fails: {log.read_text()[-800:]}")
+            return
+        found = contents(folder)
+        different = [key for key in sorted(found.keys() | expected.keys()) if found.get(key) != expected.get(key)]
+        self.differences += [f"{where}: {key} differs" for key in different]
+        self.count += 1
 
     def _must(self, code: int, name: str, log: Path) -> None:
         if code:
@@ -265,35 +297,39 @@ class Trials:
 def plan_of(models: ModelSet) -> Plan:
     """Return a plan of some batches: cells that share images, that fail and that need a reference."""
     grids = (Grid("lerp", (("alpha", (0.1, 0.3, 0.6)),)), Grid("concatenate", ()), Grid("vision_only", ()))
-    base = replace(load_experiment("smoke"), name="crash", items=3, metrics=METRICS, strategies=grids)
+    base = replace(load_experiment("smoke"), name="crash", items=3, controls=False, metrics=METRICS, strategies=grids)
     return make_plan(base, load_suite("miniature"), models)
 
 
-def crash(kills: dict[str, int], seed: int, place: Path) -> Trials:
-    """Kill every command as often as asked."""
-    from miniature.untrained import write_untrained
-
-    write_untrained(place / "models")
-    models = load_model_set(place / "models", "cpu", {"batch_size": BATCH, "steps": 2})
+def crash(kills: dict[str, int], fills: dict[str, Sequence[int]], seed: int, place: Path, untrained: Path) -> Trials:
+    """Kill every command as often as asked, and let the disk be full."""
+    models = load_model_set(untrained, "cpu", {"batch_size": BATCH, "steps": 2})
     models.load("text", "vision", "denoiser")
     trials = Trials(Folder(plan_of(models), models), place, random.Random(seed))
     for name, count in kills.items():
         trials.kill(name, count)
+    for name, limits in fills.items():
+        trials.fill(name, limits)
     return trials
 
 
 def main() -> None:
     """Kill, and print figures."""
+    from miniature.untrained import write_untrained
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="of `run`; of each other command a tenth")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         kills = {name: given.kills if name == "run" else max(1, given.kills // 10) for name in NAMES}
-        trials = crash(kills, given.seed, Path(name))
+        write_untrained(Path(name, "models"))
+        place = Path(name, "trials")
+        place.mkdir()
+        trials = crash(kills, dict.fromkeys(NAMES, LIMITS), given.seed, place, Path(name, "models"))
     for difference in trials.differences:
         print(f"FOUND {difference}")
-    print(f"{trials.count} kills, {len(trials.differences)} differences, at most {trials.repeated} cells repeated")
+    print(f"{trials.count} trials, {len(trials.differences)} differences, at most {trials.repeated} cells repeated")
     sys.exit(1 if trials.differences or trials.repeated > BATCH else 0)
 
 
