@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from crash import BATCH, Trials, contents, crash
 
 pytestmark = [

@@ -10,6 +10,7 @@ import pytest
 from synthetic_results import write_results
 
 from blendbench.core.errors import UsageError
+from blendbench.results import query as query_module
 from blendbench.results.ingest import ingest
 from blendbench.results.query import read_only_bytes, read_only_rows
 from blendbench.results.store import Results, open_results
@@ -163,3 +164,23 @@ def test_queries_come_from_arguments_that_begin_with_a_comment_and_from_stdin(re
     for bad in (b"", b"\xff", b"DROP TABLE cells"):
         done = sql(folder, "-", given=bad)
         assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+
+
+def test_a_query_has_a_time_limit(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(query_module, "SECONDS", 0.2)
+    with pytest.raises(UsageError, match=r"query: takes longer than 0\.2 s; ask for less"):
+        read_only_rows(
+            results, "SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE a.range % 7 = b.range"
+        )
+    assert len(read_only_rows(results, "FROM cells")) > 0
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_a_query_has_a_memory_limit_and_writes_nothing_beside_the_database(
+    results: Results, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    monkeypatch.setattr(query_module, "MEMORY", "20MB")
+    query = "SELECT range, hash(range) AS h FROM range(20000000) ORDER BY h"
+    with pytest.raises(UsageError, match="query: needs more than 20MB of memory; ask for less"):
+        read_only_bytes(results, query, "csv") if written else read_only_rows(results, query)
+    assert not list(results.database.parent.glob("*.tmp"))

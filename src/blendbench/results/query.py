@@ -1,12 +1,17 @@
 """Run a typed query: one read-only statement, errors in one line."""
 
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from blendbench.core.errors import UsageError
+from blendbench.results.ingest import is_damage
+from blendbench.results.schema import sql_text
 from blendbench.results.store import Results
 
 if TYPE_CHECKING:
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
 FORMATS = {"csv": "FORMAT csv, HEADER", "json": "FORMAT json, ARRAY", "parquet": "FORMAT parquet"}
 # To DuckDB's parser FROM, VALUES, SHOW, DESCRIBE, SUMMARIZE and UNPIVOT are SELECT too, and PIVOT is MULTI. What
 # writes within these is refused when it runs: the database is open for reading alone.
+SECONDS, MEMORY = 300.0, "4GB"  # for one query
 _READING = ("SELECT", "EXPLAIN", "MULTI")
 
 
@@ -24,10 +30,8 @@ def read_only_rows(results: Results, query: str) -> "pd.DataFrame":
 
     Errors: UsageError in one line for anything else, and for bad SQL.
     """
-    try:
-        return results.query(_reading(query))
-    except duckdb.Error as error:
-        raise UsageError(f"query: {_one_line(error)}") from error
+    with _limited(results) as connection:
+        return connection.execute(_reading(query)).df()
 
 
 def read_only_bytes(results: Results, query: str, file_format: str) -> bytes:
@@ -37,11 +41,29 @@ def read_only_bytes(results: Results, query: str, file_format: str) -> bytes:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows"
-        try:
-            results.export(_reading(query), path, FORMATS[file_format])
-        except duckdb.Error as error:
-            raise UsageError(f"query: {_one_line(error)}") from error
+        with _limited(results, path) as connection:
+            connection.execute(f"COPY ({_reading(query)}\n) TO {sql_text(str(path))} ({FORMATS[file_format]})")
         return path.read_bytes()
+
+
+@contextmanager
+def _limited(results: Results, *written: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Connect for one query, with limits of time and memory. Errors: UsageError."""
+    with results.connect(*written, memory=MEMORY) as connection:
+        timer = threading.Timer(SECONDS, connection.interrupt)
+        timer.start()
+        try:
+            yield connection
+        except duckdb.InterruptException as error:
+            raise UsageError(f"query: takes longer than {SECONDS:g} s; ask for less") from error
+        except duckdb.OutOfMemoryException as error:
+            raise UsageError(f"query: needs more than {MEMORY} of memory; ask for less") from error
+        except duckdb.Error as error:
+            if is_damage(error):
+                raise
+            raise UsageError(f"query: {_one_line(error)}") from error
+        finally:
+            timer.cancel()
 
 
 def _reading(query: str) -> str:

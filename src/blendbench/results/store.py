@@ -177,17 +177,21 @@ class Results:
                 self._held = None
 
     @contextmanager
-    def connect(self, *written: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connect(self, *written: Path, memory: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
         """Restrict reads to the database and `written` files.
 
-        No other file, no address and no extension is loaded. Errors: UsageError for a damaged database.
+        No other file, no address and no extension is loaded. `memory` is a limit, and what does not fit is not written
+        beside the database. Errors: UsageError for a damaged database.
         """
-        if self._held is not None and not written:
+        if self._held is not None and not written and not memory:
             with self._held.cursor() as cursor:
                 yield cursor
             return
         connection = patiently(self.database, lambda: duckdb.connect(str(self.database), read_only=True))
         try:
+            if memory:
+                connection.execute(f"SET memory_limit = {sql_text(memory)}")
+                connection.execute("SET temp_directory = ''")
             connection.execute(f"SET allowed_paths = [{', '.join(sql_text(str(path)) for path in written)}]")
             connection.execute("SET enable_external_access = false")
             yield connection
