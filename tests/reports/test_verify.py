@@ -42,23 +42,32 @@ def git(clone: Path, *arguments: object) -> str:
     return called.stdout
 
 
-@pytest.fixture
-def clones(cli: Cli, untrained: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """Make two clones of a leaderboard; the first has submitted an idea."""
-    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=main", "board.git")
-    alice, bob = tmp_path / "alice", tmp_path / "bob"
-    git(tmp_path, "clone", "--quiet", tmp_path / "board.git", alice)
+@pytest.fixture(scope="module")
+def alice(cli: Cli, untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a clone of a leaderboard in which an idea was submitted."""
+    folder = tmp_path_factory.mktemp("board")
+    git(folder, "init", "--quiet", "--bare", "--initial-branch=main", "board.git")
+    git(folder, "clone", "--quiet", folder / "board.git", folder / "alice")
+    alice, results = folder / "alice", folder / "results"
     (alice / "board.toml").write_text(BOARD)
     (alice / SUBMISSION).mkdir(parents=True)
     (alice / SUBMISSION / "idea.py").write_text(IDEA)
-    results = tmp_path / "results"
     plugin = ("--plugin", alice / SUBMISSION / "idea.py")
     called = cli("run", alice / "board.toml", "--models", untrained, *plugin, "--results", results)
     assert called.returncode == 0, called.stderr
     assert cli("publish", "board", "--results", results, "--out", alice / SUBMISSION).returncode == 0
     push(alice, "idea")
-    git(tmp_path, "clone", "--quiet", tmp_path / "board.git", bob)
-    return alice, bob
+    git(alice, "tag", "submitted")
+    return alice
+
+
+@pytest.fixture
+def bob(alice: Path, tmp_path: Path) -> Path:
+    """Make another clone, as it was when the idea was submitted."""
+    git(alice, "push", "--quiet", "--force", "origin", "submitted:main")
+    git(alice, "reset", "--quiet", "--hard", "submitted")
+    git(tmp_path, "clone", "--quiet", alice.with_name("board.git"), tmp_path / "bob")
+    return tmp_path / "bob"
 
 
 def push(clone: Path, message: str) -> None:
@@ -90,9 +99,8 @@ def without_pages(clone: Path) -> None:
 
 @pytest.mark.slow
 def test_a_submission_is_accepted_in_another_clone_and_a_spoofed_one_is_not(
-    cli: Cli, untrained: Path, clones: tuple[Path, Path]
+    cli: Cli, untrained: Path, alice: Path, bob: Path
 ) -> None:
-    alice, bob = clones
     called = verified(cli, bob, untrained)
     assert called.returncode == 0, called.stdout + called.stderr
     assert "accepted: board: 24 cells" in called.stdout
@@ -132,9 +140,8 @@ SPOOFS = [
 
 @pytest.mark.slow
 def test_other_data_and_older_code_are_refused_before_anything_is_generated(
-    cli: Cli, untrained: Path, clones: tuple[Path, Path]
+    cli: Cli, untrained: Path, bob: Path
 ) -> None:
-    _, bob = clones
     without_pages(bob)
     original = bob.with_name("original")
     shutil.copytree(bob / SUBMISSION, original)
