@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,21 @@ def test_help_and_import_load_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     done = subprocess.run([sys.executable, "-m", "blendbench", "--help"], capture_output=True, text=True, check=True)
     assert all(verb in done.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_fills_the_width_of_the_terminal(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 100)
+    assert call(monkeypatch, verb, "--help") == 0
+    text = capsys.readouterr().out.partition("╭")[0].partition("Usage:")[2]
+    assert max(map(len, text.splitlines())) <= 100
+    for paragraph in text.split("\n" + " " * 100 + "\n"):
+        lines = [line.strip() for line in paragraph.splitlines() if line.strip()]
+        # A line ends where the first word of the next one has no room.
+        assert all(len(line) + len(below.split()[0]) + 1 > 97 for line, below in pairwise(lines)), lines
 
 
 def test_validate_accepts_what_is_shipped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

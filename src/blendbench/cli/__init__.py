@@ -1,6 +1,7 @@
 """The command line: one file a verb, imported only when it is called."""
 
 import contextlib
+import inspect
 import os
 import signal
 import sys
@@ -127,7 +128,9 @@ def _verb(name: str, arguments: list[str]) -> int:
         arguments = [f" {text}" if text.startswith("--") and "\n" in text else text for text in arguments]
     function = command(name)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name, help=function.__doc__)(function)
+    # A paragraph is one line, which the terminal's width wraps.
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    app.command(name, help="\n\n".join(" ".join(text.split()) for text in paragraphs))(function)
     # Not standalone: typer would print a wrong option as a box of several lines.
     refusal: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
     try:

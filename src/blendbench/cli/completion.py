@@ -34,8 +34,11 @@ def completion(
 ) -> None:
     """Print a script that completes commands, options and choices.
 
-    bash: eval "$(blendbench completion bash)" in ~/.bashrc; zsh: the same in ~/.zshrc; fish: blendbench completion fish
-    > ~/.config/fish/completions/blendbench.fish
+    bash: put eval "$(blendbench completion bash)" into ~/.bashrc.
+
+    zsh: put eval "$(blendbench completion zsh)" into ~/.zshrc.
+
+    fish: blendbench completion fish > ~/.config/fish/completions/blendbench.fish
     """
     words = {verb: list(_words(verb)) for verb in VERBS}
     if shell == "fish":
