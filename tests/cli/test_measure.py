@@ -198,7 +198,7 @@ def test_people_get_a_sentence_and_a_table(png: Path, tmp_path: Path, capsys: py
     [
         ([], 0.1, "no grid visible"),
         ([], 2.0, "no grid visible, but lines of its content lie on the patch grid: measure the same prompt"),
-        (["visible_grid", "seams"], 2.0, "grid visible; steps at the borders of patches"),
+        (["faint_grid", "visible_grid", "seams"], 2.0, "grid visible; steps at the borders of patches"),
         (["faint_grid"], 0.1, "a grid that is too faint to be seen"),
         (["jpeg", "jpeg_history"], None, "no grid visible, but blocks of JPEG lie on the patch grid: measure"),
         (["noise", "visible_grid"], 10.0, "shows nothing: noise alone"),

@@ -39,7 +39,8 @@ def sentence(record: dict[str, Any]) -> str:
         return f"not measured: {record['error']}"
     if nothing := [word for flag, word in _NOTHING.items() if flag in flags]:
         return f"shows nothing: {nothing[0]}"
-    seen = "; ".join(word for flag, word in _SEEN.items() if flag in flags)
+    shown = [flag for flag in _SEEN if flag in flags and not (flag == "faint_grid" and "visible_grid" in flags)]
+    seen = "; ".join(_SEEN[flag] for flag in shown)
     doubts = dict.fromkeys(word for flag, word in _DOUBTS.items() if flag in flags)
     severity, limit = record["values"].get("grid_severity"), get_metric("grid_severity").info.threshold
     if not seen and None not in (severity, limit) and severity >= limit:
