@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,37 @@ def test_sizes_known_without_loading_agree_with_the_loaded_models(untrained: Pat
     assert facts.blocks == len(pipeline.transformer.layers)
     assert facts.caption_width == config.cap_feat_dim
     assert not cold._loaded
+
+
+def test_latents_do_not_depend_on_torchs_default_dtype(models: ModelSet) -> None:
+    expected = models.denoiser.initial_latents(3)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)  # as for a moment while an encoder is loaded
+    try:
+        found = models.denoiser.initial_latents(3)
+    finally:
+        torch.set_default_dtype(before)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
+def test_parts_are_loaded_by_the_thread_that_asks(untrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Libraries that two threads import at once fail now and then, and loading changes settings of the process.
+    threads = []
+
+    def seen(method: str) -> None:
+        load = getattr(ModelSet, method)
+
+        def noted(self: ModelSet) -> object:
+            threads.append(threading.current_thread())
+            return load(self)
+
+        monkeypatch.setattr(ModelSet, method, noted)
+
+    for method in ("_load_text", "_load_denoiser"):
+        seen(method)
+    assert load_model_set(untrained, "cpu").load("text", "denoiser")
+    assert threads == [threading.current_thread()] * 2
 
 
 def test_latents_belong_to_their_seed(models: ModelSet) -> None:

@@ -9,7 +9,6 @@ Components load on first use: a run with nothing left to do loads nothing. They 
 import functools
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,21 +115,16 @@ class ModelSet(DescribedSet):
 
         Report whether all could be.
 
-        Loading an encoder or the judge changes settings of the whole process for a moment: do it before threads work
-        side by side. The denoiser does not depend on them, and is loaded beside the encoders.
+        Loading an encoder or the judge changes settings of the whole process for a moment, such as the default dtype of
+        torch, and imports libraries, which two threads must not do at once: no other thread may work meanwhile.
         """
         import torch
 
-        with ThreadPoolExecutor(1, "denoiser") as pool:
-            aside = [pool.submit(getattr, self, part) for part in parts if part == "denoiser"]
-            try:
-                for part in parts:
-                    if part != "denoiser":
-                        getattr(self, part)
-                for future in aside:
-                    future.result()
-            except (ValueError, torch.OutOfMemoryError):
-                return False
+        try:
+            for part in parts:
+                getattr(self, part)
+        except (ValueError, torch.OutOfMemoryError):
+            return False
         return True
 
     def beside(self) -> AbstractContextManager[Any]:

@@ -6,7 +6,9 @@ business.
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -151,7 +153,10 @@ class LocalEngine:
         if not self.models.at_once("generate", *self.scorer.groups_ahead):
             return
         if self._loading is None:
-            # Not before the device is busy: until then the imports would take turns with what it waits for.
+            # Not before the device is busy. Libraries are imported here: two threads that import at once may find each
+            # other's modules half made, and a child process that is forked meanwhile would wait for them in vain.
+            with suppress(ImportError):  # reported at the first use
+                import_module("blendbench.models.scorers")
             pool = ThreadPoolExecutor(1, "loader")
             self._loading = pool.submit(self._load_scorers)
             pool.shutdown(wait=False)

@@ -117,7 +117,7 @@ class ZImageDenoiser:
         """
         height, width = (pixels // self.pipeline.vae_scale_factor for pixels in self.size)
         shape = (self.pipeline.transformer.config.in_channels, height, width)
-        return torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed))
+        return torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed), dtype=torch.float32)
 
     def generate(
         self,
