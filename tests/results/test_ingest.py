@@ -11,13 +11,24 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pytest
-from synthetic_results import Row, append, cell_row, item_name, run_rows, score_row, sha, shard_rows, write_results
+from synthetic_results import (
+    Row,
+    append,
+    append_to,
+    cell_row,
+    item_name,
+    run_rows,
+    score_row,
+    sha,
+    shard_rows,
+    write_results,
+)
 
 from blendbench.core.errors import UsageError
 from blendbench.results import ingest as ingesting
 from blendbench.results import shards
 from blendbench.results.ingest import DATABASE, ingest
-from blendbench.results.schema import tables
+from blendbench.results.schema import RowError, tables
 from blendbench.results.store import open_results
 
 
@@ -185,3 +196,18 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(database: str, tmp
         folder.chmod(0o755)
         (folder / "shards").chmod(0o755)
         shutil.rmtree(folder)
+
+
+def test_texts_cannot_move_a_cursor(tmp_path: Path) -> None:
+    metrics = [
+        row | {"title": "a\x1b[2J\r\x9b\u202e\tb\nc\u00e9\\u001b"} for row in run_rows("a") if row.table == "metrics"
+    ]
+    append(tmp_path, "a", *map(Row, metrics))
+    titles = open_results(tmp_path).rows("SELECT DISTINCT title FROM metrics")
+    assert titles == [("a\ufffd[2J\ufffd\ufffd\ufffd\tb\nc\u00e9\\u001b",)]
+
+
+@pytest.mark.parametrize("name", ["../up", "/etc/x", "a/b", "", "A", "a" * 101, "a\n"])
+def test_an_experiment_that_could_leave_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RowError, match="CHECK"), shards.ShardWriter(tmp_path, "a") as writer:
+        append_to(writer, run_rows("a", experiment=name, items=1))

@@ -45,7 +45,7 @@ def import_(
         raise UsageError(
             f"--label {label!r}: write letters, digits, _, . and -, and not text_only, the baseline's name"
         )
-    if not re.match(NAME, experiment):
+    if not re.fullmatch(NAME, experiment):
         raise UsageError(f"--experiment {experiment!r}: write lower-case letters, digits, _ and -")
     if pattern is not None and csv is not None:
         raise UsageError("--pattern and --csv: both say what the files are; leave one out")

@@ -38,6 +38,9 @@ LOCK_TIMEOUT = 20.0  # seconds to wait for another process that writes to the da
 WORK = ".ingest"  # folder in which a new database is made
 _LOCK = "ingest.lock"
 _LONGEST_LINE = 64 * 1024 * 1024
+# What moves a cursor or turns the direction of writing; tabs and newlines stay.
+_CONTROL = r"[\x01-\x08\x0b-\x1f\x7f-\x9f\x{202a}-\x{202e}\x{2066}-\x{2069}]"
+_DELETE = 0x7F
 # A file that was changed less than this ago could be changed once more without a new time.
 _FRESH_NS = 2_000_000_000
 
@@ -301,10 +304,12 @@ def _fill(connection: duckdb.DuckDBPyConnection, changes: _Changes, times: dict[
             ],
         )
     _check_structure(connection)
-    for (name,) in connection.execute("SELECT DISTINCT _table FROM lines").fetchall():
+    # JSON writes control characters as escapes; other languages are rare enough to be looked at.
+    marked = f"bool_or(contains(_line, '\\u') OR strlen(_line) <> length(_line) OR contains(_line, chr({_DELETE})))"
+    for name, is_marked in connection.execute(f"SELECT _table, {marked} FROM lines GROUP BY 1").fetchall():
         if name not in tables():
             raise _UnusualError(f"table is {str(name)[:60]!r}, not one of {', '.join(tables())}")
-        _replace_rows(connection, name, changes.rebuild)
+        _replace_rows(connection, name, changes.rebuild, is_marked)
     connection.execute("DROP TABLE lines")
     _drop_forgotten(connection)
     create_views(connection)
@@ -359,15 +364,21 @@ def _check_structure(connection: duckdb.DuckDBPyConnection) -> None:
                 raise _UnusualError(f"{printable(shard)}:{number}: {error}") from None
 
 
-def _replace_rows(connection: duckdb.DuckDBPyConnection, name: str, rebuild: bool) -> None:
+def _replace_rows(connection: duckdb.DuckDBPyConnection, name: str, rebuild: bool, is_marked: bool) -> None:
     """Put the rows of one table in place.
 
-    Of rows with one key the latest counts.
+    Of rows with one key the latest counts. In texts of `is_marked` tables control characters are replaced: whoever
+    prints them must not move a terminal's cursor.
     """
     table = tables()[name]
     target, key = sql_name(name), [sql_name(column) for column in table.key]
     lines = f"(SELECT * FROM lines WHERE _table = {sql_text(name)})"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE staged AS {table.select(lines)}")
+    for column in [sql_name(column.name) for column in table.columns if is_marked and column.kind == "VARCHAR"]:
+        connection.execute(
+            f"UPDATE staged SET {column} = regexp_replace({column}, '{_CONTROL}', '\ufffd', 'g')"
+            f" WHERE regexp_matches({column}, '{_CONTROL}')"
+        )
     # Hashes are quicker to count than keys; two keys with one hash only cost the sort.
     twins = connection.execute(f"SELECT count(*) - count(DISTINCT hash({', '.join(key)})) FROM staged").fetchall()
     order = f"PARTITION BY {', '.join(key)} ORDER BY _sequence DESC, _shard DESC, _n DESC"

@@ -12,7 +12,7 @@ CREATE TYPE item_split AS ENUM ('', 'dev', 'test');
 CREATE TABLE runs (
     run_id VARCHAR PRIMARY KEY,
     sequence BIGINT NOT NULL, -- order of runs in this folder; the latest is the greatest
-    experiment VARCHAR NOT NULL,
+    experiment VARCHAR NOT NULL CHECK (regexp_full_match(experiment, '[a-z0-9][a-z0-9_-]{0,99}')), -- names its pages
     started_at VARCHAR NOT NULL, -- ISO 8601, UTC; for people, never for order
     blendbench_version VARCHAR NOT NULL,
     git_commit VARCHAR,
