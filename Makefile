@@ -14,7 +14,7 @@ PYTEST_WORKERS ?= -n auto --maxprocesses 8 --dist loadfile
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev chromium demo test test-fast lint reports statistics bench bench-gpu clean
+.PHONY: help setup setup-dev chromium demo test test-fast lint reports statistics reliability bench bench-gpu clean
 
 help:
 	@echo "make demo     set up, run a small benchmark in about three minutes, print its leaderboard"
@@ -23,6 +23,7 @@ help:
 	@echo "make lint     formatting, lint, types, import layers"
 	@echo "make reports  run all experiments, in about an hour, and write every page (EXPERIMENTS=\"core adain\" QUICK=--quick)"
 	@echo "make statistics  measure intervals, ranks and outcomes on known truth; writes reports/statistics.md"
+	@echo "make reliability  kill commands, fill disks and damage input; writes reports/reliability.md"
 	@echo "make bench    speed benchmarks of the miniature, compared with the last ones; writes reports/speed.md"
 	@echo "make bench-gpu  the full-size readings, on a machine with a GPU, in under 9 minutes"
 
@@ -89,6 +90,12 @@ reports: setup-dev
 # Resamples the published scores as well, so after `make reports`.
 statistics: setup-dev
 	$(BIN)/python bench/pages/statistics_page.py $(QUICK)
+
+# Kills commands and damages input, for an hour or two.
+reliability: setup-dev
+	$(BIN)/python tests/crashes/crash.py --kills 200 --json .crash.json
+	$(BIN)/python tests/fuzz/fuzz.py --inputs 200000 --json .fuzz.json
+	$(BIN)/python bench/pages/reliability_page.py --crash .crash.json --fuzz .fuzz.json
 
 # Keeps every run in .benchmarks/, compares with the one before, and writes the CPU's part of the page.
 bench: setup-dev

@@ -9,6 +9,7 @@ is a difference, a leftover that breaks the next call, or a batch that was gener
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import re
@@ -224,6 +225,7 @@ class Trials:
         self.folder, self.place, self.rng = folder, place, rng
         self.differences: list[str] = []
         self.repeated = self.count = 0
+        self.figures: list[dict[str, Any]] = []
 
     def whole(self, name: str) -> tuple[Path, dict[str, Any], float, int]:
         """Do a command without interruption; its folder before, what it makes, its time and its file operations."""
@@ -261,7 +263,7 @@ class Trials:
             self._finish(f"{name} killed at {f'file operation {point}' if point else f'{delay:.2f} s'}", task, expected)
             lost = max(lost, len(generated(folder)) - cells)
         self.repeated = max(self.repeated, lost)
-        print(f"{name}: {len(moments)} kills, {points} file operations, {seconds:.1f} s; repeated cells at most {lost}")
+        self._note(name, "killed with -9", len(moments), f"{points} file operations; at most {lost} cells repeated")
 
     def fill(self, name: str, limits: Sequence[int]) -> None:
         """Let no file grow beyond each of some sizes, as on a full disk."""
@@ -276,7 +278,12 @@ class Trials:
             if finished(in_child(task, folder, log, largest=largest)) not in (0, 2):
                 self.differences.append(f"{where}: {log.read_text()[-800:]}")
             self._finish(where, task, expected)
-        print(f"{name}: {len(limits)} full disks")
+        self._note(name, "files cannot grow", len(limits), f"limits from {limits[0]} to {limits[-1]:,} bytes")
+
+    def _note(self, name: str, what: str, trials: int, remark: str) -> None:
+        row = {"command": name, "what": what, "trials": trials, "remark": remark, "differences": len(self.differences)}
+        print(row, flush=True)
+        self.figures.append(row)
 
     def _finish(self, where: str, task: Task, expected: dict[str, Any]) -> None:
         """Repeat a command that was stopped, and compare what it makes."""
@@ -320,6 +327,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="of `run`; of each other command a tenth")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         kills = {name: given.kills if name == "run" else max(1, given.kills // 10) for name in NAMES}
@@ -330,6 +338,8 @@ def main() -> None:
     for difference in trials.differences:
         print(f"FOUND {difference}")
     print(f"{trials.count} trials, {len(trials.differences)} differences, at most {trials.repeated} cells repeated")
+    if given.json:
+        given.json.write_text(json.dumps(trials.figures, indent=1))
     sys.exit(1 if trials.differences or trials.repeated > BATCH else 0)
 
 

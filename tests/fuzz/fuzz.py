@@ -20,7 +20,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 from mutations import mutated
 from readers import READERS, Reader
@@ -123,12 +123,14 @@ def work(name: str, first: int, last: int, seed: int, out: Path) -> None:
     print(json.dumps({"reader": name, **counts, "slowest": round(slowest, 2), "peak_mib": peak}), flush=True)
 
 
-def fuzz(inputs: int, seed: int, out: Path, names: list[str]) -> int:
-    """Run every reader in a process of its own; the number of findings."""
+def fuzz(inputs: int, seed: int, out: Path, names: list[str]) -> list[dict[str, Any]]:
+    """Run every reader in a process of its own; a row of figures for each."""
     out.mkdir(parents=True, exist_ok=True)
-    findings = total = 0
+    figures: list[dict[str, Any]] = []
     for name in names:
         first, last = 0, max(20, int(inputs * READERS[name].share))
+        total: dict[str, Any] = dict.fromkeys(("accepted", "refused", "found", "slowest", "peak_mib"), 0)
+        total |= {"reader": name, "inputs": last}
         crashes = 0
         while first < last:
             arguments = ["--worker", name, "--first", str(first), "--inputs", str(last), "--seed", str(seed)]
@@ -140,23 +142,19 @@ def fuzz(inputs: int, seed: int, out: Path, names: list[str]) -> int:
                     print(f"FOUND {row['reader']} {row['number']}: {row['finding']}", flush=True)
             if done.returncode == 0:
                 end = rows[-1]
-                total += last - first
-                findings += end["found"] + (end["peak_mib"] > MEMORY_MIB)
-                print(
-                    f"{name}: {last:,} inputs, {end['accepted']:,} accepted, {end['refused']:,} refused,"
-                    f" {end['found']} findings, slowest {end['slowest']} s of CPU, peak {end['peak_mib']} MiB",
-                    flush=True,
-                )
+                total |= {key: total[key] + end[key] for key in ("accepted", "refused", "found")}
+                total |= {key: max(total[key], end[key]) for key in ("slowest", "peak_mib")}
+                total["found"] += end["peak_mib"] > MEMORY_MIB
                 break
             at = out / f"{name}.at"
             number = int(at.read_text()) if at.exists() else first
-            findings += 1
             print(f"FOUND {name} {number}: exit status {done.returncode}: {done.stderr[-500:]}", flush=True)
-            total += number + 1 - first
+            total["found"] += 1
             crashes += 1
             first = last if crashes == MOST_CRASHES else number + 1
-    print(f"{total:,} inputs, {findings} findings")
-    return findings
+        print(json.dumps(total), flush=True)
+        figures.append(total)
+    return figures
 
 
 if __name__ == "__main__":
@@ -165,6 +163,7 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "blendbench-fuzz")
     parser.add_argument("--readers", nargs="+", default=list(READERS))
+    parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--worker")
     parser.add_argument("--first", type=int, default=0)
     given = parser.parse_args()
@@ -172,4 +171,8 @@ if __name__ == "__main__":
     if given.worker:
         work(given.worker, given.first, given.inputs, given.seed, given.out)
     else:
-        sys.exit(1 if fuzz(given.inputs, given.seed, given.out, given.readers) else 0)
+        figures = fuzz(given.inputs, given.seed, given.out, given.readers)
+        print(f"{sum(row['inputs'] for row in figures):,} inputs, {sum(row['found'] for row in figures)} findings")
+        if given.json:
+            given.json.write_text(json.dumps(figures, indent=1))
+        sys.exit(1 if any(row["found"] for row in figures) else 0)
