@@ -211,3 +211,33 @@ def test_texts_cannot_move_a_cursor(tmp_path: Path) -> None:
 def test_an_experiment_that_could_leave_its_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(RowError, match="CHECK"), shards.ShardWriter(tmp_path, "a") as writer:
         append_to(writer, run_rows("a", experiment=name, items=1))
+
+
+FULL = """
+import resource, signal, sys
+from blendbench.core.errors import UsageError
+from blendbench.results.ingest import ingest
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+for limit in (20_000, 300_000, 1_000_000, 2_000_000, 4_000_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        ingest(sys.argv[1])
+    except UsageError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_a_database_that_does_not_fit_on_the_disk_leaves_the_old_one(tmp_path: Path) -> None:
+    write_results(tmp_path, items=1, images=False)
+    ingest(tmp_path)
+    before = (tmp_path / DATABASE).read_bytes()
+    append(tmp_path, "run9", *run_rows("run9", items=1))
+    (tmp_path / "shards" / "run1.jsonl").touch()
+    text = (tmp_path / "shards" / "run1.jsonl").read_text().replace('"cpu"', '"gpu"')
+    (tmp_path / "shards" / "run1.jsonl").write_text(text)  # all of it has to be made again
+    done = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 5 and all("cannot be written: File too large" in line for line in lines), done
+    assert (tmp_path / DATABASE).read_bytes() == before
+    assert not (tmp_path / ".ingest").exists()

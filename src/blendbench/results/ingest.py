@@ -41,6 +41,8 @@ _LONGEST_LINE = 64 * 1024 * 1024
 # What moves a cursor or turns the direction of writing; tabs and newlines stay.
 _CONTROL = r"[\x01-\x08\x0b-\x1f\x7f-\x9f\x{202a}-\x{202e}\x{2066}-\x{2069}]"
 _DELETE = 0x7F
+_FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "; free some disk space")
+_FULL[errno.EFBIG] = "; raise the limit on the size of files (ulimit -f)"
 # A file that was changed less than this ago could be changed once more without a new time.
 _FRESH_NS = 2_000_000_000
 
@@ -266,6 +268,7 @@ def _bring_in(database: Path, changes: _Changes) -> Ingested:
                     connection.execute(schema_sql())
                     connection.execute("INSERT INTO schema_hash VALUES (?)", [declarations_sha256()])
                 rows = _fill(connection, changes, times)
+                connection.execute("CHECKPOINT")  # closing does it too, and is silent about a full disk
         except (duckdb.Error, _UnusualError) as error:
             # Whatever was wrong with the data is named here, with its line.
             check_shards(shard.path for shard in changes.read)
@@ -411,7 +414,7 @@ def is_damage(error: duckdb.Error) -> bool:
 def database_error(database: Path, error: duckdb.Error) -> UsageError:
     """Return what is wrong with a database file, in one line."""
     text = " ".join(str(error).split())
-    for code in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT):
+    for code in (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
         if os.strerror(code) in text:
             return _os_error(database, code, os.strerror(code))
     # Only what ingestion made can be made again.
@@ -422,5 +425,4 @@ def database_error(database: Path, error: duckdb.Error) -> UsageError:
 def _os_error(database: Path, code: int | None, reason: str | None) -> UsageError:
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return ReadOnlyFolderError(f"{printable(database.parent)}: cannot be written: {reason}")
-    fix = "; free some disk space" if code in (errno.ENOSPC, errno.EDQUOT) else ""
-    return UsageError(f"{printable(database)}: cannot be written: {reason}{fix}")
+    return UsageError(f"{printable(database)}: cannot be written: {reason}{_FULL.get(code or 0, '')}")
