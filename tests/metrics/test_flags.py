@@ -146,3 +146,19 @@ def test_a_grid_too_weak_to_be_seen_is_not_flagged() -> None:
         assert values("grid_energy", made[None, ..., None].repeat(3, -1))[0] > 0.001
         flags.append("faint_grid" in pixel_flags(one)[0])
     assert flags == [False, True]
+
+
+def test_an_image_of_few_levels_is_posterised_and_one_of_more_contrast_is_not(clean: list[Pixels]) -> None:
+    for photo in clean[:3]:
+        stretched = np.clip((photo.astype(int) - 128) * 2 + 128, 0, 255).astype(np.uint8)
+        assert "few_levels" in pixel_flags(batch(photo // 4 * 4))[0]
+        assert not any("few_levels" in pixel_flags(batch(image))[0] for image in (photo, stretched))
+
+
+def test_a_mesh_that_was_enlarged_is_a_resized_grid() -> None:
+    photo = patterns.crops(256, 1)[3]
+    meshed = Image.fromarray(patterns.inject(photo[None], patterns.mesh(256, 256), 4)[0])
+    larger = np.asarray(meshed.resize((384, 384), Image.Resampling.BICUBIC))
+    assert {"resampled", "resized_grid"} <= set(pixel_flags(batch(larger))[0])
+    plain = np.asarray(Image.fromarray(photo).resize((384, 384), Image.Resampling.BICUBIC))
+    assert "resized_grid" not in pixel_flags(batch(plain))[0]

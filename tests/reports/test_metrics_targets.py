@@ -7,7 +7,7 @@ import pytest
 from blendbench.metrics.calibration import AMPLITUDES, Calibration, Response
 from blendbench.reports.metrics_targets import targets_section
 
-NO_FLAGS = dict.fromkeys(("blank", "noise", "faint_grid", "visible_grid", "seams"), 0.0)
+NO_FLAGS = dict.fromkeys(("blank", "noise", "faint_grid", "visible_grid", "seams", "tile_seams"), 0.0)
 
 
 def response(metric: str, pattern: str, size: int) -> Response:

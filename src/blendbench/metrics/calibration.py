@@ -18,7 +18,10 @@ DETECTORS = ("grid_energy", "grid_odd", "grid_even", "grid_severity", "grid_ampl
 COLORS = ("color_towards", "color_elsewhere")
 DRIFTS = ("color_drift", "tone_drift", "saturation_shift", "clip_shift", "texture_change", "color_bleeding")
 PERIODS = (4, 8, 10, 12, 14, 15, 16, 17, 18, 20, 24, 32, 48)
-_FLAGGED = ("blank", "noise", "faint_grid", "visible_grid", "seams", "periodic_content", "jpeg_history", "resampled")
+_FLAGGED = (
+    *("blank", "noise", "faint_grid", "visible_grid", "seams", "tile_seams"),
+    *("periodic_content", "jpeg_history", "resampled", "resized_grid"),
+)
 # A limit of detection leaves 5 % of patterns unseen where 5 % of clean images are taken for one.
 _MISSED = 0.05
 _IMAGES_AT_ONCE = 16

@@ -5,7 +5,7 @@ from torch import Tensor
 from blendbench.metrics.batch import Batch
 from blendbench.metrics.borders import sampling_deviation
 from blendbench.metrics.collapse import COLLAPSES
-from blendbench.metrics.history import is_drawing, was_resampled, were_jpeg
+from blendbench.metrics.history import has_few_levels, is_drawing, was_resampled, were_jpeg
 from blendbench.metrics.inputs import (
     border_reading,
     collapse,
@@ -26,6 +26,9 @@ _FAINT = 0.5
 # Standard deviations of clean borders that the threshold of seams is raised by: much at 128 pixels, little at 1024.
 _DEVIATIONS = 4.0
 
+# Log ratios of steps from which those at half patches and those along a line are flagged: the decoders of good images
+# leave 0.12 and 0.23.
+_HALF, _LINE = 0.15, 0.3
 # Enlargements that a patch grid is looked for after.
 _SCALES = (1.25, 1.5, 2)
 
@@ -34,6 +37,7 @@ FLAGS = {
     "noise": "noise alone: nothing was generated; artifact metrics have their worst value",
     "jpeg": "the file is lossy: JPEG's 8-pixel blocks lie on the patch grid",
     "jpeg_history": "the pixels went through JPEG before they were saved",
+    "few_levels": "posterised: the values of every channel are three or more apart",
     "resampled": "the pixels were enlarged, or blurred as if they were: the generator's patch grid is lost",
     "size_differs": "the size is not the generated one: the image was cropped or resized",
     "not_whole_patches": "a side is not a multiple of the patch grid: no generator with this grid makes this size",
@@ -74,41 +78,45 @@ def _own_flags(batch: Batch, i: int) -> list[str]:
     shows = COLLAPSES[int(collapse(batch)[i])]
     energy, sub, amplitude = (v[i].item() for v in (reading.odd + reading.even, reading.sub, reading.amplitude))
     found = energy >= _threshold("grid_energy")
-    periodic = found and sub > _PERIODIC * energy
-    resampled = was_resampled(y, batch.patch_grid)
+    # Content that repeats meets the patch grid in places and along lines.
+    repeats = sub > _PERIODIC * energy
+    jpeg, resampled = bool(were_jpeg(y[None])), was_resampled(y, batch.patch_grid)
     # Pixel art on the patch grid has the same steps, but no decoder makes neighbours exactly alike.
     exact = is_drawing(y)
-    seams = not exact and _has_seams(batch, i)
+    seams = not exact and _has_seams(batch, i, half=not jpeg and not repeats)
+    lines = tile_seams(batch)[i].item()
     flags = {
         shows: shows != "",
-        "jpeg_history": bool(were_jpeg(y[None])),
+        "jpeg_history": jpeg,
+        "few_levels": not exact and has_few_levels(batch.images[i]),
         "resampled": resampled,
         "resized_grid": resampled and _has_resized_grid(y, batch.patch_grid),
-        "periodic_content": periodic,
-        "faint_grid": found and not periodic and amplitude >= _FAINT,
-        "visible_grid": not exact and _is_visible(batch, i, found),
+        "periodic_content": found and repeats,
+        "faint_grid": found and not repeats and amplitude >= _FAINT,
+        "visible_grid": not exact and _is_visible(batch, i, whole=found, others=not repeats),
         "seams": seams,
-        "tile_seams": not seams and not exact and tile_seams(batch)[i].item() > 0,
+        "tile_seams": lines >= _LINE and not (seams or exact or jpeg or repeats),
     }
     return [name for name, holds in flags.items() if holds]
 
 
-def _is_visible(batch: Batch, i: int, found: bool) -> bool:
+def _is_visible(batch: Batch, i: int, *, whole: bool, others: bool) -> bool:
+    """Say whether a pattern of the whole image, or another part of severity, is seen."""
     parts = {name: value[i].item() for name, value in severity_parts(batch).items()}
-    # Seams have a flag of their own.
-    del parts["seams"], parts["seams of tiles"]
-    if not found:
-        parts.pop("pattern")
-    return max(parts.values()) >= _threshold("grid_severity")
+    # Seams have flags of their own.
+    counted = {"pattern": whole, "local pattern": others, "pattern of colour": others, "mosaic": others}
+    return any(counts and parts[name] >= _threshold("grid_severity") for name, counts in counted.items())
 
 
-def _has_seams(batch: Batch, i: int) -> bool:
+def _has_seams(batch: Batch, i: int, *, half: bool) -> bool:
+    """Say whether borders of patches, or of half patches too, have steps."""
     reading = border_reading(batch)
     height, width = batch.images.shape[-2:]
     limit = _threshold("blockiness") + _DEVIATIONS * sampling_deviation(height, width, batch.patch_grid)
     # Dots and stripes of other periods meet the borders unevenly, and other phases as much.
-    whole = reading.excess[i].item() >= limit and reading.lead[i].item() > 0
-    return whole or half_seams(batch)[i].item() >= limit
+    if reading.excess[i].item() >= limit and reading.lead[i].item() > 0:
+        return True
+    return half and half_seams(batch)[i].item() >= max(limit, _HALF)
 
 
 def _has_resized_grid(y: Tensor, p: int) -> bool:

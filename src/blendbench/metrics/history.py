@@ -18,6 +18,8 @@ _VOTES = 0.4
 _MIN_VOTES = 50
 # Fraction of equal neighbours, both ways, from which a block or an image has flat areas or enlarged pixels.
 _FLAT = 0.7
+# Fraction of pixels on isolated values from which a channel is posterised.
+_ALONE = 0.9
 # Expected false alarms an image, in the search for resampling.
 _FALSE_ALARMS = 1e-4
 # A middle part of this side says enough, in a fraction of the time.
@@ -90,6 +92,20 @@ def _are_flat(luma: Tensor) -> Tensor:
         for axis, size in ((2, (_BLOCK, _BLOCK - 1)), (1, (_BLOCK - 1, _BLOCK)))
     )
     return across & down
+
+
+def has_few_levels(image: Tensor) -> bool:
+    """Say whether each channel of uint8 (3, h, w) has steps of three or more.
+
+    Then nearly all pixels have values whose four neighbours nothing has. Doubled contrast leaves steps of two.
+    """
+    for channel in image.flatten(1):
+        counts = torch.bincount(channel.long(), minlength=256)
+        around = torch.nn.functional.pad(counts, (2, 2)).unfold(0, 5, 1)
+        alone = counts[around.sum(1) == counts].sum()
+        if alone < _ALONE * len(channel):
+            return False
+    return True
 
 
 def is_drawing(luma: Tensor) -> bool:

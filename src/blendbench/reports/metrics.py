@@ -13,6 +13,7 @@ from blendbench.reports.formats import markdown_table
 from blendbench.reports.metrics_color import color_cases, color_section
 from blendbench.reports.metrics_floor import floor_section
 from blendbench.reports.metrics_plots import plot_responses
+from blendbench.reports.metrics_real import real_section
 from blendbench.reports.metrics_targets import targets_section
 
 _SIZES = {128: 4, 256: 4, 512: 2}
@@ -51,7 +52,7 @@ def write_calibration(found: Calibration, out: Path) -> Path:
     plot_responses(found.responses, images / "responses.webp")
     (out / "metrics.json").write_text(json.dumps(_jsonable(found), indent=1, sort_keys=True) + "\n")
     page = out / "metrics.md"
-    page.write_text("\n".join(_page(found)).rstrip() + "\n")
+    page.write_text("\n".join(_page(found, real_section(out))).rstrip() + "\n")
     return page
 
 
@@ -64,7 +65,7 @@ def _jsonable(found: Calibration) -> dict[str, Any]:
     return fields
 
 
-def _page(found: Calibration) -> list[str]:
+def _page(found: Calibration, real: list[str]) -> list[str]:
     return [
         "# Calibration of the metrics",
         "",
@@ -73,6 +74,7 @@ def _page(found: Calibration) -> list[str]:
         "the cards in `metrics/`, whose measured parts are written by the same command.",
         "",
         *targets_section(found),
+        *real,
         *_limits(found.responses),
         *_responses(found.responses),
         "![Dose-response](metrics/responses.webp)",

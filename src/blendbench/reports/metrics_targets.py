@@ -22,7 +22,7 @@ _AREAS = {
 _RANKED = ("grid_energy", "grid_amplitude", "grid_severity")
 _RHO, _RHO_LOW = 0.99, 0.93
 _BENIGN, _FALSE_ALARMS, _RECOVERY = 0.10, 0.01, 0.15
-_ALARMS = ("blank", "noise", "faint_grid", "visible_grid", "seams")
+_ALARMS = ("blank", "noise", "faint_grid", "visible_grid", "seams", "tile_seams")
 
 
 def targets_section(found: "Calibration") -> list[str]:
