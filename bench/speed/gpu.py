@@ -28,6 +28,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch")
 TOTAL = 530.0  # seconds for everything
 SIZES = ["1024x1", "512x1"]  # side and batch of the engine
 STEPS = ["1024x1", "512x1", "512x8"]
+GUIDANCE = 4.0  # of the base model, where a section measures guidance
 BUDGETS = {"staged": 16, "resident": 24}  # GiB
 FP8_BUDGET = 12
 Job = dict[str, Any]
@@ -187,7 +188,9 @@ def jobs_of(sizes: list[str], tiny: bool, repeats: int = 3) -> list[list[Job]]:
         job("transformer"),
         *[job("difference", f"difference_{side}", shapes=[size]) for size, side in side_of.items()],
         job("independence", shapes=steps[-1:]),
+        job("independence", "independence_guided", shapes=steps[-1:], guidance=GUIDANCE),
         *[job(section) for section in ("vae", "equal", "metrics", "attention", "host", "encoders")],
+        job("equal", "equal_guided", guidance=GUIDANCE),
     ]
     # On a GPU this takes minutes of its own: after all others it finds no time, so ask for it with --only.
     every = job("experiments", shapes=["64x1"] if tiny else ["512x4"], items=2, names=["adain"] if tiny else None)

@@ -206,7 +206,7 @@ def independence(options: argparse.Namespace) -> Reading:
     images: dict[bool, Tensor] = {}
     for compiled in (False, True):
         settings = {"height": side, "width": side, "steps": 3, "batch_size": batch, "compile": compiled}
-        models = load_model_set(options.models, options.device, settings)
+        models = load_model_set(options.models, options.device, settings | _guided(options))
         denoiser = models.denoiser
         assert isinstance(denoiser, ZImageDenoiser)
         width = denoiser.pipeline.transformer.config.cap_feat_dim
@@ -228,6 +228,11 @@ def independence(options: argparse.Namespace) -> Reading:
         gc.collect()
     found["compiled_from_eager_levels"] = float((images[True].int() - images[False].int()).abs().float().mean())
     return found
+
+
+def _guided(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the sampler's settings of a section with guidance; none without."""
+    return {} if options.guidance is None else {"guidance": options.guidance, "negative_prompt": "blurry"}
 
 
 def _part(options: argparse.Namespace, part: str, kind: Any) -> Any:
@@ -357,7 +362,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Reading]] = {
     "cells": gpu_commands.cells,
     "idea": gpu_commands.idea,
     "plain_command": gpu_commands.plain_command,
-    "equal": lambda options: gpu_equal.compare(options.models, options.device, {}),
+    "equal": lambda options: gpu_equal.compare(options.models, options.device, _guided(options)),
     "metrics": lambda options: gpu_metrics.readings(options.device, tiny=options.device == "cpu"),
 }
 # What sections read, where a job says nothing else: `shapes`: SIDExBATCH; `budget`: seconds of the plain loop;
