@@ -30,6 +30,7 @@ def options(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         precision=None,
         suite="miniature",
         items=2,
+        guidance=None,
     )
 
 
@@ -48,10 +49,11 @@ def test_the_decoder_s_ways_give_one_image(script: ModuleType, options: Namespac
     assert {"decode_64_batch_2_ms", "decode_64_batch_2_compiled_ms"} <= set(found)
 
 
+@pytest.mark.parametrize("guidance", [None, 4.0])
 def test_images_do_not_depend_on_their_neighbours_and_it_would_show(
-    script: ModuleType, options: Namespace, monkeypatch: pytest.MonkeyPatch
+    script: ModuleType, options: Namespace, monkeypatch: pytest.MonkeyPatch, guidance: float | None
 ) -> None:
-    options.shapes = [(64, 4)]
+    options.shapes, options.guidance = [(64, 4)], guidance
     found = script.independence(options)
     assert found["eager_equal_in_any_order"] and found["eager_equal_among_copies"]
     assert found["compiled_from_eager_levels"] == 0
