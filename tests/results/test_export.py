@@ -1,5 +1,7 @@
 """Published data: small, the same bytes each time, and everything that a page reads."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -130,3 +132,29 @@ def test_what_is_no_published_data_is_refused(tmp_path: Path) -> None:
         connection.execute(f"COPY (SELECT 1 AS x) TO '{tmp_path / 'runs.parquet'}'")
     with pytest.raises(UsageError, match=r"runs\.parquet: not published data"):
         import_published(tmp_path)
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from blendbench.core.errors import UsageError
+from blendbench.results.export import export_experiments
+from blendbench.results.store import open_results
+results = open_results(sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
+try:
+    export_experiments(results, ["core"], Path(sys.argv[2]))
+except UsageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
+    write_results(tmp_path / "r", items=1, images=False)
+    open_results(tmp_path / "r")
+    command = [sys.executable, "-c", FULL, tmp_path / "r", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "parquet: cannot be written: File too large; raise the limit" in done.stdout, done
+    assert not list((tmp_path / "out").glob("*.partial"))

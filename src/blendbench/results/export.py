@@ -12,7 +12,7 @@ import duckdb
 
 from blendbench.core.errors import UsageError, one_line
 from blendbench.core.files import printable
-from blendbench.results.ingest import DATABASE, create_views, literal_path
+from blendbench.results.ingest import DATABASE, create_views, database_error, literal_path
 from blendbench.results.packed import CELLS, create_packed, drop_packed, load_packed, packed_rows, restore, take_packed
 from blendbench.results.schema import declarations_sha256, schema_sql, sql_name, sql_text, tables
 from blendbench.results.store import Results, open_results
@@ -187,6 +187,10 @@ def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> Pat
         path.unlink(missing_ok=True)
         return None
     partial = path.with_suffix(".partial")
-    connection.execute(f"COPY ({query}) TO {sql_text(str(partial))} ({_COMPACT})")
+    try:
+        connection.execute(f"COPY ({query}) TO {sql_text(str(partial))} ({_COMPACT})")
+    except duckdb.IOException as error:
+        partial.unlink(missing_ok=True)
+        raise database_error(path, error) from error
     partial.replace(path)
     return path
