@@ -14,6 +14,8 @@ from test_gallery_browser import chromium, one, pytestmark  # noqa: F401
 from blendbench.core.errors import UsageError
 from blendbench.reports.published import publish
 from blendbench.reports.site import write_site
+from blendbench.reports.site.html import SCRIPT, STYLE
+from blendbench.reports.site.write import INDEX
 from blendbench.reports.standings import read_points
 from blendbench.results.export import import_published
 
@@ -172,3 +174,10 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(site: Path, chromiu
     finally:
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         chromium.set_window_size(size["width"], size["height"])
+
+
+@pytest.mark.parametrize("left", [[], [STYLE], [STYLE, SCRIPT], [STYLE, SCRIPT, INDEX]])
+def test_what_an_interruption_left_is_written_again(reports: Path, tmp_path: Path, left: list[str]) -> None:
+    for name in [*left, "0.partial"]:
+        (tmp_path / name).write_text("half")
+    assert "half" not in write_site(reports, tmp_path).read_text()

@@ -154,7 +154,7 @@ except UsageError as error:
 def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
     write_results(tmp_path / "r", items=1, images=False)
     open_results(tmp_path / "r")
-    command = [sys.executable, "-c", FULL, tmp_path / "r", tmp_path / "out"]
+    command = [sys.executable, "-c", FULL, str(tmp_path / "r"), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "parquet: cannot be written: File too large; raise the limit" in done.stdout, done
     assert not list((tmp_path / "out").glob("*.partial"))

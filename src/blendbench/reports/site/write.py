@@ -35,6 +35,10 @@ def write_site(reports: Path, out: Path, results: Path | None = None) -> Path:
     if not named:
         raise UsageError(f"{printable(reports)}: no pages; `blendbench publish` or `leaderboard` writes them")
     out = _emptied(out)
+    # First, so that a folder in which this was interrupted is known as a site.
+    for name in (STYLE, SCRIPT):
+        write_atomically(out / name, files(__package__).joinpath("page", name).read_bytes())
+    write_atomically(out / INDEX, b"not finished; repeat the command\n")
     root = reports.parent
     pages = _reached(root, named)
     live = _fronts(reports, out / reports.name, results)
@@ -45,8 +49,6 @@ def write_site(reports: Path, out: Path, results: Path | None = None) -> Path:
         up = "../" * (len(place.parts) - 1)
         text = render(page, up, _navigation(up, reports, named), live.get(path.stem, "") if path in named else "")
         write_atomically(_made(out / place.with_suffix(".html")), text.encode())
-    for name in (STYLE, SCRIPT):
-        write_atomically(out / name, files(__package__).joinpath("page", name).read_bytes())
     if (reports / GALLERY).is_dir():
         shutil.copytree(reports / GALLERY, out / reports.name / GALLERY)
     write_atomically(out / INDEX, _index(reports, named, pages).encode())
@@ -55,12 +57,17 @@ def write_site(reports: Path, out: Path, results: Path | None = None) -> Path:
 
 def _emptied(out: Path) -> Path:
     """Return the folder without the site that was there. Errors: UsageError for a folder of something else."""
-    if out.is_dir() and any(out.iterdir()):
-        if not (out / STYLE).is_file() or not (out / INDEX).is_file():
-            raise UsageError(
-                f"{printable(out)}: holds something else than a site; name a new or empty folder with --out"
-            )
-        shutil.rmtree(out)
+    entries = list(out.iterdir()) if out.is_dir() else []
+    names, own = {entry.name for entry in entries if entry.suffix != ".partial"}, {STYLE, SCRIPT, INDEX}
+    if not (names <= own or names >= own):
+        raise UsageError(f"{printable(out)}: holds something else than a site; name a new or empty folder with --out")
+    for entry in entries:
+        if entry.name in own:
+            continue  # what a site is known by is only ever replaced
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
     return make_folder(out)
 
 
