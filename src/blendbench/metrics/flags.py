@@ -78,8 +78,9 @@ def _own_flags(batch: Batch, i: int) -> list[str]:
     shows = COLLAPSES[int(collapse(batch)[i])]
     energy, sub, amplitude = (v[i].item() for v in (reading.odd + reading.even, reading.sub, reading.amplitude))
     found = energy >= _threshold("grid_energy")
-    # Content that repeats meets the patch grid in places and along lines.
-    repeats = sub > _PERIODIC * energy
+    periodic = sub > _PERIODIC * energy
+    # Content that repeats meets the patch grid in places and along lines, and so do the blocks of JPEG.
+    repeats = periodic and max(energy, sub) >= _threshold("grid_energy")
     jpeg, resampled = bool(were_jpeg(y[None])), was_resampled(y, batch.patch_grid)
     # Pixel art on the patch grid has the same steps, but no decoder makes neighbours exactly alike.
     exact = is_drawing(y)
@@ -91,9 +92,9 @@ def _own_flags(batch: Batch, i: int) -> list[str]:
         "few_levels": not exact and has_few_levels(batch.images[i]),
         "resampled": resampled,
         "resized_grid": resampled and _has_resized_grid(y, batch.patch_grid),
-        "periodic_content": found and repeats,
-        "faint_grid": found and not repeats and amplitude >= _FAINT,
-        "visible_grid": not exact and _is_visible(batch, i, whole=found, others=not repeats),
+        "periodic_content": found and periodic,
+        "faint_grid": found and not periodic and amplitude >= _FAINT,
+        "visible_grid": not exact and _is_visible(batch, i, whole=found, others=not (repeats or jpeg)),
         "seams": seams,
         "tile_seams": lines >= _LINE and not (seams or exact or jpeg or repeats),
     }
