@@ -194,7 +194,12 @@ def contents(folder: Path) -> dict[str, Any]:
     runs = set(results.query("SELECT run_id FROM runs")["run_id"])
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder).as_posix()
-        if path.is_file() and not re.match(r"results/(shards|embeddings|.*\.lock|blendbench|images/verified)", place):
+        # A half-written file stays beside the whole one; it has a name of its own.
+        if (
+            path.is_file()
+            and path.suffix != ".partial"
+            and not re.match(r"results/(shards|embeddings|.*\.lock|blendbench|images/verified)", place)
+        ):
             found[place] = hashlib.sha256(_without_runs(path, runs)).hexdigest()
     return found
 

@@ -1,6 +1,7 @@
 """Write the gallery: the shipped page, an experiment's data and images."""
 
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from blendbench.core.errors import UsageError
@@ -12,6 +13,8 @@ from blendbench.reports.gallery.files import place_images, thumbnail_name
 from blendbench.reports.gallery.links import DATA, FOLDER, PAGE, data_text
 from blendbench.results.images import ImageStore
 from blendbench.results.store import Results
+
+_MARK = "gallery.js"  # by which a gallery is known
 
 
 def write_gallery(
@@ -29,13 +32,14 @@ def write_gallery(
 
 def gallery_of(board: Board, results: Results, results_dir: Path, out: Path) -> tuple[Path, int, int]:
     """Write the gallery of a board that has been read; as `write_gallery`."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "gallery.js").is_file())):
+    if out.exists() and (not out.is_dir() or (_holds_something(out) and not (out / _MARK).is_file())):
         raise UsageError(f"{out}: exists and is no gallery; name a new folder with --out")
     store, hashes = ImageStore(results_dir), image_hashes(results, board.experiment)
     if not store.present(hashes):
         raise UsageError(f"{results_dir / 'images'}: has none of the images of {board.experiment}")
     make_folder(out)
-    for shipped in files("blendbench.reports.gallery").joinpath("page").iterdir():
+    # First what the folder is known by, so that an interrupted one is written again.
+    for shipped in sorted(files("blendbench.reports.gallery").joinpath("page").iterdir(), key=_is_not_mark):
         write_atomically(out / shipped.name, shipped.read_bytes())
     placed = place_images(hashes, store, out)
     data = gallery_data(results, board, placed.names)
@@ -43,3 +47,11 @@ def gallery_of(board: Board, results: Results, results_dir: Path, out: Path) -> 
     # Last: other pages look in here before they link.
     write_atomically(out / DATA, data_text(data).encode())
     return out / PAGE, len(placed.names), len(hashes) - len(placed.names)
+
+
+def _is_not_mark(file: Traversable) -> bool:
+    return file.name != _MARK
+
+
+def _holds_something(folder: Path) -> bool:
+    return any(entry.suffix != ".partial" for entry in folder.iterdir())
