@@ -27,7 +27,8 @@ from synthetic_results import (
 from blendbench.core.errors import UsageError
 from blendbench.results import ingest as ingesting
 from blendbench.results import shards
-from blendbench.results.ingest import DATABASE, ingest
+from blendbench.results.database import DATABASE
+from blendbench.results.ingest import ingest
 from blendbench.results.schema import RowError, tables
 from blendbench.results.store import open_results
 

@@ -9,8 +9,8 @@ import duckdb
 import pytest
 from synthetic_results import Row, append, item_name, sha, write_results
 
+from blendbench.results.database import create_views
 from blendbench.results.document import render
-from blendbench.results.ingest import create_views
 from blendbench.results.query import read_only_rows
 from blendbench.results.schema import schema_sql
 from blendbench.results.store import open_results

@@ -10,7 +10,7 @@ import pytest
 from synthetic_results import write_results
 
 from blendbench.core.errors import UsageError
-from blendbench.results import ingest as ingest_module
+from blendbench.results import database as database_module
 from blendbench.results.store import DATABASE, DatabaseHeldError, ingest, open_results
 from blendbench.run.loop import _bring_in as bring_in
 
@@ -32,7 +32,7 @@ def held(database: Path) -> Iterator[int]:
 def test_a_complete_run_says_that_it_is_and_how_it_gets_into_the_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest_module, "LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr(database_module, "LOCK_TIMEOUT", 0.3)
     write_results(tmp_path, images=False)
     with held(tmp_path / DATABASE) as process:
         with pytest.raises(UsageError) as caught:

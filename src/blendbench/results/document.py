@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from blendbench.results.ingest import create_views
+from blendbench.results.database import create_views
 from blendbench.results.schema import schema_sql, tables, views_sql
 
 _HERE = Path(__file__).parent

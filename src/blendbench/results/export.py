@@ -12,7 +12,7 @@ import duckdb
 
 from blendbench.core.errors import UsageError, one_line
 from blendbench.core.files import printable
-from blendbench.results.ingest import DATABASE, create_views, database_error, literal_path
+from blendbench.results.database import DATABASE, create_views, database_error, literal_path
 from blendbench.results.packed import CELLS, create_packed, drop_packed, load_packed, packed_rows, restore, take_packed
 from blendbench.results.schema import declarations_sha256, schema_sql, sql_name, sql_text, tables
 from blendbench.results.store import Results, open_results

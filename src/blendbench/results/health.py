@@ -12,9 +12,10 @@ import duckdb
 
 from blendbench.core.errors import UsageError
 from blendbench.core.files import printable, read_file
+from blendbench.results.database import DATABASE, is_damage, patiently
 from blendbench.results.images import FOLDER as IMAGES
 from blendbench.results.images import LARGEST, ImageStore
-from blendbench.results.ingest import DATABASE, WORK, ingest, is_damage, patiently
+from blendbench.results.ingest import WORK, ingest
 from blendbench.results.schema import sql_name, sql_text, tables
 from blendbench.results.shards import check_shards, read_shard, shard_paths
 

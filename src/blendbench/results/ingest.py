@@ -5,12 +5,9 @@ DuckDB reads the rows.
 Readers see the old or the new database as a whole, and nobody waits for anybody.
 """
 
-import errno
 import os
-import re
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +15,18 @@ import duckdb
 from filelock import FileLock
 
 from blendbench.core.errors import UsageError
-from blendbench.core.files import printable, require_regular_file
+from blendbench.core.files import printable
+from blendbench.results.database import (
+    DATABASE,
+    DamagedDatabaseError,
+    ReadOnlyFolderError,
+    create_views,
+    database_error,
+    has_current_schema,
+    literal_path,
+    os_error,
+    patiently,
+)
 from blendbench.results.schema import (
     RowError,
     brackets_sql,
@@ -29,34 +37,17 @@ from blendbench.results.schema import (
     sql_name,
     sql_text,
     tables,
-    views_sql,
 )
 from blendbench.results.shards import Shard, check_shards, read_shard, shard_paths
 
-DATABASE = "blendbench.duckdb"
-LOCK_TIMEOUT = 20.0  # seconds to wait for another process that writes to the database file
 WORK = ".ingest"  # folder in which a new database is made
 _LOCK = "ingest.lock"
 _LONGEST_LINE = 64 * 1024 * 1024
 # What moves a cursor or turns the direction of writing; tabs and newlines stay.
 _CONTROL = r"[\x01-\x08\x0b-\x1f\x7f-\x9f\x{202a}-\x{202e}\x{2066}-\x{2069}]"
 _DELETE = 0x7F
-_FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "; free some disk space")
-_FULL[errno.EFBIG] = "; raise the limit on the size of files (ulimit -f)"
 # A file that was changed less than this ago could be changed once more without a new time.
 _FRESH_NS = 2_000_000_000
-
-
-class DatabaseHeldError(UsageError):
-    """Another process has held the database open for too long."""
-
-
-class DamagedDatabaseError(UsageError):
-    """A database file that is none, or that is not what was written."""
-
-
-class ReadOnlyFolderError(UsageError):
-    """The database cannot be made in the folder of its shards."""
 
 
 @dataclass(frozen=True)
@@ -123,48 +114,7 @@ def ingest(results_dir: Path | str, into: Path | None = None) -> Ingested:
                 every = [read_shard(path) for path in shard_paths(folder)]
                 return _bring_in(database, _Changes(every, True))
     except OSError as error:
-        raise _os_error(database, error.errno, error.strerror) from error
-
-
-def patiently(database: Path, opening: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
-    """Open a database, waiting a while for another process that writes to it.
-
-    Errors: UsageError.
-    """
-    deadline = time.monotonic() + LOCK_TIMEOUT
-    require_regular_file(database)  # opening a named pipe would wait for its other end
-    while True:
-        try:
-            return opening()
-        except duckdb.Error as error:
-            if "could not set lock" not in str(error).lower():
-                raise database_error(database, error) from error
-            if time.monotonic() > deadline:
-                found = re.search(r"PID \d+", str(error))
-                holder = f"another process ({found[0]})" if found else "another process"
-                raise DatabaseHeldError(
-                    f"{printable(database)}: {holder} holds it open; close that one and repeat"
-                ) from error
-            time.sleep(0.05)
-
-
-def has_current_schema(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Return whether a database has this version's declarations."""
-    found = connection.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'schema_hash' AND database_name = current_database()"
-    ).fetchall()
-    if found == [(0,)]:
-        return False
-    return connection.execute("SELECT sha256 FROM schema_hash").fetchall() == [(declarations_sha256(),)]
-
-
-def create_views(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create all views again, with columns of the metrics that have scores."""
-    views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal AND NOT temporary").fetchall()
-    for (name,) in views:
-        connection.execute(f"DROP VIEW {sql_name(name)}")
-    metrics = connection.execute("SELECT DISTINCT metric FROM scores ORDER BY metric").fetchall()
-    connection.execute(views_sql(name for (name,) in metrics))
+        raise os_error(database, error.errno, error.strerror) from error
 
 
 def _changes(folder: Path, database: Path) -> _Changes | None:
@@ -337,11 +287,6 @@ def _read_lines(connection: duckdb.DuckDBPyConnection, shard: Shard) -> int:
     return int(found)
 
 
-def literal_path(path: Path) -> str:
-    """Escape a path, since DuckDB reads every path as a pattern."""
-    return re.sub(r"([*?[])", r"[\1]", str(path.absolute()))
-
-
 def _check_structure(connection: duckdb.DuckDBPyConnection) -> None:
     """Check one line of every combination of names and types that occurs.
 
@@ -403,26 +348,3 @@ def _drop_forgotten(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(
             f"DELETE FROM {table} WHERE (run_id, label) IN (SELECT (r.run_id, f.label) FROM {forgotten})"
         )
-
-
-def is_damage(error: duckdb.Error) -> bool:
-    """Say whether an error is of the database file, not of the query."""
-    kinds = (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
-    return isinstance(error, kinds) or type(error) is duckdb.Error  # a wrong checksum
-
-
-def database_error(database: Path, error: duckdb.Error) -> UsageError:
-    """Return what is wrong with a database file, in one line."""
-    text = " ".join(str(error).split())
-    for code in (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
-        if os.strerror(code) in text:
-            return _os_error(database, code, os.strerror(code))
-    # Only what ingestion made can be made again.
-    again = "; delete it, the shards rebuild it" if database.exists() and shard_paths(database.parent) else ""
-    return DamagedDatabaseError(f"{printable(database)}: not a database that can be read{again}")
-
-
-def _os_error(database: Path, code: int | None, reason: str | None) -> UsageError:
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return ReadOnlyFolderError(f"{printable(database.parent)}: cannot be written: {reason}")
-    return UsageError(f"{printable(database)}: cannot be written: {reason}{_FULL.get(code or 0, '')}")

@@ -16,8 +16,9 @@ import duckdb
 from blendbench.core.errors import UsageError
 from blendbench.core.files import printable, read_file, write_atomically
 from blendbench.core.images import ImageError, load_image_bytes
+from blendbench.results.database import DATABASE, literal_path
 from blendbench.results.images import ImageStore, image_name
-from blendbench.results.ingest import DATABASE, ingest, literal_path
+from blendbench.results.ingest import ingest
 from blendbench.results.schema import sql_name, sql_text, tables
 from blendbench.results.shards import FOLDER, read_header, read_shard, shard_paths
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import duckdb
 
-from blendbench.results.ingest import literal_path
+from blendbench.results.database import literal_path
 from blendbench.results.schema import sql_name, sql_text
 from blendbench.results.store import Results
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from blendbench.core.errors import UsageError
-from blendbench.results.ingest import is_damage
+from blendbench.results.database import is_damage
 from blendbench.results.schema import sql_text
 from blendbench.results.store import Results
 

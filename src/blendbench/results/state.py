@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from blendbench.results.ingest import create_views
+from blendbench.results.database import create_views
 from blendbench.results.schema import schema_sql, tables
 from blendbench.results.shards import shard_paths
 from blendbench.results.store import open_results

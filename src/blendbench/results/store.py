@@ -15,18 +15,17 @@ import duckdb
 from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
 from blendbench.core.files import printable, require_regular_file
-from blendbench.results.images import ImageStore
-from blendbench.results.ingest import (
+from blendbench.results.database import (
     DATABASE,
     DatabaseHeldError,
-    Ingested,
     ReadOnlyFolderError,
     database_error,
     has_current_schema,
-    ingest,
     is_damage,
     patiently,
 )
+from blendbench.results.images import ImageStore
+from blendbench.results.ingest import Ingested, ingest
 from blendbench.results.schema import sql_text
 from blendbench.results.shards import FOLDER
 

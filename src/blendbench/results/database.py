@@ -1,0 +1,102 @@
+"""Open databases, and say in one line what is wrong with one."""
+
+import errno
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+
+from blendbench.core.errors import UsageError
+from blendbench.core.files import printable, require_regular_file
+from blendbench.results.schema import declarations_sha256, sql_name, views_sql
+from blendbench.results.shards import shard_paths
+
+DATABASE = "blendbench.duckdb"
+LOCK_TIMEOUT = 20.0  # seconds to wait for another process that writes to the database file
+_FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "; free some disk space")
+_FULL[errno.EFBIG] = "; raise the limit on the size of files (ulimit -f)"
+
+
+class DatabaseHeldError(UsageError):
+    """Another process has held the database open for too long."""
+
+
+class DamagedDatabaseError(UsageError):
+    """A database file that is none, or that is not what was written."""
+
+
+class ReadOnlyFolderError(UsageError):
+    """The database cannot be made in the folder of its shards."""
+
+
+def patiently(database: Path, opening: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
+    """Open a database, waiting a while for another process that writes to it.
+
+    Errors: UsageError.
+    """
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    require_regular_file(database)  # opening a named pipe would wait for its other end
+    while True:
+        try:
+            return opening()
+        except duckdb.Error as error:
+            if "could not set lock" not in str(error).lower():
+                raise database_error(database, error) from error
+            if time.monotonic() > deadline:
+                found = re.search(r"PID \d+", str(error))
+                holder = f"another process ({found[0]})" if found else "another process"
+                raise DatabaseHeldError(
+                    f"{printable(database)}: {holder} holds it open; close that one and repeat"
+                ) from error
+            time.sleep(0.05)
+
+
+def has_current_schema(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Return whether a database has this version's declarations."""
+    found = connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'schema_hash' AND database_name = current_database()"
+    ).fetchall()
+    if found == [(0,)]:
+        return False
+    return connection.execute("SELECT sha256 FROM schema_hash").fetchall() == [(declarations_sha256(),)]
+
+
+def create_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create all views again, with columns of the metrics that have scores."""
+    views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal AND NOT temporary").fetchall()
+    for (name,) in views:
+        connection.execute(f"DROP VIEW {sql_name(name)}")
+    metrics = connection.execute("SELECT DISTINCT metric FROM scores ORDER BY metric").fetchall()
+    connection.execute(views_sql(name for (name,) in metrics))
+
+
+def literal_path(path: Path) -> str:
+    """Escape a path, since DuckDB reads every path as a pattern."""
+    return re.sub(r"([*?[])", r"[\1]", str(path.absolute()))
+
+
+def is_damage(error: duckdb.Error) -> bool:
+    """Say whether an error is of the database file, not of the query."""
+    kinds = (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
+    return isinstance(error, kinds) or type(error) is duckdb.Error  # a wrong checksum
+
+
+def database_error(database: Path, error: duckdb.Error) -> UsageError:
+    """Return what is wrong with a database file, in one line."""
+    text = " ".join(str(error).split())
+    for code in (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
+        if os.strerror(code) in text:
+            return os_error(database, code, os.strerror(code))
+    # Only what ingestion made can be made again.
+    again = "; delete it, the shards rebuild it" if database.exists() and shard_paths(database.parent) else ""
+    return DamagedDatabaseError(f"{printable(database)}: not a database that can be read{again}")
+
+
+def os_error(database: Path, code: int | None, reason: str | None) -> UsageError:
+    """Return what an error of the operating system means for a database, in one line."""
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return ReadOnlyFolderError(f"{printable(database.parent)}: cannot be written: {reason}")
+    return UsageError(f"{printable(database)}: cannot be written: {reason}{_FULL.get(code or 0, '')}")
