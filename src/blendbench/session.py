@@ -3,26 +3,27 @@
 `blendbench check` is a session of one check, `blendbench watch` one that goes on.
 """
 
+import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from blendbench.core.errors import UsageError
+from blendbench.core.files import write_atomically
+from blendbench.core.hashing import sha256_json
 from blendbench.core.suites import Split, load_suite
 from blendbench.models.sets import load_model_set
 from blendbench.registry.loading import load_plugin
 from blendbench.registry.parameters import plain_function
 from blendbench.registry.strategies import all_strategies, parse_configuration
-from blendbench.reports.check import PAGE, write_check
-from blendbench.reports.gallery import write_gallery
 from blendbench.reports.gallery.links import DATA
 from blendbench.reports.gallery.links import FOLDER as GALLERIES
 from blendbench.results.shards import shard_paths
 from blendbench.results.store import open_results
-from blendbench.run.cluster import Cluster
 from blendbench.run.experiments import Grid, load_experiment
 from blendbench.run.loop import run
 from blendbench.run.plan import Plan, configurations, make_plan
@@ -36,6 +37,10 @@ from blendbench.verdict.outcome import Word, gravest
 from blendbench.verdict.sentence import sentence
 from blendbench.verdict.sequential import Look, looks, settled
 
+if TYPE_CHECKING:
+    from blendbench.run.cluster import Cluster
+
+_PAGES = ".pages.json"  # in the folder of the page: what it and the gallery were written for
 EXPERIMENT = "check"
 Idea = str | Path | Callable[..., Any]
 
@@ -115,7 +120,7 @@ class Session:
         *,
         memory_budget: float | None = None,
         quiet: bool = False,
-        cluster: Cluster | None = None,
+        cluster: "Cluster | None" = None,
     ) -> None:
         core = load_experiment("core")
         # An experiment of its own: a candidate must not stand in the leaderboard of core. Of the controls it needs one.
@@ -181,9 +186,7 @@ class Session:
         if self._last is not None and self._last[:2] == (asked, self._written(folder)):
             return replace(self._last[2], generated=0, seconds=time.perf_counter() - began)
         verdicts, generated = self._judge(plan, candidates, reference, sequential)
-        with open_results(self.results).held() as opened:
-            gallery, *_ = write_gallery(opened, self.results, experiment=EXPERIMENT)
-            page = write_check(opened, self.results, verdicts, folder)
+        page, gallery = self._write_pages(verdicts, sha256_json(repr(asked)), folder)
         seconds = time.perf_counter() - began
         result = CheckResult(verdicts, page, gallery, len(plan.items), most, generated, seconds)
         self._last = (asked, self._written(folder), result)
@@ -226,10 +229,34 @@ class Session:
                     verdicts[label] = gate(opened, label, reference, EXPERIMENT, names, look.alpha, tolerated=None)
         return tuple(verdicts.values()), generated
 
+    def _write_pages(self, verdicts: tuple[Verdict, ...], asked: str, folder: Path) -> tuple[Path, Path]:
+        """Write the page and the gallery, unless they are there for these results by this program; their paths."""
+        stamp = folder / _PAGES
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            found = json.loads(stamp.read_text(encoding="utf-8"))
+            if found["for"] == [asked, self._state(folder)]:
+                return Path(found["page"]), Path(found["gallery"])
+        from blendbench.reports.check import write_check
+        from blendbench.reports.gallery import write_gallery
+
+        with open_results(self.results).held() as opened:
+            gallery, *_ = write_gallery(opened, self.results, experiment=EXPERIMENT)
+            page = write_check(opened, self.results, verdicts, folder)
+        written = {"for": [asked, self._state(folder)], "page": str(page), "gallery": str(gallery)}
+        write_atomically(stamp, json.dumps(written).encode())
+        return page, gallery
+
+    def _state(self, folder: Path) -> str:
+        """Hash the state of results, pages and program."""
+        own = Path(__file__).parent.rglob("*.*")
+        code = [(str(path), path.stat().st_mtime_ns) for path in sorted(own) if path.suffix != ".pyc"]
+        return sha256_json(repr([self._written(folder), code]))
+
     def _written(self, folder: Path) -> tuple[object, ...]:
         """Return what changes when results or pages do."""
-        paths = [*shard_paths(self.results), folder / PAGE, self.results / GALLERIES / EXPERIMENT / DATA]
-        return tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths if path.exists())
+        pages = sorted(path for path in folder.glob("*") if path.name != _PAGES)
+        paths = [*shard_paths(self.results), *pages, self.results / GALLERIES / EXPERIMENT / DATA]
+        return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths if path.exists())
 
 
 def _strategies(idea: Idea) -> list[str]:
