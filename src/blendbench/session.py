@@ -254,7 +254,7 @@ class Session:
 
     def _written(self, folder: Path) -> tuple[object, ...]:
         """Return what changes when results or pages do."""
-        pages = sorted(path for path in folder.glob("*") if path.name != _PAGES)
+        pages = [path for kind in ("*.md", "*.webp") for path in sorted(folder.glob(kind))]
         paths = [*shard_paths(self.results), *pages, self.results / GALLERIES / EXPERIMENT / DATA]
         return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths if path.exists())
 

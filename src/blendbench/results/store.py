@@ -24,7 +24,6 @@ from blendbench.results.database import (
     is_damage,
     patiently,
 )
-from blendbench.results.images import ImageStore
 from blendbench.results.ingest import Ingested, ingest
 from blendbench.results.schema import sql_text
 from blendbench.results.shards import FOLDER
@@ -125,6 +124,8 @@ class Results:
         if found[0][1] is None:
             raise UsageError(f"{cell}: this cell failed and has no image")
         from PIL import Image
+
+        from blendbench.results.images import ImageStore
 
         return Image.fromarray(ImageStore(self.folder).load(found[0][1]))
 
