@@ -58,7 +58,9 @@ def test_offsets_are_seen_at_the_size_of_the_miniature() -> None:
     small = patterns.crops(128, at_most=3)
     injected, unchanged = score(patterns.inject(small, patterns.offsets(128, 128), 2)), score(small)
     assert patterns.auroc(injected, unchanged) >= 0.9
-    assert (injected >= unchanged).mean() >= 0.95
+    seen = np.maximum(injected, unchanged) > 0
+    assert seen.mean() >= 0.9
+    assert (injected > unchanged)[seen].mean() >= 0.95
     # On 4 of 57 crops, all busy, both are 0; the reading before it is cut at 0 rises there too.
     seamed, clean = (excess(made) for made in (patterns.inject(small, patterns.offsets(128, 128), 2), small))
     assert (seamed > clean).mean() >= 0.95
