@@ -54,7 +54,7 @@ def test_images_do_not_depend_on_their_neighbours_and_it_would_show(
     script: ModuleType, options: Namespace, monkeypatch: pytest.MonkeyPatch, guidance: float | None
 ) -> None:
     options.shapes, options.guidance = [(64, 4)], guidance
-    found = script.independence(options)
+    found = script.gpu_equal.independence(options)
     assert found["eager_equal_in_any_order"] and found["eager_equal_among_copies"]
     assert found["compiled_from_eager_levels"] == 0
 
@@ -66,7 +66,7 @@ def test_images_do_not_depend_on_their_neighbours_and_it_would_show(
         return denoise(self, schedules, latents + latents[:1], *rest)
 
     monkeypatch.setattr(ZImageDenoiser, "denoise", leaking)
-    found = script.independence(options)
+    found = script.gpu_equal.independence(options)
     assert not found["eager_equal_in_any_order"]
 
 

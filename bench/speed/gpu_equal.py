@@ -1,4 +1,6 @@
-"""The section `equal` of `gpu.py`: is the staged path the official pipeline, at any size?
+"""The sections `equal` and `independence` of `gpu.py`.
+
+`equal`: is the staged path the official pipeline, at any size?
 
 The same prompts and initial noise through `ZImagePipeline.__call__`, with all its networks on the device, and through
 the engine's own text encoder and denoiser, which are never there together. Both run eagerly. What differs is given in
@@ -7,7 +9,10 @@ Beside it stands what the pipeline differs from itself by when it generates the 
 batches otherwise can be expected to be closer than that.
 """
 
+import argparse
+import gc
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,7 @@ import torch
 from diffusers import ZImagePipeline
 from torch import Tensor
 
+from blendbench.models.families.z_image.denoiser import ZImageDenoiser
 from blendbench.models.loading import quiet_loading
 from blendbench.models.residency import GIB, Residency
 from blendbench.models.sets import ModelSet, load_model_set
@@ -133,3 +139,43 @@ def compare(folder: Path, device: str, settings: dict[str, float]) -> dict[str, 
         "estimated_gib": models.residency.needs / GIB,
         "peak_gib": peaks,
     }
+
+
+def independence(options: argparse.Namespace) -> dict[str, Any]:
+    """Compare images across batches bit by bit, and compiled with eager ones.
+
+    Captions of one padded length in a batch; in another order; and one with copies of itself. Three steps: where there
+    are CUDA graphs, the first is launched, the second recorded, and the third replayed.
+    """
+    side, batch = options.shapes[0]
+    found: dict[str, Any] = {"side": side, "batch": batch}
+    images: dict[bool, Tensor] = {}
+    for compiled in (False, True):
+        settings = {"height": side, "width": side, "steps": 3, "batch_size": batch, "compile": compiled}
+        models = load_model_set(options.models, options.device, settings | guided(options))
+        denoiser = models.denoiser
+        assert isinstance(denoiser, ZImageDenoiser)
+        width = denoiser.pipeline.transformer.config.cap_feat_dim
+        made = torch.Generator().manual_seed(0)
+        rows = [torch.randn(40 + i, width, generator=made) for i in range(batch)]
+        noise = torch.stack([denoiser.initial_latents(i) for i in range(batch)])
+        # Read only if the set has guidance.
+        generate = partial(denoiser.generate, negatives=[(torch.randn(20, width, generator=made),)] * batch)
+        images[compiled] = generate([(row,) for row in rows], noise)[0].cpu()
+        turned = generate([(row,) for row in rows[::-1]], noise.flip(0))[0].cpu()
+        alone = generate([(rows[0],)] * batch, noise[:1].expand(batch, -1, -1, -1))[0].cpu()
+        name = "compiled" if models.compiled else "eager"
+        if denoiser.stop_replays():
+            launched = generate([(row,) for row in rows], noise)[0].cpu()
+            found["replayed_equal_to_launched"] = torch.equal(launched, images[compiled])
+        found[f"{name}_equal_in_any_order"] = torch.equal(turned.flip(0), images[compiled])
+        found[f"{name}_equal_among_copies"] = torch.equal(alone[-1], images[compiled][0])
+        del models, denoiser
+        gc.collect()
+    found["compiled_from_eager_levels"] = float((images[True].int() - images[False].int()).abs().float().mean())
+    return found
+
+
+def guided(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the sampler's settings of a section with guidance; none without."""
+    return {} if options.guidance is None else {"guidance": options.guidance, "negative_prompt": "blurry"}

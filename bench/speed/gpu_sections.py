@@ -32,7 +32,6 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from blendbench.models.families.z_image import fast
-from blendbench.models.families.z_image.denoiser import ZImageDenoiser
 from blendbench.models.loading import quiet_loading
 from blendbench.models.sets import load_model_set
 
@@ -195,46 +194,6 @@ def attention(options: argparse.Namespace) -> Reading:
     return found
 
 
-def independence(options: argparse.Namespace) -> Reading:
-    """Compare images across batches bit by bit, and compiled with eager ones.
-
-    Captions of one padded length in a batch; in another order; and one with copies of itself. Three steps: where there
-    are CUDA graphs, the first is launched, the second recorded, and the third replayed.
-    """
-    side, batch = options.shapes[0]
-    found: Reading = {"side": side, "batch": batch}
-    images: dict[bool, Tensor] = {}
-    for compiled in (False, True):
-        settings = {"height": side, "width": side, "steps": 3, "batch_size": batch, "compile": compiled}
-        models = load_model_set(options.models, options.device, settings | _guided(options))
-        denoiser = models.denoiser
-        assert isinstance(denoiser, ZImageDenoiser)
-        width = denoiser.pipeline.transformer.config.cap_feat_dim
-        made = torch.Generator().manual_seed(0)
-        rows = [torch.randn(40 + i, width, generator=made) for i in range(batch)]
-        noise = torch.stack([denoiser.initial_latents(i) for i in range(batch)])
-        # Read only if the set has guidance.
-        generate = partial(denoiser.generate, negatives=[(torch.randn(20, width, generator=made),)] * batch)
-        images[compiled] = generate([(row,) for row in rows], noise)[0].cpu()
-        turned = generate([(row,) for row in rows[::-1]], noise.flip(0))[0].cpu()
-        alone = generate([(rows[0],)] * batch, noise[:1].expand(batch, -1, -1, -1))[0].cpu()
-        name = "compiled" if models.compiled else "eager"
-        if denoiser.stop_replays():
-            launched = generate([(row,) for row in rows], noise)[0].cpu()
-            found["replayed_equal_to_launched"] = torch.equal(launched, images[compiled])
-        found[f"{name}_equal_in_any_order"] = torch.equal(turned.flip(0), images[compiled])
-        found[f"{name}_equal_among_copies"] = torch.equal(alone[-1], images[compiled][0])
-        del models, denoiser
-        gc.collect()
-    found["compiled_from_eager_levels"] = float((images[True].int() - images[False].int()).abs().float().mean())
-    return found
-
-
-def _guided(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the sampler's settings of a section with guidance; none without."""
-    return {} if options.guidance is None else {"guidance": options.guidance, "negative_prompt": "blurry"}
-
-
 def _part(options: argparse.Namespace, part: str, kind: Any) -> Any:
     models = load_model_set(options.models, options.device)
     with quiet_loading():
@@ -346,7 +305,7 @@ def host(options: argparse.Namespace) -> Reading:
 SECTIONS: dict[str, Callable[[argparse.Namespace], Reading]] = {
     "transformer": transformer,
     "attention": attention,
-    "independence": independence,
+    "independence": gpu_equal.independence,
     "vae": vae,
     "encoders": encoders,
     "host": host,
@@ -362,7 +321,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Reading]] = {
     "cells": gpu_commands.cells,
     "idea": gpu_commands.idea,
     "plain_command": gpu_commands.plain_command,
-    "equal": lambda options: gpu_equal.compare(options.models, options.device, _guided(options)),
+    "equal": lambda options: gpu_equal.compare(options.models, options.device, gpu_equal.guided(options)),
     "metrics": lambda options: gpu_metrics.readings(options.device, tiny=options.device == "cpu"),
 }
 # What sections read, where a job says nothing else: `shapes`: SIDExBATCH; `budget`: seconds of the plain loop;
