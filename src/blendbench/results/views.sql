@@ -138,11 +138,11 @@ LEFT JOIN items i ON i.suite_sha256 = c.suite_sha256 AND i.item = c.item;
 
 -- One row per experiment, configuration and metric. `mean` is over items of the mean over seeds, of ok scores only:
 -- compare rows only where ok = expected. difference_low..difference_high is the 95 % interval of Student's t over items;
--- that of pages is at least as wide, since it takes a bootstrap in.
+-- that of pages is at least as wide, since it takes a bootstrap in. Sums have an order, so that equal data give equal bits.
 CREATE VIEW leaderboard AS
 WITH by_item AS (
     SELECT experiment, label, metric, metric_version, item,
-        avg(value) AS value,
+        avg(value ORDER BY seed) AS value,
         count(*) AS expected,
         count(*) FILTER (status = 'ok') AS ok,
         count(*) FILTER (status = 'failed') AS failed,
@@ -151,13 +151,14 @@ WITH by_item AS (
         count(*) FILTER (status = 'missing') AS missing
     FROM unit_scores GROUP BY ALL
 ), effects AS (
-    SELECT experiment, label, metric, avg(difference) AS difference,
-        stddev_samp(difference) / sqrt(count(*)) AS error, count(*) - 1 AS df,
+    SELECT experiment, label, metric, avg(difference ORDER BY item) AS difference,
+        stddev_samp(difference ORDER BY item) / sqrt(count(*)) AS error, count(*) - 1 AS df,
         -- The 97.5 % quantile of Student's t: exact up to 4 degrees of freedom, then its series in 1 / df.
         CASE WHEN df = 0 THEN NULL WHEN df <= 4 THEN [12.70620474, 4.30265273, 3.18244631, 2.77644511][df]
             ELSE 1.95996398 + 2.37227123 / df + 2.8224986 / df ** 2 + 2.55584968 / df ** 3 + 1.58953406 / df ** 4
         END AS quantile
-    FROM (SELECT experiment, label, metric, item, avg(difference) AS difference FROM paired_effects GROUP BY ALL)
+    FROM (SELECT experiment, label, metric, item, avg(difference ORDER BY seed) AS difference
+        FROM paired_effects GROUP BY ALL)
     GROUP BY ALL
 ), no_ops AS (
     SELECT experiment, label, count(*) AS same_conditioning FROM no_effect_cells GROUP BY ALL
@@ -168,7 +169,7 @@ WITH by_item AS (
     FROM current_cells GROUP BY ALL
 )
 SELECT b.experiment, b.label, c.strategy, c.family, c.dose, c.control, b.metric, b.metric_version, m.role, m.direction,
-    avg(b.value) AS mean, any_value(e.difference) AS difference_to_baseline,
+    avg(b.value ORDER BY b.item) AS mean, any_value(e.difference) AS difference_to_baseline,
     any_value(e.difference - e.quantile * e.error) AS difference_low,
     any_value(e.difference + e.quantile * e.error) AS difference_high,
     count(*) FILTER (b.ok > 0) AS items,
@@ -243,9 +244,10 @@ SELECT experiment, question, metric, metric_version, role, direction, count(*) A
         WHEN 'higher' THEN avg(CAST(preference * difference > 0 AS INTEGER)) FILTER (preference * difference <> 0)
         WHEN 'lower' THEN avg(CAST(preference * difference < 0 AS INTEGER)) FILTER (preference * difference <> 0)
     END AS agreement,
-    sum(preference * difference) / nullif(sqrt(sum(preference * preference) * sum(difference * difference)), 0)
-        AS correlation,
-    sum(preference * signed_rank) / nullif(sqrt(sum(preference * preference) * sum(signed_rank * signed_rank)), 0)
+    sum(preference * difference ORDER BY vote_id)
+        / nullif(sqrt(sum(preference * preference) * sum(difference * difference ORDER BY vote_id)), 0) AS correlation,
+    sum(preference * signed_rank ORDER BY vote_id)
+        / nullif(sqrt(sum(preference * preference) * sum(signed_rank * signed_rank ORDER BY vote_id)), 0)
         AS rank_correlation
 FROM ranked
 GROUP BY experiment, question, metric, metric_version, role, direction

@@ -210,7 +210,7 @@ _VALUES = f"""
         SELECT item, row_number() OVER (ORDER BY item) - 1 AS of_item
         FROM items JOIN current_sets USING (suite_sha256) WHERE experiment = ?
     )
-    SELECT of_metric, of_label, of_item, avg(s.value) AS value
+    SELECT of_metric, of_label, of_item, avg(s.value ORDER BY c.seed) AS value
     FROM scores s
     JOIN wanted m ON s.metric = m.metric AND s.metric_version = m.metric_version AND s.scorer_sha256 = m.scorer_sha256
     JOIN cells_now c ON s.cell_id = c.cell_id AND s.image_sha256 = c.image_sha256
