@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from blendbench.core.errors import UsageError
-from blendbench.core.files import printable, read_file, require_regular_file, write_atomically
+from blendbench.core.files import (
+    partial_files,
+    printable,
+    read_file,
+    require_regular_file,
+    sweep_partial,
+    write_atomically,
+)
 
 
 def test_the_file_has_the_new_content_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -89,6 +96,31 @@ def test_an_interrupt_cleans_up_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(KeyboardInterrupt):
         write_atomically(tmp_path / "a.bin", b"new")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_whose_half_written_file_is_swept_writes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[Path] = []
+
+    def sweep_first(_: int) -> None:
+        if not swept:
+            swept.extend(partial_files(tmp_path))
+            sweep_partial(swept)
+
+    monkeypatch.setattr(os, "fsync", sweep_first)
+    write_atomically(tmp_path / "a.bin", b"new")
+    assert len(swept) == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.bin": b"new"}
+
+
+def test_only_own_half_written_files_are_swept(tmp_path: Path) -> None:
+    left, other = tmp_path / f"{'0f' * 16}.partial", tmp_path / "download.partial"
+    for path in (left, other):
+        path.write_bytes(b"")
+    assert partial_files(tmp_path) == [left]
+    sweep_partial(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [other]
 
 
 def test_a_missing_folder_and_a_folder_as_target_are_refused(tmp_path: Path) -> None:

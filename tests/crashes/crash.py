@@ -27,7 +27,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a forked child has no other threads
 
 from blendbench.core.errors import UsageError
-from blendbench.core.files import file_error
+from blendbench.core.files import file_error, write_atomically
 from blendbench.core.suites import load_suite
 from blendbench.models.sets import ModelSet, load_model_set
 from blendbench.reports.leaderboard import write_leaderboard
@@ -45,11 +45,13 @@ NAMES = (
     *("leaderboard", "gallery", "publish", "site"),
 )
 LIMITS = (0, 100, 1000, 10_000, 30_000, 100_000, 1_000_000)  # bytes that a file may have
-METRICS = ("effect_size", "grid_severity", "color_drift", "blockiness")
+METRICS = ("effect_size", "grid_energy", "color_drift", "blockiness")
 # Events of files that change something; each is a point to be killed at.
 EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 # Columns that name a run, its time or its machine.
 OF_RUNS = re.compile(r"run_id|sequence|shard|.*_at|seconds|times|count|environment|peak.*|name|sha256|bytes|torn")
+# Files that may differ, but not half-written ones.
+_RECORDS = r"results/(shards|embeddings|.*\.lock|blendbench|images/verified)(?!.*\.partial)"
 RUNS_ONLY = ("stage_times", "stage_memory", "shards", "runs")
 Task = Callable[[Path], object]
 
@@ -194,12 +196,7 @@ def contents(folder: Path) -> dict[str, Any]:
     runs = set(results.query("SELECT run_id FROM runs")["run_id"])
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder).as_posix()
-        # A half-written file stays beside the whole one; it has a name of its own.
-        if (
-            path.is_file()
-            and path.suffix != ".partial"
-            and not re.match(r"results/(shards|embeddings|.*\.lock|blendbench|images/verified)", place)
-        ):
+        if path.is_file() and not re.match(_RECORDS, place):
             found[place] = hashlib.sha256(_without_runs(path, runs)).hexdigest()
     return found
 
@@ -224,13 +221,25 @@ def generated(folder: Path) -> list[str]:
 
 
 class Trials:
-    """Kill, finish and compare."""
+    """Kill, finish and compare; with a state file, go on where an earlier process ended."""
 
-    def __init__(self, folder: Folder, place: Path, rng: random.Random) -> None:
-        self.folder, self.place, self.rng = folder, place, rng
-        self.differences: list[str] = []
-        self.repeated = self.count = 0
-        self.figures: list[dict[str, Any]] = []
+    def __init__(self, folder: Folder, place: Path, seed: int, state: Path | None = None) -> None:
+        self.folder, self.place, self.seed, self.state = folder, place, seed, state
+        self.rows: list[dict[str, Any]] = []
+        if state is not None and state.exists() and not (known := json.loads(state.read_text()))["finished"]:
+            self.rows = known["rows"]
+
+    @property
+    def differences(self) -> list[str]:
+        return [difference for row in self.rows for difference in row["found"]]
+
+    @property
+    def repeated(self) -> int:
+        return max(row["repeated"] for row in self.rows)
+
+    @property
+    def count(self) -> int:
+        return sum(row["trials"] for row in self.rows)
 
     def whole(self, name: str) -> tuple[Path, dict[str, Any], float, int]:
         """Do a command without interruption; its folder before, what it makes, its time and its file operations."""
@@ -247,59 +256,82 @@ class Trials:
         return start, contents(whole), seconds, int((self.place / "count").read_text())
 
     def kill(self, name: str, kills: int) -> None:
-        """Kill one command at random moments and at file operations."""
+        """Kill one command at file operations and at random moments, in turn."""
+        row = self._row(name, "killed with -9")
+        if row["trials"] >= kills:
+            return
         start, expected, seconds, points = self.whole(name)
         cells = len(set(generated(self.place / "whole")))
-        chosen = self.rng.sample(range(1, points + 1), min(points, kills // 2))
-        moments: list[tuple[int, float]] = [(point, 0.0) for point in chosen]
-        moments += [(0, self.rng.uniform(0, seconds)) for _ in range(kills - len(chosen))]
-        lost = 0
-        for point, delay in moments:
-            folder, log = self.place / "killed", self.place / "log"
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(start, folder, copy_function=shutil.copy2)
-            task = self.folder.tasks()[name][1]
-            for _ in range(self.rng.choice([1, 1, 2])):
+        task = self.folder.tasks()[name][1]
+        order = list(range(1, points + 1))
+        random.Random(f"{self.seed} {name}").shuffle(order)
+        for number in range(row["trials"], kills):
+            rng = random.Random(f"{self.seed} {name} {number}")
+            point = 0 if number % 2 else order[number // 2 % points]
+            delay = rng.uniform(0, seconds)
+            folder, log = self._copy(start), self.place / "log"
+            for _ in range(rng.choice([1, 1, 2])):
                 pid = in_child(task, folder, log, point)
                 if not point:
                     time.sleep(delay)
                     os.kill(pid, signal.SIGKILL)
                 finished(pid)
-            self._finish(f"{name} killed at {f'file operation {point}' if point else f'{delay:.2f} s'}", task, expected)
-            lost = max(lost, len(generated(folder)) - cells)
-        self.repeated = max(self.repeated, lost)
-        self._note(name, "killed with -9", len(moments), f"{points} file operations; at most {lost} cells repeated")
+            where = f"{name} killed at {f'file operation {point}' if point else f'{delay:.2f} s'}"
+            self._finish(row, where, task, expected)
+            row["repeated"] = max(row["repeated"], len(generated(folder)) - cells)
+            row["remark"] = f"{points} file operations; at most {row['repeated']} cells repeated"
+            self._save()
+        print(row, flush=True)
 
     def fill(self, name: str, limits: Sequence[int]) -> None:
         """Let no file grow beyond each of some sizes, as on a full disk."""
+        row = self._row(name, "files cannot grow")
+        if row["trials"] >= len(limits):
+            return
         start, expected, *_ = self.whole(name)
         task = self.folder.tasks()[name][1]
-        for largest in limits:
-            folder, log = self.place / "killed", self.place / "log"
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(start, folder, copy_function=shutil.copy2)
+        row["remark"] = f"limits from {limits[0]} to {limits[-1]:,} bytes"
+        for largest in limits[row["trials"] :]:
+            folder, log = self._copy(start), self.place / "log"
             log.unlink()
             where = f"{name} with files of at most {largest} bytes"
             if finished(in_child(task, folder, log, largest=largest)) not in (0, 2):
-                self.differences.append(f"{where}: {log.read_text()[-800:]}")
-            self._finish(where, task, expected)
-        self._note(name, "files cannot grow", len(limits), f"limits from {limits[0]} to {limits[-1]:,} bytes")
-
-    def _note(self, name: str, what: str, trials: int, remark: str) -> None:
-        row = {"command": name, "what": what, "trials": trials, "remark": remark, "differences": len(self.differences)}
+                row["found"].append(f"{where}: {log.read_text()[-800:]}")
+            self._finish(row, where, task, expected)
+            self._save()
         print(row, flush=True)
-        self.figures.append(row)
 
-    def _finish(self, where: str, task: Task, expected: dict[str, Any]) -> None:
+    def end(self) -> None:
+        """Let the next process begin anew."""
+        self._save(finished=True)
+
+    def _row(self, name: str, what: str) -> dict[str, Any]:
+        for row in self.rows:
+            if (row["command"], row["what"]) == (name, what):
+                return row
+        row = {"command": name, "what": what, "trials": 0, "remark": "", "repeated": 0, "found": []}
+        self.rows.append(row)
+        return row
+
+    def _save(self, finished: bool = False) -> None:
+        if self.state is not None:
+            write_atomically(self.state, json.dumps({"finished": finished, "rows": self.rows}, indent=1).encode())
+
+    def _copy(self, start: Path) -> Path:
+        folder = self.place / "killed"
+        shutil.rmtree(folder, ignore_errors=True)
+        return Path(shutil.copytree(start, folder, copy_function=shutil.copy2))
+
+    def _finish(self, row: dict[str, Any], where: str, task: Task, expected: dict[str, Any]) -> None:
         """Repeat a command that was stopped, and compare what it makes."""
         folder, log = self.place / "killed", self.place / "log"
+        row["trials"] += 1
         if finished(in_child(task, folder, log)):
-            self.differences.append(f"{where}: the next call fails: {log.read_text()[-800:]}")
+            row["found"].append(f"{where}: the next call fails: {log.read_text()[-800:]}")
             return
         found = contents(folder)
         different = [key for key in sorted(found.keys() | expected.keys()) if found.get(key) != expected.get(key)]
-        self.differences += [f"{where}: {key} differs" for key in different]
-        self.count += 1
+        row["found"] += [f"{where}: {key} differs" for key in different]
 
     def _must(self, code: int, name: str, log: Path) -> None:
         if code:
@@ -308,20 +340,28 @@ class Trials:
 
 def plan_of(models: ModelSet) -> Plan:
     """Return a plan of some batches: cells that share images, that fail and that need a reference."""
-    grids = (Grid("lerp", (("alpha", (0.1, 0.3, 0.6)),)), Grid("concatenate", ()), Grid("vision_only", ()))
+    grids = (Grid("lerp", (("alpha", (0.1, 0.6)),)), Grid("concatenate", ()))
     base = replace(load_experiment("smoke"), name="crash", items=3, controls=False, metrics=METRICS, strategies=grids)
     return make_plan(base, load_suite("miniature"), models)
 
 
-def crash(kills: dict[str, int], fills: dict[str, Sequence[int]], seed: int, place: Path, untrained: Path) -> Trials:
+def crash(
+    kills: dict[str, int],
+    fills: dict[str, Sequence[int]],
+    seed: int,
+    place: Path,
+    untrained: Path,
+    state: Path | None = None,
+) -> Trials:
     """Kill every command as often as asked, and let the disk be full."""
-    models = load_model_set(untrained, "cpu", {"batch_size": BATCH, "steps": 2})
+    models = load_model_set(untrained, "cpu", {"batch_size": BATCH, "steps": 1})
     models.load("text", "vision", "denoiser")
-    trials = Trials(Folder(plan_of(models), models), place, random.Random(seed))
+    trials = Trials(Folder(plan_of(models), models), place, seed, state)
     for name, count in kills.items():
         trials.kill(name, count)
     for name, limits in fills.items():
         trials.fill(name, limits)
+    trials.end()
     return trials
 
 
@@ -332,19 +372,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="of `run`; of each other command a tenth")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--json", type=Path, help="file for the figures; an unfinished one is continued")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         kills = {name: given.kills if name == "run" else max(1, given.kills // 10) for name in NAMES}
         write_untrained(Path(name, "models"))
         place = Path(name, "trials")
         place.mkdir()
-        trials = crash(kills, dict.fromkeys(NAMES, LIMITS), given.seed, place, Path(name, "models"))
+        trials = crash(kills, dict.fromkeys(NAMES, LIMITS), given.seed, place, Path(name, "models"), given.json)
     for difference in trials.differences:
         print(f"FOUND {difference}")
     print(f"{trials.count} trials, {len(trials.differences)} differences, at most {trials.repeated} cells repeated")
-    if given.json:
-        given.json.write_text(json.dumps(trials.figures, indent=1))
     sys.exit(1 if trials.differences or trials.repeated > BATCH else 0)
 
 

@@ -57,4 +57,4 @@ def test_another_image_or_page_would_have_been_a_difference(trials: Outcome) -> 
     path.write_bytes(path.read_bytes() + b"x")
     after = contents(folder)
     assert [key for key in before if before[key] != after[key]] == [path.relative_to(folder).as_posix()]
-    assert len(before["cells"]) == 18 and len(before["scores"]) > 18
+    assert len(before["cells"]) == 15 and len(before["scores"]) > 15

@@ -88,7 +88,7 @@ def test_a_bad_row_is_fatal_and_named_by_its_line(results: Path) -> None:
 
 def test_leftovers_of_killed_commands_are_named(results: Path) -> None:
     (results / ".ingest").mkdir()
-    image_of(results).with_suffix(".partial").write_bytes(b"half")
+    image_of(results).with_name(f"{'0a' * 16}.partial").write_bytes(b"half")
     (line,) = lines(results)
     assert line.startswith("left by a command that was killed: .ingest, images/")
     with sorted(results.glob("shards/*.jsonl"))[0].open("ab") as file:

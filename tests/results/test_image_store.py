@@ -148,13 +148,3 @@ def test_threads_may_save_the_same_image(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert [path.name for path in (tmp_path / "images").glob("*/*")] == [f"{sha256}.png"]
-
-
-def test_half_written_images_are_swept_away(tmp_path: Path) -> None:
-    store = ImageStore(tmp_path)
-    store.drop_partial()  # nothing there yet
-    sha256 = store.save(PIXELS)
-    partial = store.path(sha256).with_name("x.partial")
-    partial.write_bytes(b"half")
-    store.drop_partial()
-    assert not partial.exists() and store.present([sha256]) == {sha256}

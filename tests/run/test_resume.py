@@ -141,12 +141,13 @@ def test_times_of_all_stages_are_kept_and_give_an_estimate(models: ModelSet, tmp
     assert more > 0
 
 
-def test_half_written_images_of_a_killed_run_are_swept_away(tmp_path: Path) -> None:
-    left = tmp_path / "images" / "ab" / "abc.partial"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"half")
+def test_half_written_files_of_a_killed_run_are_swept_away(tmp_path: Path) -> None:
+    for folder in ("images/ab", "embeddings"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / f"{'0a' * 16}.partial").write_bytes(b"half")
+        (tmp_path / folder / "own.partial").write_bytes(b"not ours")
     with folder_lock(tmp_path):
-        assert not left.exists()
+        assert [path.name for path in tmp_path.rglob("*.partial")] == ["own.partial"] * 2
 
 
 def test_looking_at_what_is_left_writes_nothing(models: ModelSet, tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import re
 import stat
 import uuid
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from blendbench.core.errors import UsageError
@@ -15,6 +18,7 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_IS_PARTIAL = re.compile(r"[0-9a-f]{32}\.partial").fullmatch
 _FIXES = {
     errno.ENOENT: "create its folder first",
     errno.ENOTDIR: "create its folder first",
@@ -81,19 +85,44 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     Threads and processes may write the same path at once; the last one wins. Errors: UsageError.
     """
+    try:
+        while not _replaced(path, data):
+            pass
+    except OSError as error:
+        raise _usage_error(path, "cannot be written", error) from error
+
+
+def _replaced(path: Path, data: bytes) -> bool:
+    """Write a file beside another and rename it; False if it was swept before that."""
     # Same folder, because a rename across file systems is not atomic. `uuid4` ignores random seeds.
     partial = path.with_name(f"{uuid.uuid4().hex}.partial")
     try:
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         try:
-            with partial.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
             partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise _usage_error(path, "cannot be written", error) from error
+        except FileNotFoundError:
+            if path.parent.is_dir():
+                return False
+            raise
+        return True
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def partial_files(folder: Path) -> list[Path]:
+    """Return what writers are writing, or have left half-written, in a folder and those within it."""
+    return [Path(place, name) for place, _, names in os.walk(folder) for name in names if _IS_PARTIAL(name)]
+
+
+def sweep_partial(paths: Iterable[Path]) -> None:
+    """Remove what killed writers have left half-written; a writer that is at work writes again."""
+    for path in paths:
+        if _IS_PARTIAL(path.name):
+            with suppress(OSError):
+                path.unlink()
 
 
 def file_error(error: OSError) -> UsageError | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
+from blendbench.core.files import write_atomically
 from blendbench.reports.contact_sheet import write_tiles
 from blendbench.reports.folders import make_folder
 from blendbench.reports.front_plot import plot_front
@@ -43,7 +44,7 @@ def write_check(results: Results, results_dir: Path, verdicts: Sequence[Verdict]
     if gallery is not None:
         lines += [f"The gallery shows and compares [every image]({gallery.grid()}).", ""]
     page = out / PAGE
-    page.write_text("\n".join(lines), encoding="utf-8")
+    write_atomically(page, "\n".join(lines).encode())
     return page
 
 

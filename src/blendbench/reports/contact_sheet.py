@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from blendbench.reports.board import Board
-from blendbench.reports.images import PHOTOS, REFERENCE, PageImages
+from blendbench.reports.images import PHOTOS, REFERENCE, PageImages, save_image
 from blendbench.reports.standings import Standings, shown_labels, spread
 from blendbench.results.store import Results
 
@@ -70,7 +70,7 @@ def write_tiles(header: list[str], captions: list[str], tiles: list[list[Tile]],
     """
     path.unlink(missing_ok=True)
     if any(tile is not None for row in tiles for tile in row):
-        _sheet(header, captions, tiles).save(path, **PHOTOS)
+        save_image(_sheet(header, captions, tiles), path, PHOTOS)
 
 
 def _sheet(header: list[str], captions: list[str], tiles: list[list[Tile]]) -> Image.Image:

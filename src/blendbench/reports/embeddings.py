@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+from blendbench.core.files import write_atomically
 from blendbench.core.numbers import MINUS
 from blendbench.reports.embedding_plots import FAMILIES, plot_families, plot_outliers
 from blendbench.reports.embedding_study import HALVES, NAMES, REFERENCE, Study, Value, read_study
@@ -44,7 +45,7 @@ def write_embeddings(results: Results, out: Path, analysis_id: str | None = None
     path = make_folder(out) / "embeddings.md"
     plot_families(study, out / FOLDER)
     plot_outliers(study, out / FOLDER / "outliers.webp")
-    path.write_text(render_embeddings(study), encoding="utf-8")
+    write_atomically(path, render_embeddings(study).encode())
     return study, path
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from blendbench.core.files import write_atomically
 from blendbench.core.numbers import counted
 from blendbench.reports.claims import Outcome
 from blendbench.reports.findings import Finding, Findings, judge
@@ -23,7 +24,7 @@ def write_findings(results: Results, out: Path, hypotheses: Path | None = None) 
     """
     findings = judge(results, hypotheses)
     page = make_folder(out) / f"{findings.file.name}.md"
-    page.write_text(render_findings(results, findings), encoding="utf-8")
+    write_atomically(page, render_findings(results, findings).encode())
     plot_effects(findings, out / findings.file.name / PLOT)
     return findings, page
 

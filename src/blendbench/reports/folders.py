@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from blendbench.core.errors import UsageError
+from blendbench.core.files import sweep_partial
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder, if it is not there.
+    """Make a folder, if it is not there; remove what killed writers left in it.
 
     Errors: UsageError if it cannot be made.
     """
@@ -16,4 +17,5 @@ def make_folder(folder: Path) -> Path:
         raise UsageError(
             f"{folder}: no folder can be made there ({error.strerror}); name another with --out"
         ) from error
+    sweep_partial(folder.iterdir())
     return folder

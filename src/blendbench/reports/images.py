@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from blendbench.core.files import write_atomically
 from blendbench.results.images import DamagedImageError, ImageStore
 
 if TYPE_CHECKING:
@@ -61,4 +62,11 @@ def save_plot(figure: "Figure", path: Path, options: dict[str, Any] | None = Non
     figure.savefig(buffer, format="rgba")
     image = Image.frombytes("RGBA", figure.canvas.get_width_height(), buffer.getvalue())
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.convert("RGB").save(path, **(options or PLOTS))
+    save_image(image.convert("RGB"), path, options or PLOTS)
+
+
+def save_image(image: Image.Image, path: Path, options: Mapping[str, Any]) -> None:
+    """Write an image of a page atomically."""
+    buffer = io.BytesIO()
+    image.save(buffer, **options)
+    write_atomically(path, buffer.getvalue())

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from blendbench.core.files import write_atomically
 from blendbench.core.metric_info import Role
 from blendbench.core.numbers import counted
 from blendbench.reports.board import Board, read_board
@@ -59,7 +60,7 @@ def write_page(
     sheets of images as they are. `stored`: the hashes of images in the results folder, where those of `results` only
     stand for them.
     """
-    page = out / f"{board.experiment}.md"
+    page = make_folder(out) / f"{board.experiment}.md"
     folder = make_folder(out / board.experiment)
     images = PageImages(results_dir, stored)
     for plot, name in ((plot_front, FRONT), (plot_doses, DOSES)):
@@ -72,7 +73,7 @@ def write_page(
         write_residuals(results, board, images, folder / RESIDUALS)
     gallery = gallery_beside(out, board.experiment, results_dir)
     text = render(results, board, standings, images_there(folder), gallery, images.note())
-    page.write_text(text, encoding="utf-8")
+    write_atomically(page, text.encode())
     return page
 
 

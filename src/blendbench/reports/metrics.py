@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from blendbench.core.files import write_atomically
 from blendbench.metrics import calibration, patterns
 from blendbench.metrics.calibration import AMPLITUDES, DRIFTS, Calibration, Response
 from blendbench.metrics.flags import FLAGS
@@ -50,9 +51,10 @@ def write_calibration(found: Calibration, out: Path) -> Path:
     images = out / "metrics"
     make_folder(images)
     plot_responses(found.responses, images / "responses.webp")
-    (out / "metrics.json").write_text(json.dumps(_jsonable(found), indent=1, sort_keys=True) + "\n")
+    write_atomically(out / "metrics.json", f"{json.dumps(_jsonable(found), indent=1, sort_keys=True)}\n".encode())
     page = out / "metrics.md"
-    page.write_text("\n".join(_page(found, real_section(out))).rstrip() + "\n")
+    text = "\n".join(_page(found, real_section(out))).rstrip()
+    write_atomically(page, f"{text}\n".encode())
     return page
 
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blendbench.core.files import write_atomically
 from blendbench.reports.formats import markdown_table
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ _FILE = "real_images.json"
 
 def store_real(found: "RealImages", out: Path) -> None:
     """Write the figures, which stay when the page is written again without the images."""
-    (out / _FILE).write_text(json.dumps(dataclasses.asdict(found), indent=1) + "\n")
+    write_atomically(out / _FILE, f"{json.dumps(dataclasses.asdict(found), indent=1)}\n".encode())
 
 
 def real_section(out: Path) -> list[str]:

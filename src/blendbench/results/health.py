@@ -1,7 +1,6 @@
 """Examine a results folder whole: shards, database, images and leftovers."""
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,9 +10,8 @@ from pathlib import Path
 import duckdb
 
 from blendbench.core.errors import UsageError
-from blendbench.core.files import printable, read_file
+from blendbench.core.files import partial_files, printable, read_file
 from blendbench.results.database import DATABASE, is_damage, patiently
-from blendbench.results.images import FOLDER as IMAGES
 from blendbench.results.images import LARGEST, ImageStore
 from blendbench.results.ingest import WORK, ingest
 from blendbench.results.schema import sql_name, sql_text, tables
@@ -108,8 +106,7 @@ def _images(folder: Path, fresh: Path) -> Iterator[Defect]:
 
 def _leftovers(folder: Path) -> Iterator[Defect]:
     found = [path for path in (folder / WORK,) if path.exists()]
-    for place, _, names in os.walk(folder / IMAGES):
-        found += [Path(place, name) for name in names if name.endswith(".partial")]
+    found += partial_files(folder)
     if found:
         yield Defect(
             f"left by a command that was killed: {_few([str(path.relative_to(folder)) for path in found])}",

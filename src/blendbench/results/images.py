@@ -132,20 +132,6 @@ class ImageStore:
                 removed += 1
         return removed
 
-    def drop_partial(self) -> None:
-        """Remove what a killed run left half-written.
-
-        Only for who holds the folder's lock.
-        """
-        try:
-            folders = [entry for entry in os.scandir(self._results / FOLDER) if entry.is_dir(follow_symlinks=False)]
-        except OSError:
-            return
-        for folder in folders:
-            for entry in os.scandir(folder):
-                if entry.name.endswith(".partial"):
-                    Path(entry.path).unlink(missing_ok=True)
-
     def _known(self) -> dict[str, tuple[int, ...]]:
         if self._verified is None:
             self._verified = {}

@@ -16,6 +16,7 @@ from safetensors.numpy import save
 
 import blendbench
 from blendbench.core.errors import UsageError
+from blendbench.core.files import write_atomically
 from blendbench.core.hashing import sha256_json
 from blendbench.core.suites import Item, Suite
 from blendbench.core.tokens import Kind, Tokens, select
@@ -191,13 +192,11 @@ def save_statistics(path: Path, analysis: Analysis, arrays: dict[str, Array]) ->
         "text_layer": str(analysis.text_layer),
     }
     content = save({name: np.ascontiguousarray(values) for name, values in arrays.items()}, metadata)
-    partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
     except OSError as error:
         raise UsageError(f"--save-statistics {path}: cannot be written: {error.strerror}") from error
+    write_atomically(path, content)
 
 
 def _encode(analysis: Analysis, embeddings: Embeddings, reporter: Reporter) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from blendbench.core.errors import UsageError
-from blendbench.results.images import ImageStore
+from blendbench.core.files import partial_files, sweep_partial
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def folder_lock(results: Path) -> Iterator[None]:
     except OSError as error:
         raise UsageError(f"{results}: cannot be written: {error.strerror}; give --results another folder") from error
     try:
-        ImageStore(results).drop_partial()
+        sweep_partial(partial_files(results))
         yield
     finally:
         lock.release()

@@ -17,6 +17,7 @@ from PIL import Image
 from scipy.ndimage import uniform_filter
 
 from blendbench.core.files import write_atomically
+from blendbench.reports.images import save_image
 from blendbench.results.images import ImageStore
 
 PERIOD = 16  # the patch of the transformer in pixels
@@ -58,9 +59,7 @@ def place_images(hashes: list[str], store: ImageStore, out: Path) -> Placed:
             return False, pattern
         thumbnail.parent.mkdir(parents=True, exist_ok=True)
         image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-        partial = thumbnail.with_suffix(".partial")
-        image.save(partial, "WEBP", quality=85)
-        partial.replace(thumbnail)
+        save_image(image, thumbnail, {"format": "WEBP", "quality": 85})
         return True, pattern
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from blendbench.reports.contact_sheet import ROWS
-from blendbench.reports.images import PHOTOS, REFERENCE, PageImages
+from blendbench.reports.images import PHOTOS, REFERENCE, PageImages, save_image
 from blendbench.reports.standings import Standings, spread
 from blendbench.results.store import Results
 from blendbench.verdict.headline import BUDGETS
@@ -48,7 +48,7 @@ def write_images(results: Results, experiment: str, images: PageImages, pages: P
     def write(sha256: str | None) -> str | None:
         if sha256 and sha256 not in written and (image := images.load(sha256)) is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            image.save(folder / f"{sha256[:16]}.webp", **PHOTOS)
+            save_image(image, folder / f"{sha256[:16]}.webp", PHOTOS)
             written.add(sha256)
         return f"{experiment}/{IMAGES}/{sha256[:16]}.webp" if sha256 in written else None
 
