@@ -287,7 +287,7 @@ def _looks(trials: Trials) -> tuple[list[str], list[Promise]]:
         f"Of {ideas} ideas tried in turn, each worse by just the margin, any passes in {_percent(paid)} of the samples"
         f" where looks are paid for, and in {_percent(free)} where they are not ({items} items).",
         "",
-        f"A look after half of the items and one after all (`check --sequential`) pass one in {_percent(halves)}.",
+        f"A look after half of the items and one after all (`check`) pass one in {_percent(halves)}.",
         "",
     ]
     return lines, [

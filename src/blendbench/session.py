@@ -153,7 +153,7 @@ class Session:
         *,
         baseline: str = "text_only",
         items: int = CHECK_ITEMS,
-        sequential: bool = False,
+        sequential: bool = True,
         out: str | Path | None = None,
     ) -> CheckResult:
         """Generate what is missing of an idea, and judge it.
@@ -237,7 +237,7 @@ class Session:
             if found["for"] == [asked, self._state(folder)]:
                 return Path(found["page"]), Path(found["gallery"])
         from blendbench.reports.check import write_check
-        from blendbench.reports.gallery import write_gallery
+        from blendbench.reports.gallery.write import write_gallery
 
         with open_results(self.results).held() as opened:
             gallery, *_ = write_gallery(opened, self.results, experiment=EXPERIMENT)

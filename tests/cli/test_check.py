@@ -92,17 +92,17 @@ def test_sequential_generates_only_what_is_not_settled(
 ) -> None:
     file, results = tmp_path / "idea.py", tmp_path / "results"
     file.write_text(IDEA.format(name="idea", factor=-1.0))
-    common = (file, "--models", untrained, "--results", results, "--sequential", "--items", 2)
+    common = (file, "--models", untrained, "--results", results, "--items", 2)
     monkeypatch.setattr("blendbench.verdict.sequential.LEAST_ITEMS", 1)
     _, report, progress = check(*common)
     # The canary was not detected on the first item, which one more item might have changed.
     assert progress.count("images: 3/3") == 2
-    assert "idea: 2 of 2 items, 0 % of the work saved" in report
+    assert "settled by" not in report
     monkeypatch.setattr("blendbench.session.settled", lambda verdict: True)
     file.write_text(IDEA.format(name="idea", factor=-2.0))
     _, report, progress = check(*common)
     assert "images: 1/1" in progress
-    assert "idea: 1 of 2 items, 50 % of the work saved" in report
+    assert "idea: settled by 1 of 2 items" in report
 
 
 STEP = """\

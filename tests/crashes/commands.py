@@ -82,7 +82,7 @@ def _leaderboard(folder: Path) -> object:
 
 
 def _gallery(folder: Path) -> object:
-    from blendbench.reports.gallery import write_gallery
+    from blendbench.reports.gallery.write import write_gallery
 
     with open_results(folder / "results").held() as opened:
         return write_gallery(opened, folder / "results", experiment="crash")

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from synthetic_results import CONFIGURATIONS, INCOMPLETE, NO_OP, item_name, write_results
 
-from blendbench.reports.gallery import comparison_link, grid_link, write_gallery
+from blendbench.reports.gallery.links import comparison_link, grid_link
+from blendbench.reports.gallery.write import write_gallery
 from blendbench.results.store import open_results
 from blendbench.results.votes import take_in_votes
 

@@ -11,7 +11,8 @@ from rich.console import Console
 from synthetic_results import CONFIGURATIONS, item_name, write_results
 
 from blendbench.core.errors import UsageError
-from blendbench.reports.gallery import find_gallery, named_gallery, write_gallery
+from blendbench.reports.gallery.links import find_gallery, named_gallery
+from blendbench.reports.gallery.write import write_gallery
 from blendbench.reports.gate_formats import FORMS, as_terminal, with_links
 from blendbench.reports.leaderboard import write_leaderboard
 from blendbench.reports.published import differing, publish

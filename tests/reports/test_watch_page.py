@@ -9,7 +9,8 @@ from synthetic_results import write_results
 from test_gallery_browser import chromium, pytestmark  # noqa: F401
 
 from blendbench.reports.check import write_check
-from blendbench.reports.gallery import find_gallery, write_gallery
+from blendbench.reports.gallery.links import find_gallery
+from blendbench.reports.gallery.write import write_gallery
 from blendbench.reports.watch_page import WatchPage
 from blendbench.results.store import open_results
 from blendbench.verdict import gate

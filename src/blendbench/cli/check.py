@@ -2,11 +2,25 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blendbench.cli.options import Executor, Gpus, RayAddress, Workers, cluster_of
+from blendbench.cli.options import (
+    Baseline,
+    CheckItems,
+    Device,
+    Executor,
+    Gpus,
+    IdeaFile,
+    MemoryBudget,
+    Models,
+    RayAddress,
+    ResultsFolder,
+    Sequential,
+    Workers,
+    cluster_of,
+)
 from blendbench.run.planning import CHECK_ITEMS
 
 if TYPE_CHECKING:
@@ -14,32 +28,25 @@ if TYPE_CHECKING:
 
 
 def check(
-    file: Annotated[Path, typer.Argument(help="Python file that registers strategies")],
-    baseline: Annotated[str, typer.Option(help="NAME[:param=value,...] to compare with")] = "text_only",
-    models: Annotated[
-        str, typer.Option(help="model set: a shipped name or a folder with model_set.toml")
-    ] = "miniature",
-    results: Annotated[Path, typer.Option(help="results folder; finished cells are reused")] = Path("results"),
+    file: IdeaFile,
+    baseline: Baseline = "text_only",
+    models: Models = "miniature",
+    results: ResultsFolder = Path("results"),
     out: Annotated[Path | None, typer.Option(help="folder of the page; default: RESULTS/check")] = None,
-    items: Annotated[int, typer.Option(min=1, help="how many development items to generate")] = CHECK_ITEMS,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")] = "auto",
-    memory_budget: Annotated[
-        float | None,
-        typer.Option(min=1, help="GiB of GPU memory to use; decides what is loaded at once; default: what is free"),
-    ] = None,
+    items: CheckItems = CHECK_ITEMS,
+    device: Device = "auto",
+    memory_budget: MemoryBudget = None,
     executor: Executor = None,
     ray_address: RayAddress = None,
     gpus: Gpus = None,
     workers: Workers = None,
-    sequential: Annotated[
-        bool, typer.Option("--sequential", help="judge after half of the items, and generate the rest only if need be")
-    ] = False,
+    sequential: Sequential = True,
     all_: Annotated[bool, typer.Option("--all", help="show all metrics, not only those that decide")] = False,
 ) -> None:
     """Generate the strategies of FILE on development items and judge each.
 
-    The baseline and the canary are generated beside them. Exit codes are those of `blendbench gate`; of several
-    candidates the gravest counts.
+    The baseline and the canary are generated beside them. What half of the items settle is judged by them alone. Exit
+    codes are those of `blendbench gate`; of several candidates the gravest counts.
     """
     from blendbench.session import Session
 
@@ -49,18 +56,18 @@ def check(
         Session(models, results, device, memory_budget=memory_budget, cluster=cluster) as session,
     ):
         done = session.check(file, baseline=baseline, items=items, sequential=sequential, out=out)
-    print_check(done, file, sequential, all_)
+    print_check(done, file, all_)
     raise typer.Exit(done.exit_code)
 
 
-def print_check(done: "CheckResult", file: Path, sequential: bool, every: bool = False) -> None:
+def print_check(done: "CheckResult", file: Path, every: bool = False) -> None:
     """Print verdicts, what to do next, and where the pages are.
 
     `every`: all metrics, not only those that decide.
     """
     from rich.console import Console
 
-    from blendbench.reports.gallery import find_gallery
+    from blendbench.reports.gallery.links import find_gallery
     from blendbench.reports.gate_formats import as_terminal, with_links
 
     shown = find_gallery(done.gallery.parent)
@@ -69,11 +76,8 @@ def print_check(done: "CheckResult", file: Path, sequential: bool, every: bool =
         console.print(as_terminal(with_links(verdict, shown), every), "")
         if verdict.needed is not None and verdict.needed > verdict.items:
             console.print(f"next: {_next(file, verdict.needed, verdict.items, done.most)}", soft_wrap=True)
-        if sequential:
-            saved = 100 * (1 - verdict.items / done.items)
-            console.print(
-                f"{verdict.candidate}: {verdict.items} of {done.items} items, {saved:.0f} % of the work saved"
-            )
+        if verdict.items < done.items:
+            console.print(f"{verdict.candidate}: settled by {verdict.items} of {done.items} items")
     console.print(f"side by side: {done.page}\nto compare: {done.gallery.resolve().as_uri()}", soft_wrap=True)
 
 

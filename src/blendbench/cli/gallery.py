@@ -19,7 +19,7 @@ def gallery(
     if votes is not None:
         _take_in(votes, results)
         return
-    from blendbench.reports.gallery import write_gallery
+    from blendbench.reports.gallery.write import write_gallery
     from blendbench.results.store import open_results
 
     page, images, left_out = write_gallery(open_results(results), results, out, experiment)

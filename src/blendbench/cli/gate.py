@@ -39,7 +39,7 @@ def gate(
     """
     from rich.console import Console
 
-    from blendbench.reports.gallery import find_gallery, named_gallery
+    from blendbench.reports.gallery.links import find_gallery, named_gallery
     from blendbench.reports.gate_formats import FORMS, as_terminal, with_links
     from blendbench.results.store import open_results
     from blendbench.stats.lost import TOLERATED

@@ -1,5 +1,6 @@
-"""Options that several commands have: where cells are generated."""
+"""Options that several commands have."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -9,6 +10,22 @@ from blendbench.core.errors import UsageError
 if TYPE_CHECKING:
     from blendbench.run.cluster import Cluster
 
+IdeaFile = Annotated[Path, typer.Argument(help="Python file that registers strategies", metavar="FILE")]
+Baseline = Annotated[str, typer.Option(help="NAME[:param=value,...] to compare with")]
+Models = Annotated[str, typer.Option(help="model set: a shipped name or a folder with model_set.toml")]
+ResultsFolder = Annotated[Path, typer.Option(help="results folder; finished cells are reused")]
+CheckItems = Annotated[int, typer.Option(min=1, help="how many development items to generate")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")]
+MemoryBudget = Annotated[
+    float | None,
+    typer.Option(min=1, help="GiB of GPU memory to use; decides what is loaded at once; default: what is free"),
+]
+Sequential = Annotated[
+    bool,
+    typer.Option(
+        "--sequential/--all-items", help="judge after half of the items, and generate the rest only if need be"
+    ),
+]
 Executor = Annotated[
     Literal["local", "ray"] | None,
     typer.Option(help="local: this process; ray: one process for each GPU; default: local, or ray with its options"),

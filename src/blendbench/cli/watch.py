@@ -3,11 +3,24 @@
 import functools
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
 
 import typer
 
-from blendbench.cli.options import Executor, Gpus, RayAddress, Workers, cluster_of
+from blendbench.cli.options import (
+    Baseline,
+    CheckItems,
+    Device,
+    Executor,
+    Gpus,
+    IdeaFile,
+    MemoryBudget,
+    Models,
+    RayAddress,
+    ResultsFolder,
+    Sequential,
+    Workers,
+    cluster_of,
+)
 from blendbench.core.errors import UsageError
 from blendbench.run.planning import CHECK_ITEMS
 
@@ -15,28 +28,18 @@ STOPPED = 130
 
 
 def watch(
-    file: Annotated[Path, typer.Argument(help="Python file that registers strategies")],
-    baseline: Annotated[str, typer.Option(help="NAME[:param=value,...] to compare with")] = "text_only",
-    models: Annotated[
-        str, typer.Option(help="model set: a shipped name or a folder with model_set.toml")
-    ] = "miniature",
-    results: Annotated[Path, typer.Option(help="results folder; finished cells are reused")] = Path("results"),
-    items: Annotated[int, typer.Option(min=1, help="how many development items to generate")] = CHECK_ITEMS,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")] = "auto",
-    memory_budget: Annotated[
-        float | None,
-        typer.Option(min=1, help="GiB of GPU memory to use; decides what is loaded at once; default: what is free"),
-    ] = None,
+    file: IdeaFile,
+    baseline: Baseline = "text_only",
+    models: Models = "miniature",
+    results: ResultsFolder = Path("results"),
+    items: CheckItems = CHECK_ITEMS,
+    device: Device = "auto",
+    memory_budget: MemoryBudget = None,
     executor: Executor = None,
     ray_address: RayAddress = None,
     gpus: Gpus = None,
     workers: Workers = None,
-    sequential: Annotated[
-        bool,
-        typer.Option(
-            "--sequential/--all-items", help="judge after half of the items, and generate the rest only if need be"
-        ),
-    ] = True,
+    sequential: Sequential = True,
 ) -> None:
     """Check FILE now and whenever it, or a file that it reads, is saved.
 
@@ -51,7 +54,7 @@ def watch(
 
     from blendbench.core.saves import saves
     from blendbench.registry.loading import files_behind
-    from blendbench.reports.gallery import find_gallery
+    from blendbench.reports.gallery.links import find_gallery
     from blendbench.reports.gate_formats import headline
     from blendbench.reports.watch_page import WatchPage
     from blendbench.session import EXPERIMENT, Session

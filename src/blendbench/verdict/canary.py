@@ -65,7 +65,8 @@ def judge_canary(against: Comparison) -> Canary:
     """
     if against.failed:
         return Canary(False, f"{len(against.failed)} cells or scores failed, the first: {against.failed[0]}")
-    effects = decide_effects(measure_effects(against.pairs.values()))
+    pairs = [pair for pair in against.pairs.values() if pair.metric.role in CANARY_ROLES]
+    effects = decide_effects(measure_effects(pairs))
     reports, detected = [], True
     for role in CANARY_ROLES:
         judged = [effect for effect in effects if effect.judged and effect.metric.role == role]
