@@ -36,16 +36,16 @@ class Column:
     required: bool
     default: str | None
 
-    def check(self, value: object) -> None:
-        """Raise RowError unless `value` is of this column's type."""
-        if value is None:
-            if self.required:
-                raise RowError(f"{self.name} is null")
-        elif not self._fits(value):
+    def refuse(self, value: object, table: str) -> None:
+        """Raise RowError for a value that does not fit, or for a missing one that is required."""
+        if value is not None:
             wanted = f"one of {', '.join(map(repr, self.choices))}" if self.choices else self.kind
-            raise RowError(f"{self.name} is {_shown(value)}, not {wanted}")
+            raise RowError(f"{table}: {self.name} is {_shown(value)}, not {wanted}")
+        if self.required:
+            raise RowError(f"{table}: {self.name} is null")
 
-    def _fits(self, value: object) -> bool:
+    def fits(self, value: object) -> bool:
+        """Return whether a value is of this column's type."""
         if self.choices:
             return value in self.choices
         if self.kind in _INTEGERS:
@@ -74,19 +74,22 @@ class Table:
 
     def complete(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the row with defaults filled in. Errors: RowError."""
-        known = {column.name for column in self.columns}
-        if unknown := sorted(set(row) - known):
-            raise RowError(f"{self.name}: unknown column {_shown(unknown[0])}; written by a newer blendbench?")
+        if not row.keys() <= self._known:
+            unknown = _shown(min(row.keys() - self._known))
+            raise RowError(f"{self.name}: unknown column {unknown}; written by a newer blendbench?")
         full = {}
         for column in self.columns:
-            if column.name not in row and column.required and column.default is None:
-                raise RowError(f"{self.name}: {column.name} is missing")
-            full[column.name] = row.get(column.name, column.default)
-            try:
-                column.check(full[column.name])
-            except RowError as error:
-                raise RowError(f"{self.name}: {error}") from None
+            name = column.name
+            if name not in row and column.required and column.default is None:
+                raise RowError(f"{self.name}: {name} is missing")
+            full[name] = value = row.get(name, column.default)
+            if value is None or not column.fits(value):
+                column.refuse(value, self.name)
         return full
+
+    @functools.cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(column.name for column in self.columns)
 
     @property
     def names(self) -> str:

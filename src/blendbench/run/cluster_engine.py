@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from blendbench.core.files import read_file, write_atomically
 from blendbench.results.images import FOLDER as IMAGES
 from blendbench.results.images import ImageStore, image_name
@@ -23,7 +26,7 @@ from blendbench.run.generate import Finished, GeneratedImage
 from blendbench.run.pixels import PixelCache
 from blendbench.run.plan import Cell, Missing
 from blendbench.run.score import Scorer
-from blendbench.run.ship import Message, Unit, unpack
+from blendbench.run.ship import Message, SentFiles, Unit, unpack
 
 Job = TypeVar("Job")
 _LARGEST = 1 << 32  # bytes of one file
@@ -257,7 +260,7 @@ class ClusterEngine:
         sees = hand.description is not None and hand.description.sees_results
         fresh = [name for name in names if name not in hand.sent and not (sees and name.startswith(IMAGES))]
         hand.sent.update(fresh)
-        own: dict[str, bytes] = {}
+        own: SentFiles = {}
         references = []
         for name in fresh:
             if self._uses[name] == 1:
@@ -268,8 +271,8 @@ class ClusterEngine:
             references.append(self._shared[name])
         return [*references, own]
 
-    def _read(self, name: str) -> bytes:
-        return read_file(self.task.folder / name, _LARGEST)
+    def _read(self, name: str) -> NDArray[np.uint8]:
+        return np.frombuffer(read_file(self.task.folder / name, _LARGEST), np.uint8)
 
     def _received(self, data: bytes) -> Message:
         """Unpack a message, and take over what it says beside its outcome."""

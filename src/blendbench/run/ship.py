@@ -8,12 +8,17 @@ import pickle
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from blendbench.models.residency import Residency
 from blendbench.run.generate import Finished
 from blendbench.run.plan import Cell, Plan
 from blendbench.run.progress import Clock
 
-Files = dict[str, bytes]  # by path in a results folder
+# By path in a results folder: from a worker, and to workers. The object store copies an array once, and bytes twice.
+Files = dict[str, bytes]
+SentFiles = dict[str, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)

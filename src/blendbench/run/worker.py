@@ -27,7 +27,7 @@ from blendbench.run.inputs import View
 from blendbench.run.plan import Cell, Missing
 from blendbench.run.progress import Reporter
 from blendbench.run.provenance import environment
-from blendbench.run.ship import Description, Files, Message, Unit, pack, unpack_plan
+from blendbench.run.ship import Description, Files, Message, SentFiles, Unit, pack, unpack_plan
 
 _PREFIX = "blendbench-worker-"
 _LOCK = "worker.lock"
@@ -99,7 +99,7 @@ class Worker:
                         files[f"{EMBEDDINGS}/{path.name}"] = path.read_bytes()
         return self._packed(Message(None, files))
 
-    def offer(self, unit: Unit | None, *files: Files) -> None:
+    def offer(self, unit: Unit | None, *files: SentFiles) -> None:
         """Take a unit, and return when another one is wanted; None ends `generate`."""
         for part in files:
             self._keep(part)
@@ -120,7 +120,7 @@ class Worker:
                     self._kept += sum(map(len, files.values()))
                 yield self._packed(Message(outcome, files))
 
-    def score(self, cell_ids: Sequence[str], missing: Missing, images: dict[str, str], *files: Files) -> bytes:
+    def score(self, cell_ids: Sequence[str], missing: Missing, images: dict[str, str], *files: SentFiles) -> bytes:
         """Score one batch; `images`: hashes of its cells' images, and of their baselines'."""
         for part in files:
             self._keep(part)
@@ -155,16 +155,16 @@ class Worker:
         message.peaks, message.batch_size = dict(self._engine.peaks), self._engine.batch_size
         return pack(message)
 
-    def _keep(self, files: Files) -> None:
+    def _keep(self, files: SentFiles) -> None:
         """Write files to the folder of this worker; the oldest make room."""
         for name, data in files.items():
             path = self.folder / name
             if not path.is_file():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial = path.with_name(f"{threading.get_ident()}-{path.name}")
-                partial.write_bytes(data)
+                partial.write_bytes(data.tobytes())
                 partial.replace(path)
-                self._kept += len(data)
+                self._kept += data.nbytes
         if self._kept > _MOST:
             found = sorted((path.stat().st_mtime, path) for path in self.folder.glob("*/**/*.*") if path.is_file())
             for _, path in found[: len(found) // 2]:
