@@ -12,6 +12,7 @@ from huggingface_hub import constants
 
 from blendbench.core.errors import UsageError
 from blendbench.models.diagnosis import diagnose
+from blendbench.models.places import _hub_error
 from blendbench.models.sets import load_model_set
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -168,3 +169,30 @@ def test_scoring_asks_for_no_more_than_the_scorers(hub_set: Path, cache: Path) -
     assert models.clip.context_length > 0
     with pytest.raises(UsageError, match="org/pipe"):
         _ = models.denoiser
+
+
+def test_without_a_network_the_hub_is_asked_once_and_what_is_cached_is_taken(
+    untrained: Path, hub_set: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloads: list[str] = []
+    within = huggingface_hub.snapshot_download
+
+    def download(repository: str, *, local_files_only: bool, **options: Any) -> str:
+        if not local_files_only:
+            downloads.append(repository)
+        return str(within(repository, local_files_only=True, **options))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    _hub_error.cache_clear()
+    with pytest.raises(UsageError, match=rf"hf download org/pipe --revision {COMMIT}.*or name a folder as pipeline"):
+        load_model_set(hub_set, "cpu").check()
+    problems = [finding.line for finding in diagnose(load_model_set(hub_set, "cpu")) if finding.fatal]
+    assert any("the hub cannot be reached" in line and "name a folder" in line for line in problems)
+    fill(cache, untrained / "pipeline")
+    load_model_set(hub_set, "cpu").download()
+    assert downloads == []
+    assert _hub_error.cache_info().misses <= 2  # a minute may end meanwhile
+    _hub_error.cache_clear()

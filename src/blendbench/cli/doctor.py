@@ -42,7 +42,7 @@ def doctor(
     for name, found in versions.items():
         print(f"{name} {found or 'MISSING'}")
     if not _version("accelerate"):
-        print("accelerate absent: weights pass through host memory on their way to a GPU")
+        print("accelerate absent: weights pass through host memory to a GPU; pip install 'blendbench[gpu]' avoids it")
     if absent := [name for name, found in versions.items() if not found]:
         raise UsageError(f"{', '.join(absent)} missing; install with: pip install 'blendbench[models]'")
     from blendbench.models.diagnosis import diagnose

@@ -9,7 +9,7 @@ from pathlib import Path
 from blendbench.core.errors import UsageError
 from blendbench.models import requirements
 from blendbench.models.model_file import COMPONENTS
-from blendbench.models.places import Place
+from blendbench.models.places import Place, first_line
 from blendbench.models.residency import GIB, PLANS, choose, free_memory
 from blendbench.models.sets import ModelSet
 
@@ -112,13 +112,14 @@ def _downloadable(place: Place) -> tuple[Finding, int]:
     """
     subject = f"{place.component}: {place}"
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-        return Finding(f"{subject}: not complete in the hub's cache, and HF_HUB_OFFLINE is set", fatal=True), 0
+        line = f"{subject}: not complete in the hub's cache, and HF_HUB_OFFLINE is set; {place.fix}"
+        return Finding(line, fatal=True), 0
     try:
         size = place.to_download()
     except Exception as error:
         # The hub's client, its transport and proxies raise anything.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        line = f"{subject}: not complete in the hub's cache, and the hub cannot be reached: {reason}"
+        reason = first_line(error)
+        line = f"{subject}: not complete in the hub's cache, and the hub cannot be reached: {reason}; {place.fix}"
         return Finding(line, fatal=True), 0
     return Finding(f"{subject}: {size / 1e9:.1f} GB are downloaded at the first run"), size
 

@@ -8,8 +8,10 @@ no pickle and no code.
 """
 
 import re
+import time
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ _WEIGHTS = {"clip": "open_clip_model.safetensors", "siglip": "open_clip_model.sa
 _REPOSITORY = re.compile(
     r"(?=.{1,96}$)(?!.*(--|\.\.|\.git$))[a-z0-9]([\w.-]*\w)?/[a-z0-9]([\w.-]*\w)?", re.ASCII | re.IGNORECASE
 )
+_HUB_TIMEOUT = 5.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Place:
         """
         from huggingface_hub import HfApi
 
+        if (error := hub_error()) is not None:
+            raise error
         known = self.known()
         files = HfApi().model_info(self.value, revision=self.commit, files_metadata=True).siblings or []
         wanted = [file for file in files if any(fnmatch(Path(file.rfilename).name, p) for p in self._patterns)]
@@ -86,17 +91,33 @@ class Place:
     def _patterns(self) -> tuple[str, ...]:
         return (*_SMALL, _WEIGHTS.get(self.component, "*.safetensors"))
 
+    @property
+    def fix(self) -> str:
+        """Return what to do where the hub cannot be reached."""
+        return (
+            f"call `hf download {self.value} --revision {self.commit}` where there is a network and copy the cache "
+            f"here (HF_HOME, HF_HUB_OFFLINE=1), or name a folder as {self.component}"
+        )
+
     def _fetched(self, patterns: tuple[str, ...]) -> Path:
         try:
+            # Without the hub its client takes the folder as it is, too, but only after two minutes.
+            if (error := hub_error()) is not None and (known := self.known()) is not None:
+                return known
+            if error is not None:
+                raise error
             return _snapshot(self, patterns, offline=False)
         except Exception as error:
             # The hub's client, its transport and the proxy between raise what they like.
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UsageError(
                 f"{self.file}: {self.component}: {self} is not complete in the hub's cache and cannot be downloaded: "
-                f"{reason}; call `hf download {self.value} --revision {self.commit}` where there is a network, or name "
-                "a folder"
+                f"{first_line(error)}; {self.fix}"
             ) from error
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def find(component: str, value: str, commit: str | None, file: Path) -> Place:
@@ -130,6 +151,24 @@ def _single_file_fix(path: Path) -> str:
         "name a folder: load it with from_single_file() of diffusers, write the folder with save_pretrained(), and "
         "put the folder's name here"
     )
+
+
+def hub_error() -> Exception | None:
+    """Return why the hub cannot be reached. It is asked once a minute; its own client repeats every request."""
+    return _hub_error(int(time.monotonic() // 60))
+
+
+@cache
+def _hub_error(minute: int) -> Exception | None:  # noqa: ARG001
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return None  # the hub's client says so itself
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_HUB_TIMEOUT)
+    except Exception as error:
+        return error
+    return None
 
 
 def _snapshot(place: Place, patterns: tuple[str, ...], offline: bool) -> Path:
