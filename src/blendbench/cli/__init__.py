@@ -42,8 +42,9 @@ VERBS = {
 _USAGE = "usage: blendbench [--version] COMMAND [ARGUMENTS]\n\ncommands:\n"
 _SIGNAL = 128  # exit codes above it name the signal that ended the command
 _CTRL_C = _SIGNAL + 2
-# What only the extra `models` brings; without it, results can still be read.
+# What only an extra brings; without `models`, results can still be read.
 _MODEL_PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "open_clip", "safetensors", "cv2")
+_EXTRAS = {**dict.fromkeys(_MODEL_PACKAGES, "models"), "markdown_it": "site"}
 
 
 def main() -> None:
@@ -74,9 +75,9 @@ def main() -> None:
         more = f" (and {others} more; `blendbench validate` lists them)" if others else ""
         _refuse(f"blendbench: {error}{more}")
     except ModuleNotFoundError as error:
-        if error.name not in _MODEL_PACKAGES:
+        if (extra := _EXTRAS.get(error.name or "")) is None:
             raise
-        _refuse(f"blendbench: this needs the package {error.name}; install it with: pip install 'blendbench[models]'")
+        _refuse(f"blendbench: this needs the package {error.name}; install it with: pip install 'blendbench[{extra}]'")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would complain when it flushes
         sys.exit(_SIGNAL + 13)
