@@ -14,7 +14,7 @@ PYTEST_WORKERS ?= -n auto --maxprocesses 8 --dist loadfile
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev chromium demo test test-fast lint reports statistics reliability bench bench-gpu clean
+.PHONY: help setup setup-dev chromium duckdb-wasm demo test test-fast lint reports statistics reliability bench bench-gpu clean
 
 help:
 	@echo "make demo     set up, run a small benchmark in about three minutes, print its leaderboard"
@@ -56,12 +56,20 @@ chromium:
 		(apt-get update -q && apt-get install -y -q --no-install-recommends chromium chromium-driver) >/dev/null; } || \
 		echo "no Chromium, and none could be installed: the browser tests will be skipped" >&2
 
+# What the SQL console of a site runs, where `blendbench site --console` looks. Without it its tests are skipped.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/blendbench
+DUCKDB_WASM := 1.32.0
+duckdb-wasm:
+	@test -f $(CACHE)/duckdb-duckdb-wasm-$(DUCKDB_WASM).tgz || { mkdir -p $(CACHE) && command -v npm >/dev/null && \
+		npm pack --silent --pack-destination $(CACHE) @duckdb/duckdb-wasm@$(DUCKDB_WASM) >/dev/null; } || \
+		echo "no DuckDB-Wasm, and npm cannot get it: the tests of the SQL console will be skipped" >&2
+
 demo: setup
 	$(BIN)/blendbench run demo --results $(RESULTS)
 	$(BIN)/blendbench leaderboard demo --results $(RESULTS) --out $(RESULTS)/reports
 
 # A file's tests stay in one worker, with the fixtures they share.
-test: setup-dev chromium
+test: setup-dev chromium duckdb-wasm
 	$(BIN)/python -m pytest $(PYTEST_WORKERS)
 
 test-fast: setup-dev

@@ -72,8 +72,19 @@ def render(page: Page, root: str, navigation: str, extra: str = "") -> str:
     body = body.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
     if extra:
         body = re.sub(r"<p>(<img [^>]*>)</p>", lambda match: extra.replace("$image", match[1]), body, count=1)
-    template = Template(files(__package__).joinpath("page", "page.html").read_text(encoding="utf-8"))
-    return template.substitute(title=escape(page.title), root=escape(root), navigation=navigation, body=body)
+    return whole(page.title, root, navigation, body)
+
+
+def whole(title: str, root: str, navigation: str, body: str, head: str = "") -> str:
+    """Return the HTML of a page from its parts; `head` goes in front of all that the page loads."""
+    return page_file("page.html").substitute(
+        title=escape(title), root=escape(root), navigation=navigation, body=body, head=head
+    )
+
+
+def page_file(name: str) -> Template:
+    """Return a shipped part of pages, whose `$names` are to be filled in."""
+    return Template(files(__package__).joinpath("page", name).read_text(encoding="utf-8"))
 
 
 def _anchor(words: str, used: dict[str, int]) -> str:

@@ -13,6 +13,8 @@ from blendbench.reports.folders import make_folder
 from blendbench.reports.gallery.links import FOLDER as GALLERY
 from blendbench.reports.images import PageImages
 from blendbench.reports.leaderboard import FRONT
+from blendbench.reports.site.console import PAGE as CONSOLE
+from blendbench.reports.site.console import write_console
 from blendbench.reports.site.front import Sample, front_html, write_images
 from blendbench.reports.site.html import SCRIPT, STYLE, Page, addresses, follow, parse, render
 from blendbench.reports.standings import read_points
@@ -24,16 +26,20 @@ _COPIED = (".webp", ".png", ".jpg", ".svg", ".json")
 INDEX = "index.html"
 
 
-def write_site(reports: Path, out: Path, results: Path | None = None) -> Path:
+def write_site(reports: Path, out: Path, results: Path | None = None, duckdb_wasm: Path | None = None) -> Path:
     """Write the pages of `reports` and what they link to beside that folder, as HTML in `out`.
 
-    `results`: a results folder whose images the points of the front show; without it they show figures alone. Returns
-    the first page. Errors: UsageError if there are no pages, or `out` holds something else than a site.
+    `results`: a results folder whose images the points of the front show; without it they show figures alone.
+    `duckdb_wasm`: the package that a SQL console runs; without it no console is written. Returns the first page.
+    Errors: UsageError if there are no pages, no data for a console, or `out` holds something else than a site.
     """
     reports = reports.resolve()
     named = sorted(reports.glob("*.md"))
     if not named:
         raise UsageError(f"{printable(reports)}: no pages; `blendbench publish` or `leaderboard` writes them")
+    data = published_data(reports) if duckdb_wasm is not None else None
+    if duckdb_wasm is not None and data is None:
+        raise UsageError(f"{printable(reports)}: no data for a SQL console; `blendbench publish` writes them")
     out = _emptied(out)
     # First, so that a folder in which this was interrupted is known as a site.
     for name in (STYLE, SCRIPT):
@@ -47,11 +53,13 @@ def write_site(reports: Path, out: Path, results: Path | None = None) -> Path:
         _copy_images(root, path, page, out)
         follow(page, partial(_address, root, path, pages))
         up = "../" * (len(place.parts) - 1)
-        text = render(page, up, _navigation(up, reports, named), live.get(path.stem, "") if path in named else "")
+        text = render(page, up, _navigation(up, reports, named, data), live.get(path.stem, "") if path in named else "")
         write_atomically(_made(out / place.with_suffix(".html")), text.encode())
     if (reports / GALLERY).is_dir():
         shutil.copytree(reports / GALLERY, out / reports.name / GALLERY)
-    write_atomically(out / INDEX, _index(reports, named, pages).encode())
+    if duckdb_wasm is not None and data is not None:
+        write_console(out, data, duckdb_wasm, _navigation("", reports, named, data))
+    write_atomically(out / INDEX, _index(reports, named, pages, data).encode())
     return out / INDEX
 
 
@@ -140,17 +148,18 @@ def _fronts(reports: Path, out: Path, results_dir: Path | None) -> dict[str, str
     return found
 
 
-def _navigation(up: str, reports: Path, named: list[Path]) -> str:
+def _navigation(up: str, reports: Path, named: list[Path], data: Path | None) -> str:
     links = [f'<a href="{up}{INDEX}">All pages</a>']
     links += [
         f'<a href="{up}{quote(reports.name)}/{quote(path.stem)}.html">{path.stem}</a>'
         for path in named
         if path.stem in ("core", "findings", "metrics", "embeddings")
     ]
+    links += [f'<a href="{up}{CONSOLE}">SQL</a>'] if data is not None else []
     return " ".join(links)
 
 
-def _index(reports: Path, named: list[Path], pages: dict[Path, Page]) -> str:
+def _index(reports: Path, named: list[Path], pages: dict[Path, Page], data: Path | None) -> str:
     text = "\n".join(
         ["# blendbench: published results", "", "| page | what it says |", "| --- | --- |"]
         + [
@@ -158,7 +167,7 @@ def _index(reports: Path, named: list[Path], pages: dict[Path, Page]) -> str:
             for path in named
         ]
     )
-    return render(parse(text), "", _navigation("", reports, named))
+    return render(parse(text), "", _navigation("", reports, named, data))
 
 
 def _first(path: Path) -> str:
