@@ -166,5 +166,5 @@ def finished(pid: int) -> int:
 def plan_of(models: ModelSet) -> Plan:
     """Return a plan of some batches: cells that share images, that fail and that need a reference."""
     grids = (Grid("lerp", (("alpha", (0.1, 0.6)),)), Grid("concatenate", ()))
-    base = replace(load_experiment("smoke"), name="crash", items=3, controls=False, metrics=METRICS, strategies=grids)
+    base = replace(load_experiment("smoke"), name="crash", items=2, controls=False, metrics=METRICS, strategies=grids)
     return make_plan(base, load_suite("miniature"), models)

@@ -29,6 +29,7 @@ SECONDS, CPU_SECONDS = 60.0, 10.0  # after which an input hangs
 LONGEST_MESSAGE = 2000
 MEMORY_MIB = 1024
 MOST_CRASHES = 5  # of one reader
+PROCESS = 4000  # inputs
 
 
 class FindingError(Exception):
@@ -123,38 +124,63 @@ def work(name: str, first: int, last: int, seed: int, out: Path) -> None:
     print(json.dumps({"reader": name, **counts, "slowest": round(slowest, 2), "peak_mib": peak}), flush=True)
 
 
-def fuzz(inputs: int, seed: int, out: Path, names: list[str]) -> list[dict[str, Any]]:
-    """Run every reader in a process of its own; a row of figures for each."""
+class Figures:
+    """A row of counts a reader; with a state file, those of an earlier process that did not finish."""
+
+    def __init__(self, state: Path | None) -> None:
+        self.state, self.rows = state, list[dict[str, Any]]()
+        if state is not None and state.exists() and not (known := json.loads(state.read_text()))["finished"]:
+            self.rows = known["rows"]
+
+    def of(self, name: str) -> dict[str, Any]:
+        for row in self.rows:
+            if row["reader"] == name:
+                return row
+        counts = dict.fromkeys(("inputs", "accepted", "refused", "found", "slowest", "peak_mib", "crashes"), 0)
+        self.rows.append({"reader": name, **counts})
+        return self.rows[-1]
+
+    def save(self, finished: bool = False) -> None:
+        if self.state is not None:
+            self.state.write_text(json.dumps({"finished": finished, "rows": self.rows}, indent=1))
+
+
+def fuzz(inputs: int, seed: int, out: Path, names: list[str], state: Path | None) -> list[dict[str, Any]]:
+    """Run every reader in processes of their own, some thousand inputs each; a row of figures for each reader."""
     out.mkdir(parents=True, exist_ok=True)
-    figures: list[dict[str, Any]] = []
+    figures = Figures(state)
     for name in names:
-        first, last = 0, max(20, int(inputs * READERS[name].share))
-        total: dict[str, Any] = dict.fromkeys(("accepted", "refused", "found", "slowest", "peak_mib"), 0)
-        total |= {"reader": name, "inputs": last}
-        crashes = 0
-        while first < last:
-            arguments = ["--worker", name, "--first", str(first), "--inputs", str(last), "--seed", str(seed)]
-            command = [sys.executable, __file__, *arguments, "--out", str(out)]
-            done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
-            rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-            for row in rows:
-                if "finding" in row:
-                    print(f"FOUND {row['reader']} {row['number']}: {row['finding']}", flush=True)
-            if done.returncode == 0:
-                end = rows[-1]
-                total |= {key: total[key] + end[key] for key in ("accepted", "refused", "found")}
-                total |= {key: max(total[key], end[key]) for key in ("slowest", "peak_mib")}
-                total["found"] += end["peak_mib"] > MEMORY_MIB
-                break
-            at = out / f"{name}.at"
-            number = int(at.read_text()) if at.exists() else first
-            print(f"FOUND {name} {number}: exit status {done.returncode}: {done.stderr[-500:]}", flush=True)
-            total["found"] += 1
-            crashes += 1
-            first = last if crashes == MOST_CRASHES else number + 1
-        print(json.dumps(total), flush=True)
-        figures.append(total)
-    return figures
+        row, last = figures.of(name), max(20, int(inputs * READERS[name].share))
+        while row["inputs"] < last and row["crashes"] < MOST_CRASHES:
+            _some(row, min(last, row["inputs"] + PROCESS), seed, out)
+            figures.save()
+        print(json.dumps(row), flush=True)
+    figures.save(finished=True)
+    return figures.rows
+
+
+def _some(row: dict[str, Any], last: int, seed: int, out: Path) -> None:
+    """Add the figures of the inputs up to `last`, or to one that ends the process."""
+    name, first = row["reader"], row["inputs"]
+    arguments = ["--worker", name, "--first", str(first), "--inputs", str(last), "--seed", str(seed)]
+    command = [sys.executable, __file__, *arguments, "--out", str(out)]
+    at = out / f"{name}.at"
+    at.unlink(missing_ok=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    for line in lines:
+        if "finding" in line:
+            print(f"FOUND {line['reader']} {line['number']}: {line['finding']}", flush=True)
+    if done.returncode == 0:
+        end = lines[-1]
+        row |= {key: row[key] + end[key] for key in ("accepted", "refused", "found")}
+        row |= {key: max(row[key], end[key]) for key in ("slowest", "peak_mib")}
+        row["found"] += end["peak_mib"] > MEMORY_MIB
+        row["inputs"] = last
+        return
+    number = int(at.read_text()) if at.exists() else first
+    print(f"FOUND {name} {number}: exit status {done.returncode}: {done.stderr[-500:]}", flush=True)
+    row |= {"inputs": number + 1, "found": row["found"] + 1, "crashes": row["crashes"] + 1}
 
 
 if __name__ == "__main__":
@@ -163,7 +189,7 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "blendbench-fuzz")
     parser.add_argument("--readers", nargs="+", default=list(READERS))
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--json", type=Path, help="file for the figures; an unfinished one is continued")
     parser.add_argument("--worker")
     parser.add_argument("--first", type=int, default=0)
     given = parser.parse_args()
@@ -171,8 +197,6 @@ if __name__ == "__main__":
     if given.worker:
         work(given.worker, given.first, given.inputs, given.seed, given.out)
     else:
-        figures = fuzz(given.inputs, given.seed, given.out, given.readers)
+        figures = fuzz(given.inputs, given.seed, given.out, given.readers, given.json)
         print(f"{sum(row['inputs'] for row in figures):,} inputs, {sum(row['found'] for row in figures)} findings")
-        if given.json:
-            given.json.write_text(json.dumps(figures, indent=1))
         sys.exit(1 if any(row["found"] for row in figures) else 0)

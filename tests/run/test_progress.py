@@ -177,7 +177,7 @@ def run_until(command: list[str], seen: str, number: int = signal.SIGINT) -> tup
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), shown
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_cleanly_says_how_to_go_on_and_loses_nothing(arguments: list[str], number: int) -> None:
     code, shown = run_until(arguments, r"images.*?[1-9]\d*/15", number)
     assert code == 128 + number, shown

@@ -1,0 +1,101 @@
+"""Time zone, locale, clock, hash seed and threads change nothing; another batch size changes rounding alone."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blendbench.core.suites import load_suite
+from blendbench.models.sets import load_model_set
+from blendbench.results.images import ImageStore
+from blendbench.results.store import open_results
+from blendbench.run.experiments import load_experiment
+from blendbench.run.loop import run
+from blendbench.run.plan import make_plan
+from blendbench.run.progress import Reporter
+
+pytestmark = pytest.mark.slow
+
+PROGRAM = """
+import json, sys, time
+from dataclasses import replace
+from pathlib import Path
+
+now = time.time
+time.time = lambda: now() - int(sys.argv[3])
+
+from blendbench.core.suites import load_suite
+from blendbench.models.sets import load_model_set
+from blendbench.reports.leaderboard import write_leaderboard
+from blendbench.results.store import open_results
+from blendbench.run.experiments import Grid, load_experiment
+from blendbench.run.loop import run
+from blendbench.run.plan import make_plan
+from blendbench.run.progress import Reporter
+
+models = load_model_set(sys.argv[1], "cpu", {"batch_size": 2, "steps": 1})
+grids = (Grid("lerp", (("alpha", (0.2, 0.6)),)), Grid("concatenate", ()))
+base = replace(load_experiment("smoke"), items=2, controls=False, strategies=grids)
+base = replace(base, metrics=("effect_size", "grid_energy", "color_drift"))
+folder = Path(sys.argv[2])
+report = run(make_plan(base, load_suite("miniature"), models), models, folder, Reporter(quiet=True))
+assert report.failed == 0, report
+results = open_results(folder)
+cells = results.rows("SELECT cell_id, label, item, image_sha256 FROM cells ORDER BY ALL")
+scores = results.rows("SELECT cell_id, metric, value FROM scores ORDER BY ALL")
+write_leaderboard(folder, folder / "reports", "smoke")
+print(json.dumps([cells, scores]))
+"""
+SURROUNDINGS = {
+    "east": ({"TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8", "PYTHONHASHSEED": "7"}, 0),
+    "plain": ({"TZ": "America/St_Johns", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, 40_000_000),
+    "threads": ({"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}, -40_000_000),
+}
+
+
+def outcome(models: Path, folder: Path, settings: dict[str, str], behind: int) -> list[list[list[object]]]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **settings}
+    command = [sys.executable, "-c", PROGRAM, str(models), str(folder), str(behind)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: list[list[list[object]]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def usual(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> list[list[list[object]]]:
+    return outcome(untrained, tmp_path_factory.mktemp("usual") / "results", {}, 0)
+
+
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_cells_images_and_scores_are_the_same(
+    name: str, usual: list[list[list[object]]], untrained: Path, tmp_path: Path
+) -> None:
+    settings, behind = SURROUNDINGS[name]
+    cells, scores = outcome(untrained, tmp_path / "results", settings, behind)
+    assert len(cells) == 8
+    assert cells == usual[0]
+    assert scores == usual[1]
+
+
+def test_another_batch_size_makes_the_same_cells_up_to_rounding_and_is_recorded(
+    untrained: Path, tmp_path: Path
+) -> None:
+    base = replace(load_experiment("smoke"), items=2, controls=False, metrics=("effect_size",))
+    images: list[dict[str, np.ndarray]] = []
+    for batch in (1, 3):
+        folder = tmp_path / str(batch)
+        models = load_model_set(untrained, "cpu", {"batch_size": batch, "steps": 1})
+        run(make_plan(base, load_suite("miniature"), models), models, folder, Reporter(quiet=True))
+        results = open_results(folder)
+        assert results.rows("SELECT DISTINCT batch_size FROM cell_batches") == [(batch,)]
+        hashes = results.rows("SELECT cell_id, image_sha256 FROM cells")
+        images.append({cell_id: ImageStore(folder).load(sha256).astype(int) for cell_id, sha256 in hashes})
+    first, second = images
+    assert first.keys() == second.keys()
+    assert max(abs(first[cell_id] - second[cell_id]).max() for cell_id in first) <= 1
