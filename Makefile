@@ -23,7 +23,7 @@ help:
 	@echo "make lint     formatting, lint, types, import layers"
 	@echo "make reports  run all experiments, in about an hour, and write every page (EXPERIMENTS=\"core adain\" QUICK=--quick)"
 	@echo "make statistics  measure intervals, ranks and outcomes on known truth; writes reports/statistics.md"
-	@echo "make reliability  kill commands, fill disks and damage input; writes reports/reliability.md"
+	@echo "make reliability  kill commands, spoil disks, damage input, make many cells; writes reports/reliability.md"
 	@echo "make bench    speed benchmarks of the miniature, compared with the last ones; writes reports/speed.md"
 	@echo "make bench-gpu  the full-size readings, on a machine with a GPU, in under 9 minutes"
 
@@ -99,11 +99,16 @@ reports: setup-dev
 statistics: setup-dev
 	$(BIN)/python bench/pages/statistics_page.py $(QUICK)
 
-# Kills commands and damages input, for an hour or two.
+# Kills commands, spoils disks, damages input, makes many cells and changes the source, for some hours. What was not
+# finished goes on where it was.
 reliability: setup-dev
-	$(BIN)/python tests/crashes/crash.py --kills 200 --json .crash.json
-	$(BIN)/python tests/fuzz/fuzz.py --inputs 200000 --json .fuzz.json
-	$(BIN)/python bench/pages/reliability_page.py --crash .crash.json --fuzz .fuzz.json
+	mkdir -p .reliability
+	$(BIN)/python tests/crashes/crash.py --kills 200 --json .reliability/crash.json
+	$(BIN)/python tests/fuzz/fuzz.py --inputs 200000 --json .reliability/fuzz.json
+	$(BIN)/python tests/scale/soak.py --json .reliability/soak.json
+	$(BIN)/python bench/pages/containment.py --json .reliability/containment.json
+	$(BIN)/python tests/mutation/mutate.py --sample 60 --json .reliability/mutation.json
+	$(BIN)/python bench/pages/reliability_page.py --data .reliability
 
 # Keeps every run in .benchmarks/, compares with the one before, and writes the CPU's part of the page.
 bench: setup-dev

@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import coverage
+import interval_coverage as coverage
 import truths
-from coverage import Coverage
+from interval_coverage import Coverage
 from samples import SIZES, kinds, read_real
 from scipy.special import betaincinv
 from truths import Change, Simulation

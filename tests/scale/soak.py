@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,10 +161,10 @@ def measured(command: list[str], log: Path) -> Row:
 
 
 def soak(counts: Sequence[int], place: Path, state: Path | None = None) -> list[Row]:
-    """Take each number of cells through all stages; with a state file, leave out what an earlier process did."""
+    """Take each number of cells through all stages; with a state file, leave out what an unfinished process did."""
     rows: list[Row] = []
-    with suppress(OSError):
-        rows = json.loads(state.read_text()) if state else []
+    if state is not None and state.exists() and not (known := json.loads(state.read_text()))["finished"]:
+        rows = known["rows"]
     for count in counts:
         if sum(row["cells"] == count for row in rows) == len(STAGES) + len(COMMANDS):
             continue
@@ -183,7 +182,7 @@ def soak(counts: Sequence[int], place: Path, state: Path | None = None) -> list[
                 if rows[-1]["code"] not in ((0, 1, 3, 4) if stage == "gate" else (0,)):
                     sys.exit(f"{stage} does not work: {log.read_text()[-2000:]}")
         if state:
-            state.write_text(json.dumps(rows, indent=1))
+            state.write_text(json.dumps({"finished": count == counts[-1], "rows": rows}, indent=1))
     return rows
 
 
@@ -202,7 +201,7 @@ def faults(rows: list[Row]) -> list[str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, nargs="+", default=[50_000, 100_000, 200_000])
-    parser.add_argument("--json", type=Path, help="file for the figures; what is in there is not measured again")
+    parser.add_argument("--json", type=Path, help="file for the figures; an unfinished one is continued")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--stage", choices=STAGES)
     given = parser.parse_args()

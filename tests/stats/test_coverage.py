@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import coverage
+import interval_coverage as coverage
 import numpy as np
 import pytest
 from samples import REAL, UNLIMITED, kinds, read_real

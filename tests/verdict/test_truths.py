@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import coverage
+import interval_coverage as coverage
 import numpy as np
 import pytest
 import statistics_page
 import truths
-from coverage import RankRates
+from interval_coverage import RankRates
 from statistics_page import Promise, Trials
 from truths import TRUTHS, Change, Simulation, Truth
 
