@@ -37,6 +37,11 @@ READINGS: dict[str, Any] = {
     "memory_staged": {"peak_gib": {"encode": 9.0, "denoise": 15.5}},
     "encoders": {"clip_batch_1_ms_an_image": 7.3},
 }
+CHECKS = (
+    "test_an_idea_is_checked_in_a_new_process",
+    "test_an_idea_is_checked_in_a_session",
+    "test_a_check_of_nothing_new",
+)
 SECTIONS = [
     {"section": "plain", "date": "2026-11-25", "seconds": 99.6, "status": "ok"},
     {"section": "vae", "date": "2026-11-26", "seconds": 0, "status": "late"},
@@ -68,9 +73,9 @@ def row(page: str, start: str) -> list[str]:
 
 def test_targets_are_reported_kept_missed_or_not_measured(part: dict[str, Any]) -> None:
     page = speed.page({"h200": part | {"busy_1024": 0.5}})
-    assert row(page, "1024², 48 cells")[1:] == ["at least 2.2", "2.50", "yes"]
+    assert row(page, "1024², 48 cells")[1:] == ["at least 2.25", "2.50", "yes"]
     assert row(page, "512², 48 cells")[2:] == ["not measured", "–"]
-    assert row(page, "1024²: share of the wall time in transformer or VAE")[2:] == ["0.500", "**no**"]
+    assert row(page, "1024²: fraction of the wall time in transformer or VAE")[2:] == ["0.500", "**no**"]
     assert row(page, "1024²: a transformer step over its floor")[2:] == ["1.12", "yes"]
 
 
@@ -131,7 +136,10 @@ def test_without_a_gpu_the_page_says_so() -> None:
 def test_the_cpu_s_part_comes_from_pytest_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stored = {
         "machine_info": {"machine": "x86_64", "python_version": "3.11", "cpu": {"brand_raw": "A CPU", "count": 2}},
-        "benchmarks": [{"name": "test_x", "stats": {"min": 0.25}, "extra_info": {"times_faster": 3.5, "note": "no"}}],
+        "benchmarks": [
+            {"name": "test_x", "stats": {"min": 0.25, "median": 1}, "extra_info": {"times_faster": 3.5, "note": "no"}},
+            *({"name": name, "stats": {"min": 2, "median": 3 + i}, "extra_info": {}} for i, name in enumerate(CHECKS)),
+        ],
     }
     (tmp_path / "last.json").write_text(json.dumps(stored))
     (tmp_path / "speed.json").write_text(
@@ -141,6 +149,9 @@ def test_the_cpu_s_part_comes_from_pytest_benchmark(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["speed", *given])
     speed.main()
-    assert row((tmp_path / "speed.md").read_text(), "test_x") == ["test_x", "250", "times_faster 3.5"]
+    page = (tmp_path / "speed.md").read_text()
+    assert row(page, "test_x") == ["test_x", "250", "times_faster 3.5"]
+    assert "a changed idea takes 3 s in a new process and 4 s in a session" in page
     kept = json.loads((tmp_path / "speed.json").read_text())
+    assert [kept["cpu"][key] for key in ("check_new_process_s", "check_resident_s", "check_unchanged_s")] == [3, 4, 5]
     assert kept.keys() == {"cpu", "h200"}
