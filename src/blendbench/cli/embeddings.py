@@ -3,10 +3,11 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blendbench.cli import options
 from blendbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
 
 def embeddings(
-    models: Annotated[
-        str, typer.Option(help="model set: a shipped name or a folder with model_set.toml")
-    ] = "miniature",
+    models: options.Models = "miniature",
     suite: Annotated[
         str | None,
         typer.Option(help="suite whose prompts and images are encoded: a name or a folder; default: the models' own"),
@@ -27,7 +26,7 @@ def embeddings(
     layers: Annotated[str | None, typer.Option(help="layers from the end, as -2,-6; default: those in use")] = None,
     results: Annotated[Path, typer.Option(help="results folder: embeddings, shards and database")] = Path("results"),
     out: Annotated[Path, typer.Option(help="where embeddings.md and its plots are written")] = Path("reports"),
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")] = "auto",
+    device: options.Device = "auto",
     save_statistics: Annotated[
         Path | None, typer.Option(help="also write mean and std of each dimension to this .safetensors file")
     ] = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from blendbench.cli.options import Executor, Gpus, RayAddress, Workers, cluster_of
+from blendbench.cli import options
 from blendbench.core.errors import UsageError
 from blendbench.core.numbers import counted
 from blendbench.run.experiments import Experiment, Value
@@ -39,15 +39,12 @@ def run(
     ] = [],  # noqa: B006
     prompt: Annotated[str | None, typer.Option(help="a private trial: one item, with this prompt")] = None,
     image: Annotated[Path | None, typer.Option(help="a private trial: one item, with this reference image")] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")] = "auto",
-    memory_budget: Annotated[
-        float | None,
-        typer.Option(min=1, help="GiB of GPU memory to use; decides what is loaded at once; default: what is free"),
-    ] = None,
-    executor: Executor = None,
-    ray_address: RayAddress = None,
-    gpus: Gpus = None,
-    workers: Workers = None,
+    device: options.Device = "auto",
+    memory_budget: options.MemoryBudget = None,
+    executor: options.Executor = None,
+    ray_address: options.RayAddress = None,
+    gpus: options.Gpus = None,
+    workers: options.Workers = None,
     items: Annotated[int | None, typer.Option(min=1, help="the first items of the suite, or of --split")] = None,
     seeds: Annotated[str | None, typer.Option(help="seeds of the initial noise, as in 0,1")] = None,
     split: Annotated[
@@ -75,7 +72,7 @@ def run(
         raise UsageError("--prompt and --image are a trial of one item; leave out --items")
     chosen = selected(chosen.quick() if quick else chosen, items, seeds, split or "", fresh)
 
-    cluster = cluster_of(executor, ray_address, gpus, workers, device)
+    cluster = options.cluster_of(executor, ray_address, gpus, workers, device)
     plan, model_set = plan_on_models(
         chosen, models, device, prompt, image, memory_budget, hash_weights=not dry_run, cluster=cluster
     )

@@ -4,12 +4,12 @@ import tempfile
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from blendbench.cli.options import Executor, Gpus, RayAddress, Workers, cluster_of
+from blendbench.cli import options
 from blendbench.core.errors import UsageError
 
 _REFUSED = 1
@@ -29,11 +29,11 @@ def verify(
         list[Path], typer.Option(help="submitted file of strategies, which is run: read it first; repeatable")
     ] = [],  # noqa: B006
     items: Annotated[int, typer.Option(min=0, help="items of which all cells are generated again")] = 2,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the models run")] = "auto",
-    executor: Executor = None,
-    ray_address: RayAddress = None,
-    gpus: Gpus = None,
-    workers: Workers = None,
+    device: options.Device = "auto",
+    executor: options.Executor = None,
+    ray_address: options.RayAddress = None,
+    gpus: options.Gpus = None,
+    workers: options.Workers = None,
 ) -> None:
     """Check that published results belong to this code, are whole, and come out again.
 
@@ -59,7 +59,7 @@ def verify(
         where = models or named_models(data, name)
         if models is None and where not in list_model_sets():
             raise UsageError(f"{name}: made with the model set {where!r}, which is not shipped; name it by --models")
-        cluster = cluster_of(executor, ray_address, gpus, workers, device)
+        cluster = options.cluster_of(executor, ray_address, gpus, workers, device)
         plan, model_set = plan_on_models(chosen, where, device, cluster=cluster)
         with cluster or nullcontext(), tempfile.TemporaryDirectory(prefix="blendbench-") as work:
             found = compare(data, plan, model_set, items, Path(work), cluster)
