@@ -7,6 +7,7 @@ from pathlib import Path
 from blendbench.core.files import write_atomically
 from blendbench.reports.contact_sheet import write_tiles
 from blendbench.reports.folders import make_folder
+from blendbench.reports.formats import blocks
 from blendbench.reports.front_plot import plot_front
 from blendbench.reports.gallery.links import FOLDER, find_gallery
 from blendbench.reports.gate_formats import as_markdown, with_links
@@ -34,17 +35,17 @@ def write_check(results: Results, results_dir: Path, verdicts: Sequence[Verdict]
     images = PageImages(results_dir)
     _write_sheet(results, images, experiment, labels, out / SHEET)
     gallery = find_gallery(results_dir / FOLDER / experiment, seen_from=out)
-    lines = ["# Check", ""]
+    parts = ["# Check"]
     for number, verdict in enumerate(verdicts, start=1):
-        lines += [as_markdown(with_links(verdict, gallery)), "", *_source(results, verdict)]
-        lines += _front(results, verdict, out / FRONT.format(number))
+        parts += [as_markdown(with_links(verdict, gallery)), *_source(results, verdict)]
+        parts += _front(results, verdict, out / FRONT.format(number))
     if (out / SHEET).is_file():
-        lines += ["## Side by side", "", f"![reference, {', '.join(labels)}]({SHEET})", ""]
-        lines += [f"Rows are the first {ROWS} items; columns share the initial noise.", "", *images.note()]
+        parts += ["## Side by side", f"![reference, {', '.join(labels)}]({SHEET})"]
+        parts += [f"Rows are the first {ROWS} items; columns share the initial noise.", images.note()]
     if gallery is not None:
-        lines += [f"The gallery shows and compares [every image]({gallery.grid()}).", ""]
+        parts.append(f"The gallery shows and compares [every image]({gallery.grid()}).")
     page = out / PAGE
-    write_atomically(page, "\n".join(lines).encode())
+    write_atomically(page, "\n".join(blocks(*parts)).encode())
     return page
 
 
@@ -57,7 +58,7 @@ def _front(results: Results, verdict: Verdict, path: Path) -> list[str]:
     plot_front(standings, path, verdict.candidate)
     known = len(standings.known.points) - 1
     caption = f"Up is better, left is better: {known} configurations on these {verdict.items} items; the ring is yours."
-    return [f"![Gain against cost]({path.name})", "", caption, ""] if path.is_file() else []
+    return [f"![Gain against cost]({path.name})", caption] if path.is_file() else []
 
 
 def _source(results: Results, verdict: Verdict) -> list[str]:
@@ -70,7 +71,7 @@ def _source(results: Results, verdict: Verdict) -> list[str]:
         """,
         [verdict.experiment, verdict.candidate],
     )
-    return [line for equation, doc in rows for line in (f"`{verdict.candidate}`: `{equation}`. {doc}", "")]
+    return [f"`{verdict.candidate}`: `{equation}`. {doc}" for equation, doc in rows]
 
 
 def _write_sheet(results: Results, images: PageImages, experiment: str, labels: list[str], path: Path) -> None:

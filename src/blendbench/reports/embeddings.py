@@ -8,7 +8,7 @@ from blendbench.core.numbers import MINUS
 from blendbench.reports.embedding_plots import FAMILIES, plot_families, plot_outliers
 from blendbench.reports.embedding_study import HALVES, NAMES, REFERENCE, Study, Value, read_study
 from blendbench.reports.folders import make_folder
-from blendbench.reports.formats import markdown_table
+from blendbench.reports.formats import blocks, markdown_table
 from blendbench.results.store import Results
 
 FOLDER = "embeddings"  # of the plots, beside the page
@@ -52,52 +52,33 @@ def write_embeddings(results: Results, out: Path, analysis_id: str | None = None
 def render_embeddings(study: Study) -> str:
     """Render the page as markdown."""
     layer = study.shown_layer
-    lines = [
+    lines = blocks(
         "# Hidden states of the encoders",
-        "",
         findings(study)[0],
-        "",
         _introduction(study),
-        "",
         "## Findings",
-        "",
-        *(f"- {sentence}" for sentence in findings(study)[1:]),
-        "",
+        [f"- {sentence}" for sentence in findings(study)[1:]],
         f"## Tokens by themselves, layer {layer}",
-        "",
         "Position 0 is the chat template's first token. The std over all values is what is usually quoted; it follows "
         "the largest dimensions and, if one token carries them, the number of tokens. The median over dimensions of "
         "the std does not.",
-        "",
-        *_table(study, [t for t in study.kinds if t != HALVES], "", _OWN),
-        "",
+        _table(study, [t for t in study.kinds if t != HALVES], "", _OWN),
         f"## Against the text encoder at the same layer, layer {layer}",
-        "",
         f"Correlations and ratios are of the standard deviations of each dimension. The row `{NAMES[HALVES]}` is "
         "the text encoder against itself: differences as small as its own are no finding.",
-        "",
-        *_table(study, [t for t in study.kinds if t != REFERENCE], "same_layer", _AGAINST),
-        "",
+        _table(study, [t for t in study.kinds if t != REFERENCE], "same_layer", _AGAINST),
         *_conditioning_section(study),
         f"## Outlying dimensions, layer {layer}, without position 0",
-        "",
         "Two-sided: by the larger of ratio and 1 / ratio.",
-        "",
-        *_outlier_table(study),
-        "",
+        _outlier_table(study),
         f"![outlying dimensions]({FOLDER}/outliers.webp)",
-        "",
         "## By layer",
-        "",
-    ]
-    for family in FAMILIES:
-        lines += [f"![{family.title}]({FOLDER}/{family.name}.webp)", ""]
-    lines += [
+        *(f"![{family.title}]({FOLDER}/{family.name}.webp)" for family in FAMILIES),
         'Every number, and those of the other layers: `blendbench sql "FROM embedding_statistics WHERE layer = '
         f'{layer}"`; the dimensions: `blendbench sql "FROM embedding_outliers"`. What each statistic is: '
         "[docs/embeddings.md](../docs/embeddings.md).",
-    ]
-    return "\n".join(lines) + "\n"
+    )
+    return "\n".join(lines)
 
 
 def _introduction(study: Study) -> str:
@@ -156,7 +137,7 @@ def _outlier_sentences(study: Study) -> list[str]:
     return sentences
 
 
-def _conditioning_section(study: Study) -> list[str]:
+def _conditioning_section(study: Study) -> list[str | list[str]]:
     shown = [(name, title) for name, title in _AGAINST if name != "word_cosine"]
     rows = [
         [
@@ -173,11 +154,8 @@ def _conditioning_section(study: Study) -> list[str]:
     header = ["layer", "tokens", *(title for _, title in shown)]
     return [
         f"## Other layers against the text encoder's layer {study.text_layer}, without position 0",
-        "",
         "What a blend of that layer with the text meets, since conditionings keep the text of that one layer.",
-        "",
-        *markdown_table(header, rows, right=range(2, len(header))),
-        "",
+        markdown_table(header, rows, right=range(2, len(header))),
     ]
 
 

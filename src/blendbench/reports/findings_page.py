@@ -1,7 +1,6 @@
 """Render the findings: five sentences, a plot, and every hypothesis by theme."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 from blendbench.core.files import write_atomically
@@ -10,7 +9,7 @@ from blendbench.reports.claims import Outcome
 from blendbench.reports.findings import Finding, Findings, judge
 from blendbench.reports.findings_plot import plot_effects, shown
 from blendbench.reports.folders import make_folder
-from blendbench.reports.formats import p_text
+from blendbench.reports.formats import blocks, p_text
 from blendbench.results.store import Results
 
 PLOT = "effects.webp"
@@ -32,36 +31,34 @@ def write_findings(results: Results, out: Path, hypotheses: Path | None = None) 
 def render_findings(results: Results, findings: Findings) -> str:
     """Render the page; the same results and hypotheses give the same text."""
     runs = _runs(results)
-    lines = [f"# {_plain(findings.file.title)}", "", _counts(findings), ""]
-    lines += [f"{number}. {_headline(finding)}" for number, finding in enumerate(headlines(findings), start=1)]
-    lines += [""] if headlines(findings) else []
+    parts: list[str | list[str]] = [
+        f"# {_plain(findings.file.title)}",
+        _counts(findings),
+        [f"{number}. {_headline(finding)}" for number, finding in enumerate(headlines(findings), start=1)],
+    ]
     if shown(findings):
-        lines += [f"![effect of each hypothesis]({findings.file.name}/{PLOT})", ""]
-        lines += [
+        parts += [
+            f"![effect of each hypothesis]({findings.file.name}/{PLOT})",
             "One line for each hypothesis that a measured effect decides: the claim that decided it, with its 95 %"
             " interval. In the grey band differences are within the margin of the metric's card, and do not matter."
             " Open markers: the models were trained to show it.",
-            "",
         ]
-    lines += _how(findings, runs)
+    parts += _how(findings, runs)
     for theme in dict.fromkeys(finding.hypothesis.theme for finding in findings.findings):
-        lines += [f"## {_plain(theme)}", ""]
+        parts.append(f"## {_plain(theme)}")
         for finding in findings.findings:
             if finding.hypothesis.theme == theme:
-                lines += _section(finding, findings)
-    if findings.file.open_questions:
-        lines += ["## Not decided here", ""]
-        lines += [
-            f"- **{_plain(part.question)}** {_plain(part.why)} _{_plain(part.source)}_"
-            for part in findings.file.open_questions
-        ]
-        lines += [""]
-    lines += ["## Data", ""]
-    lines += [
+                parts += _section(finding, findings)
+    open_questions = [
+        f"- **{_plain(part.question)}** {_plain(part.why)} _{_plain(part.source)}_"
+        for part in findings.file.open_questions
+    ]
+    data = [
         f"- `{experiment}`: {models} (weights {weights}), suite {suite} ({suite_hash}), {device}, {date}"
         for experiment, models, weights, suite, suite_hash, device, date, _ in runs
     ]
-    return "\n".join(lines) + "\n"
+    parts += ["## Not decided here" if open_questions else "", open_questions, "## Data", data]
+    return "\n".join(blocks(*parts))
 
 
 def headlines(findings: Findings) -> list[Finding]:
@@ -105,8 +102,8 @@ def _headline(finding: Finding) -> str:
 def _how(findings: Findings, runs: list[tuple[str, ...]]) -> list[str]:
     models = sorted({run[1] for run in runs})
     losses = sorted({loss for run in runs for loss in json.loads(run[7])})
-    lines = [
-        *([_plain(findings.file.about), ""] if findings.file.about else []),
+    return [
+        _plain(findings.file.about),
         f"**Models: {', '.join(models) or 'none'}.** "
         + (
             f"They were trained to show some of what is asked ({', '.join(f'`{loss}`' for loss in losses)}): a verdict"
@@ -116,27 +113,22 @@ def _how(findings: Findings, runs: list[tuple[str, ...]]) -> list[str]:
             if losses
             else "These are verdicts on your weights."
         ),
-        "",
         "A statement is supported if all its claims are, and refuted if one is. A claim is decided by an exact"
         " sign-flip test over items at .05 after Holm's correction over all tests of the file, those for a refutation"
         " too; a direction is refuted by a difference below the metric's margin. Undecided: neither. Cannot occur here:"
         " something that the statement presupposes is missing on these models. Pairs have equal item, seed and initial"
         " latents; n counts them.",
-        "",
         f"The hypotheses were written down before: sha256 of the file {_breakable(findings.sha256)}. Written by"
         " `blendbench findings` from the database: no figure of a result and no verdict on this page is typed.",
-        "",
     ]
-    return lines
 
 
-def _section(finding: Finding, findings: Findings) -> list[str]:
+def _section(finding: Finding, findings: Findings) -> list[str | list[str]]:
     hypothesis = finding.hypothesis
     verdict = finding.verdict.capitalize()
     if findings.by_construction(finding):
         verdict += f", by construction: `{hypothesis.built_in}` trains it into these models, so that it is no finding"
-    lines = [f"### {_plain(hypothesis.statement)}", "", f"**{verdict}.** `{hypothesis.id}`", ""]
-    lines += [
+    claims = [
         _claim(claim.experiment, outcome) for claim, outcome in zip(hypothesis.claims, finding.outcomes, strict=True)
     ]
     notes = []
@@ -151,10 +143,9 @@ def _section(finding: Finding, findings: Findings) -> list[str]:
             + "."
         )
     follows = {"supported": hypothesis.if_supported, "refuted": hypothesis.if_refuted}.get(finding.verdict, "")
-    notes += [f"What follows: {_plain(follows)}"] if follows else []
-    notes += [_plain(hypothesis.limits)] if hypothesis.limits else []
+    notes += [f"What follows: {_plain(follows)}" if follows else "", _plain(hypothesis.limits)]
     notes.append(f"_{_plain(hypothesis.source)}_")
-    return [*lines, *_apart(notes), ""]
+    return [f"### {_plain(hypothesis.statement)}", f"**{verdict}.** `{hypothesis.id}`", claims, *notes]
 
 
 def _claim(experiment: str, outcome: Outcome) -> str:
@@ -162,11 +153,6 @@ def _claim(experiment: str, outcome: Outcome) -> str:
     p = "" if outcome.p is None else f", Holm p {p_text(outcome.p)}"
     what = f": {outcome.what}" if outcome.what else ""
     return f"- {outcome.verdict} (`{experiment}`{n}{p}){what}: {_plain(outcome.figure)}"
-
-
-def _apart(texts: Iterable[str]) -> list[str]:
-    """Put an empty line before each text."""
-    return [line for text in texts for line in ("", text)]
 
 
 def _plain(text: str) -> str:

@@ -46,6 +46,11 @@ def plain_text(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", escape(" ".join(text.split()), quote=False))
 
 
+def blocks(*parts: str | Sequence[str]) -> list[str]:
+    """Return the lines of a page's parts, with an empty line behind each; empty parts are left out."""
+    return [line for part in parts if part for line in ([part, ""] if isinstance(part, str) else [*part, ""])]
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
     """Write a GitHub table; columns named in `right` are aligned right."""
     marks = ["---:" if column in right else "---" for column in range(len(header))]

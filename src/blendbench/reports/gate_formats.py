@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blendbench.core.numbers import counted, fixed, number
-from blendbench.reports.formats import markdown_table
+from blendbench.reports.formats import blocks, markdown_table
 from blendbench.reports.gallery.links import Gallery
 from blendbench.verdict.decide import Effect
 from blendbench.verdict.sentence import sentence
@@ -101,25 +101,27 @@ def as_markdown(verdict: Verdict) -> str:
     for row, effect in zip(rows, verdict.effects, strict=True):
         if effect.judged and effect.decision in ("worse", "better"):
             row[-1] = f"**{row[-1]}**"
-    lines = [
-        f"### {verdict.outcome}",
-        "",
-        sentence(verdict),
-        "",
-        f"Against `{verdict.baseline}`: {_extent(verdict)}.",
-        "",
+    table = [markdown_table(HEADER, rows, right=(2, 3, 5)), _capital(LEGEND.format(verdict.alpha))] if rows else []
+    notes = [
+        *_lost_words(verdict),
+        *verdict.notes,
+        *(f"failed: {line}" for line in verdict.failed[:5]),
+        *(f"not measured: {name} ({reason})" for name, reason in verdict.left_out.items()),
+        canary_words(verdict),
     ]
-    if rows:
-        lines += [*markdown_table(HEADER, rows, right=(2, 3, 5)), "", _capital(LEGEND.format(verdict.alpha)), ""]
-    lines += [f"- {line}" for line in _lost_words(verdict)]
-    lines += [f"- {note}" for note in verdict.notes]
-    lines += [f"- failed: {line}" for line in verdict.failed[:5]]
-    lines += [f"- not measured: {name} ({reason})" for name, reason in verdict.left_out.items()]
-    lines += [f"- {canary_words(verdict)}", ""]
-    if verdict.worst:
-        lines += ["<details><summary>Worst items</summary>", ""]
-        lines += markdown_table(_WORST_HEADER, [_worst_row(verdict, entry) for entry in verdict.worst])
-        lines += ["", "Paths are relative to the results folder.", "</details>", ""]
+    worst = [
+        "<details><summary>Worst items</summary>",
+        markdown_table(_WORST_HEADER, [_worst_row(verdict, entry) for entry in verdict.worst]),
+        ["Paths are relative to the results folder.", "</details>"],
+    ]
+    lines = blocks(
+        f"### {verdict.outcome}",
+        sentence(verdict),
+        f"Against `{verdict.baseline}`: {_extent(verdict)}.",
+        *table,
+        [f"- {note}" for note in notes],
+        *(worst if verdict.worst else []),
+    )
     return "\n".join([*lines, f"<sub>{provenance_words(verdict)}</sub>"])
 
 

@@ -43,17 +43,16 @@ class PageImages:
             self.damaged[sha256] = None
             return None
 
-    def note(self) -> list[str]:
-        """Return the lines of a page that name what was left out."""
+    def note(self) -> str:
+        """Return the paragraph of a page that names what was left out, if anything."""
         if not self.damaged:
-            return []
+            return ""
         names = [sha256[:16] for sha256 in self.damaged]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        return [
+        return (
             f"**{len(names)} image{'s are' if len(names) > 1 else ' is'} damaged or missing and left out**:"
-            f" {', '.join(f'`{name}`' for name in names[:NAMED])}{more}; `blendbench run` generates them again.",
-            "",
-        ]
+            f" {', '.join(f'`{name}`' for name in names[:NAMED])}{more}; `blendbench run` generates them again."
+        )
 
 
 def save_plot(figure: "Figure", path: Path, options: dict[str, Any] | None = None) -> None:

@@ -12,7 +12,7 @@ from blendbench.reports.contact_sheet import caption, write_contact_sheet
 from blendbench.reports.dose_plot import plot_doses
 from blendbench.reports.extremes import Extreme, extremes, write_extremes
 from blendbench.reports.folders import make_folder
-from blendbench.reports.formats import label_text, plain_text
+from blendbench.reports.formats import blocks, label_text, plain_text
 from blendbench.reports.front_plot import plot_front
 from blendbench.reports.gallery.links import FOLDER, Gallery, find_gallery
 from blendbench.reports.gallery.write import gallery_of
@@ -96,33 +96,35 @@ def render(
     standings: Standings | None,
     images: frozenset[str],
     gallery: Gallery | None = None,
-    left_out: list[str] | None = None,
+    left_out: str = "",
 ) -> str:
     """Render the page.
 
-    `images`: the names of the plots and sheets that exist; `gallery`: what it links to; `left_out`: the lines about
+    `images`: the names of the plots and sheets that exist; `gallery`: what it links to; `left_out`: a note on
     damaged images.
     """
     pairs = extremes(results, board, standings) if gallery is not None else []
-    parts = [
-        [*_head(board, standings), *_gallery(gallery)],
-        left_out or [],
-        _front(board) if FRONT in images else [],
-        _board(standings),
-        _strata(standings),
-        _doses(board) if DOSES in images else [],
-        _images(board, caption(results, board, standings)) if SHEET in images else [],
-        [*_extremes(board), *_links(board, pairs, gallery)] if EXTREMES in images else [],
-        _residuals(board) if RESIDUALS in images else [],
-        ["## Every configuration and metric"],
-        configurations_section(board, gallery),
-        *(metric_section(board, metric) for metric in board.of_role(*_ROLES)),
-        _truth(truth_checks(board)),
-        _incomplete(board),
-        _trials(board),
-        provenance_section(board),
-    ]
-    return "\n".join("\n".join([*part, ""]) for part in parts if part)
+    return "\n".join(
+        [
+            *_head(board, standings),
+            *([f"The gallery shows and compares [every image]({gallery.grid()}).", ""] if gallery is not None else []),
+            *blocks(left_out),
+            *(_front(board) if FRONT in images else []),
+            *_board(standings),
+            *_strata(standings),
+            *(_doses(board) if DOSES in images else []),
+            *(_images(board, caption(results, board, standings)) if SHEET in images else []),
+            *(_extremes(board, pairs, gallery) if EXTREMES in images else []),
+            *(_residuals(board) if RESIDUALS in images else []),
+            *blocks("## Every configuration and metric"),
+            *configurations_section(board, gallery),
+            *(line for metric in board.of_role(*_ROLES) for line in metric_section(board, metric)),
+            *_truth(truth_checks(board)),
+            *_incomplete(board),
+            *_trials(board),
+            *provenance_section(board),
+        ]
+    )
 
 
 def _head(board: Board, standings: Standings | None) -> list[str]:
@@ -131,135 +133,106 @@ def _head(board: Board, standings: Standings | None) -> list[str]:
     failed = sum(entry.failed for entry in board.configurations)
     missing = cells - ok - failed
     gaps = f" Cells: {ok} ok, {failed} failed, {missing} missing, {cells} expected." if ok < cells else ""
-    return [
+    return blocks(
         f"# Leaderboard of {board.experiment}",
-        "",
         answer(board, standings),
-        "",
         meanings(board, standings),
-        "",
         f"{counted(len(board.configurations), 'configuration')} on {counted(board.items, 'item')} x"
         f" {counted(board.seeds, 'seed')} of suite `{board.run['suite']}`;"
         f" brackets are 95 % intervals over items. Data of {str(board.run['data_date'])[:10]},"
         f" from {board.run['device']}.{gaps}",
-        *([""] if board.imported else []),
-        *(f"- {note}" for note in board.imported),
-        *_baseline_lacks(board),
-        *_too_few_items(board),
-    ]
+        [f"- {note}" for note in board.imported],
+        _baseline_lacks(board),
+        _too_few_items(board),
+    )
 
 
-def _gallery(gallery: Gallery | None) -> list[str]:
-    if gallery is None:
-        return []
-    return ["", f"The gallery shows and compares [every image]({gallery.grid()})."]
-
-
-def _baseline_lacks(board: Board) -> list[str]:
+def _baseline_lacks(board: Board) -> str:
     baseline = board.configuration(board.baseline)
     if baseline is not None and baseline.complete:
-        return []
+        return ""
     state = "was not run" if baseline is None else f"has {baseline.ok} of {baseline.expected} cells"
-    return ["", f"**`{board.baseline}` {state}**: there are no differences where it has none."]
+    return f"**`{board.baseline}` {state}**: there are no differences where it has none."
 
 
-def _too_few_items(board: Board) -> list[str]:
+def _too_few_items(board: Board) -> str:
     families = Counter(metric.role for metric in board.metrics.values() if is_judged(metric))
     short = {role: least for role in JUDGED_ROLES if (least := least_items(families[role] or 1)) > board.items}
     if not short:
-        return []
+        return ""
     needs = ", ".join(f"{role} needs {least}" for role, least in short.items())
-    return [
-        "",
+    return (
         f"**{counted(board.items, 'item')} {'is' if board.items == 1 else 'are'} too few** for any difference to be"
-        f" better or worse, however large it is ({needs}): read the intervals, or run more items.",
-    ]
+        f" better or worse, however large it is ({needs}): read the intervals, or run more items."
+    )
 
 
 def _front(board: Board) -> list[str]:
-    return [
+    return blocks(
         f"![What each blend gains against what it costs]({board.experiment}/{FRONT})",
-        "",
         "Up is better, left is better. Each point is a configuration on all items; a thin line joins the doses of a"
         " family, the thick one what no other mean beats in both (bars: 95 % intervals). Dashed: losses of 10 and 25 %."
         " Triangles: controls, among them the canary, which is broken on purpose.",
-    ]
+    )
 
 
 def _board(standings: Standings | None) -> list[str]:
     if standings is None or not standings.rows:
         return []
-    return [
+    tied = " `=`: gains that a simultaneous 95 % interval does not separate from the best one's. "
+    return blocks(
         "## Board",
-        "",
-        *board_table(standings),
-        "",
+        board_table(standings),
         "One row a family: a strategy with all settings but its dose. The dose is the one that gains most on"
         " development items before the loss passes the budget; figures are from test items, so that the choice does"
-        " not flatter them."
-        + (
-            " `=`: gains that a simultaneous 95 % interval does not separate from the best one's. "
-            if standings.tied
-            else " "
-        )
-        + MEANINGS,
-    ]
+        f" not flatter them.{tied if standings.tied else ' '}{MEANINGS}",
+    )
 
 
 def _strata(standings: Standings | None) -> list[str]:
     table = strata_table(standings) if standings is not None and standings.rows else []
-    if not table:
-        return []
-    return ["## Where it holds", "", "The same doses, by kind of item (test items only).", "", *table]
+    return blocks("## Where it holds", "The same doses, by kind of item (test items only).", table) if table else []
 
 
 def _doses(board: Board) -> list[str]:
-    return [
+    return blocks(
         "## Dose curves",
-        "",
         f"![Gain and loss over the dose]({board.experiment}/{DOSES})",
-        "",
         "Means on all items; bands are 95 % intervals, the dashed line is a loss of 10 %.",
-    ]
+    )
 
 
 def _images(board: Board, sheet: str) -> list[str]:
-    return ["## Images", "", f"![Generated images]({board.experiment}/{SHEET})", "", sheet]
+    return blocks("## Images", f"![Generated images]({board.experiment}/{SHEET})", sheet)
 
 
-def _extremes(board: Board) -> list[str]:
-    return [
+def _extremes(board: Board, shown: list[tuple[Extreme, Extreme]], gallery: Gallery | None) -> list[str]:
+    return blocks(
         "## Best and worst items",
-        "",
         f"![Best and worst items]({board.experiment}/{EXTREMES})",
-        "",
         f"By the difference of {board.primaries['prompt'].name} to `{board.baseline}` at the same item and seed, which"
         " each row states.",
-    ]
+        [] if gallery is None else [_links(board, both, gallery) for both in shown],
+    )
 
 
-def _links(board: Board, shown: list[tuple[Extreme, Extreme]], gallery: Gallery | None) -> list[str]:
-    """Link each configuration's best and worst pair into a gallery."""
-    lines = []
-    for both in shown if gallery is not None else ():
-        words = []
-        for word, pair in zip(("best", "worst"), both, strict=True):
-            cells = (board.baseline, image_name(pair.baseline_image)), (pair.label, image_name(pair.image))
-            link = gallery.comparison(pair.item, pair.seed, *cells) if gallery is not None else None
-            text = f"{word}: {pair.item}, seed {pair.seed}"
-            words.append(f"[{text}]({link})" if link else text)
-        lines.append(f"- `{both[0].label}`: {'; '.join(words)}")
-    return ["", *lines] if lines else []
+def _links(board: Board, both: tuple[Extreme, Extreme], gallery: Gallery) -> str:
+    """Link a configuration's best and worst pair into a gallery."""
+    words = []
+    for word, pair in zip(("best", "worst"), both, strict=True):
+        cells = (board.baseline, image_name(pair.baseline_image)), (pair.label, image_name(pair.image))
+        link = gallery.comparison(pair.item, pair.seed, *cells)
+        text = f"{word}: {pair.item}, seed {pair.seed}"
+        words.append(f"[{text}]({link})" if link else text)
+    return f"- `{both[0].label}`: {'; '.join(words)}"
 
 
 def _residuals(board: Board) -> list[str]:
-    return [
+    return blocks(
         "## What the images of a strategy have in common",
-        "",
         f"![Tiles]({board.experiment}/{RESIDUALS})",
-        "",
         CAPTION.format(board.baseline),
-    ]
+    )
 
 
 def _truth(checks: list[Check]) -> list[str]:
@@ -268,27 +241,22 @@ def _truth(checks: list[Check]) -> list[str]:
     open_ = [check for check in checks if not check.answer.startswith("holds")]
     head = "## Is the benchmark right where the truth is known?"
     if not open_:
-        return [
+        return blocks(
             head,
-            "",
             f"Yes: all {len(checks)} checks hold. The canary is worst on every metric that judges, the text alone"
             " follows the prompt best, and the judges order the configurations as the truth does.",
-        ]
-    lines = [
-        f"- {check.question}: {f'**{check.answer}**' if check.answer == 'does not hold' else check.answer}"
-        f" ({check.evidence})"
-        for check in open_
-    ]
-    return [
+        )
+    return blocks(
         head,
-        "",
         f"{len(checks) - len(open_)} of {len(checks)} checks hold. Do not order strategies by a metric alone that"
         " is among these: it misses what is wrong here.",
-        "",
-        *lines,
-        "",
+        [
+            f"- {check.question}: {f'**{check.answer}**' if check.answer == 'does not hold' else check.answer}"
+            f" ({check.evidence})"
+            for check in open_
+        ],
         LEGEND,
-    ]
+    )
 
 
 def _incomplete(board: Board) -> list[str]:
@@ -301,24 +269,19 @@ def _incomplete(board: Board) -> list[str]:
             lines.append(f"- {label_text(configuration.label)}: {'; '.join([counts, *map(plain_text, reasons)])}")
     if not lines:
         return []
-    return [
+    return blocks(
         "## Not judged: incomplete",
-        "",
         "The cells that failed may be the hard ones, so means over the rest are not compared with complete ones.",
-        "",
-        *lines,
-    ]
+        lines,
+    )
 
 
 def _trials(board: Board) -> list[str]:
     few = [row for row in board.configurations if row.complete and row.items < board.items]
     if not few:
         return []
-    lines = [f"- {label_text(row.label)}: {counted(row.items, 'item')}, {row.outcome or 'not judged'}" for row in few]
-    return [
+    return blocks(
         "## Measured on fewer items",
-        "",
         f"Trials, compared with `{board.baseline}` on the items that they have. `blendbench forget LABEL` removes one.",
-        "",
-        *lines,
-    ]
+        [f"- {label_text(row.label)}: {counted(row.items, 'item')}, {row.outcome or 'not judged'}" for row in few],
+    )

@@ -3,7 +3,7 @@
 from blendbench.core.metric_info import MetricInfo
 from blendbench.core.numbers import number
 from blendbench.reports.board import Board, Configuration
-from blendbench.reports.formats import decision_word, difference_text, label_text, markdown_table
+from blendbench.reports.formats import blocks, decision_word, difference_text, label_text, markdown_table
 from blendbench.reports.gallery.links import Gallery
 
 ROLE_TITLES = {
@@ -36,19 +36,18 @@ def configurations_section(board: Board, gallery: Gallery | None) -> list[str]:
         rows.append([f"{name}<br>{_outcome(board, row)}", *cells])
     names = " and ".join(f"{noun} is `{metric.name}`" for noun, metric in shown)
     header = ["configuration, outcome", *(f"Δ {noun}" for noun, _ in shown)]
-    return [
-        "<details>",
-        "<summary>Every configuration: its outcome, and what it gains and costs by the primary metrics</summary>",
-        "",
+    return _folded(
+        "Every configuration: its outcome, and what it gains and costs by the primary metrics",
         f"Δ is the mean difference to `{board.baseline}`, candidate minus baseline, over the same items and seeds, with"
         " a 95 % interval. **better**, **worse**: p at most .05 after Holm's correction over the metrics of the same"
         " role of the same configuration. **equivalent**: within the metric's margin on both sides, each p at most .05."
         f" **undecided**: neither. Of the primary metrics {names}; the outcome weighs all that judge.",
-        "",
-        *markdown_table(header, rows),
-        "",
-        "</details>",
-    ]
+        markdown_table(header, rows),
+    )
+
+
+def _folded(summary: str, text: str, table: list[str]) -> list[str]:
+    return blocks(["<details>", f"<summary>{summary}</summary>"], text, table, "</details>")
 
 
 def metric_section(board: Board, metric: MetricInfo) -> list[str]:
@@ -62,16 +61,11 @@ def metric_section(board: Board, metric: MetricInfo) -> list[str]:
         if configuration.label != board.baseline and not entry.complete:
             difference = "incomplete"
         rows.append([label_text(configuration.label), f"{mean}{ok}", difference])
-    return [
-        "<details>",
-        f"<summary>{ROLE_TITLES[metric.role]}: {metric.title} ({metric.name}, {ARROWS[metric.direction]})</summary>",
-        "",
+    return _folded(
+        f"{ROLE_TITLES[metric.role]}: {metric.title} ({metric.name}, {ARROWS[metric.direction]})",
         f"Unit: {metric.unit or 'none'}. Margin: {metric.margin:g}. Version {metric.version}.",
-        "",
-        *markdown_table(["configuration", "mean", f"Δ to {board.baseline}"], rows),
-        "",
-        "</details>",
-    ]
+        markdown_table(["configuration", "mean", f"Δ to {board.baseline}"], rows),
+    )
 
 
 def provenance_section(board: Board) -> list[str]:
@@ -79,8 +73,6 @@ def provenance_section(board: Board) -> list[str]:
     run = board.run
     versions = ", ".join(f"{metric.name} {metric.version}" for metric in board.metrics.values())
     lines = [
-        "## Where these numbers come from",
-        "",
         f"- suite: {run['suite']}, sha256 `{str(run['suite_sha256'])[:16]}`",
         *_making(board),
         f"- metric versions: {versions}",
@@ -91,12 +83,12 @@ def provenance_section(board: Board) -> list[str]:
             f"- {board.other_cells} cells of this experiment are left out: another suite, sampler, model set, dtype or"
             " state of a strategy's code, so not comparable"
         )
-    return [
-        *lines,
+    lines += [
         METHOD,
         "- rows: views `unit_scores`, `paired_effects`, `leaderboard` and `no_effect_cells` of the database"
         f" (`blendbench sql \"FROM leaderboard WHERE experiment = '{board.experiment}'\"`)",
     ]
+    return blocks("## Where these numbers come from", lines)
 
 
 def _making(board: Board) -> list[str]:

@@ -10,7 +10,7 @@ from blendbench.metrics import calibration, patterns
 from blendbench.metrics.calibration import AMPLITUDES, DRIFTS, Calibration, Response
 from blendbench.metrics.flags import FLAGS
 from blendbench.reports.folders import make_folder
-from blendbench.reports.formats import markdown_table
+from blendbench.reports.formats import blocks, markdown_table
 from blendbench.reports.metrics_color import color_cases, color_section
 from blendbench.reports.metrics_floor import floor_section
 from blendbench.reports.metrics_plots import plot_responses
@@ -69,18 +69,17 @@ def _jsonable(found: Calibration) -> dict[str, Any]:
 
 def _page(found: Calibration, real: list[str]) -> list[str]:
     return [
-        "# Calibration of the metrics",
-        "",
-        "Written by `blendbench calibrate`. Patterns of known RMS in grey levels are added to clean crops of the",
-        "photos that scikit-image and scikit-learn install; nothing is downloaded. Patch grid: 16 pixels. Definitions:",
-        "the cards in `metrics/`, whose measured parts are written by the same command.",
-        "",
+        *blocks(
+            "# Calibration of the metrics",
+            "Written by `blendbench calibrate`. Patterns of known RMS in grey levels are added to clean crops of the\n"
+            "photos that scikit-image and scikit-learn install; nothing is downloaded. Patch grid: 16 pixels."
+            " Definitions:\nthe cards in `metrics/`, whose measured parts are written by the same command.",
+        ),
         *targets_section(found),
         *real,
         *_limits(found.responses),
         *_responses(found.responses),
-        "![Dose-response](metrics/responses.webp)",
-        "",
+        *blocks("![Dose-response](metrics/responses.webp)"),
         *_recovery(found.recovery),
         *_periods(found.periods),
         *_benign(found.benign),
@@ -88,10 +87,10 @@ def _page(found: Calibration, real: list[str]) -> list[str]:
         *_drift(found),
         *color_section(found.color),
         *(floor_section(found.floor) if found.floor is not None else []),
-        "## Flags of `blendbench measure`",
-        "",
-        *markdown_table(("flag", "meaning"), [(f"`{name}`", text) for name, text in FLAGS.items()]),
-        "",
+        *blocks(
+            "## Flags of `blendbench measure`",
+            markdown_table(("flag", "meaning"), [(f"`{name}`", text) for name, text in FLAGS.items()]),
+        ),
     ]
 
 
@@ -107,29 +106,25 @@ def _limits(responses: list[Response]) -> list[str]:
         for metric in _SHOWN
         for pattern in dict.fromkeys(row.pattern for row in responses)
     ]
-    return [
+    return blocks(
         "## Limits of detection",
-        "",
-        f"The smallest of {', '.join(f'{a:g}' for a in AMPLITUDES)} grey levels RMS at which 95 % of the crops",
+        f"The smallest of {', '.join(f'{a:g}' for a in AMPLITUDES)} grey levels RMS at which 95 % of the crops\n"
         "read above what 95 % of the clean ones read; a dash: none.",
-        "",
-        *markdown_table(("metric", "pattern", *(f"{size} px" for size in sizes)), rows, (2, 3, 4)),
-        "",
-    ]
+        markdown_table(("metric", "pattern", *(f"{size} px" for size in sizes)), rows, (2, 3, 4)),
+    )
 
 
 def _responses(responses: list[Response]) -> list[str]:
-    lines = [
+    return blocks(
         "## Dose-response",
-        "",
         "AUROC against the clean crops / fraction of crops in which the value rises, by amplitude; "
-        "then Spearman's rank",
-        "correlation of dose and value on each crop, median / 5th percentile.",
-        "",
-    ]
-    for metric in dict.fromkeys(row.metric for row in responses):
-        lines += [f"### {metric}", "", *response_table(responses, metric), ""]
-    return lines
+        "then Spearman's rank\ncorrelation of dose and value on each crop, median / 5th percentile.",
+        *(
+            part
+            for metric in dict.fromkeys(row.metric for row in responses)
+            for part in (f"### {metric}", response_table(responses, metric))
+        ),
+    )
 
 
 def response_table(responses: list[Response], metric: str) -> list[str]:
@@ -151,7 +146,7 @@ def response_table(responses: list[Response], metric: str) -> list[str]:
 
 
 def _recovery(recovery: dict[str, dict[float, tuple[float, float]]]) -> list[str]:
-    return ["## Amplitude in grey levels", "", RECOVERY, "", *recovery_table(recovery), ""]
+    return blocks("## Amplitude in grey levels", RECOVERY, recovery_table(recovery))
 
 
 def recovery_table(recovery: dict[str, dict[float, tuple[float, float]]]) -> list[str]:
@@ -168,26 +163,20 @@ def _periods(periods: dict[int, dict[str, float]]) -> list[str]:
         (str(period), f"{row['grid_energy']:.4f}", f"{row['auroc']:.2f}", f"{row['grid_severity']:.2f}")
         for period, row in periods.items()
     ]
-    return [
+    return blocks(
         "## Periods",
-        "",
         "A tiled texture of 2 levels and other periods, photos of 256 pixels.",
-        "",
-        *markdown_table(("period", "median grid_energy", "AUROC", "median grid_severity"), rows, (0, 1, 2, 3)),
-        "",
-    ]
+        markdown_table(("period", "median grid_energy", "AUROC", "median grid_severity"), rows, (0, 1, 2, 3)),
+    )
 
 
 def _benign(benign: dict[str, dict[str, float]]) -> list[str]:
     rows = [(edit, *(f"{row[name]:.2f}" for name in _SHOWN)) for edit, row in benign.items()]
-    return [
+    return blocks(
         "## Harmless edits",
-        "",
         "AUROC against the unedited crops of 256 pixels; 0.5 is best.",
-        "",
-        *markdown_table(("edit", *_SHOWN), rows, (1, 2, 3)),
-        "",
-    ]
+        markdown_table(("edit", *_SHOWN), rows, (1, 2, 3)),
+    )
 
 
 def _false_alarms(found: Calibration) -> list[str]:
@@ -197,31 +186,23 @@ def _false_alarms(found: Calibration) -> list[str]:
         for name, row in found.false_alarms.items()
     ]
     shown = ", ".join(f"{name} {value:g}" for name, value in found.thresholds.items())
-    return [
+    return blocks(
         "## False alarms",
-        "",
         f"Fraction of clean images with each flag, at the shipped thresholds ({shown}). "
-        "Many of the photos are known to",
-        "come from JPEG files, so that `jpeg_history` is no false alarm there; pixel art is enlarged by its nature.",
-        "",
-        *markdown_table(("images", *flags), rows, tuple(range(1, len(flags) + 1))),
-        "",
-    ]
+        "Many of the photos are known to\ncome from JPEG files, so that `jpeg_history` is no false alarm there; pixel"
+        " art is enlarged by its nature.",
+        markdown_table(("images", *flags), rows, tuple(range(1, len(flags) + 1))),
+    )
 
 
 def _drift(found: Calibration) -> list[str]:
     rows = [(edit, *(f"{row[name]:+.4f}" for name in DRIFTS)) for edit, row in found.drift.items()]
     rising = [(edit, *(f"{100 * value:.0f} %" for value in row.values())) for edit, row in found.rising.items()]
-    return [
+    return blocks(
         "## Drift",
-        "",
         "Median over ten colour photos of 256 pixels, edited against unedited. The first row is for scale.",
-        "",
-        *markdown_table(("edit", *DRIFTS), rows, tuple(range(1, len(DRIFTS) + 1))),
-        "",
-        "Fraction of the photos in which the value is above 0. color_bleeding answers noise and blur as well,",
+        markdown_table(("edit", *DRIFTS), rows, tuple(range(1, len(DRIFTS) + 1))),
+        "Fraction of the photos in which the value is above 0. color_bleeding answers noise and blur as well,\n"
         "which is why it is experimental.",
-        "",
-        *markdown_table(("edit", *DRIFTS[-2:]), rising, (1, 2)),
-        "",
-    ]
+        markdown_table(("edit", *DRIFTS[-2:]), rising, (1, 2)),
+    )

@@ -17,7 +17,7 @@ from blendbench.metrics.calibration import COLORS, ColorCase
 from blendbench.metrics.measuring import measure
 from blendbench.models.miniature import world
 from blendbench.models.miniature.suite import reference_scene
-from blendbench.reports.formats import markdown_table
+from blendbench.reports.formats import blocks, markdown_table
 
 SCENES = 96
 _SEED = 7
@@ -139,4 +139,4 @@ def _jpeg(images: torch.Tensor, quality: int) -> torch.Tensor:
 
 def color_section(cases: list[ColorCase]) -> list[str]:
     """Return the lines of the page."""
-    return ["## Colour towards the reference and elsewhere", "", *color_table(cases), ""]
+    return blocks("## Colour towards the reference and elsewhere", color_table(cases))

@@ -7,7 +7,7 @@ import numpy as np
 
 from blendbench.core.errors import UsageError
 from blendbench.metrics.calibration import DRIFTS, SeedFloor, values_of
-from blendbench.reports.formats import markdown_table
+from blendbench.reports.formats import blocks, markdown_table
 from blendbench.results.images import ImageStore
 from blendbench.results.store import open_results
 from blendbench.verdict.canary import REFERENCE
@@ -40,12 +40,9 @@ def seed_floor(results: Path, experiment: str) -> SeedFloor:
 def floor_section(floor: SeedFloor) -> list[str]:
     """Return the lines of the page."""
     rows = [(name, f"{median:.4f}", f"{high:.4f}") for name, (median, high) in floor.values.items()]
-    return [
+    return blocks(
         "## Drift between seeds",
-        "",
-        f"{floor.pairs} pairs of {REFERENCE} images of one item and two seeds ({floor.experiment}, models:",
+        f"{floor.pairs} pairs of {REFERENCE} images of one item and two seeds ({floor.experiment}, models:\n"
         f"{floor.models}): a drift below this floor is no more than another seed makes.",
-        "",
-        *markdown_table(("metric", "median magnitude", "95 %"), rows, (1, 2)),
-        "",
-    ]
+        markdown_table(("metric", "median magnitude", "95 %"), rows, (1, 2)),
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blendbench.core.files import write_atomically
-from blendbench.reports.formats import markdown_table
+from blendbench.reports.formats import blocks, markdown_table
 
 if TYPE_CHECKING:
     from blendbench.metrics.real_images import RealImages
@@ -25,26 +25,18 @@ def real_section(out: Path) -> list[str]:
         return []
     found = json.loads((out / _FILE).read_text())
     sources = [(name, str(count)) for name, count in found["sources"].items()]
-    return [
+    return blocks(
         "## Real images",
-        "",
-        *_summary(found),
-        "",
+        _summary(found),
         "AUROC of broken images, by what other detectors read at 16 pixels too:",
-        "",
-        *_areas(found["auroc"]),
-        "",
+        _areas(found["auroc"]),
         "Fraction of images with each flag of a visible artifact:",
-        "",
-        *_kinds(found["kinds"]),
-        "",
-        "The clean images with a corruption of 4 grey levels RMS: AUROC of grid_severity against the same images",
+        _kinds(found["kinds"]),
+        "The clean images with a corruption of 4 grey levels RMS: AUROC of grid_severity against the same images\n"
         "without it, and the fraction with a flag of a visible artifact:",
-        "",
-        *_corrupted(found["corrupted"]),
-        "",
-        *(["Sources:", "", *markdown_table(("repository", "images"), sources, (1,)), ""] if sources else []),
-    ]
+        _corrupted(found["corrupted"]),
+        *(["Sources:", markdown_table(("repository", "images"), sources, (1,))] if sources else []),
+    )
 
 
 def _summary(found: dict[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from blendbench.metrics.calibration import PATCH_GRIDS
-from blendbench.reports.formats import markdown_table
+from blendbench.reports.formats import blocks, markdown_table
 
 if TYPE_CHECKING:
     from blendbench.metrics.calibration import Calibration, Response
@@ -28,15 +28,12 @@ _ALARMS = ("blank", "noise", "faint_grid", "visible_grid", "seams", "tile_seams"
 def targets_section(found: "Calibration") -> list[str]:
     """Return lines with each target, its measurement and whether it holds."""
     rows = [(what, target, measured, "yes" if holds else "**no**") for what, target, measured, holds in _rows(found)]
-    return [
+    return blocks(
         "## Targets",
-        "",
-        "Set beforehand; where one is missed, this table says so. Doses too weak to be seen all read 0, which are ties",
-        "to a rank correlation. Other crops are places of the same photos that no constant was chosen on.",
-        "",
-        *markdown_table(("what", "target", "measured", "holds"), rows),
-        "",
-    ]
+        "Set beforehand; where one is missed, this table says so. Doses too weak to be seen all read 0, which are"
+        " ties\nto a rank correlation. Other crops are places of the same photos that no constant was chosen on.",
+        markdown_table(("what", "target", "measured", "holds"), rows),
+    )
 
 
 def _rows(found: "Calibration") -> Iterable[tuple[str, str, str, bool]]:
