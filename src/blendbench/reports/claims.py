@@ -6,7 +6,7 @@ enters them; the intervals beside them are for display.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -54,7 +54,7 @@ class Outcome:
         undecided: Verdict = "undecided"
         verdict = next((v for v in _ORDER if tests.get(v, 1.0) <= ALPHA), undecided)
         p = tests[verdict] if verdict in tests else min(tests.values())
-        return Outcome(verdict, self.figure, self.what, self.n, tests, p, self.effect)
+        return replace(self, verdict=verdict, tests=tests, p=p)
 
 
 class _Claim(BaseModel):
@@ -120,13 +120,9 @@ class Differs(_Pair):
 
     def _judged(self, evidence: Evidence) -> Outcome:
         pairs = evidence.pairs(self.experiment, self.metric, self.candidate, self.baseline)
-        metric, sign = pairs.metric, _sign(pairs.metric, self.expected)
-        found = cluster_means(pairs.differences, pairs.items)
-        tests: dict[Verdict, float] = {
-            "supported": sign_flip_p(sign * found, "greater"),
-            "refuted": sign_flip_p(metric.margin - sign * found, "greater"),
-        }
-        return _tested(metric, found, sign, self.difference, pairs, tests)
+        sign = _sign(pairs.metric, self.expected)
+        found = sign * cluster_means(pairs.differences, pairs.items)
+        return _tested(found, sign, self.difference, pairs, _above(found), _above(pairs.metric.margin - found))
 
 
 class NotWorse(_Pair):
@@ -140,13 +136,9 @@ class NotWorse(_Pair):
 
     def _judged(self, evidence: Evidence) -> Outcome:
         pairs = evidence.pairs(self.experiment, self.metric, self.candidate, self.baseline)
-        metric, sign = pairs.metric, _sign(pairs.metric, "better")
-        found = cluster_means(pairs.differences, pairs.items)
-        tests: dict[Verdict, float] = {
-            "supported": sign_flip_p(metric.margin + sign * found, "greater"),
-            "refuted": sign_flip_p(-metric.margin - sign * found, "greater"),
-        }
-        return _tested(metric, found, sign, self.difference, pairs, tests)
+        sign, margin = _sign(pairs.metric, "better"), pairs.metric.margin
+        found = sign * cluster_means(pairs.differences, pairs.items)
+        return _tested(found, sign, self.difference, pairs, _above(margin + found), _above(-margin - found))
 
 
 class Equivalent(_Pair):
@@ -160,12 +152,10 @@ class Equivalent(_Pair):
 
     def _judged(self, evidence: Evidence) -> Outcome:
         pairs = evidence.pairs(self.experiment, self.metric, self.candidate, self.baseline)
-        margin = pairs.metric.margin
-        found = cluster_means(pairs.differences, pairs.items)
-        inside = [sign_flip_p(margin + side * found, "greater") for side in (1.0, -1.0)]
-        outside = [sign_flip_p(side * found - margin, "greater") for side in (1.0, -1.0)]
-        tests: dict[Verdict, float] = {"supported": max(inside), "refuted": min(1.0, 2 * min(outside))}
-        return _tested(pairs.metric, found, 1, self.difference, pairs, tests)
+        margin, found = pairs.metric.margin, cluster_means(pairs.differences, pairs.items)
+        within = max(_above(margin + found), _above(margin - found))
+        beyond = min(1.0, 2 * min(_above(found - margin), _above(-found - margin)))
+        return _tested(found, 1, self.difference, pairs, within, beyond)
 
 
 class Agreement(_Pair):
@@ -214,13 +204,10 @@ class Apart(_Pair):
 
     def _judged(self, evidence: Evidence) -> Outcome:
         pairs = evidence.pairs(self.experiment, self.metric, self.candidate, self.baseline)
-        metric = pairs.metric
-        found = cluster_means(np.abs(pairs.differences), pairs.items)
-        above, below = (sign_flip_p(side * (found - metric.margin), "greater") for side in (1.0, -1.0))
-        tests: dict[Verdict, float] = {"supported": above, "refuted": below}
-        if self.expected == "below":
-            tests = {"supported": below, "refuted": above}
-        return _tested(metric, found, 1, f"|{self.difference}|", pairs, tests, bounds=(0.0, metric.changes[1]))
+        found, margin = cluster_means(np.abs(pairs.differences), pairs.items), pairs.metric.margin
+        above, below = _above(found - margin), _above(margin - found)
+        p = (above, below) if self.expected == "above" else (below, above)
+        return _tested(found, 1, f"|{self.difference}|", pairs, *p, bounds=(0.0, pairs.metric.changes[1]))
 
 
 class Undoes(_Claim):
@@ -242,17 +229,12 @@ class Undoes(_Claim):
             raise UsageError(f"{self.candidate} and {self.harmed} have not the same items in {self.experiment}")
         metric, sign = before.metric, _sign(before.metric, "better")
         harm = cluster_means(-sign * before.differences, before.items)
-        undone = cluster_means(after.values - before.values, before.items)
-        past = sign * undone - harm / 2
-        shown = sign_flip_p(harm - metric.margin, "greater")
-        tests: dict[Verdict, float] = {
-            "supported": max(shown, sign_flip_p(past, "greater")),
-            "refuted": max(shown, sign_flip_p(-past, "greater")),
-            "cannot occur here": sign_flip_p(metric.margin - harm, "greater"),
-        }
+        undone = sign * cluster_means(after.values - before.values, before.items)
+        past, shown = undone - harm / 2, _above(harm - metric.margin)
         labels = f"{label_text(self.candidate)} minus {label_text(self.harmed)}"
         what = f"{labels}, of a harm of {_words(metric, -sign * harm)}"
-        return _tested(metric, undone, sign, what, before, tests)
+        outcome = _tested(undone, sign, what, before, max(shown, _above(past)), max(shown, _above(-past)))
+        return replace(outcome, tests={**outcome.tests, "cannot occur here": _above(metric.margin - harm)})
 
 
 class SameImage(_Pair):
@@ -366,22 +348,29 @@ def _sign(metric: MetricInfo, expected: str) -> int:
     return 1 if (metric.direction == "higher") == (expected == "better") else -1
 
 
+def _above(differences: Array) -> float:
+    """Return the one-sided p of a mean above 0."""
+    return sign_flip_p(differences, "greater")
+
+
 def _tested(
-    metric: MetricInfo,
-    differences: Array,
+    found: Array,
     sign: int,
     what: str,
     pairs: Pairs,
-    tests: dict[Verdict, float],
+    supported: float,
+    refuted: float,
     bounds: tuple[float, float] | None = None,
 ) -> Outcome:
-    """Return the outcome of tests on cluster differences, positive as claimed."""
-    estimate = bootstrap_t(differences, bounds=bounds or metric.changes)
+    """Return the outcome of the p-values of cluster differences that are positive as claimed."""
+    metric = pairs.metric
+    estimate = bootstrap_t(sign * found, bounds=bounds or metric.changes)
     ends = sorted(sign * end for end in (estimate.low, estimate.high))
     effect = None
     if metric.margin > 0 and not np.isnan(ends).any():
         effect = (sign * estimate.mean / metric.margin, ends[0] / metric.margin, ends[1] / metric.margin)
-    figure = f"{_words(metric, differences, bounds)}, margin {metric.margin:g}"
+    figure = f"{_words(metric, sign * found, bounds)}, margin {metric.margin:g}"
+    tests: dict[Verdict, float] = {"supported": supported, "refuted": refuted}
     return Outcome("undecided", figure, what, len(pairs.items), tests, effect=effect)
 
 

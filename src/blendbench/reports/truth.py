@@ -38,40 +38,28 @@ def truth_checks(board: Board) -> list[Check]:
     if board.imported:
         return []
     judged = [metric for metric in board.of_role("prompt", "artifact") if metric.direction != "none"]
-    checks = [_canary_is_worst(board, metric) for metric in judged]
-    checks += [_baseline_is_best(board, metric) for metric in judged if metric.role == "prompt"]
+    checks = [_is_extreme(board, metric, CANARY, "worst") for metric in judged]
+    checks += [_is_extreme(board, metric, board.baseline, "best") for metric in judged if metric.role == "prompt"]
     return checks + [_agrees_with_truth(board, name) for name in JUDGES]
 
 
-def _canary_is_worst(board: Board, metric: MetricInfo) -> Check:
-    question = f"the canary is worst on {metric.name}"
-    rows = _rows(board, metric.name, with_no_ops=True)
-    if CANARY not in rows or len(rows) < 2:
-        return Check(question, "undecided", "the canary was not measured in full")
-    rival = min((_sign(metric) * row.mean(), label) for label, row in rows.items() if label != CANARY)[1]
-    answer, difference = order(rows[rival], rows[CANARY], metric)
-    return Check(
-        question,
-        answer,
-        f"canary {_mean(rows[CANARY], metric)}, worst other {_mean(rows[rival], metric)} (`{rival}`), {difference}",
-    )
-
-
-def _baseline_is_best(board: Board, metric: MetricInfo) -> Check:
-    name = board.baseline
-    question = f"{name} is best on {metric.name}"
-    rows = _rows(board, metric.name)
+def _is_extreme(board: Board, metric: MetricInfo, name: str, place: Literal["worst", "best"]) -> Check:
+    """Check that a configuration is the worst or best of all on a metric."""
+    shown = "the canary" if name == CANARY else name
+    question = f"{shown} is {place} on {metric.name}"
+    # A canary that does nothing is no canary: only it is compared with configurations that do nothing too.
+    rows = _rows(board, metric.name, with_no_ops=place == "worst")
     if name not in rows:
-        return Check(question, "undecided", f"{name} was not measured in full")
+        return Check(question, "undecided", f"{shown} was not measured in full")
     if len(rows) < 2:
         return Check(question, "undecided", "nothing else was measured in full")
-    rival = max((_sign(metric) * row.mean(), label) for label, row in rows.items() if label != name)[1]
-    answer, difference = order(rows[name], rows[rival], metric)
-    return Check(
-        question,
-        answer,
-        f"{name} {_mean(rows[name], metric)}, best other {_mean(rows[rival], metric)} (`{rival}`), {difference}",
-    )
+    others = [(_sign(metric) * row.mean(), label) for label, row in rows.items() if label != name]
+    rival = (min(others) if place == "worst" else max(others))[1]
+    better, worse = (rival, name) if place == "worst" else (name, rival)
+    answer, difference = order(rows[better], rows[worse], metric)
+    own, other = _mean(rows[name], metric), _mean(rows[rival], metric)
+    word = "canary" if name == CANARY else name
+    return Check(question, answer, f"{word} {own}, {place} other {other} (`{rival}`), {difference}")
 
 
 def _rows(board: Board, metric: str, with_no_ops: bool = False) -> dict[str, Array]:
