@@ -132,8 +132,8 @@ def test_the_last_plan_is_that_of_the_latest_run(folder: Path) -> None:
         plan = state.last_plan("core")
         assert state.last_plan("nothing") is None
     assert plan is not None
-    assert (plan.run_id, plan.suite_sha256, plan.model_set_sha256, plan.dtype) == ("run2", SUITE, MODELS, "float32")
-    assert (plan.items, plan.seeds, plan.baseline) == (("item-00",), (5,), "text_only")
+    assert (plan.suite_sha256, plan.model_set_sha256, plan.dtype) == (SUITE, MODELS, "float32")
+    assert (plan.items, plan.seeds, plan.baseline) == (["item-00"], [5], "text_only")
     assert plan.sources == {"canary": sha("source", "canary")}
     assert {name: (card["metric_version"], card["scorer_sha256"]) for name, card in plan.metrics.items()} == {
         "clip_cosine": (3, "")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from blendbench.core.errors import UsageError, one_line
 from blendbench.core.files import printable, read_file
@@ -16,6 +16,12 @@ BYTE_LIMIT = 8 * 1024 * 1024
 NAME = r"^[a-z0-9][a-z0-9_-]*$"  # of suites, items and experiments: they become names of files
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A table of a file: unknown keys and other types are refused, as `seeds = [true]`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def read_toml(path: Path, model: type[Model]) -> Model:

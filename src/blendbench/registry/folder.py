@@ -154,22 +154,18 @@ def file_sha256(path: Path) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _file_sha256(path: Path, _modified: int, _size: int) -> str:
-    if path.suffix == ".py" and (source := _parsed(path)) is not None:
+    if path.suffix == ".py" and (source := module_source(path)) is not None:
         return facts(source.tree).sha256
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _parsed(path: Path) -> Source | None:
+def module_source(path: Path) -> Source | None:
+    """Parse a module that may not have been imported."""
     try:
         return parse(importlib.util.decode_source(path.read_bytes()))
     except (SyntaxError, UnicodeDecodeError):
         return None
-
-
-def module_source(path: Path) -> Source | None:
-    """Parse a module that may not have been imported."""
-    return _parsed(path)
 
 
 def walk(folder: Path) -> list[Path]:

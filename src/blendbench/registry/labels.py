@@ -8,7 +8,7 @@ from blendbench.registry.parameters import Value, shown
 
 def label(name: str, settings: Mapping[str, Value]) -> str:
     """Return a strategy's name with settings."""
-    texts = [f"{key}={_text(value)}" for key, value in settings.items()]
+    texts = [f"{key}={value_text(value)}" for key, value in settings.items()]
     return f"{name}:{','.join(texts)}" if texts else name
 
 
@@ -21,7 +21,8 @@ def assignments(text: str, settings: str) -> Iterator[tuple[str, str]]:
         yield key.strip(), value.strip()
 
 
-def _text(value: Value) -> str:
+def value_text(value: Value) -> str:
+    """Return a parameter's value as labels have it."""
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

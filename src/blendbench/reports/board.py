@@ -18,7 +18,7 @@ from blendbench.core.metric_info import MetricInfo, Role
 from blendbench.results.imported import noise_notes
 from blendbench.results.metrics import read_metrics
 from blendbench.results.pairs import Pairs, read_pairs
-from blendbench.results.store import Results
+from blendbench.results.store import Results, read_setting
 from blendbench.stats.clusters import Array, cluster_means, standard_errors
 from blendbench.stats.intervals import Estimate
 from blendbench.verdict.comparison import experiments_of
@@ -319,26 +319,10 @@ def _errors(results: Results, experiment: str) -> tuple[tuple[str, str, int], ..
 
 
 def _run(results: Results, experiment: str) -> dict[str, Any]:
-    names = (
-        "suite",
-        "suite_sha256",
-        "model_set",
-        "model_set_sha256",
-        "dtype",
-        "sampler_sha256",
-        "device",
-        "blendbench_version",
-        "baseline",
+    ((date,),) = results.rows(
+        "SELECT max(started_at) FROM current_cells c JOIN runs USING (run_id) WHERE c.experiment = ?", [experiment]
     )
-    (row,) = results.rows(
-        f"""
-        SELECT {", ".join(f"r.{name}" for name in names)},
-            (SELECT max(d.started_at) FROM current_cells c JOIN runs d USING (run_id) WHERE c.experiment = ?)
-        FROM current_sets s JOIN runs r USING (run_id) WHERE s.experiment = ?
-        """,
-        [experiment, experiment],
-    )
-    return dict(zip((*names, "data_date"), row, strict=True))
+    return {**read_setting(results, experiment), "data_date": date}
 
 
 def _other_cells(results: Results, experiment: str) -> int:

@@ -1,17 +1,16 @@
 """The page of `blendbench check`: verdicts, and items side by side."""
 
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 
 from blendbench.core.files import write_atomically
-from blendbench.reports.contact_sheet import write_tiles
+from blendbench.reports.contact_sheet import write_sheet
 from blendbench.reports.folders import make_folder
 from blendbench.reports.formats import blocks
 from blendbench.reports.front_plot import plot_front
 from blendbench.reports.gallery.links import FOLDER, find_gallery
 from blendbench.reports.gate_formats import as_markdown, with_links
-from blendbench.reports.images import REFERENCE, PageImages
+from blendbench.reports.images import PageImages
 from blendbench.reports.standings import standings_of
 from blendbench.results.store import Results
 from blendbench.verdict.canary import CANARY
@@ -33,7 +32,7 @@ def write_check(results: Results, results_dir: Path, verdicts: Sequence[Verdict]
     experiment = verdicts[0].experiment
     labels = [verdicts[0].baseline, *(verdict.candidate for verdict in verdicts), CANARY]
     images = PageImages(results_dir)
-    _write_sheet(results, images, experiment, labels, out / SHEET)
+    write_sheet(results, images, experiment, labels, out / SHEET, lambda items: items[:ROWS])
     gallery = find_gallery(results_dir / FOLDER / experiment, seen_from=out)
     parts = ["# Check"]
     for number, verdict in enumerate(verdicts, start=1):
@@ -72,23 +71,3 @@ def _source(results: Results, verdict: Verdict) -> list[str]:
         [verdict.experiment, verdict.candidate],
     )
     return [f"`{verdict.candidate}`: `{equation}`. {doc}" for equation, doc in rows]
-
-
-def _write_sheet(results: Results, images: PageImages, experiment: str, labels: list[str], path: Path) -> None:
-    rows = results.rows(
-        f"""
-        SELECT c.item, c.label, c.image_sha256, i.prompt, {REFERENCE}
-        FROM current_cells c LEFT JOIN items i USING (suite_sha256, item)
-        WHERE c.experiment = ? AND list_contains(?, c.label)
-        QUALIFY c.seed = min(c.seed) OVER () AND dense_rank() OVER (ORDER BY c.item) <= {ROWS} ORDER BY c.item
-        """,
-        [experiment, labels],
-    )
-    prompts, tiles = [], []
-    for _, cells in groupby(rows, key=lambda row: row[0]):
-        of_item = list(cells)
-        _, _, _, prompt, reference = of_item[0]
-        shown = {label: sha256 for _, label, sha256, *_ in of_item}
-        prompts.append(str(prompt))
-        tiles.append([images.load(reference), *(images.load(shown.get(label)) for label in labels)])
-    write_tiles(["reference", *labels], prompts, tiles, path)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from blendbench.core.config import Strict
 from blendbench.core.errors import UsageError
 from blendbench.core.metric_info import MetricInfo
 from blendbench.core.numbers import fixed, number
@@ -57,9 +58,7 @@ class Outcome:
         return replace(self, verdict=verdict, tests=tests, p=p)
 
 
-class _Claim(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
+class _Claim(Strict):
     experiment: str
 
     @property

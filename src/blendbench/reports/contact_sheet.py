@@ -4,6 +4,7 @@ It shows one seed.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -28,15 +29,28 @@ def write_contact_sheet(
 ) -> None:
     """Write the image; no file when not one image can be read."""
     labels = chosen_labels(board, standings)
+    write_sheet(results, images, board.experiment, labels, path, lambda items: spread(items, ROWS))
+
+
+def write_sheet(
+    results: Results,
+    images: PageImages,
+    experiment: str,
+    labels: list[str],
+    path: Path,
+    choose: Callable[[list[str]], list[str]],
+) -> None:
+    """Write the images of some items, which `choose` takes of all, at an experiment's first seed."""
     cells = results.rows(
         f"""
         SELECT c.item, c.label, c.image_sha256, i.prompt, {REFERENCE}
         FROM current_cells c LEFT JOIN items i USING (suite_sha256, item)
-        WHERE c.experiment = ? QUALIFY c.seed = min(c.seed) OVER () ORDER BY c.item, c.label
+        WHERE c.experiment = ? AND list_contains(?, c.label)
+        QUALIFY c.seed = min(c.seed) OVER () ORDER BY c.item, c.label
         """,
-        [board.experiment],
+        [experiment, labels],
     )
-    items = spread(list(dict.fromkeys(item for item, *_ in cells)), ROWS)
+    items = choose(list(dict.fromkeys(item for item, *_ in cells)))
     shown = {(label, item): sha256 for item, label, sha256, *_ in cells}
     described = {item: (prompt, reference) for item, _, _, prompt, reference in cells}
     tiles = [

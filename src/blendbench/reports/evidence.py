@@ -10,6 +10,7 @@ from blendbench.core.config import suggest
 from blendbench.core.depths import Depth, is_relative
 from blendbench.core.errors import UsageError
 from blendbench.core.metric_info import MetricInfo
+from blendbench.registry.labels import value_text
 from blendbench.results.pairs import Pairs
 from blendbench.results.store import Results
 from blendbench.verdict.comparison import Comparison, Comparisons
@@ -87,7 +88,7 @@ class Evidence:
             # A label shows what differs from the defaults: all of that must be given, and the rest must agree.
             if strategy != name or not {part for part in shown.split(",") if part} <= parts:
                 continue
-            if all(key in params and _text(params[key]) == value for key, value in given.items()):
+            if all(key in params and value_text(params[key]) == value for key, value in given.items()):
                 return label
         near = [label for label in known if label.partition(":")[0] == name]
         raise UsageError(
@@ -136,10 +137,3 @@ class Evidence:
             [experiment],
         )
         return dict(zip(("hidden_states", "blocks", "trained_to_show"), rows[0], strict=True)) if rows else {}
-
-
-def _text(value: object) -> str:
-    """Write a parameter's value as a label does."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)

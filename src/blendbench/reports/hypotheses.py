@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from blendbench.core.config import NAME, read_toml, suggest
+from blendbench.core.config import NAME, Strict, read_toml, suggest
 from blendbench.core.hashing import sha256_bytes
 from blendbench.core.shipped import shipped
 from blendbench.reports.claims import Claim
@@ -14,11 +14,7 @@ Name = Annotated[str, Field(pattern=NAME)]
 Text = Annotated[str, Field(min_length=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Hypothesis(_Strict):
+class Hypothesis(Strict):
     """A statement, supported if all its claims are, refuted if one is.
 
     Attributes:
@@ -38,14 +34,14 @@ class Hypothesis(_Strict):
     statement: Text
     source: Text
     claims: list[Claim] = Field(min_length=1)
-    presupposes: list[Name] = []
+    presupposes: list[Name] = Field(default_factory=list)
     built_in: str = ""
     limits: str = ""
     if_supported: str = ""
     if_refuted: str = ""
 
 
-class Open(_Strict):
+class Open(Strict):
     """A question that no experiment can decide, and why."""
 
     source: Text
@@ -53,7 +49,7 @@ class Open(_Strict):
     why: Text
 
 
-class HypothesesFile(_Strict):
+class HypothesesFile(Strict):
     """A hypotheses file: what is asked, in the order of the page.
 
     `headlines`: ids in the order in which a reader wants them answered.
@@ -64,7 +60,7 @@ class HypothesesFile(_Strict):
     about: str = ""
     hypotheses: list[Hypothesis] = Field(alias="hypothesis", min_length=1)
     open_questions: list[Open] = Field(default=[], alias="open")
-    headlines: list[Name] = []
+    headlines: list[Name] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _refers_to_what_is_there(self) -> "HypothesesFile":

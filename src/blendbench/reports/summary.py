@@ -1,7 +1,5 @@
 """The first screen of a leaderboard in words, and its board: which blend to use, and at what cost."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from blendbench.core.metric_info import MetricInfo
@@ -12,7 +10,7 @@ from blendbench.reports.standings import GROUPS, Group, Standing, Standings
 from blendbench.stats.intervals import Estimate
 from blendbench.verdict.headline import BUDGETS, Headline, Measured, measure_points
 from blendbench.verdict.known import BASELINE
-from blendbench.verdict.sentence import gain_noun
+from blendbench.verdict.sentence import gain_noun, listed
 
 TITLES: dict[Group, str] = {
     "front": "On the front",
@@ -169,7 +167,7 @@ def _ties(standings: Standings) -> str:
         return "No other blend gains as much at this cost."
     names = [f"`{row.tight.chosen.point.label}`" for row in standings.tied if row.tight.chosen is not None]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"Its gain cannot be distinguished from that of {_listed(names[:_NAMED])}{more}."
+    return f"Its gain cannot be distinguished from that of {listed(names[:_NAMED])}{more}."
 
 
 def _loose_sentence(standings: Standings) -> str:
@@ -222,7 +220,3 @@ def _percent(value: float) -> str:
     # One digit below 10 %, where a point makes a difference.
     percent = 100 * value
     return fixed(percent, 1 if abs(percent) < 10 else 0) if np.isfinite(percent) else "–"
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]

@@ -123,33 +123,18 @@ def _other_metrics(results: Results, plan: Plan) -> Iterator[str]:
 
 
 def _other_configurations(results: Results, plan: Plan) -> Iterator[str]:
-    rows = results.rows(
-        "SELECT label, source_sha256, strategy, CAST(params AS VARCHAR), family, dose, control FROM current_cells"
-        " GROUP BY ALL ORDER BY ALL"
-    )
+    columns = ("source_sha256", "strategy", "family", "dose", "control", "params")
     theirs: dict[str, dict[str, Any]] = {}
-    for label, source, strategy, params, family, dose, control in rows:
+    for label, *row in results.rows(
+        f"SELECT label, {', '.join(columns[:-1])}, CAST(params AS VARCHAR) FROM current_cells GROUP BY ALL ORDER BY ALL"
+    ):
         if label in theirs:
             yield f"configuration {printable(label)}: its cells differ in code or parameters"
-        theirs[label] = {
-            "source_sha256": source,
-            "strategy": strategy,
-            "params": json.loads(params),
-            "family": family,
-            "dose": dose,
-            "control": control,
-        }
-    ours = {
-        c.label: {
-            "source_sha256": c.strategy.source_sha256,
-            "strategy": c.strategy.name,
-            "params": json.loads(json.dumps(dict(c.params))),
-            "family": c.family,
-            "dose": c.dose,
-            "control": c.strategy.control,
-        }
-        for c in plan.configurations
-    }
+        theirs[label] = dict(zip(columns, (*row[:-1], json.loads(row[-1])), strict=True))
+    ours = {}
+    for c in plan.configurations:
+        own = (c.strategy.source_sha256, c.strategy.name, c.family, c.dose, c.strategy.control)
+        ours[c.label] = dict(zip(columns, (*own, json.loads(json.dumps(dict(c.params)))), strict=True))
     yield from _unlike("configuration", theirs, ours)
     bounds = {c.strategy.name: (c.strategy.control, c.strategy.upper_bound) for c in plan.configurations}
     for name, control, bound in results.rows("SELECT strategy, control, upper_bound FROM strategies ORDER BY ALL"):
@@ -161,16 +146,8 @@ def _other_items(results: Results, plan: Plan) -> Iterator[str]:
     columns = ("item", "prompt", "reference_sha256", "relation", "stratum", "split")
     rows = results.rows(f"SELECT {', '.join(columns)} FROM items JOIN current_sets USING (suite_sha256)")
     theirs = {row[0]: dict(zip(columns, row, strict=True)) for row in rows}
-    ours = {
-        item.id: dict(
-            zip(
-                columns,
-                (item.id, item.prompt, image_identity(item.reference), item.relation, item.stratum, item.split),
-                strict=True,
-            )
-        )
-        for item in plan.items
-    }
+    own = ((i.id, i.prompt, image_identity(i.reference), i.relation, i.stratum, i.split) for i in plan.items)
+    ours = {row[0]: dict(zip(columns, row, strict=True)) for row in own}
     yield from _unlike("item", theirs, ours)
 
 

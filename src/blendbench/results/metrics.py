@@ -1,6 +1,6 @@
 """Read what the database knows of each metric."""
 
-import math
+from dataclasses import replace
 
 from blendbench.core.metric_info import MetricInfo
 from blendbench.results.store import Results
@@ -10,24 +10,10 @@ def read_metrics(results: Results) -> dict[tuple[str, int], MetricInfo]:
     """Return every metric of a database by name and version."""
     rows = results.rows(
         """
-        SELECT metric, metric_version, title, CAST(role AS VARCHAR), CAST(direction AS VARCHAR), unit, low, high,
-            margin, decimals, paired, threshold
+        SELECT metric, metric_version, title, CAST(role AS VARCHAR), CAST(direction AS VARCHAR), unit,
+            [coalesce(low, '-inf'::DOUBLE), coalesce(high, 'inf'::DOUBLE)], margin, decimals, paired, threshold
         FROM metrics
         """
     )
-    return {
-        (name, version): MetricInfo(
-            name,
-            version,
-            title,
-            role,
-            direction,
-            unit,
-            (-math.inf if low is None else low, math.inf if high is None else high),
-            margin,
-            decimals,
-            paired,
-            threshold,
-        )
-        for name, version, title, role, direction, unit, low, high, margin, decimals, paired, threshold in rows
-    }
+    found = (MetricInfo(*row) for row in rows)
+    return {(info.name, info.version): replace(info, range=(info.range[0], info.range[1])) for info in found}

@@ -55,14 +55,13 @@ class MetricKey(NamedTuple):
 class LastPlan:
     """The subject of an experiment's latest run."""
 
-    run_id: str
     suite_sha256: str
     model_set_sha256: str
     dtype: str
     sampler_sha256: str
     baseline: str
-    items: tuple[str, ...]
-    seeds: tuple[int, ...]
+    items: list[str]
+    seeds: list[int]
     sources: dict[str, str]  # by label
     metrics: dict[str, dict[str, Any]]  # columns of `metrics` and the scorer, by name
 
@@ -248,25 +247,23 @@ class State:
         )
         if not runs:
             return None
-        *setting, items, seeds = runs[0]
-        sources = self._ask("SELECT label, source_sha256 FROM planned_configurations WHERE run_id = ?", [setting[0]])
-        names = [column.name for column in tables()["metrics"].columns]
+        run_id, suite, models, dtype, sampler, baseline, items, seeds = runs[0]
+        sources = self._ask("SELECT label, source_sha256 FROM planned_configurations WHERE run_id = ?", [run_id])
+        names = ["scorer_sha256", *(column.name for column in tables()["metrics"].columns)]
         metrics = self._ask(
-            f"SELECT scorer_sha256, {', '.join(names)} FROM planned_metrics JOIN metrics USING (metric, metric_version)"
+            f"SELECT {', '.join(names)} FROM planned_metrics JOIN metrics USING (metric, metric_version)"
             " WHERE run_id = ?",
-            [setting[0]],
+            [run_id],
         )
-        cards = [dict(zip(["scorer_sha256", *names], row, strict=True)) for row in metrics]
-        run_id, suite_sha256, model_set_sha256, dtype, sampler_sha256, baseline = setting
+        cards = [dict(zip(names, row, strict=True)) for row in metrics]
         return LastPlan(
-            run_id=run_id,
-            suite_sha256=suite_sha256,
-            model_set_sha256=model_set_sha256,
+            suite_sha256=suite,
+            model_set_sha256=models,
             dtype=dtype,
-            sampler_sha256=sampler_sha256,
+            sampler_sha256=sampler,
             baseline=baseline,
-            items=tuple(json.loads(items)),
-            seeds=tuple(json.loads(seeds)),
+            items=json.loads(items),
+            seeds=json.loads(seeds),
             sources=dict(sources),
             metrics={str(card["metric"]): card for card in cards},
         )

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
@@ -59,9 +58,7 @@ class Results:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> "pd.DataFrame":
@@ -236,6 +233,19 @@ def open_results(path: Path | str = "results") -> Results:
     except ReadOnlyFolderError as refused:
         return _elsewhere(path, refused)
     return Results(path / DATABASE)
+
+
+def read_setting(results: Results, experiment: str) -> dict[str, Any]:
+    """Return what an experiment's current results were made with: columns of its current run."""
+    names = (
+        *("suite", "suite_sha256", "model_set", "model_set_sha256", "dtype", "sampler_sha256"),
+        *("device", "baseline", "started_at", "blendbench_version"),
+    )
+    columns = ", ".join(f"r.{name}" for name in names)
+    (row,) = results.rows(
+        f"SELECT {columns} FROM current_sets s JOIN runs r USING (run_id) WHERE s.experiment = ?", [experiment]
+    )
+    return dict(zip(names, row, strict=True))
 
 
 def _named_database(path: Path) -> Results:

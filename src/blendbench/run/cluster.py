@@ -5,7 +5,6 @@ import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from blendbench.core.errors import UsageError
@@ -77,9 +76,7 @@ class Cluster:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if "ray" in vars(self):
             self.close()
             self.ray.shutdown()

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from blendbench.core.config import NAME, checked, placed, suggest, toml_content
+from blendbench.core.config import NAME, Strict, checked, placed, suggest, toml_content
 from blendbench.core.errors import Problems, UsageError
 from blendbench.core.files import printable
 from blendbench.core.shipped import shipped
@@ -55,12 +55,20 @@ class Grid:
         return Grid(self.name, tuple(doses if name == _DOSE else (name, values) for name, values in self.values))
 
 
-@dataclass(frozen=True)
-class Quick:
+def _different(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed occurs twice")
+    return seeds
+
+
+Seeds = Annotated[list[int], Field(min_length=1), AfterValidator(_different)]
+
+
+class Quick(Strict):
     """The scope of `--quick`: the first `items` items and these seeds."""
 
-    items: int = 4
-    seeds: tuple[int, ...] = (0,)
+    items: int = Field(default=4, ge=1)
+    seeds: Seeds = Field(default_factory=lambda: [0])
 
 
 @dataclass(frozen=True)
@@ -90,9 +98,8 @@ class Experiment:
 
     def quick(self) -> "Experiment":
         """Return the quick form, for a first look."""
-        return replace(
-            self, items=min(self.items or self.quick_part.items, self.quick_part.items), seeds=self.quick_part.seeds
-        )
+        part = self.quick_part
+        return replace(self, items=min(self.items or part.items, part.items), seeds=tuple(part.seeds))
 
     def with_overrides(
         self, values: dict[str, tuple[Value, ...]] | None = None, strategies: list[Grid] | None = None
@@ -113,17 +120,7 @@ class Experiment:
         return replace(self, strategies=grids)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)  # seeds = [true] is a mistake, not [1]
-
-
-def _different(seeds: list[int]) -> list[int]:
-    if len(set(seeds)) < len(seeds):
-        raise ValueError("a seed occurs twice")
-    return seeds
-
-
-class _Sampler(_Strict):
+class _Sampler(Strict):
     steps: int | None = Field(default=None, ge=1, le=200)
     height: int | None = Field(default=None, ge=16)
     width: int | None = Field(default=None, ge=16)
@@ -131,12 +128,7 @@ class _Sampler(_Strict):
     precision: Literal["fp8"] | None = None
 
 
-class _Quick(_Strict):
-    items: int = Field(default=4, ge=1)
-    seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_different)] = [0]
-
-
-class ExperimentFile(_Strict):
+class ExperimentFile(Strict):
     """The fields of an experiment file; docs/experiments.md explains them."""
 
     name: str = Field(pattern=NAME)
@@ -144,14 +136,14 @@ class ExperimentFile(_Strict):
     description: str = ""
     suite: str = "miniature"
     model_set: str = "miniature"
-    seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_different)]
+    seeds: Seeds
     baseline: str = "text_only"
     strategies: list[dict[str, Any]] = Field(min_length=1)
     controls: bool = True
     metrics: list[str] = Field(default_factory=list)
     items: int | None = Field(default=None, ge=1)
     sampler: _Sampler = _Sampler()
-    quick: _Quick = _Quick()
+    quick: Quick = Quick()
 
 
 _STAND_IN: dict[str, Any] = {"name": "x", "title": "", "seeds": [0], "strategies": [{"name": "text_only"}]}
@@ -201,7 +193,7 @@ def sound_part(path: Path, problems: Problems) -> Experiment:
         metrics=tuple(file.metrics),
         sampler=tuple((k, v) for k, v in file.sampler.model_dump().items() if v is not None),
         items=file.items,
-        quick_part=Quick(file.quick.items, tuple(file.quick.seeds)),
+        quick_part=file.quick,
         model_set=placed(path, file.model_set, list_model_sets()),
     )
 

@@ -30,7 +30,7 @@ from blendbench.run.matching import Found, Pairing, Unit
 from blendbench.run.pixels import PixelCache
 from blendbench.run.plan import Cell, Plan, PlannedMetric, judged_by, scorer_sha256
 from blendbench.run.progress import Reporter
-from blendbench.run.provenance import run_row, write_opening
+from blendbench.run.provenance import identity_columns, run_row, write_opening
 from blendbench.run.resume import missing_scores
 from blendbench.run.score import Scorer
 
@@ -145,25 +145,10 @@ class Import:
             metrics=tuple(PlannedMetric(metric, scorer_sha256(metric, self.suite, models)) for metric in measured),
         )
 
-    def cell_row(self, cell: Cell, experiment: str, run_id: str) -> dict[str, Any]:
+    def cell_row(self, cell: Cell, plan: Plan, run_id: str) -> dict[str, Any]:
         """Return the row of a cell: what is not known of its making is NULL."""
-        image, configuration = self.image(cell), cell.configuration
-        return {
-            "cell_id": cell.cell_id,
-            "run_id": run_id,
-            "experiment": experiment,
-            "strategy": configuration.strategy.name,
-            "source_sha256": configuration.strategy.source_sha256,
-            "params": dict(configuration.params),
-            "label": configuration.label,
-            "family": configuration.family,
-            "dose": configuration.dose,
-            "control": False,
-            "item": cell.item.id,
-            "seed": cell.seed,
-            "split": cell.item.split,
-            "suite_sha256": self.suite.sha256,
-            "sampler_sha256": "",
+        image = self.image(cell)
+        return identity_columns(cell, plan, run_id) | {
             "model_set_sha256": self.baseline_sha256,
             "dtype": "",
             "noise_seed": self.found(cell).noise_seed,
@@ -198,15 +183,10 @@ def import_images(
         made = Import(pairing, _stored(pairing, store), suite)
         plan = made.plan(models, experiment, label, dose, judged)
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-        origin = {
-            "model_set": MODEL_SET,
-            "model_set_sha256": made.baseline_sha256,
-            "device": models.device,
-            "dtype": "",
-        }
+        run = run_row(plan, run_id) | {"model_set": MODEL_SET, "model_set_sha256": made.baseline_sha256}
         with ShardWriter(results, run_id) as shard, reporter:
-            write_opening(shard, plan, run_row(plan, run_id) | origin, store)
-            shard.append("cells", [made.cell_row(cell, experiment, run_id) for cell in plan.cells])
+            write_opening(shard, plan, run | {"device": models.device, "dtype": ""}, store)
+            shard.append("cells", [made.cell_row(cell, plan, run_id) for cell in plan.cells])
             scored = failed = 0
             for rows in _scores(made, plan, models, results, reporter):
                 shard.append("scores", rows)

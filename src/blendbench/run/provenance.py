@@ -75,67 +75,33 @@ def write_opening(shard: "ShardWriter", plan: Plan, run: Row, store: ImageStore)
     Keep the references among the images.
     """
     suite, run_id = plan.suite, run["run_id"]
-    labels = [
-        {"run_id": run_id, "label": c.label, "source_sha256": c.strategy.source_sha256} for c in plan.configurations
-    ]
-    judged = [
-        {"run_id": run_id, "metric": m.name, "metric_version": m.version, "scorer_sha256": m.scorer_sha256}
-        for m in plan.metrics
-    ]
-    shard.append("runs", [run])
-    shard.append("planned_configurations", labels)
-    shard.append("planned_metrics", judged)
-    shard.append("metrics", [metric_row(metric) for metric in plan.metrics])
-    shard.append(
-        "suites",
-        [
-            {
-                "suite": suite.name,
-                "suite_sha256": suite.sha256,
-                "version": suite.version,
-                "title": suite.title,
-                "primaries": dict(suite.primaries),
-            }
-        ],
-    )
-    shard.append("items", _item_rows(plan.items, suite.sha256, store))
+    stated = {"suite": suite.name, "suite_sha256": suite.sha256, "version": suite.version, "title": suite.title}
     strategies = {c.strategy.name: c.strategy for c in plan.configurations}.values()
-    shard.append(
-        "strategies",
-        [
-            {
-                "strategy": s.name,
-                "version": s.version,
-                "source_sha256": s.source_sha256,
-                "source": s.source,
-                "equation": s.equation,
-                "doc": s.doc,
-                "control": s.control,
-                "upper_bound": s.upper_bound,
-            }
-            for s in strategies
-        ],
+    columns = ("version", "source_sha256", "source", "equation", "doc", "control", "upper_bound")
+    shard.append_all(
+        {
+            "runs": [run],
+            "planned_configurations": [
+                {"run_id": run_id, "label": c.label, "source_sha256": c.strategy.source_sha256}
+                for c in plan.configurations
+            ],
+            "planned_metrics": [
+                {"run_id": run_id, "metric": m.name, "metric_version": m.version, "scorer_sha256": m.scorer_sha256}
+                for m in plan.metrics
+            ],
+            "metrics": [metric_row(metric) for metric in plan.metrics],
+            "suites": [stated | {"primaries": dict(suite.primaries)}],
+            "items": _item_rows(plan.items, suite.sha256, store),
+            "strategies": [{"strategy": s.name} | {name: getattr(s, name) for name in columns} for s in strategies],
+        }
     )
 
 
 def metric_row(metric: PlannedMetric) -> Row:
     """Return a metric's `metrics` row, with NULL where its range is open."""
-    info = metric.metric.info
-    low, high = (None if math.isinf(end) else float(end) for end in info.range)
-    return {
-        "metric": info.name,
-        "metric_version": info.version,
-        "title": info.title,
-        "role": info.role,
-        "direction": info.direction,
-        "unit": info.unit,
-        "low": low,
-        "high": high,
-        "margin": float(info.margin),
-        "decimals": info.decimals,
-        "paired": info.paired,
-        "threshold": None if info.threshold is None else float(info.threshold),
-    }
+    info = asdict(metric.metric.info)
+    low, high = (None if math.isinf(end) else end for end in info.pop("range"))
+    return {"metric": info.pop("name"), "metric_version": info.pop("version"), "low": low, "high": high, **info}
 
 
 def _item_rows(items: Sequence[Item], suite_sha256: str, store: ImageStore) -> list[Row]:
@@ -183,6 +149,15 @@ def cell_row(image: "GeneratedImage", plan: Plan, models: "ModelSet", run_id: st
 
 def planned_columns(cell: Cell, plan: Plan, models: "ModelSet", run_id: str) -> Row:
     """Return what a plan says of a cell, whichever run generates it."""
+    return identity_columns(cell, plan, run_id) | {
+        "model_set_sha256": models.sha256,
+        "dtype": models.dtype,
+        "image_tokens": reference_tokens(cell.configuration, cell.item, plan.suite, models.image_tokens),
+    }
+
+
+def identity_columns(cell: Cell, plan: Plan, run_id: str) -> Row:
+    """Return what a plan says of a cell, whatever made its image."""
     configuration = cell.configuration
     return {
         "cell_id": cell.cell_id,
@@ -200,10 +175,7 @@ def planned_columns(cell: Cell, plan: Plan, models: "ModelSet", run_id: str) -> 
         "split": cell.item.split,
         "suite_sha256": plan.suite.sha256,
         "sampler_sha256": plan.sampler_sha256,
-        "model_set_sha256": models.sha256,
-        "dtype": models.dtype,
         "noise_seed": cell.noise_seed,
-        "image_tokens": reference_tokens(configuration, cell.item, plan.suite, models.image_tokens),
     }
 
 

@@ -132,7 +132,7 @@ def _is_planned(plan: Plan, models: ModelSet, last: LastPlan | None) -> bool:
     return (
         (last.suite_sha256, last.model_set_sha256, last.dtype, last.sampler_sha256, last.baseline)
         == (plan.suite.sha256, models.sha256, models.dtype, plan.sampler_sha256, plan.baseline.label)
-        and (list(last.items), list(last.seeds)) == (expected["items"], expected["seeds"])
+        and (last.items, last.seeds) == (expected["items"], expected["seeds"])
         and last.sources == {c.label: c.strategy.source_sha256 for c in plan.configurations}
         and last.metrics == {m.name: {**metric_row(m), "scorer_sha256": m.scorer_sha256} for m in plan.metrics}
     )

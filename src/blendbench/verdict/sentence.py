@@ -15,7 +15,7 @@ _EFFECT = "effect_size"
 
 def sentence(verdict: Verdict) -> str:
     """Return what a blend gains, what it costs and how it compares, in one sentence."""
-    return f"{verdict.candidate} {_predicate(verdict)}"
+    return f"{verdict.candidate} {_WORDS[verdict.outcome](verdict)}"
 
 
 def gain_noun(metric: str) -> str:
@@ -23,61 +23,33 @@ def gain_noun(metric: str) -> str:
     return "palette" if metric.startswith("color_") else "style"
 
 
-def _predicate(verdict: Verdict) -> str:
-    return _WORDS[verdict.outcome](verdict)
-
-
-def _failed(verdict: Verdict) -> str:
-    return f"cannot be judged: {len(verdict.failed)} of its cells or scores failed, as {verdict.failed[0]}."
-
-
-def _no_canary(verdict: Verdict) -> str:
-    return (
-        "cannot be judged: the metrics do not detect a blend that is broken on purpose, so they clear nothing here"
-        f" ({verdict.canary.evidence})."
-    )
-
-
-def _no_op(verdict: Verdict) -> str:
-    pairs = counted(verdict.units, "pair")
-    return f"does nothing: in all {pairs} its conditioning is that of {verdict.baseline}, bit for bit."
-
-
-def _no_effect(verdict: Verdict) -> str:
-    return f"has no effect on what is measured: {_within(verdict)}{_moved(verdict)}."
+def _gain_words(verdict: Verdict) -> str:
+    return f"gains {_change(verdict, verdict.of_role('gain'), 'better')}"
 
 
 def _traded(verdict: Verdict) -> str:
-    return f"gains {_gained(verdict)} for {_paid(verdict)}; {_compared(verdict)}."
-
-
-def _better(verdict: Verdict) -> str:
-    return f"gains {_gained(verdict)} at no measured cost{_and_cheaper(verdict)}."
-
-
-def _cheaper(verdict: Verdict) -> str:
-    return f"is better by {_saved(verdict)} at no loss elsewhere."
-
-
-def _regression(verdict: Verdict) -> str:
-    return f"is a regression against {verdict.baseline}: {_regressed(verdict)}."
-
-
-def _undecided(verdict: Verdict) -> str:
-    return f"is undecided on {counted(verdict.items, 'item')}: {_open(verdict)}."
+    return f"{_gain_words(verdict)} for {_costs(verdict, 'worse')}; {_compared(verdict)}."
 
 
 _WORDS: dict[Word, Callable[[Verdict], str]] = {
-    "cells failed": _failed,
-    "canary not detected": _no_canary,
-    "no-op": _no_op,
-    "no effect": _no_effect,
+    "cells failed": lambda verdict: (
+        f"cannot be judged: {len(verdict.failed)} of its cells or scores failed, as {verdict.failed[0]}."
+    ),
+    "canary not detected": lambda verdict: (
+        "cannot be judged: the metrics do not detect a blend that is broken on purpose, so they clear nothing here"
+        f" ({verdict.canary.evidence})."
+    ),
+    "no-op": lambda verdict: (
+        f"does nothing: in all {counted(verdict.units, 'pair')} its conditioning is that of {verdict.baseline}, bit for"
+        " bit."
+    ),
+    "no effect": lambda verdict: f"has no effect on what is measured: {_within(verdict)}{_moved(verdict)}.",
     "trade": _traded,
     "dominated": _traded,
-    "better": _better,
-    "cheaper": _cheaper,
-    "regression": _regression,
-    "undecided": _undecided,
+    "better": lambda verdict: f"{_gain_words(verdict)} at no measured cost{_and_cheaper(verdict)}.",
+    "cheaper": lambda verdict: f"is better by {_costs(verdict, 'better')} at no loss elsewhere.",
+    "regression": lambda verdict: f"is a regression against {verdict.baseline}: {_regressed(verdict)}.",
+    "undecided": lambda verdict: f"is undecided on {counted(verdict.items, 'item')}: {_open(verdict)}.",
 }
 
 
@@ -116,13 +88,9 @@ def _noun(verdict: Verdict, effect: Effect) -> str:
     return "prompt" if name == verdict.primaries.get("prompt") else name
 
 
-def _paid(verdict: Verdict) -> str:
-    parts = [_change(verdict, verdict.of_role(role), "worse") for role in COSTS]
-    return _listed([part for part in parts if part])
-
-
-def _gained(verdict: Verdict) -> str:
-    return _change(verdict, verdict.of_role("gain"), "better")
+def _costs(verdict: Verdict, decision: str) -> str:
+    """Write the changes of all costs with this decision."""
+    return listed([part for role in COSTS if (part := _change(verdict, verdict.of_role(role), decision))])
 
 
 def _compared(verdict: Verdict) -> str:
@@ -143,13 +111,8 @@ def _role_noun(verdict: Verdict, role: Role) -> str:
     return "prompt" if role == "prompt" else verdict.primaries.get(role, role)
 
 
-def _saved(verdict: Verdict) -> str:
-    better = [_change(verdict, verdict.of_role(role), "better") for role in COSTS]
-    return _listed([part for part in better if part])
-
-
 def _and_cheaper(verdict: Verdict) -> str:
-    saved = _saved(verdict)
+    saved = _costs(verdict, "better")
     return f", and is better by {saved}" if saved else ""
 
 
@@ -157,7 +120,7 @@ def _regressed(verdict: Verdict) -> str:
     roles: tuple[Role, ...] = (*COSTS, "gain")
     worse = [effect for role in roles for effect in verdict.of_role(role) if effect.decision == "worse"]
     shown = {effect.metric.role: effect for effect in reversed(worse)}
-    lost = _listed([_signed(verdict, effect) for effect in reversed(shown.values())])
+    lost = listed([_signed(verdict, effect) for effect in reversed(shown.values())])
     gain = verdict.gain
     if gain is None or verdict.form == "change" or gain.decision == "worse":
         return lost
@@ -170,7 +133,7 @@ def _open(verdict: Verdict) -> str:
     parts = [_signed(verdict, effect) for effect in undecided[:3]]
     if len(undecided) > 3:
         parts.append(f"{len(undecided) - 3} more")
-    words = f"{_listed(parts)} {'is' if len(undecided) == 1 else 'are'} open" if parts else "no metric is worse"
+    words = f"{listed(parts)} {'is' if len(undecided) == 1 else 'are'} open" if parts else "no metric is worse"
     if verdict.lost is not None and not undecided:
         words += (
             f", but with {verdict.lost.lost} of {counted(verdict.lost.items, 'item')} lost up to"
@@ -189,7 +152,7 @@ def _within(verdict: Verdict) -> str:
         "drift": "drift",
     }
     names = [noun for role, noun in nouns.items() if verdict.of_role(role)]
-    return f"{_listed(names)} {'stays' if len(names) == 1 else 'stay'} within the margins"
+    return f"{listed(names)} {'stays' if len(names) == 1 else 'stay'} within the margins"
 
 
 def _moved(verdict: Verdict) -> str:
@@ -197,5 +160,6 @@ def _moved(verdict: Verdict) -> str:
     return "" if moved is None else f", while its images move by {fixed(moved.candidate_mean, 1)} grey levels"
 
 
-def _listed(parts: Sequence[str]) -> str:
+def listed(parts: Sequence[str]) -> str:
+    """Join parts as a sentence does: a, b and c."""
     return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1] if parts else ""

@@ -10,7 +10,7 @@ from blendbench.core.errors import UsageError
 from blendbench.core.metric_info import Role
 from blendbench.results.images import image_name
 from blendbench.results.imported import noise_notes
-from blendbench.results.store import Results
+from blendbench.results.store import Results, read_setting
 from blendbench.stats.clusters import cluster_means
 from blendbench.stats.decide import ALPHA, least_items
 from blendbench.stats.lost import FALL, TOLERATED, LostItems, items_needed, lost_items
@@ -352,22 +352,7 @@ def _provenance(results: Results, experiment: str) -> dict[str, str]:
 
     Nothing of it changes from one reading to the next.
     """
-    names = (
-        "suite",
-        "suite_sha256",
-        "model_set",
-        "model_set_sha256",
-        "dtype",
-        "sampler_sha256",
-        "date",
-        "blendbench_version",
-    )
-    (row,) = results.rows(
-        """
-        SELECT suite, r.suite_sha256, model_set, r.model_set_sha256, r.dtype, r.sampler_sha256, started_at,
-            blendbench_version
-        FROM current_sets JOIN runs r USING (run_id) WHERE r.experiment = ?
-        """,
-        [experiment],
-    )
-    return dict(zip(names, map(str, row), strict=True))
+    setting = read_setting(results, experiment)
+    names = ("suite", "suite_sha256", "model_set", "model_set_sha256", "dtype", "sampler_sha256")
+    shown = {name: str(setting[name]) for name in names}
+    return shown | {"date": str(setting["started_at"]), "blendbench_version": str(setting["blendbench_version"])}
