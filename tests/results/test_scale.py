@@ -57,7 +57,7 @@ def test_nothing_to_do_takes_two_seconds_and_150_mebibytes(tmp_path: Path) -> No
                 score |= {"status": "ok", "value": 0.5}
                 file.writelines(json.dumps(score | {"metric": name}) + "\n" for name in names)
     (tmp_path / "ids").write_text("\n".join(ids))
-    assert ingest(tmp_path).rows > LABELS * ITEMS * (METRICS + 1)
+    assert ingest(tmp_path) > LABELS * ITEMS * (METRICS + 1)
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(tmp_path / "ids")]
     for _ in range(2):  # the first looks at fresh files once more
         done = subprocess.run(command, capture_output=True, text=True, check=True)

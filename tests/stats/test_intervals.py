@@ -13,8 +13,9 @@ from scipy import stats
 from blendbench.stats import clusters
 from blendbench.stats import intervals as module
 from blendbench.stats.clusters import cluster_means
-from blendbench.stats.intervals import bootstrap_t, effects_of, intervals, paired_effect, relative_losses
+from blendbench.stats.intervals import bootstrap_t, intervals, relative_losses
 from blendbench.stats.ranks import simultaneous_ranks
+from blendbench.stats.sign_flip import sign_flip_p
 
 Array = NDArray[np.float64]
 
@@ -124,20 +125,6 @@ def test_intervals_of_many_rows_are_those_of_each_row(n: int, monkeypatch: pytes
         assert np.array(ends) == pytest.approx(np.array(alone), abs=1e-12, nan_ok=True)
 
 
-@pytest.mark.parametrize("n", [1, 2, 9, 10, 12, 13, 30])
-def test_effects_of_many_rows_are_those_of_each_pair(n: int) -> None:
-    rng = np.random.default_rng(31)
-    items = np.concatenate([np.arange(n), rng.integers(0, n, 7)]).tolist()  # clusters of unequal size
-    baseline, candidates = rng.normal(size=len(items)), rng.normal(size=(4, len(items)))
-    candidates[2] = baseline
-    together = effects_of(cluster_means(candidates - baseline, items))
-    alone = [paired_effect(candidate, baseline, items) for candidate in candidates]
-    for ours, theirs in zip(together, alone, strict=True):
-        assert (ours.mean, ours.low, ours.high, ours.median, ours.p, ours.clusters) == pytest.approx(
-            (theirs.mean, theirs.low, theirs.high, theirs.median, theirs.p, theirs.clusters), abs=1e-12, nan_ok=True
-        )
-
-
 def test_memory_does_not_grow_with_the_clusters_times_the_resamples() -> None:
     rows = np.random.default_rng(32).normal(size=(2, 2000))
     tracemalloc.start()
@@ -173,19 +160,15 @@ def test_interval_shifts_with_the_data(data: list[int], shift: int) -> None:
     assert first.low <= first.high
 
 
-def test_paired_effect_removes_what_both_share() -> None:
+def test_a_paired_difference_removes_what_both_share() -> None:
     rng = np.random.default_rng(6)
     items = np.repeat(np.arange(20), 2).tolist()
     shared = rng.normal(0, 5, 40)
-    effect = paired_effect(shared + 0.5 + rng.normal(0, 0.1, 40), shared, items)
-    assert effect.low < 0.5 < effect.high
-    assert effect.high - effect.low < 0.2
-    assert (effect.p, effect.clusters) == (2.0**-19, 20)
-
-
-def test_paired_effect_refuses_missing_pairs() -> None:
-    with pytest.raises(ValueError, match="pairs"):
-        paired_effect([1.0, 2.0], [1.0], ["a", "b"])
+    differences = cluster_means(shared + 0.5 + rng.normal(0, 0.1, 40) - shared, items)
+    found = bootstrap_t(differences)
+    assert found.low < 0.5 < found.high
+    assert found.high - found.low < 0.2
+    assert (sign_flip_p(differences), found.clusters) == (2.0**-19, 20)
 
 
 def test_strata_that_differ_do_not_widen_the_interval() -> None:

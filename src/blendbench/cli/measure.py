@@ -138,6 +138,7 @@ def _files(path: Path) -> list[Path]:
     """
     from blendbench.core.files import printable
     from blendbench.core.images import image_files, image_suffixes
+    from blendbench.core.numbers import listed
 
     if not path.is_dir():
         return [path]
@@ -152,9 +153,8 @@ def _files(path: Path) -> list[Path]:
     if not found.images and not broken:
         raise UsageError(f"{path}: no images in this folder ({', '.join(image_suffixes())})")
     if others:
-        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-        names = ", ".join(map(printable, others[:_SHOWN]))
-        print(f"blendbench: {path}: left out {len(others)} that are not images: {names}{more}", file=sys.stderr)
+        names = listed([*map(printable, others)], _SHOWN)
+        print(f"blendbench: {path}: left out {len(others)} that are not images: {names}", file=sys.stderr)
     return sorted([*found.images, *broken])
 
 

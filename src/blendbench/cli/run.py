@@ -104,26 +104,18 @@ def run(
             highlight=False,
             soft_wrap=True,
         )
+        errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         if done.failed or done.scores_failed:
-            Console(stderr=True).print(
+            errors.print(
                 f"{done.failed} cells and {done.scores_failed} scores failed; why:"
-                f" blendbench sql 'FROM failures' --results {results}",
-                highlight=False,
-                soft_wrap=True,
+                f" blendbench sql 'FROM failures' --results {results}"
             )
         if done.stopped:
-            Console(stderr=True).print(
-                f"stopped early, {done.untried} cells were not tried: {done.stopped}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            errors.print(f"stopped early, {done.untried} cells were not tried: {done.stopped}")
         if canary and not canary.detected:
-            Console(stderr=True).print(
+            errors.print(
                 "the canary, a blend that is broken on purpose, was not found to be worse than the text alone, so these"
-                f" metrics cannot be trusted here: {canary.evidence}",
-                highlight=False,
-                soft_wrap=True,
+                f" metrics cannot be trusted here: {canary.evidence}"
             )
     if done.failed or done.scores_failed or done.stopped:
         raise typer.Exit(5)

@@ -1,6 +1,7 @@
 """Write numbers for people."""
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 MINUS = "−"
@@ -27,6 +28,12 @@ def fixed(value: float, decimals: int, signed: bool = False) -> str:
         return "∞" if value > 0 else f"{MINUS}∞"
     rounded = round(value, decimals) + 0.0
     return f"{rounded:{'+' if signed and rounded else ''}.{decimals}f}".replace("-", MINUS)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Write the first `most` of some names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def counted(count: int, word: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from blendbench.core.files import write_atomically
+from blendbench.core.numbers import listed
 from blendbench.results.images import DamagedImageError, ImageStore
 
 if TYPE_CHECKING:
@@ -47,11 +48,10 @@ class PageImages:
         """Return the paragraph of a page that names what was left out, if anything."""
         if not self.damaged:
             return ""
-        names = [sha256[:16] for sha256 in self.damaged]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        names = [f"`{sha256[:16]}`" for sha256 in self.damaged]
         return (
             f"**{len(names)} image{'s are' if len(names) > 1 else ' is'} damaged or missing and left out**:"
-            f" {', '.join(f'`{name}`' for name in names[:NAMED])}{more}; `blendbench run` generates them again."
+            f" {listed(names, NAMED)}; `blendbench run` generates them again."
         )
 
 

@@ -11,6 +11,7 @@ import duckdb
 
 from blendbench.core.errors import UsageError
 from blendbench.core.files import partial_files, printable, read_file
+from blendbench.core.numbers import listed
 from blendbench.results.database import DATABASE, is_damage, patiently
 from blendbench.results.images import LARGEST, ImageStore
 from blendbench.results.ingest import WORK, ingest
@@ -118,5 +119,4 @@ def _leftovers(folder: Path) -> Iterator[Defect]:
 
 
 def _few(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(map(printable, names[:_NAMED])) + more
+    return listed([*map(printable, names)], _NAMED)

@@ -51,17 +51,6 @@ _FRESH_NS = 2_000_000_000
 
 
 @dataclass(frozen=True)
-class Ingested:
-    """The result of `ingest`: rows read and torn last lines left out.
-
-    Rows are 0 if no shard had changed.
-    """
-
-    rows: int
-    torn_lines: int
-
-
-@dataclass(frozen=True)
 class _Known:
     """The database's record of a shard."""
 
@@ -82,8 +71,8 @@ class _Changes:
     rebuild: bool
 
 
-def ingest(results_dir: Path | str, into: Path | None = None) -> Ingested:
-    """Update `<results_dir>/blendbench.duckdb` (or `into`) from the shards.
+def ingest(results_dir: Path | str, into: Path | None = None) -> int:
+    """Update `<results_dir>/blendbench.duckdb` (or `into`) from the shards; return the rows that were read.
 
     The tables are a function of the shards alone: ingesting again changes nothing, and a deleted database comes back.
     Errors: UsageError for a folder without results, a bad shard line, a full disk; DatabaseHeldError if another
@@ -98,13 +87,13 @@ def ingest(results_dir: Path | str, into: Path | None = None) -> Ingested:
     # DuckDB takes what follows a question mark for options, and turns a backslash round.
     if "?" in str(database.absolute()) or (os.sep == "/" and "\\" in str(database.absolute())):
         raise ReadOnlyFolderError(f"{printable(folder)}: DuckDB cannot have a database in a folder of this name")
-    if (changes := _changes(folder, database)) is None:
-        return Ingested(0, _torn(database))
+    if _changes(folder, database) is None:
+        return 0
     try:
         with FileLock(database.parent / _LOCK):
             changes = _changes(folder, database)  # another process may just have done it
             if changes is None:
-                return Ingested(0, _torn(database))
+                return 0
             try:
                 return _bring_in(database, changes)
             except DamagedDatabaseError:
@@ -196,12 +185,7 @@ def _remember_times(database: Path, times: dict[str, tuple[int, ...]]) -> None:
         return  # somebody reads it; the files are hashed again next time
 
 
-def _torn(database: Path) -> int:
-    with patiently(database, lambda: duckdb.connect(str(database), read_only=True)) as connection:
-        return int(connection.execute("SELECT count(*) FROM shards WHERE torn").fetchall()[0][0])
-
-
-def _bring_in(database: Path, changes: _Changes) -> Ingested:
+def _bring_in(database: Path, changes: _Changes) -> int:
     """Make the new database beside the old one and put it in its place."""
     work = database.with_name(WORK)
     shutil.rmtree(work, ignore_errors=True)  # of a killed process: who holds the lock is alone here
@@ -228,7 +212,7 @@ def _bring_in(database: Path, changes: _Changes) -> Ingested:
         fresh.replace(database)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return Ingested(rows, _torn(database))
+    return rows
 
 
 class _UnusualError(UsageError):

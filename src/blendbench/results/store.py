@@ -23,7 +23,7 @@ from blendbench.results.database import (
     is_damage,
     patiently,
 )
-from blendbench.results.ingest import Ingested, ingest
+from blendbench.results.ingest import ingest
 from blendbench.results.schema import sql_text
 from blendbench.results.shards import FOLDER
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image
 
-__all__ = ["DATABASE", "DatabaseHeldError", "Ingested", "Results", "ingest", "open_results"]
+__all__ = ["DATABASE", "DatabaseHeldError", "Results", "ingest", "open_results"]
 
 
 class Results:
@@ -151,14 +151,6 @@ class Results:
     def _repr_html_(self) -> str:
         """Show the summary in a notebook."""
         return str(self.summary().to_html(index=False))
-
-    def export(self, sql: str, path: Path, options: str) -> None:
-        """Write the rows of one statement to `path` with DuckDB's COPY options.
-
-        Errors: duckdb.Error.
-        """
-        with self.connect(path) as connection:
-            connection.execute(f"COPY ({sql}\n) TO {sql_text(str(path))} ({options})")
 
     @contextmanager
     def held(self) -> Iterator[Self]:

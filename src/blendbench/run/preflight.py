@@ -6,6 +6,7 @@ from collections.abc import Collection, Container
 from dataclasses import dataclass
 
 from blendbench.core.errors import UsageError
+from blendbench.core.numbers import listed
 from blendbench.core.suites import Item
 from blendbench.metrics.shared import SCORERS
 from blendbench.models.sets import ModelSet
@@ -30,8 +31,7 @@ class Obstacle:
 
     def line(self, what: str) -> str:
         """Describe it in one line."""
-        more = f" and {len(self.labels) - _NAMED} more" if len(self.labels) > _NAMED else ""
-        return f"{self.count} of {self.of} {what}: {self.reason}: {', '.join(self.labels[:_NAMED])}{more}"
+        return f"{self.count} of {self.of} {what}: {self.reason}: {listed(self.labels, _NAMED)}"
 
 
 def refused_cells(plan: Plan, models: ModelSet, finished: Container[str]) -> Refused:

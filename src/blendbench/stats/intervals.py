@@ -25,14 +25,12 @@ from blendbench.stats.clusters import (
     CHUNK,
     Array,
     Groups,
-    cluster_means,
     resampled_moments,
     rounding_of,
     standard_errors,
     strata_groups,
 )
 from blendbench.stats.rare import rare_ends
-from blendbench.stats.sign_flip import sign_flip_ps
 
 RESAMPLES = 9_999
 BOOTSTRAP_CLUSTERS = 8
@@ -51,21 +49,6 @@ class Estimate:
     mean: float
     low: float
     high: float
-    clusters: int
-
-
-@dataclass(frozen=True)
-class PairedEffect:
-    """Candidate minus baseline over equal units, for display.
-
-    Mean with interval, median over clusters, and the two-sided p of "no difference".
-    """
-
-    mean: float
-    low: float
-    high: float
-    median: float
-    p: float
     clusters: int
 
 
@@ -125,39 +108,6 @@ def relative_losses(
     ratios = data.mean(axis=1, keepdims=True) / mean
     ends = (1 - bounds[1] / mean, 1 - bounds[0] / mean)
     return intervals(1 - ratios - (data - ratios * base) / mean, level, resamples, bounds=ends, strata=strata)
-
-
-def paired_effect(
-    candidate: ArrayLike,
-    baseline: ArrayLike,
-    clusters: Sequence[object],
-    level: float = 0.95,
-    seed: int = 0,
-    bounds: tuple[float, float] = (-np.inf, np.inf),
-) -> PairedEffect:
-    """Estimate candidate minus baseline (units,) of the same units.
-
-    Seeds are averaged within each cluster (item). `bounds` are the least and greatest possible differences; the ends
-    of the interval are held to them. Errors: ValueError when the two differ in length or a value is missing.
-    """
-    first, second = np.asarray(candidate, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
-    if first.shape != second.shape:
-        raise ValueError(f"{first.shape} candidate and {second.shape} baseline values; they must be pairs")
-    return effects_of(cluster_means(first - second, clusters)[None], level, seed, bounds)[0]
-
-
-def effects_of(
-    differences: ArrayLike, level: float = 0.95, seed: int = 0, bounds: tuple[float, float] = (-np.inf, np.inf)
-) -> list[PairedEffect]:
-    """Estimate the effect of each row of differences (rows, clusters)."""
-    data = np.asarray(differences, dtype=np.float64)
-    medians, n = np.median(data, axis=1), data.shape[1]
-    return [
-        PairedEffect(interval.mean, interval.low, interval.high, float(median), float(p), n)
-        for interval, median, p in zip(
-            intervals(data, level, seed=seed, bounds=bounds), medians, sign_flip_ps(data), strict=True
-        )
-    ]
 
 
 def _intervals(
