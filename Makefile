@@ -92,7 +92,7 @@ reports: setup-dev
 	$(BIN)/blendbench calibrate --out reports --cards metrics --results $(RESULTS) --experiment seed_floor
 	$(BIN)/python -m miniature.evaluate --out reports/miniature.json
 	$(BIN)/python -m miniature.page --measures reports/miniature.json --results $(RESULTS) --out reports/miniature.md
-	$(BIN)/python -m blendbench.results.document docs/sql.md
+	$(BIN)/python bench/pages/sql_guide.py docs/sql.md
 	$(BIN)/blendbench publish --check --out reports
 
 # Resamples the published scores as well, so after `make reports`.

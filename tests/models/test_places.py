@@ -92,7 +92,7 @@ def test_all_is_downloaded_before_a_run_is_planned(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     models = load_model_set(hub_set, "cpu")
-    models.download()
+    models.weight_files()
     assert (models.sha256, models.provisional) == (load_model_set(untrained, "cpu").sha256, False)
 
 
@@ -192,7 +192,7 @@ def test_without_a_network_the_hub_is_asked_once_and_what_is_cached_is_taken(
     problems = [finding.line for finding in diagnose(load_model_set(hub_set, "cpu")) if finding.fatal]
     assert any("the hub cannot be reached" in line and "name a folder" in line for line in problems)
     fill(cache, untrained / "pipeline")
-    load_model_set(hub_set, "cpu").download()
+    load_model_set(hub_set, "cpu").weight_files()
     assert downloads == []
     assert _hub_error.cache_info().misses <= 2  # a minute may end meanwhile
     _hub_error.cache_clear()

@@ -33,7 +33,7 @@ def test_every_page_has_its_writer(recipe: str) -> None:
     pages = {path.stem for path in REPORTS.glob("*.md")}
     assert pages - published - BY_BENCH == set(WRITERS)
     assert [name for name, command in WRITERS.items() if command not in recipe] == []
-    assert "blendbench.results.document docs/sql.md" in recipe
+    assert "bench/pages/sql_guide.py docs/sql.md" in recipe
 
 
 def test_what_is_published_is_what_is_run(recipe: str) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from sql_guide import render
 from synthetic_results import Row, append, item_name, sha, write_results
 
 from blendbench.results.database import create_views
-from blendbench.results.document import render
 from blendbench.results.query import read_only_rows
 from blendbench.results.schema import schema_sql
 from blendbench.results.store import open_results
@@ -41,10 +41,10 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_page_is_what_the_command_writes(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "blendbench.results.document", str(tmp_path / "sql.md")]
+    command = [sys.executable, str(GUIDE.parents[1] / "bench" / "pages" / "sql_guide.py"), str(tmp_path / "sql.md")]
     subprocess.run(command, check=True, capture_output=True)
     written = (tmp_path / "sql.md").read_text(encoding="utf-8")
-    assert written == GUIDE.read_text(encoding="utf-8"), "python -m blendbench.results.document docs/sql.md"
+    assert written == GUIDE.read_text(encoding="utf-8"), "python bench/pages/sql_guide.py docs/sql.md"
 
 
 def test_every_table_and_view_is_described() -> None:

@@ -66,6 +66,12 @@ def require_regular_file(path: Path) -> int:
     return found.st_size
 
 
+def file_times(path: Path | str) -> tuple[int, ...]:
+    """Return what changes when a file does: size, times and inode. Errors: OSError."""
+    found = os.stat(path)  # noqa: PTH116  also of text
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
 def read_file(path: Path, limit: int) -> bytes:
     """Read a regular file of at most `limit` bytes. Errors: UsageError."""
     size = require_regular_file(path)

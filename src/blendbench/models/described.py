@@ -222,14 +222,6 @@ class DescribedSet:
         folders = {name: place.complete() for name, place in self.places.items()}
         return any(unread(requirements.layout(name, folder).identity_files(folder)) for name, folder in folders.items())
 
-    def download(self) -> None:
-        """Download what hub repositories lack, so that identities are final.
-
-        Errors: UsageError in one line.
-        """
-        for name in self.places:
-            self._weights_folder(name)
-
     def weight_files(self) -> list[WeightFile]:
         """Return every file that weights are read from, with its sha256.
 

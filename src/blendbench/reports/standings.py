@@ -20,6 +20,8 @@ from blendbench.verdict.headline import (
     can_lose,
     families,
     headlines,
+    mean_gain,
+    mean_loss,
     measure_points,
 )
 from blendbench.verdict.known import BASELINE, Known, read_known
@@ -184,15 +186,8 @@ def _label(headline: Headline) -> str:
 
 def _means(known: Known) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean gain and loss of every configuration, NaN without common items."""
-    baseline, gains, losses = known.index[BASELINE], [], []
-    sign = 1.0 if known.metrics["gain"].direction == "higher" else -1.0
-    for row in range(len(known.points)):
-        differences, _ = known.differences("gain", row, baseline)
-        _, both = known.differences("prompt", row, baseline)
-        values = known.values["prompt"][:, both]
-        gains.append(sign * float(differences.mean()) if len(differences) else np.nan)
-        losses.append(1 - float(values[row].mean() / values[baseline].mean()) if both.any() else np.nan)
-    return tuple(gains), tuple(losses)
+    rows = range(len(known.points))
+    return tuple(mean_gain(known, row) for row in rows), tuple(mean_loss(known, row) for row in rows)
 
 
 def shown_labels(board: Board, standings: Standings | None, count: int) -> list[str]:

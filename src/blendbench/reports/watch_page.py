@@ -15,13 +15,12 @@ from blendbench.core.files import write_atomically
 from blendbench.reports.check import FRONT, SHEET
 from blendbench.reports.folders import make_folder
 from blendbench.reports.gallery.links import Gallery
-from blendbench.reports.gate_formats import canary_words, deciding, metric_row, with_links
+from blendbench.reports.gate_formats import HEADER, canary_words, deciding, metric_row, with_links
 from blendbench.verdict.sentence import sentence
 from blendbench.verdict.verdict import Verdict
 
 PAGE, STATE = "watch.html", "watch.js"
 _GOOD, _BAD = ("better", "cheaper", "trade"), ("dominated", "regression", "cells failed", "canary not detected")
-_HEADER = ("metric", "role", "baseline", "change", "95 % interval", "margin", "decision")
 _NUMBERS = (2, 3, 4, 5)  # columns of the table
 # Asks for the state once a second, in a file beside the page and nowhere else.
 _SCRIPT = """<script>
@@ -90,7 +89,7 @@ class WatchPage:
         colour = "good" if verdict.outcome in _GOOD else "bad" if verdict.outcome in _BAD else ""
         lines = [f'<h2 class="{colour}">{escape(verdict.outcome)}</h2>', f"<p>{escape(sentence(verdict))}</p>"]
         if rows := [metric_row(effect) for effect in deciding(verdict)]:
-            heads = "".join(f"<th>{head}</th>" for head in _HEADER)
+            heads = "".join(f"<th>{head}</th>" for head in HEADER)
             cells = "\n".join(f"<tr>{''.join(_cell(n, text) for n, text in enumerate(row))}</tr>" for row in rows)
             lines.append(f'<div class="wide"><table>\n<tr>{heads}</tr>\n{cells}\n</table></div>')
         links = [

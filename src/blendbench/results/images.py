@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blendbench.core.errors import UsageError
-from blendbench.core.files import read_file, write_atomically
+from blendbench.core.files import file_times, read_file, write_atomically
 from blendbench.core.images import ImageError, load_image_bytes
 
 FOLDER = "images"
@@ -72,7 +71,7 @@ class ImageStore:
             except OSError as error:
                 raise UsageError(f"{path.parent}: cannot be made: {error.strerror}") from error
             write_atomically(path, data)
-            self._remember({sha256: _times(path)})
+            self._remember({sha256: file_times(path)})
         return sha256
 
     def keep(self, sha256: str, data: bytes) -> bool:
@@ -107,7 +106,7 @@ class ImageStore:
         for sha256 in sha256s:
             path = folder + image_name(sha256)
             try:
-                times = _times(path)
+                times = file_times(path)
                 if known.get(sha256) != times:
                     if hashlib.sha256(read_file(Path(path), LARGEST)).hexdigest() != sha256:
                         continue
@@ -156,8 +155,3 @@ class ImageStore:
                 file.write(lines.encode())
         except OSError:
             return  # a read-only folder; its images are hashed every time
-
-
-def _times(path: Path | str) -> tuple[int, ...]:
-    found = os.stat(path)  # noqa: PTH116  also of text
-    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)

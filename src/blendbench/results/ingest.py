@@ -15,7 +15,7 @@ import duckdb
 from filelock import FileLock
 
 from blendbench.core.errors import UsageError
-from blendbench.core.files import printable
+from blendbench.core.files import file_times, printable
 from blendbench.results.database import (
     DATABASE,
     DamagedDatabaseError,
@@ -118,8 +118,8 @@ def _changes(folder: Path, database: Path) -> _Changes | None:
     changed, touched, last = [], {}, (0, "")
     for path in paths:
         before = known.get(path.name)
-        if before is None or before.times != _times(path):
-            times = _times(path)
+        if before is None or before.times != file_times(path):
+            times = file_times(path)
             shard = read_shard(path, before.bytes if before else 0)
             if before is None or before.sha256 != shard.sha256:
                 changed.append(shard)
@@ -158,12 +158,6 @@ def _known(database: Path) -> dict[str, _Known] | None:
     return {name: _Known(sequence, size, tuple(times), sha256) for name, sequence, size, times, sha256 in rows}
 
 
-def _times(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file does: size, times and inode."""
-    found = path.stat()
-    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-
-
 def _settled(times: tuple[int, ...]) -> tuple[int, ...]:
     """Return times to remember.
 
@@ -195,7 +189,7 @@ def _bring_in(database: Path, changes: _Changes) -> int:
         if not changes.rebuild:
             shutil.copyfile(database, fresh)
         # Before reading: what is appended meanwhile changes them, and is read next time.
-        times = {shard.path.name: _times(shard.path) for shard in changes.read}
+        times = {shard.path.name: file_times(shard.path) for shard in changes.read}
         try:
             with duckdb.connect(str(fresh)) as connection:
                 if changes.rebuild:

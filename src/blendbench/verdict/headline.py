@@ -24,8 +24,8 @@ Status = Literal["within budget", "over budget", "no dose fits"]
 class Measured:
     """A configuration at one dose: gain and loss with intervals.
 
-    `gain` is the difference to the baseline in the primary metric's unit, `loss` the part of the prompt that is lost, 1
-    minus the ratio of the means.
+    `gain` is the difference to the baseline in the primary metric's unit, above 0 where that is better; `loss` the part
+    of the prompt that is lost, 1 minus the ratio of the means.
     """
 
     point: Point
@@ -77,8 +77,9 @@ def measure_points(known: Known, rows: Sequence[int]) -> dict[int, Measured]:
     if BASELINE not in known.index or not {"gain", "prompt"} <= known.metrics.keys():
         return {}
     gains: dict[int, Estimate] = {}
+    sign = 1 if known.metrics["gain"].direction == "higher" else -1
     for members, values, baseline, strata in _by_items(known, "gain", rows):
-        estimates = intervals(values - baseline, bounds=known.metrics["gain"].changes, strata=strata)
+        estimates = intervals(sign * (values - baseline), bounds=known.metrics["gain"].changes, strata=strata)
         gains |= dict(zip(members, estimates, strict=True))
     losses: dict[int, Estimate] = {}
     span = known.metrics["prompt"].range
@@ -131,7 +132,7 @@ def _choose(dev: Known, rows: Sequence[int], budget: float) -> int | None:
     """
     best, most = None, 0.0
     for row in rows:
-        gain, loss = _mean_gain(dev, row), _mean_loss(dev, row)
+        gain, loss = mean_gain(dev, row), mean_loss(dev, row)
         if np.isnan(gain) or np.isnan(loss) or loss > budget:
             break
         # The smaller dose if tied: differences below rounding are none.
@@ -140,12 +141,13 @@ def _choose(dev: Known, rows: Sequence[int], budget: float) -> int | None:
     return best
 
 
-def _mean_gain(known: Known, row: int) -> float:
-    differences, both = known.differences("gain", row, known.index[BASELINE])
-    return float(differences.mean()) if both.any() else np.nan
+def mean_gain(known: Known, row: int) -> float:
+    """Return the mean gain of a configuration; NaN without items that the baseline has too."""
+    return known.mean("gain", row, known.index[BASELINE])
 
 
-def _mean_loss(known: Known, row: int) -> float:
+def mean_loss(known: Known, row: int) -> float:
+    """Return the part of the prompt that a configuration loses on average; NaN without common items."""
     baseline = known.index[BASELINE]
     _, both = known.differences("prompt", row, baseline)
     values = known.values["prompt"][:, both]

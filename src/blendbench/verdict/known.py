@@ -109,8 +109,8 @@ class Known:
         likely = []
         for other in rivals:
             # Means first: where they are not in order no test can be.
-            gain = self._mean("gain", other, own)
-            worse = {role: self._mean(role, other, own) for role in costs}
+            gain = self.mean("gain", other, own)
+            worse = {role: self.mean(role, other, own) for role in costs}
             margins = {role: self.metrics[role].margin for role in costs}
             if (
                 gain > -GAIN_SLACK
@@ -125,7 +125,7 @@ class Known:
 
     def means_against_baseline(self, label: str) -> dict[Role, float]:
         """Return the mean difference to the baseline of each role's primary metric."""
-        return {role: self._mean(role, self.index[label], self.index[BASELINE]) for role in self.metrics}
+        return {role: self.mean(role, self.index[label], self.index[BASELINE]) for role in self.metrics}
 
     def _worse(self, role: Role, first: int, second: int) -> Array:
         """Return how much more the first gains, or costs, by item."""
@@ -134,7 +134,8 @@ class Known:
             return badness(self.metrics[role], differences)
         return differences if self.metrics[role].direction == "higher" else -differences
 
-    def _mean(self, role: Role, first: int, second: int) -> float:
+    def mean(self, role: Role, first: int, second: int) -> float:
+        """Return how much more the first gains, or costs, on the items that both have; NaN without any."""
         rows = self._worse(role, first, second)
         return float(rows.mean()) if rows.size else np.nan
 

@@ -30,7 +30,7 @@ _CELLS = """
 """
 # Their scores at the versions that hold now, paired ones against the baseline's image of now.
 _SCORES = """
-    SELECT m.metric, c.item, c.seed, coalesce(CAST(s.status AS VARCHAR), 'missing'), s.value, s.error
+    SELECT m.metric, m.metric_version, c.item, c.seed, coalesce(CAST(s.status AS VARCHAR), 'missing'), s.value, s.error
     FROM cells c
     JOIN current_metrics m ON m.experiment = c.experiment
     JOIN current_sets t ON t.experiment = c.experiment
@@ -98,16 +98,14 @@ def _scores(
     states: dict[str, Scores] = defaultdict(lambda: defaultdict(dict))
     values: dict[str, dict[str, dict[Place, float]]] = defaultdict(lambda: defaultdict(dict))
     versions = {}
-    for metric, version, item, seed, status, value, error in results.rows(_NOW, [experiment, candidate]):
-        versions[metric] = version
-        states[metric][candidate][item, seed] = ScoreState(status, error)
-        if value is not None:
-            values[metric][candidate][item, seed] = value
-    cell_ids = [cell.cell_id for cell in old.values()]
-    for metric, item, seed, status, value, error in results.rows(_SCORES, [experiment, cell_ids]):
-        states[metric][baseline][item, seed] = ScoreState(status, error)
-        if value is not None:
-            values[metric][baseline][item, seed] = value
+    now = results.rows(_NOW, [experiment, candidate])
+    before = results.rows(_SCORES, [experiment, [cell.cell_id for cell in old.values()]])
+    for label, rows in ((candidate, now), (baseline, before)):
+        for metric, version, item, seed, status, value, error in rows:
+            versions[metric] = version
+            states[metric][label][item, seed] = ScoreState(status, error)
+            if value is not None:
+                values[metric][label][item, seed] = value
     pairs, strata = {}, read_strata(results, experiment)
     for metric, version in versions.items():
         first, second = values[metric][candidate], values[metric][baseline]

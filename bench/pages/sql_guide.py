@@ -1,4 +1,4 @@
-"""Write the database page: `python -m blendbench.results.document FILE`.
+"""Write the database page: `python bench/pages/sql_guide.py FILE`.
 
 The text comes from the comments of the .sql files.
 """
@@ -12,7 +12,7 @@ import duckdb
 from blendbench.results.database import create_views
 from blendbench.results.schema import schema_sql, tables, views_sql
 
-_HERE = Path(__file__).parent
+_PARTS = Path(__file__).parent / "sql"
 _TABLE = re.compile(r"((?:^--[^\n]*\n)+)CREATE TABLE (\w+) \((.*?)\n?\);", re.MULTILINE | re.DOTALL)
 _VIEW = re.compile(r"((?:^--[^\n]*\n)+)CREATE VIEW (\w+) AS", re.MULTILINE)
 _COLUMN = re.compile(r"^    (\w+) [^\n]*?-- ([^\n]*)$", re.MULTILINE)
@@ -25,11 +25,11 @@ def render() -> str:
         create_views(connection)
         described, views = _tables(), _VIEW.findall(views_sql([]))
         parts = {
-            "examples": "\n\n".join(_example(path) for path in sorted((_HERE / "examples").glob("*.sql"))),
+            "examples": "\n\n".join(_example(path) for path in sorted(_PARTS.glob("*.sql"))),
             "tables": "\n\n".join(_table(connection, name, *described[name]) for name in sorted(described)),
             "views": "\n\n".join(_view(connection, name, comment) for comment, name in views),
         }
-    page = (_HERE / "guide.md").read_text(encoding="utf-8")
+    page = (_PARTS / "guide.md").read_text(encoding="utf-8")
     for name, text in parts.items():
         page = page.replace(f"{{{name}}}", text)
     return page
@@ -74,5 +74,5 @@ def _type(kind: str) -> str:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m blendbench.results.document FILE")
+        sys.exit("usage: python bench/pages/sql_guide.py FILE")
     Path(sys.argv[1]).write_text(render(), encoding="utf-8")
