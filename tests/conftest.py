@@ -103,6 +103,20 @@ def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
     return call
 
 
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Give a function that runs `blendbench ARGUMENTS` in this process and returns its exit code."""
+    from blendbench.cli import main
+
+    def call(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["blendbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return int(caught.value.code or 0)
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a model set folder with random weights: everything works, the images are noise."""

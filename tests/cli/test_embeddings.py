@@ -2,28 +2,20 @@
 
 import json
 import re
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from blendbench.cli import main
 from blendbench.results.store import open_results
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["blendbench", "embeddings", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    return int(caught.value.code or 0)
-
-
 @pytest.fixture(scope="module")
-def made(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(untrained: Path, cli: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
-    with pytest.MonkeyPatch.context() as patch:
-        where = ["--models", untrained, "--results", folder / "results", "--out", folder / "reports"]
-        assert call(patch, *where, "--items", 3, "--layers", "-2,-4") == 0
+    where = ["--models", untrained, "--results", folder / "results", "--out", folder / "reports"]
+    assert cli("embeddings", *where, "--items", 3, "--layers", "-2,-4").returncode == 0
     return folder
 
 
@@ -47,11 +39,11 @@ def test_the_page_shows_the_numbers_of_the_database(made: Path) -> None:
 
 
 def test_the_same_analysis_again_is_read_not_computed_and_writes_the_same_bytes(
-    made: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    made: Path, untrained: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path.name: path.read_bytes() for path in (made / "reports").rglob("*.*")}
     where = ["--models", untrained, "--results", made / "results", "--out", made / "reports"]
-    assert call(monkeypatch, *where, "--items", 3, "--layers", "-2,-4", "--json") == 0
+    assert call("embeddings", *where, "--items", 3, "--layers", "-2,-4", "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["computed"], report["items"], report["layers"]) == (False, 3, [-2, -4])
     assert {path.name: path.read_bytes() for path in (made / "reports").rglob("*.*")} == before
@@ -66,12 +58,12 @@ def test_the_same_analysis_again_is_read_not_computed_and_writes_the_same_bytes(
 
 
 def test_a_file_that_cannot_be_written_is_reported_in_one_line(
-    made: Path, untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    made: Path, untrained: Path, tmp_path: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     where = ["--models", untrained, "--results", made / "results", "--out", made / "reports", "--items", 3]
     target = tmp_path / "file" / "s.safetensors"
-    assert call(monkeypatch, *where, "--layers", "-2,-4", "--save-statistics", target, "--json") == 2
+    assert call("embeddings", *where, "--layers", "-2,-4", "--save-statistics", target, "--json") == 2
     assert f"--save-statistics {target}: cannot be written" in capsys.readouterr().err
 
 
@@ -91,12 +83,13 @@ def test_mistakes_get_one_line_and_write_nothing(
     arguments: list[str],
     message: str,
     monkeypatch: pytest.MonkeyPatch,
+    call: Callable[..., int],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert call(monkeypatch, *arguments) == 2
+    assert call("embeddings", *arguments) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -104,7 +97,7 @@ def test_mistakes_get_one_line_and_write_nothing(
 
 
 def test_models_are_compared_on_their_own_suite(
-    tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_set: Path, tmp_path: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     # In another folder the set's file names the suite of real weights.
     for part in tiny_set.iterdir():
@@ -113,5 +106,5 @@ def test_models_are_compared_on_their_own_suite(
     text = (tiny_set / "model_set.toml").read_text()
     (tmp_path / "model_set.toml").write_text(re.sub(r"^suite = .*$", 'suite = "standard"', text, flags=re.MULTILINE))
     where = ["--models", tmp_path, "--results", tmp_path / "results", "--out", tmp_path / "reports"]
-    assert call(monkeypatch, *where, "--items", 2, "--layers", "-2", "--json") == 0
+    assert call("embeddings", *where, "--items", 2, "--layers", "-2", "--json") == 0
     assert json.loads(capsys.readouterr().out)["suite"] == "standard"

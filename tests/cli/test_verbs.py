@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from blendbench.cli import VERBS, main
+from blendbench.cli import VERBS
 from blendbench.core.suites import load_suite
 
 PLUGIN = '''\
@@ -22,14 +23,6 @@ def mean_vision(text: Tokens, vision: Tokens, *, alpha: float = 0.2) -> Tensor:
     """Add the mean vision token to every text token."""
     return text.hidden + alpha * vision.hidden.mean(0)
 '''
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Run one command in this process; returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["blendbench", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    return int(caught.value.code or 0)
 
 
 @pytest.mark.parametrize(
@@ -52,11 +45,12 @@ def test_mistakes_get_one_line_and_write_nothing(
     arguments: list[str],
     message: str,
     monkeypatch: pytest.MonkeyPatch,
+    call: Callable[..., int],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, *arguments) == 2
+    assert call(*arguments) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -64,22 +58,20 @@ def test_mistakes_get_one_line_and_write_nothing(
 
 
 def test_a_misspelt_key_and_a_missing_image_are_reported_with_their_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('name = "mine"\ntitle = "x"\nsead = [0]\nstrategies = [{name = "lerp"}]\n')
-    assert call(monkeypatch, "run", str(path), "--results", str(tmp_path / "results")) == 2
+    assert call("run", str(path), "--results", str(tmp_path / "results")) == 2
     assert "mine.toml: sead: unknown key; did you mean 'seeds'?" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
 
 def test_a_dry_run_writes_nothing(
-    untrained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    untrained: Path, call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = tmp_path / "results"
-    code = call(
-        monkeypatch, "run", "core", "--models", str(untrained), "--results", str(results), "--dry-run", "--json"
-    )
+    code = call("run", "core", "--models", untrained, "--results", results, "--dry-run", "--json")
     plan = json.loads(capsys.readouterr().out)
     assert code == 0
     assert plan["cells"] == plan["to_generate"] == len(plan["configurations"]) * len(load_suite("miniature").items)
@@ -89,29 +81,27 @@ def test_a_dry_run_writes_nothing(
 
 
 def test_a_plugin_of_ten_lines_reaches_the_results(
-    untrained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    untrained: Path, call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plugin = tmp_path / "my_idea.py"
     plugin.write_text(PLUGIN)
     arguments = ["--models", str(untrained), "--results", str(tmp_path / "r"), "--quick", "--plugin", str(plugin)]
-    assert call(monkeypatch, "run", "smoke", *arguments, "--json") == 0
+    assert call("run", "smoke", *arguments, "--json") == 0
     assert json.loads(capsys.readouterr().out)["failed"] == 0
-    assert (
-        call(monkeypatch, "leaderboard", "smoke", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "o")) == 0
-    )
+    assert call("leaderboard", "smoke", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "o")) == 0
     assert "mean_<wbr>vision:<wbr>alpha=<wbr>0.2" in (tmp_path / "o" / "smoke.md").read_text()
 
 
 @pytest.mark.parametrize("kind", ["strategies", "metrics", "experiments", "suites", "models"])
-def test_lists_are_json(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(monkeypatch, "list", kind, "--json") == 0
+def test_lists_are_json(kind: str, call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("list", kind, "--json") == 0
     assert len(json.loads(capsys.readouterr().out)) >= 1
 
 
 def test_strategies_are_listed_for_people_with_their_own_settings(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(monkeypatch, "list", "strategies") == 0
+    assert call("list", "strategies") == 0
     output = capsys.readouterr().out
     lines = {line.split()[0]: line for line in output.splitlines() if line.strip()}
     assert "alpha=0.3 align=area" in lines["lerp"]
@@ -134,11 +124,11 @@ def test_help_and_import_load_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_fills_the_width_of_the_terminal(
-    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    verb: str, monkeypatch: pytest.MonkeyPatch, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 100)
-    assert call(monkeypatch, verb, "--help") == 0
+    assert call(verb, "--help") == 0
     text = capsys.readouterr().out.partition("╭")[0].partition("Usage:")[2]
     assert max(map(len, text.splitlines())) <= 100
     for paragraph in text.split("\n" + " " * 100 + "\n"):
@@ -147,9 +137,9 @@ def test_help_fills_the_width_of_the_terminal(
         assert all(len(line) + len(below.split()[0]) + 1 > 97 for line, below in pairwise(lines)), lines
 
 
-def test_validate_accepts_what_is_shipped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validate_accepts_what_is_shipped(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     root = Path(__file__).parents[2]
-    assert call(monkeypatch, "validate", str(root / "bench" / "core.toml"), str(root / "prompts" / "miniature")) == 0
+    assert call("validate", str(root / "bench" / "core.toml"), str(root / "prompts" / "miniature")) == 0
     assert "suite of 288 items" in capsys.readouterr().out
 
 
@@ -171,19 +161,19 @@ def test_a_wrong_value_in_an_experiment_is_reported_with_its_file(
     new: str,
     message: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / "odd.toml"
     text = 'name = "odd"\ntitle = "x"\nseeds = [0]\nstrategies = [{name = "lerp", alpha = [0.1, 0.3]}]\n'
     path.write_text(text.replace(old, new))
-    assert call(monkeypatch, *verb, str(path)) == 2
+    assert call(*verb, str(path)) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"blendbench: {path}: ") and message in error and error.count("\n") == 1
 
 
 def test_depths_follow_from_the_models_not_from_their_name(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder = Path(__file__).parents[2] / "src" / "blendbench" / "models" / "miniature" / "weights"
     path = tmp_path / "relative.toml"
@@ -191,11 +181,11 @@ def test_depths_follow_from_the_models_not_from_their_name(
         'name = "relative"\ntitle = "x"\nseeds = [0]\nstrategies = [{name = "lerp", layer = ["60%", "61%"]}]\n'
     )
     common = ("run", str(path), "--dry-run", "--json", "--results", str(tmp_path / "r"), "--models", str(folder))
-    assert call(monkeypatch, *common) == 0
+    assert call(*common) == 0
     assert json.loads(capsys.readouterr().out)["configurations"].count("lerp:alpha=0.3,layer=-4") == 1
-    assert call(monkeypatch, *common, "--set", "layer=83%") == 0
+    assert call(*common, "--set", "layer=83%") == 0
     assert "lerp:alpha=0.3,layer=-3" in json.loads(capsys.readouterr().out)["configurations"]
-    assert call(monkeypatch, *common, "--strategy", "lerp:alpha=0.1,layer=83%") == 0
+    assert call(*common, "--strategy", "lerp:alpha=0.1,layer=83%") == 0
     assert "lerp:alpha=0.1,layer=-3" in json.loads(capsys.readouterr().out)["configurations"]
-    assert call(monkeypatch, *common, "--strategy", "lerp:layr=83%") == 2
+    assert call(*common, "--strategy", "lerp:layr=83%") == 2
     assert "unknown parameter 'layr'; did you mean 'layer'?" in capsys.readouterr().err
