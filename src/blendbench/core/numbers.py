@@ -2,20 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+
+from blendbench.core.metric_info import MetricInfo
 
 MINUS = "−"
 
 
-class Written(Protocol):
-    """Anything that knows how many decimals its values have."""
-
-    @property
-    def decimals(self) -> int:
-        """Return the number of decimals."""
-
-
-def number(value: float, metric: Written, signed: bool = False) -> str:
+def number(value: float, metric: MetricInfo, signed: bool = False) -> str:
     """Write a value with the metric's decimals; never "-0.000"."""
     return fixed(value, metric.decimals, signed)
 

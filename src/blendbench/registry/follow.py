@@ -119,7 +119,7 @@ class Walk(Values):
             return f"library:{module.__name__}"
         filename = getattr(module, "__file__", None)
         if filename is None or Path(os.path.realpath(filename)) == self.home_file:
-            return self.give_up(f"{self._place()}: the module {_tail(module)} is used as a value")
+            return self.give_up(f"{self._place()}: the module {module.__name__.rpartition('.')[2]} is used as a value")
         if is_shipped(module.__name__):
             return f"module:{file_sha256(Path(filename))}"
         self._whole(Path(os.path.realpath(filename)))
@@ -382,10 +382,6 @@ def _module_at(path: Path) -> ModuleType | None:
     # The last first: code that is followed was loaded after some thousand modules of libraries.
     modules = (module for module in reversed(list(sys.modules.values())) if isinstance(module, ModuleType))
     return next((module for module in modules if vars(module).get("__file__") == str(path)), None)
-
-
-def _tail(module: ModuleType) -> str:
-    return module.__name__.rpartition(".")[2]
 
 
 def _is_filled(cell: Any) -> bool:

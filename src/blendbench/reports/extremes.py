@@ -6,7 +6,7 @@ from pathlib import Path
 from blendbench.core.metric_info import MetricInfo
 from blendbench.core.numbers import MINUS, number
 from blendbench.reports.board import Board
-from blendbench.reports.contact_sheet import Tile, write_tiles
+from blendbench.reports.contact_sheet import write_tiles
 from blendbench.reports.images import REFERENCE, PageImages
 from blendbench.reports.standings import Standings, shown_labels
 from blendbench.results.store import Results
@@ -63,14 +63,11 @@ def write_extremes(shown: list[tuple[Extreme, Extreme]], board: Board, images: P
         return
     header = ["reference", board.baseline, "best item", "reference", board.baseline, "worst item"]
     captions = [f"{both[0].label}: {', '.join(_words(pair, metric) for pair in both)}" for both in shown]
-    write_tiles(header, captions, [[tile for pair in both for tile in _across(pair, images)] for both in shown], path)
+    hashes = [[h for pair in both for h in (pair.reference, pair.baseline_image, pair.image)] for both in shown]
+    write_tiles(header, captions, [[images.load(sha256) for sha256 in row] for row in hashes], path)
 
 
 def _words(pair: Extreme, metric: MetricInfo) -> str:
     # The font of the sheet has no minus sign of its own.
     difference = number(pair.difference, metric, signed=True).replace(MINUS, "-")
     return f"{difference} on {pair.item}, seed {pair.seed}"
-
-
-def _across(pair: Extreme, images: PageImages) -> list[Tile]:
-    return [images.load(sha256) for sha256 in (pair.reference, pair.baseline_image, pair.image)]

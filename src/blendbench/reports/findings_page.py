@@ -80,16 +80,13 @@ def _counts(findings: Findings) -> str:
         findings.count(verdict) for verdict in ("supported", "refuted", "undecided", "cannot occur here", "not run")
     )
     built_in = sum(findings.by_construction(finding) for finding in findings.findings)
+    left = f", and {not_run} {'was' if not_run == 1 else 'were'} not run" if not_run else ""
     text = (
         f"Of {counted(len(findings.findings), 'statement')} {supported} are supported by the data, {refuted} refuted"
         f" and {undecided} undecided. {never} cannot occur on these models"
-        f"{f', and {not_run} {_were(not_run)} not run' if not_run else ''}."
+        f"{left}."
     )
     return text + (f" {built_in} are not counted: the models were trained to show them." if built_in else "")
-
-
-def _were(count: int) -> str:
-    return "was" if count == 1 else "were"
 
 
 def _headline(finding: Finding) -> str:

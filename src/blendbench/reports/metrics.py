@@ -80,7 +80,7 @@ def _page(found: Calibration, real: list[str]) -> list[str]:
         *_limits(found.responses),
         *_responses(found.responses),
         *blocks("![Dose-response](metrics/responses.webp)"),
-        *_recovery(found.recovery),
+        *blocks("## Amplitude in grey levels", RECOVERY, recovery_table(found.recovery)),
         *_periods(found.periods),
         *_benign(found.benign),
         *_false_alarms(found),
@@ -143,10 +143,6 @@ def response_table(responses: list[Response], metric: str) -> list[str]:
         if row.metric == metric
     ]
     return markdown_table(("crops", "pattern", *(f"{a:g}" for a in AMPLITUDES), "Spearman"), rows)
-
-
-def _recovery(recovery: dict[str, dict[float, tuple[float, float]]]) -> list[str]:
-    return blocks("## Amplitude in grey levels", RECOVERY, recovery_table(recovery))
 
 
 def recovery_table(recovery: dict[str, dict[float, tuple[float, float]]]) -> list[str]:

@@ -82,12 +82,14 @@ def obstacles(plan: Plan, refused: Refused) -> list[Obstacle]:
 def unscored(plan: Plan, models: ModelSet) -> list[Obstacle]:
     """Group metrics that cannot be measured here by the network or the statements that they lack."""
     items = len(plan.items)
+    silent = sum(item.reference_expect is None for item in plan.items)
+    unjudged = sum(not any(fact.foils for fact in item.facts) for item in plan.items)
     lacking = [(name, f"the model set has no {name}", items) for name in SCORERS if name not in models.places]
     lacking += [
         ("pairs", "the suite has no pairs", items * (not plan.suite.pairs)),
         ("expects", "no objects are stated", sum(item.expect is None for item in plan.items)),
-        ("reference_expects", "nothing is stated about the reference", sum(_silent(item) for item in plan.items)),
-        ("facts", "no facts with foils are stated", sum(not _judgeable(item) for item in plan.items)),
+        ("reference_expects", "nothing is stated about the reference", silent),
+        ("facts", "no facts with foils are stated", unjudged),
     ]
     left, found = list(plan.metrics), []
     for name, reason, count in lacking:
@@ -115,11 +117,3 @@ def _missing_layer(configuration: Configuration, models: ModelSet) -> str | None
 def _too_long(item: Item, models: ModelSet) -> str | None:
     words, most = len(item.prompt.split()), models.file.text.max_sequence_length
     return f"the prompt has at least {words} tokens, the model set allows {most}" if words > most else None
-
-
-def _silent(item: Item) -> bool:
-    return item.reference_expect is None
-
-
-def _judgeable(item: Item) -> bool:
-    return any(fact.foils for fact in item.facts)

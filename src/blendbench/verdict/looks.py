@@ -74,15 +74,9 @@ def record_look(results: Results, look: Look) -> str | None:
     """
     if look.recorded:
         return None
-    row = {
-        "look_id": look.look_id,
-        "experiment": look.experiment,
-        "strategy": look.strategy,
-        "baseline": look.baseline,
-        "split": look.split,
-        "items": look.items,
-        "looked_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    names = ("look_id", "experiment", "strategy", "baseline", "split", "items")
+    row = {name: getattr(look, name) for name in names}
+    row["looked_at"] = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         with ShardWriter(results.folder, f"look-{look.look_id[:16]}") as shard:
             shard.append("looks", [row])

@@ -24,7 +24,7 @@ def gain_noun(metric: str) -> str:
 
 
 def _gain_words(verdict: Verdict) -> str:
-    return f"gains {_change(verdict, verdict.of_role('gain'), 'better')}"
+    return f"gains {_change(verdict, 'gain', 'better')}"
 
 
 def _traded(verdict: Verdict) -> str:
@@ -53,9 +53,9 @@ _WORDS: dict[Word, Callable[[Verdict], str]] = {
 }
 
 
-def _change(verdict: Verdict, effects: Sequence[Effect], decision: str) -> str:
+def _change(verdict: Verdict, role: Role, decision: str) -> str:
     """Write the changes of one role with this decision: the primary, else the first."""
-    found = [effect for effect in effects if effect.decision == decision]
+    found = [effect for effect in verdict.of_role(role) if effect.decision == decision]
     return _amount(verdict, found[0]) if found else ""
 
 
@@ -90,14 +90,16 @@ def _noun(verdict: Verdict, effect: Effect) -> str:
 
 def _costs(verdict: Verdict, decision: str) -> str:
     """Write the changes of all costs with this decision."""
-    return listed([part for role in COSTS if (part := _change(verdict, verdict.of_role(role), decision))])
+    return listed([part for role in COSTS if (part := _change(verdict, role, decision))])
 
 
 def _compared(verdict: Verdict) -> str:
     rivals = verdict.rivals
     if rivals.dominating is not None and rivals.costs is not None:
         costs = ", ".join(
-            f"{fixed(cost, 2).removeprefix(MINUS) if role == 'prompt' else fixed(cost, 3)} {_role_noun(verdict, role)}"
+            f"{fixed(cost, 2).removeprefix(MINUS)} prompt"
+            if role == "prompt"
+            else f"{fixed(cost, 3)} {verdict.primaries.get(role, role)}"
             for role, cost in rivals.costs.items()
         )
         noun = gain_noun(verdict.primaries.get("gain", ""))
@@ -105,10 +107,6 @@ def _compared(verdict: Verdict) -> str:
     if not rivals.known:
         return "there is no other strategy here to compare it with"
     return "nothing known does better at this cost"
-
-
-def _role_noun(verdict: Verdict, role: Role) -> str:
-    return "prompt" if role == "prompt" else verdict.primaries.get(role, role)
 
 
 def _and_cheaper(verdict: Verdict) -> str:

@@ -1,7 +1,6 @@
 """Write the gallery: the shipped page, an experiment's data and images."""
 
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from blendbench.core.errors import UsageError
@@ -39,7 +38,9 @@ def gallery_of(board: Board, results: Results, results_dir: Path, out: Path) -> 
         raise UsageError(f"{results_dir / 'images'}: has none of the images of {board.experiment}")
     make_folder(out)
     # First what the folder is known by, so that an interrupted one is written again.
-    for shipped in sorted(files("blendbench.reports.gallery").joinpath("page").iterdir(), key=_is_not_mark):
+    for shipped in sorted(
+        files("blendbench.reports.gallery").joinpath("page").iterdir(), key=lambda file: file.name != _MARK
+    ):
         write_atomically(out / shipped.name, shipped.read_bytes())
     placed = place_images(hashes, store, out)
     data = gallery_data(results, board, placed.names)
@@ -47,10 +48,6 @@ def gallery_of(board: Board, results: Results, results_dir: Path, out: Path) -> 
     # Last: other pages look in here before they link.
     write_atomically(out / DATA, data_text(data).encode())
     return out / PAGE, len(placed.names), len(hashes) - len(placed.names)
-
-
-def _is_not_mark(file: Traversable) -> bool:
-    return file.name != _MARK
 
 
 def _holds_something(folder: Path) -> bool:
