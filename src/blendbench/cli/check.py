@@ -6,21 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blendbench.cli.options import (
-    Baseline,
-    CheckItems,
-    Device,
-    Executor,
-    Gpus,
-    IdeaFile,
-    MemoryBudget,
-    Models,
-    RayAddress,
-    ResultsFolder,
-    Sequential,
-    Workers,
-    cluster_of,
-)
+from blendbench.cli import options
 from blendbench.run.planning import CHECK_ITEMS
 
 if TYPE_CHECKING:
@@ -28,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def check(
-    file: IdeaFile,
-    baseline: Baseline = "text_only",
-    models: Models = "miniature",
-    results: ResultsFolder = Path("results"),
+    file: options.IdeaFile,
+    baseline: options.Baseline = "text_only",
+    models: options.Models = "miniature",
+    results: options.ResultsFolder = Path("results"),
     out: Annotated[Path | None, typer.Option(help="folder of the page; default: RESULTS/check")] = None,
-    items: CheckItems = CHECK_ITEMS,
-    device: Device = "auto",
-    memory_budget: MemoryBudget = None,
-    executor: Executor = None,
-    ray_address: RayAddress = None,
-    gpus: Gpus = None,
-    workers: Workers = None,
-    sequential: Sequential = True,
+    items: options.CheckItems = CHECK_ITEMS,
+    device: options.Device = "auto",
+    memory_budget: options.MemoryBudget = None,
+    executor: options.Executor = None,
+    ray_address: options.RayAddress = None,
+    gpus: options.Gpus = None,
+    workers: options.Workers = None,
+    sequential: options.Sequential = True,
     all_: Annotated[bool, typer.Option("--all", help="show all metrics, not only those that decide")] = False,
 ) -> None:
     """Generate the strategies of FILE on development items and judge each.
@@ -50,7 +36,7 @@ def check(
     """
     from blendbench.session import Session
 
-    cluster = cluster_of(executor, ray_address, gpus, workers, device)
+    cluster = options.cluster_of(executor, ray_address, gpus, workers, device)
     with (
         cluster or nullcontext(),
         Session(models, results, device, memory_budget=memory_budget, cluster=cluster) as session,

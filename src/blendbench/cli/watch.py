@@ -6,21 +6,7 @@ from pathlib import Path
 
 import typer
 
-from blendbench.cli.options import (
-    Baseline,
-    CheckItems,
-    Device,
-    Executor,
-    Gpus,
-    IdeaFile,
-    MemoryBudget,
-    Models,
-    RayAddress,
-    ResultsFolder,
-    Sequential,
-    Workers,
-    cluster_of,
-)
+from blendbench.cli import options
 from blendbench.core.errors import UsageError
 from blendbench.run.planning import CHECK_ITEMS
 
@@ -28,18 +14,18 @@ STOPPED = 130
 
 
 def watch(
-    file: IdeaFile,
-    baseline: Baseline = "text_only",
-    models: Models = "miniature",
-    results: ResultsFolder = Path("results"),
-    items: CheckItems = CHECK_ITEMS,
-    device: Device = "auto",
-    memory_budget: MemoryBudget = None,
-    executor: Executor = None,
-    ray_address: RayAddress = None,
-    gpus: Gpus = None,
-    workers: Workers = None,
-    sequential: Sequential = True,
+    file: options.IdeaFile,
+    baseline: options.Baseline = "text_only",
+    models: options.Models = "miniature",
+    results: options.ResultsFolder = Path("results"),
+    items: options.CheckItems = CHECK_ITEMS,
+    device: options.Device = "auto",
+    memory_budget: options.MemoryBudget = None,
+    executor: options.Executor = None,
+    ray_address: options.RayAddress = None,
+    gpus: options.Gpus = None,
+    workers: options.Workers = None,
+    sequential: options.Sequential = True,
 ) -> None:
     """Check FILE now and whenever it, or a file that it reads, is saved.
 
@@ -61,7 +47,7 @@ def watch(
 
     console, code = Console(highlight=False), STOPPED
     shown: object = None  # the verdicts or the error that were printed last
-    cluster = cluster_of(executor, ray_address, gpus, workers, device)
+    cluster = options.cluster_of(executor, ray_address, gpus, workers, device)
     with (
         cluster or nullcontext(),
         Session(models, results, device, memory_budget=memory_budget, cluster=cluster) as session,
