@@ -194,16 +194,12 @@ def make_world(root: Path, models: Path) -> World:
     experiment = Experiment(
         name="world",
         title="",
-        description="",
         suite="suite",
         seeds=(0,),
         baseline="text_only",
         strategies=(*grids, *controls),
         controls=False,
         metrics=METRICS,
-        sampler=(),
-        items=None,
-        quick_part=None,  # type: ignore[arg-type]
     )
     return World(root, experiment)
 

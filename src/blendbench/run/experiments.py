@@ -5,7 +5,7 @@ The settings are seeds, sampler and metrics.
 
 import itertools
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -82,16 +82,15 @@ class Experiment:
 
     name: str
     title: str
-    description: str
     suite: str
     seeds: tuple[int, ...]
     baseline: str
-    strategies: tuple[Grid, ...]
-    controls: bool
-    metrics: tuple[str, ...]
-    sampler: tuple[tuple[str, float | str], ...]
-    items: int | None
-    quick_part: Quick
+    strategies: tuple[Grid, ...] = ()
+    controls: bool = False
+    metrics: tuple[str, ...] = ()
+    sampler: tuple[tuple[str, float | str], ...] = ()
+    items: int | None = None
+    quick_part: Quick = field(default_factory=Quick)
     model_set: str = "miniature"
     split: Split = ""
     fresh: bool = False
@@ -184,7 +183,6 @@ def sound_part(path: Path, problems: Problems) -> Experiment:
     return Experiment(
         name=file.name,
         title=file.title,
-        description=file.description,
         suite=placed(path, file.suite, list_suites()),
         seeds=tuple(file.seeds),
         baseline=file.baseline,

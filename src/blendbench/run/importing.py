@@ -24,7 +24,7 @@ from blendbench.results.images import ImageStore
 from blendbench.results.imported import MODEL_SET
 from blendbench.results.shards import ShardWriter
 from blendbench.results.store import ingest
-from blendbench.run.experiments import Experiment, Quick
+from blendbench.run.experiments import Experiment
 from blendbench.run.lock import folder_lock
 from blendbench.run.matching import Found, Pairing, Unit
 from blendbench.run.pixels import PixelCache
@@ -121,20 +121,7 @@ class Import:
                 cells.append(Cell(sha256_json(key), configuration, items[name], number, image.noise_seed or 0))
         measured = [m for m in all_metrics().values() if judged or not any(map(m.reads, SCORERS))]
         return Plan(
-            experiment=Experiment(
-                name=experiment,
-                title="Imported images",
-                description="",
-                suite=self.suite.name,
-                seeds=self.pairing.numbers,
-                baseline=BASELINE,
-                strategies=(),
-                controls=False,
-                metrics=(),
-                sampler=(),
-                items=None,
-                quick_part=Quick(),
-            ),
+            experiment=Experiment(experiment, "Imported images", self.suite.name, self.pairing.numbers, BASELINE),
             suite=self.suite,
             baseline=baseline,
             configurations=(baseline, candidate),

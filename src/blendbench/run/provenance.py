@@ -109,15 +109,11 @@ def _item_rows(items: Sequence[Item], suite_sha256: str, store: ImageStore) -> l
     with ThreadPoolExecutor() as pool:
         kept = dict(zip(references, pool.map(functools.partial(_keep_reference, store), references), strict=True))
     return [
-        {
+        {name: getattr(item, name) for name in ("prompt", "reference_caption", "relation", "stratum", "split")}
+        | {
             "suite_sha256": suite_sha256,
             "item": item.id,
-            "prompt": item.prompt,
             "reference_sha256": image_identity(item.reference),
-            "reference_caption": item.reference_caption,
-            "relation": item.relation,
-            "stratum": item.stratum,
-            "split": item.split,
             "expect": asdict(item.expect) if item.expect else None,
             "reference_expect": asdict(item.reference_expect) if item.reference_expect else None,
             "reference_image": image_name(kept[item.reference][0]),

@@ -1,6 +1,6 @@
 """Build the page's data as one JSON object from the database."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from blendbench.core.metric_info import MetricInfo
 from blendbench.core.numbers import number
@@ -11,14 +11,6 @@ from blendbench.results.store import Results
 
 # Enough to separate two scores, and half the size of the page's data.
 SIGNIFICANT_DIGITS = 6
-
-
-class _Item(NamedTuple):
-    item: str
-    prompt: str
-    caption: str
-    relation: str
-    reference: str | None
 
 
 def gallery_data(results: Results, board: Board, names: dict[str, str]) -> dict[str, Any]:
@@ -44,29 +36,17 @@ def gallery_data(results: Results, board: Board, names: dict[str, str]) -> dict[
     seeds = sorted({seed for _, _, seed, *_ in cells})
     place = _places(list(names))
     scores = _scores(results, board.experiment, metrics)
-    label_at, item_at = _places(labels), _places([item.item for item in items])
+    label_at, item_at = _places(labels), _places([item["id"] for item in items])
     return {
         "experiment": board.experiment,
         "baseline": board.baseline,
-        "suite": board.run["suite"],
-        "suite_sha256": board.run["suite_sha256"],
-        "model_set": board.run["model_set"],
-        "model_set_sha256": board.run["model_set_sha256"],
+        **{key: board.run[key] for key in ("suite", "suite_sha256", "model_set", "model_set_sha256")},
         "date": str(board.run["data_date"])[:10],
         "metrics": [{key: getattr(board.metrics[name], key) for key in _METRIC_KEYS} for name in metrics],
         "configurations": [
             _configuration(entry, [board.metrics[name] for name in metrics]) for entry in board.configurations
         ],
-        "items": [
-            {
-                "id": item.item,
-                "prompt": item.prompt,
-                "caption": item.caption,
-                "relation": item.relation,
-                "reference": place.get(item.reference or "", -1),
-            }
-            for item in items
-        ],
+        "items": [item | {"reference": place.get(item["reference"] or "", -1)} for item in items],
         "seeds": seeds,
         "images": list(names.values()),
         "cells": [
@@ -87,7 +67,7 @@ def gallery_data(results: Results, board: Board, names: dict[str, str]) -> dict[
 
 def image_hashes(results: Results, experiment: str) -> list[str]:
     """Return all image hashes of an experiment, references first."""
-    references = [item.reference for item in _items(results, experiment) if item.reference is not None]
+    references = [item["reference"] for item in _items(results, experiment) if item["reference"] is not None]
     generated = results.rows(
         """
         SELECT DISTINCT image_sha256 FROM current_cells
@@ -102,15 +82,8 @@ _METRIC_KEYS = ("name", "title", "role", "direction", "unit", "margin", "decimal
 
 
 def _configuration(entry: Configuration, metrics: list[MetricInfo]) -> dict[str, Any]:
-    return {
-        "label": entry.label,
-        "strategy": entry.strategy,
-        "control": entry.control,
-        "no_op": entry.no_op,
-        "ok": entry.ok,
-        "expected": entry.expected,
-        "verdicts": [_verdict(entry, metric) for metric in metrics],
-    }
+    shown = {key: getattr(entry, key) for key in ("label", "strategy", "control", "no_op", "ok", "expected")}
+    return shown | {"verdicts": [_verdict(entry, metric) for metric in metrics]}
 
 
 def _verdict(entry: Configuration, metric: MetricInfo) -> list[str]:
@@ -121,7 +94,7 @@ def _verdict(entry: Configuration, metric: MetricInfo) -> list[str]:
     return [number(found.difference.mean, metric, signed=True), decision_word(found.effect)]
 
 
-def _items(results: Results, experiment: str) -> list[_Item]:
+def _items(results: Results, experiment: str) -> list[dict[str, Any]]:
     rows = results.rows(
         f"""
         SELECT DISTINCT c.item, coalesce(i.prompt, ''), coalesce(i.reference_caption, ''), coalesce(i.relation, ''),
@@ -131,7 +104,7 @@ def _items(results: Results, experiment: str) -> list[_Item]:
         """,
         [experiment],
     )
-    return [_Item(*row) for row in rows]
+    return [dict(zip(("id", "prompt", "caption", "relation", "reference"), row, strict=True)) for row in rows]
 
 
 def _scores(results: Results, experiment: str, metrics: list[str]) -> dict[str, list[float | str]]:
