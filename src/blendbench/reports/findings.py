@@ -64,10 +64,7 @@ class Findings:
         """Return the findings as JSON has them."""
         return [
             {
-                "id": finding.hypothesis.id,
-                "theme": finding.hypothesis.theme,
-                "statement": finding.hypothesis.statement,
-                "source": finding.hypothesis.source,
+                **{name: getattr(finding.hypothesis, name) for name in ("id", "theme", "statement", "source")},
                 "verdict": finding.verdict,
                 "built_in": self.by_construction(finding),
                 "missing": finding.missing.hypothesis.id if finding.missing else None,

@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -32,8 +31,8 @@ class ReadOnlyFolderError(UsageError):
     """The database cannot be made in the folder of its shards."""
 
 
-def patiently(database: Path, opening: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
-    """Open a database, waiting a while for another process that writes to it.
+def open_patiently(database: Path) -> duckdb.DuckDBPyConnection:
+    """Open a database read-only, waiting a while for another process that writes to it.
 
     Errors: UsageError.
     """
@@ -41,7 +40,7 @@ def patiently(database: Path, opening: Callable[[], duckdb.DuckDBPyConnection]) 
     require_regular_file(database)  # opening a named pipe would wait for its other end
     while True:
         try:
-            return opening()
+            return duckdb.connect(str(database), read_only=True)
         except duckdb.Error as error:
             if "could not set lock" not in str(error).lower():
                 raise database_error(database, error) from error

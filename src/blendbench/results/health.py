@@ -12,7 +12,7 @@ import duckdb
 from blendbench.core.errors import UsageError
 from blendbench.core.files import partial_files, printable, read_file
 from blendbench.core.numbers import listed
-from blendbench.results.database import DATABASE, is_damage, patiently
+from blendbench.results.database import DATABASE, is_damage, open_patiently
 from blendbench.results.images import LARGEST, ImageStore
 from blendbench.results.ingest import WORK, ingest
 from blendbench.results.schema import sql_name, sql_text, tables
@@ -65,7 +65,7 @@ def _database(database: Path, fresh: Path) -> Iterator[Defect]:
         return
     again = "delete it, any command makes it again"
     try:
-        with patiently(database, lambda: duckdb.connect(str(database), read_only=True)) as connection:
+        with open_patiently(database) as connection:
             connection.execute(f"ATTACH {sql_text(str(fresh))} AS fresh (READ_ONLY)")
             known = dict(connection.execute("SELECT name, sha256 FROM shards").fetchall())
             if known != dict(connection.execute("SELECT name, sha256 FROM fresh.shards").fetchall()):

@@ -24,8 +24,8 @@ from blendbench.results.database import (
     database_error,
     has_current_schema,
     literal_path,
+    open_patiently,
     os_error,
-    patiently,
 )
 from blendbench.results.schema import (
     RowError,
@@ -149,7 +149,7 @@ def _known(database: Path) -> dict[str, _Known] | None:
     if not database.exists() or database.with_name(f"{database.name}.wal").exists():
         return None
     try:
-        with patiently(database, lambda: duckdb.connect(str(database), read_only=True)) as connection:
+        with open_patiently(database) as connection:
             if not has_current_schema(connection):
                 return None
             rows = connection.execute("SELECT name, sequence, bytes, times, sha256 FROM shards").fetchall()

@@ -21,7 +21,7 @@ from blendbench.results.database import (
     database_error,
     has_current_schema,
     is_damage,
-    patiently,
+    open_patiently,
 )
 from blendbench.results.ingest import ingest
 from blendbench.results.schema import sql_text
@@ -176,7 +176,7 @@ class Results:
             with self._held.cursor() as cursor:
                 yield cursor
             return
-        connection = patiently(self.database, lambda: duckdb.connect(str(self.database), read_only=True))
+        connection = open_patiently(self.database)
         try:
             if memory:
                 connection.execute(f"SET memory_limit = {sql_text(memory)}")
