@@ -42,7 +42,8 @@ def changed(folder: Path) -> Path:
 
 def check(folder: Path) -> None:
     """Run the command in a new process."""
-    command = [sys.executable, "-m", "blendbench", "check", folder / "idea.py", "--results", folder / "results"]
+    words = ("check", folder / "idea.py", "--results", folder / "results")
+    command = [sys.executable, "-m", "blendbench", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "side by side" in done.stdout, done.stderr
 
