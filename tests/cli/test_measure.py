@@ -222,6 +222,8 @@ def test_metrics_of_a_plugin_are_measured_too(png: Path, tmp_path: Path, capsys:
     try:
         with transaction():
             (record,) = measured(capsys, png, "--plugin", plugin, code=5)
+            _verb("measure", [str(png), str(png), "--plugin", str(plugin)])
+            assert "brightness" in capsys.readouterr().out
             raise UsageError("leave nothing registered")
     except UsageError:
         pass

@@ -171,6 +171,9 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(site: Path, chromiu
                 {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True},
             )
             assert chromium.execute_script("return document.documentElement.scrollWidth") <= 390, page
+        chromium.get((site / "reports" / "core.html").as_uri())
+        size_of_text = "const s = document.querySelector('.live svg'); return parseFloat(getComputedStyle(s).fontSize)"
+        assert chromium.execute_script(f"{size_of_text} * s.clientWidth / s.viewBox.baseVal.width") >= 10
     finally:
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         chromium.set_window_size(size["width"], size["height"])

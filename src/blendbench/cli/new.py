@@ -19,7 +19,7 @@ _FUNCTION = r"^[a-z][a-z0-9_]*$"
 _NEXT = {
     "strategy": "blendbench check {}",
     "metric": "blendbench measure IMAGE... --plugin {}",
-    "suite": 'name it in an experiment: suite = "{}"',
+    "suite": 'blendbench new experiment NAME, and put suite = "{}" into its file',
     "experiment": "blendbench run {}",
     "hypotheses": "blendbench findings --hypotheses {}",
     "model-set": "blendbench doctor --models {}",

@@ -9,6 +9,8 @@ from rich.text import Text
 from blendbench.core.files import printable
 from blendbench.core.numbers import fixed
 from blendbench.metrics import get_metric
+from blendbench.metrics.registry import METRICS
+from blendbench.registry.entries import SHIPPED
 
 _NOTHING = {"blank": "one colour", "noise": "noise alone"}
 _SEEN = {
@@ -61,8 +63,9 @@ def value_table(record: dict[str, Any], units: dict[str, tuple[str, str, int]]) 
 
 
 def image_table(records: Sequence[dict[str, Any]], units: dict[str, tuple[str, str, int]]) -> Table:
-    """Return a row an image: its sentence, and the values that matter most."""
-    names = [name for name in _COLUMNS if any(name in record["values"] for record in records)]
+    """Return a row an image: its sentence, the values that matter most, and those of metrics that are not shipped."""
+    own = sorted(name for name, entry in METRICS.entries().items() if entry.origin != SHIPPED)
+    names = [name for name in (*_COLUMNS, *own) if any(name in record["values"] for record in records)]
     table = Table(box=None, header_style="bold")
     for title in ("image", *names, ""):
         table.add_column(title, justify="right" if title in names else "left", overflow="fold")
