@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import tempfile
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -12,6 +13,7 @@ import pytest
 
 from blendbench.core.errors import UsageError
 from blendbench.core.files import (
+    file_error,
     partial_files,
     printable,
     read_file,
@@ -112,6 +114,18 @@ def test_a_writer_whose_half_written_file_is_swept_writes_again(
     write_atomically(tmp_path / "a.bin", b"new")
     assert len(swept) == 1
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.bin": b"new"}
+
+
+def test_a_full_disk_of_temporary_files_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile._os, "open", full)  # type: ignore[attr-defined]
+    with pytest.raises(OSError, match="No usable temporary") as caught:
+        tempfile.mkdtemp()
+    refusal = str(file_error(caught.value))
+    assert refusal.startswith("No usable temporary directory") and refusal.endswith("another folder in TMPDIR")
 
 
 def test_only_own_half_written_files_are_swept(tmp_path: Path) -> None:

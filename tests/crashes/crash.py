@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a forked child has no other thr
 
 from commands import Folder, Task, finished, in_child, plan_of
 from compare import contents, generated
-from disks import Spoilt, all_spoilt, size_of
+from disks import Spoilt, all_spoilt, written
 
 from blendbench.core.files import write_atomically
 from blendbench.models.sets import load_model_set
@@ -108,7 +108,7 @@ class Trials:
         start, expected, _, points = self.whole(name)
         task = self.folder.tasks()[name][1]
         row["remark"] = spoilt.remark
-        most = size_of(self.place / "whole") - size_of(start)
+        most = written(start, self.place / "whole")
         for way in spoilt.ways[row["trials"] :]:
             folder, log = self.place / "killed", self.place / "log"
             shutil.rmtree(folder, ignore_errors=True)

@@ -120,9 +120,11 @@ def may_mount() -> bool:
         return True
 
 
-def size_of(folder: Path) -> int:
-    """Return the bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def written(before: Path, after: Path) -> int:
+    """Return the bytes of files that are new or newer in the second of two folders."""
+    times = {path.relative_to(before): path.stat().st_mtime_ns for path in before.rglob("*") if path.is_file()}
+    found = {path.relative_to(after): path.stat() for path in after.rglob("*") if path.is_file()}
+    return sum(status.st_size for path, status in found.items() if times.get(path) != status.st_mtime_ns)
 
 
 def _mount(*arguments: str) -> None:

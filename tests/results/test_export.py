@@ -158,3 +158,35 @@ def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "parquet: cannot be written: File too large; raise the limit" in done.stdout, done
     assert not list((tmp_path / "out").glob("*.partial"))
+
+
+FULL_FOR_DATABASES = """
+import resource, signal, sys
+from pathlib import Path
+from blendbench.core.errors import UsageError
+from blendbench.results.export import import_published
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+for limit in map(int, sys.argv[2:]):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        with import_published(Path(sys.argv[1])) as results:
+            print(len(results.rows("FROM leaderboard")) > 0)
+    except UsageError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_published_data_are_read_whole_or_refused_in_one_line_where_the_disk_is_full(
+    results: Results, tmp_path: Path
+) -> None:
+    export_experiments(results, ["core"], tmp_path)
+    limits = ["100", "500", "20000", "300000", "1000000", "2000000", "1000000000"]
+    command = [sys.executable, "-c", FULL_FOR_DATABASES, str(tmp_path), *limits]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *refused, last = done.stdout.splitlines()
+    assert last == "True"
+    assert all("File too large" in line or line == "True" for line in refused)
+    assert len(refused) == len(limits) - 1 and "File too large" in refused[0]

@@ -138,6 +138,8 @@ def file_error(error: OSError) -> UsageError | None:
     """
     if error.errno not in _FIXES:
         return None
+    if error.errno == errno.ENOENT and error.filename is None:  # `tempfile` could write nowhere
+        return UsageError(f"{error.strerror}; free some disk space or name another folder in TMPDIR")
     name = "a file" if error.filename is None else printable(str(error.filename))
     return UsageError(f"{name}: {error.strerror}; {_FIXES[error.errno]}")
 

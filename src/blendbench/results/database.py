@@ -4,6 +4,8 @@ import errno
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -81,6 +83,22 @@ def is_damage(error: duckdb.Error) -> bool:
     """Say whether an error is of the database file, not of the query."""
     kinds = (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
     return isinstance(error, kinds) or type(error) is duckdb.Error  # a wrong checksum
+
+
+def is_full(error: duckdb.Error) -> bool:
+    """Say whether an error is of the disk that DuckDB writes to, and not of what it reads."""
+    return any(os.strerror(code) in str(error) for code in _FULL)
+
+
+@contextmanager
+def full_disk_named(place: Path) -> Iterator[None]:
+    """Raise in one line what DuckDB raises when the disk of `place` is full. Errors: UsageError."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if is_full(error):
+            raise database_error(place, error) from error
+        raise
 
 
 def database_error(database: Path, error: duckdb.Error) -> UsageError:

@@ -12,7 +12,14 @@ import duckdb
 
 from blendbench.core.errors import UsageError, one_line
 from blendbench.core.files import printable
-from blendbench.results.database import DATABASE, create_views, database_error, literal_path
+from blendbench.results.database import (
+    DATABASE,
+    create_views,
+    database_error,
+    full_disk_named,
+    is_full,
+    literal_path,
+)
 from blendbench.results.packed import CELLS, create_packed, drop_packed, load_packed, packed_rows, restore, take_packed
 from blendbench.results.schema import declarations_sha256, schema_sql, sql_name, sql_text, tables
 from blendbench.results.store import Results, open_results
@@ -40,7 +47,8 @@ def export_experiments(results: Results, names: Iterable[str], out: Path) -> lis
 
     What is published there of other experiments stays. The same results give the same bytes. Errors: UsageError.
     """
-    with tempfile.TemporaryDirectory(prefix="blendbench-") as spill, duckdb.connect() as connection:
+    temporary = tempfile.TemporaryDirectory(prefix="blendbench-")
+    with temporary as spill, full_disk_named(Path(spill)), duckdb.connect() as connection:
         connection.execute("SET threads = 1")
         # Millions of rows of hashes are sorted here: what does not fit goes to the disk.
         connection.execute(f"SET temp_directory = {sql_text(spill)}")
@@ -63,12 +71,13 @@ def import_published(folder: Path, experiment: str | None = None) -> Results:
         raise UsageError(f"{printable(folder)}: no stored data; `blendbench publish` writes them")
     made = Path(tempfile.mkdtemp(prefix="blendbench-"))
     results = Results(made / DATABASE, temporary=made)
-    with duckdb.connect(str(results.database)) as connection:
+    with full_disk_named(results.database), duckdb.connect(str(results.database)) as connection:
         _load(connection, folder, experiment)
         create_views(connection)  # restoring reads them
         restore(connection)
         drop_packed(connection)
         create_views(connection)
+        connection.execute("CHECKPOINT")  # closing does it too, and is silent about a full disk
     return results
 
 
@@ -124,6 +133,8 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, KeyError) as error:
+        if isinstance(error, duckdb.Error) and is_full(error):
+            raise
         reason = one_line(error, 200)
         raise UsageError(
             f"{printable(path)}: not published data of this version; remove it all and publish again ({reason})"

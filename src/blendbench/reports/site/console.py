@@ -16,6 +16,7 @@ import duckdb
 from blendbench.core.files import write_atomically
 from blendbench.reports.site import duckdb_wasm
 from blendbench.reports.site.html import page_file, whole
+from blendbench.results.database import full_disk_named
 from blendbench.results.export import import_published
 from blendbench.results.schema import sql_name, sql_text
 
@@ -47,7 +48,7 @@ def write_console(out: Path, data: Path, archive: Path, navigation: str) -> None
     `data`: published data; `archive`: the package of DuckDB-Wasm. Errors: UsageError.
     """
     parts = duckdb_wasm.members(archive)
-    with tempfile.TemporaryDirectory(prefix="blendbench-") as made:
+    with tempfile.TemporaryDirectory(prefix="blendbench-") as made, full_disk_named(Path(made)):
         database = Path(made) / "results.duckdb"
         columns = _export(data, database)
         content = database.read_bytes()
