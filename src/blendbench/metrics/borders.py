@@ -20,9 +20,11 @@ _REACH = 4
 CLIP = math.log(8)
 _MIN_TILES = 3
 _MIN_PATCH_GRID = 8
-# Deviations of all lines of an image, and log ratio of steps, from which a line stands out. Along both axes at
-# multiples of eight pixels, good generated images and crops of them have 3.0 and 0.2, photos 2.5 and 0.4.
-_LINE_DEVIATIONS, _LEAST_LINE, _ROUNDING = 3.5, 0.2, 0.02
+# Steps along a line count up to this many times the steps beside, and are averaged over each of so many parts.
+_MOST, _PARTS = 2.0, 4
+# Deviations of all lines of an image along both axes, and mean step, from which a line stands out. Good generated
+# images have at most 0.49 along both.
+_LINE_DEVIATIONS, _LEAST_LINE, _ROUNDING = 3.5, 0.5, 0.01
 # Standard deviation of `excess` in clean images, times the root of the borders' pixels: 0.05 at 128 pixels a side.
 _DEVIATION = 1.5
 
@@ -34,8 +36,9 @@ class BorderReading:
     `excess`: over the median phase and over half a period, whichever is greater; below 0 if borders have less.
     `lead`: over the greatest phase other than half a period and the border's neighbours; above 0, no other phase has
     such steps. `half`: how much steps at borders and half way between them, both, exceed the median phase and those at
-    quarters; JPEG has them too. `line`: how much steps along one straight line at a multiple of half the period exceed
-    those around, along both axes; 0 where one axis has no line that stands out.
+    quarters; JPEG has them too. `line`: mean step of one sign along one straight line at a multiple of half the period,
+    in units of the steps beside, the geometric mean of both axes; 0 where one axis has no line that stands out, or the
+    strongest ones elsewhere have more.
     """
 
     excess: Tensor
@@ -52,9 +55,12 @@ def read_borders(y: Tensor, p: int) -> BorderReading:
     if min(y.shape[-2:]) < _MIN_TILES * p or p < _MIN_PATCH_GRID:
         nothing = torch.full((len(y),), math.nan, device=y.device)
         return BorderReading(nothing, nothing, nothing, nothing)
-    (*one, line), (*other, across) = (_read(y, p, axis) for axis in (-1, -2))
-    excess, lead, half = (torch.stack(both).mean(0) for both in zip(one, other, strict=True))
-    return BorderReading(excess, lead, half, torch.minimum(line, across))
+    excess, lead, half, line, elsewhere = (
+        torch.stack(both) for both in zip(*(_read(y, p, axis) for axis in (-1, -2)), strict=True)
+    )
+    both = line.prod(0).sqrt()
+    found = both >= elsewhere.clamp_min(0).prod(0).sqrt().clamp_min(_LEAST_LINE)
+    return BorderReading(excess.mean(0), lead.mean(0), half.mean(0), torch.where(found, both, 0.0))
 
 
 def sampling_deviation(height: int, width: int, p: int) -> float:
@@ -62,13 +68,17 @@ def sampling_deviation(height: int, width: int, p: int) -> float:
     return _DEVIATION * math.sqrt(p / (height * width))
 
 
-def _read(y: Tensor, p: int, axis: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return (n,) excess, lead, half and line along one axis of (n, h, w)."""
+def _read(y: Tensor, p: int, axis: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return (n,) excess, lead, half, line and line elsewhere along one axis of (n, h, w)."""
     reach = min(_REACH, p // 4)
-    ratio, field, length = torch.zeros(()), y, 1
+    ratio, lines, field, length = torch.zeros(()), y, y, 1
     for longer in (1, p // 4, p):
         field, length = mean_along(field, longer // length, -3 - axis), longer
-        ratio = ratio + _ratio(field, reach, 1 / math.sqrt(length), axis) / 3
+        rest, beside = _steps(field, reach, 1 / math.sqrt(length), axis)
+        if length == p // 4:
+            lines = _along(rest / beside, -3 - axis)
+        logs = rest.abs_().add_(1 / math.sqrt(length)).div_(beside).log_()
+        ratio = ratio + logs.clamp_(-CLIP, CLIP).mean(-3 - axis) / 3
     # Place k of `ratio` is the step between pixels k + 2 reach and k + 2 reach + 1.
     phases = [ratio[..., (phase - 2 * reach) % p :: p].mean(-1) for phase in range(p)]
     border, half = p - 1, p // 2 - 1
@@ -79,18 +89,32 @@ def _read(y: Tensor, p: int, axis: int) -> tuple[Tensor, Tensor, Tensor, Tensor]
     distant = others[1:-1]
     quarters = torch.stack([phases[half - p // 4], phases[half + p // 4]]).amax(0)
     double = torch.minimum(phases[border], phases[half]) - torch.maximum(quarters, median)
-    line = _outstanding(ratio, (half - 2 * reach) % (p // 2), p // 2)
-    return phases[border] - usual, phases[border] - distant.amax(0), double, line
+    line, elsewhere = _outstanding(lines, (half - 2 * reach) % (p // 2), p // 2)
+    return phases[border] - usual, phases[border] - distant.amax(0), double, line, elsewhere
 
 
-def _outstanding(ratio: Tensor, first: int, step: int) -> Tensor:
-    """Return (n,) greatest of (n, m) at `first` + k `step`; 0 if it does not stand out."""
-    greatest = ratio[:, first::step].amax(-1)
-    median = ratio.quantile(0.5, dim=-1)
+def _along(steps: Tensor, axis: int) -> Tensor:
+    """Return (n, m) magnitudes of mean clipped steps along parts of `axis`, averaged over the parts.
+
+    A seam keeps its sign along a tile, edges of the content change it or end.
+    """
+    whole = steps.shape[axis] // _PARTS * _PARTS
+    parts = steps.narrow(axis, 0, whole).clamp(-_MOST, _MOST).unflatten(axis, (_PARTS, -1))
+    along: Tensor = parts.mean(axis).abs().mean(axis)
+    return along
+
+
+def _outstanding(lines: Tensor, first: int, step: int) -> tuple[Tensor, Tensor]:
+    """Return (n,) greatest of (n, m) at `first` + k `step`, and elsewhere, over the median.
+
+    The greatest is 0 if it does not stand out.
+    """
+    over = lines - lines.quantile(0.5, dim=-1, keepdim=True)
     # The median magnitude of a normal distribution is 0.67 deviations.
-    deviation = (ratio - median[:, None]).abs().quantile(0.5, dim=-1) / 0.67 + _ROUNDING
-    found = ((greatest - median) / deviation >= _LINE_DEVIATIONS) & (greatest >= _LEAST_LINE)
-    return torch.where(found, greatest, 0.0)
+    deviation = over.abs().quantile(0.5, dim=-1) / 0.67 + _ROUNDING
+    greatest = over[:, first::step].amax(-1)
+    elsewhere = torch.cat([over[:, k::step] for k in range(step) if k != first], -1).amax(-1)
+    return torch.where(greatest >= _LINE_DEVIATIONS * deviation, greatest, 0.0), elsewhere
 
 
 def mean_along(field: Tensor, count: int, axis: int) -> Tensor:
@@ -103,26 +127,26 @@ def mean_along(field: Tensor, count: int, axis: int) -> Tensor:
     return total / count
 
 
-def _ratio(field: Tensor, reach: int, floor: float, axis: int) -> Tensor:
-    """Return (n, m) means over the other axis of clipped log ratios of steps.
+def _steps(field: Tensor, reach: int, floor: float, axis: int) -> tuple[Tensor, Tensor]:
+    """Return (n, h, m) or (n, m, w) steps less their trend, and the mean magnitude of those beside.
 
-    The ratio is (E + floor) / (mean of E beside + floor). E is the magnitude of a step along `axis` less the trend: the
-    mean of the `reach` steps on either side, which telescopes. m is the size less 1 + 4 `reach`.
+    The trend is the mean of the `reach` steps on either side, which telescopes. `floor` is added to the magnitudes
+    beside. m is the size less 1 + 4 `reach`.
     """
     size, span = field.shape[axis], 2 * reach + 1
     step = field.narrow(axis, reach + 1, size - span) - field.narrow(axis, reach, size - span)
     whole = field.narrow(axis, span, size - span) - field.narrow(axis, 0, size - span)
     # The step less (whole - step) / (2 reach).
-    rest = step.mul_(span / (2 * reach)).sub_(whole, alpha=1 / (2 * reach)).abs_()
-    inner = rest.narrow(axis, reach, size - span - 2 * reach)
-    around = _windows(rest, span, axis).sub_(inner).div_(2 * reach).add_(floor)
-    return (inner + floor).div_(around).log_().clamp_(-CLIP, CLIP).mean(-3 - axis)
+    rest = step.mul_(span / (2 * reach)).sub_(whole, alpha=1 / (2 * reach))
+    magnitude, inner = rest.abs(), rest.narrow(axis, reach, size - span - 2 * reach)
+    around = sum_windows(magnitude, span, axis).sub_(magnitude.narrow(axis, reach, inner.shape[axis]))
+    return inner, around.div_(2 * reach).add_(floor)
 
 
-def _windows(field: Tensor, span: int, axis: int) -> Tensor:
-    """Sum each `span` neighbours along an axis; an odd number."""
+def sum_windows(field: Tensor, span: int, axis: int) -> Tensor:
+    """Sum each `span` neighbours along an axis."""
     total, length = field, 1
-    while 2 * length < span:
+    while 2 * length <= span:
         size = total.shape[axis] - length
         total, length = total.narrow(axis, 0, size) + total.narrow(axis, length, size), 2 * length
     for k in range(length, span):

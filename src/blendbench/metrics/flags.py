@@ -24,11 +24,10 @@ _PERIODIC = 0.8
 # images of models with patches have 0.02 to 0.37, broken ones 0.9 or more.
 _FAINT = 0.5
 # Standard deviations of clean borders that the threshold of seams is raised by: much at 128 pixels, little at 1024.
-_DEVIATIONS = 4.0
+_DEVIATIONS = 2.5
 
-# Log ratios of steps from which those at half patches and those along a line are flagged: the decoders of good images
-# leave 0.12 and 0.23.
-_HALF, _LINE = 0.15, 0.3
+# Log ratio of steps at half patches that is flagged: the decoders of good images leave 0.12.
+_HALF = 0.15
 # Enlargements that a patch grid is looked for after.
 _SCALES = (1.25, 1.5, 2)
 
@@ -79,7 +78,7 @@ def _own_flags(batch: Batch, i: int) -> list[str]:
     energy, sub, amplitude = (v[i].item() for v in (reading.odd + reading.even, reading.sub, reading.amplitude))
     found = energy >= _threshold("grid_energy")
     periodic = sub > _PERIODIC * energy
-    # Content that repeats meets the patch grid in places and along lines, and so do the blocks of JPEG.
+    # Content that repeats meets the patch grid, and so do the blocks of JPEG.
     repeats = periodic and max(energy, sub) >= _threshold("grid_energy")
     jpeg, resampled = bool(were_jpeg(y[None])), was_resampled(y, batch.patch_grid)
     # Pixel art on the patch grid has the same steps, but no decoder makes neighbours exactly alike.
@@ -94,18 +93,23 @@ def _own_flags(batch: Batch, i: int) -> list[str]:
         "resized_grid": resampled and _has_resized_grid(y, batch.patch_grid),
         "periodic_content": found and periodic,
         "faint_grid": found and not periodic and amplitude >= _FAINT,
-        "visible_grid": not exact and _is_visible(batch, i, whole=found, others=not (repeats or jpeg)),
+        "visible_grid": not exact and _is_visible(batch, i, whole=found, places=not jpeg, repeats=repeats),
         "seams": seams,
-        "tile_seams": lines >= _LINE and not (seams or exact or jpeg or repeats),
+        "tile_seams": lines > 0 and not (seams or exact or jpeg),
     }
     return [name for name, holds in flags.items() if holds]
 
 
-def _is_visible(batch: Batch, i: int, *, whole: bool, others: bool) -> bool:
+def _is_visible(batch: Batch, i: int, *, whole: bool, places: bool, repeats: bool) -> bool:
     """Say whether a pattern of the whole image, or another part of severity, is seen."""
     parts = {name: value[i].item() for name, value in severity_parts(batch).items()}
-    # Seams have flags of their own.
-    counted = {"pattern": whole, "local pattern": others, "pattern of colour": others, "mosaic": others}
+    # Seams have flags of their own. Patterns of a part are compared with what repeats in that part.
+    counted = {
+        "pattern": whole,
+        "local pattern": places,
+        "pattern of colour": places,
+        "mosaic": places and not repeats,
+    }
     return any(counts and parts[name] >= _threshold("grid_severity") for name, counts in counted.items())
 
 

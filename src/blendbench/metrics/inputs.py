@@ -29,9 +29,9 @@ Made = TypeVar("Made")
 
 # Standard deviations of clean borders from which steps at borders count.
 _DEVIATIONS = 2.0
-# Log ratios of steps that count as just visible. With these, offsets of the patches and mosaics with soft borders read
-# what a mesh of equal RMS reads, in the median of good generated images.
-_SEAM, _MOSAIC = 0.5, 0.125
+# Log ratios of steps that count as just visible: at patch borders, at half patches, and in mosaics. With these, offsets
+# of the patches and mosaics with soft borders read about what a mesh of equal RMS reads, in good generated images.
+_SEAM, _HALF, _MOSAIC = 0.25, 0.5, 0.15
 # Severity of a window from which it is no chance: in one of 38 crops of photos the content reads more.
 _LOCAL = 0.3
 # The same of colour: good generated images have 0.05, and a JPEG's blocks of colour 0.01.
@@ -124,8 +124,9 @@ def severity_parts(batch: Batch) -> dict[str, Tensor]:
         "pattern": reading.severity,
         "local pattern": torch.where(reading.local >= _LOCAL, reading.local, 0.0),
         "pattern of colour": torch.where(chroma >= _CHROMA, chroma, 0.0),
-        "seams": torch.maximum(seams, half_seams(batch)) / _SEAM,
-        "seams of tiles": tile_seams(batch) / _SEAM,
+        # Weak seams are seen sooner than in proportion.
+        "seams": torch.maximum((seams / _SEAM).sqrt(), half_seams(batch) / _HALF),
+        "seams of tiles": tile_seams(batch),
         "mosaic": mosaic(batch) / _MOSAIC,
     }
 

@@ -41,6 +41,8 @@ _WINDOW, _STRIDE = 1 / 4, 3 / 4
 _VETO, _STEEPNESS = 0.55, 8
 # RMS in grey levels at which a patch grid on flat ground is taken as just visible.
 _JUST_VISIBLE = 1.0
+# The same of Cb and Cr.
+_JUST_VISIBLE_COLOUR = 0.75
 # Exponent of pooling over places.
 _POOLING = 4
 
@@ -108,7 +110,7 @@ def chroma_severity(chroma: Tensor, p: int) -> Tensor:
         return torch.full((n,), math.nan, device=chroma.device)
     residual, silent = _residual(chroma.flatten(0, 1), p // 2)
     seen_at = sensitivity(p // 2, PIXELS_A_DEGREE / 2, chroma.device, chroma=True)
-    severity = torch.where(silent, 0.0, _read(residual, p // 2, seen_at)[-1])
+    severity = torch.where(silent, 0.0, _read(residual, p // 2, seen_at)[-1]) / _JUST_VISIBLE_COLOUR
     return torch.maximum(*severity.unflatten(0, (n, 2)).unbind(-1))
 
 
@@ -123,23 +125,24 @@ def _residual(field: Tensor, p: int) -> tuple[_Residual, Tensor]:
     return _Residual(residual * weight, weight.sum((-2, -1)), local), silent
 
 
-def _read(part: _Residual, p: int, seen_at: Tensor, *, window: bool = False) -> tuple[Tensor, ...]:
+def _read(part: _Residual, p: int, seen_at: Tensor, *, windows: int = 0) -> tuple[Tensor, ...]:
     """Return (n,) odd, even, sub, amplitude and severity.
 
-    `seen_at`: (p * p,) or (n, p * p) sensitivities; `window`: of fields that are parts of an image.
+    `seen_at`: (p * p,) or (n, p * p) sensitivities; `windows`: how many parts of an image were
+    looked at, if the fields are such parts.
     """
     width = part.normal.shape[-1]
     power = power_spectrum(part.normal)
-    odd, even, amplitude, visible = _pattern(part, power, p, seen_at, window=window)
+    odd, even, amplitude, visible = _pattern(part, power, p, seen_at, windows=windows)
     sub = torch.stack([_sub_excess(power, p, width, multiple) for multiple in _SUB_MULTIPLES]).amax(0)
     severity = visible * _own_fraction(odd + even, sub) * _visibility(part.local, amplitude, p) / _JUST_VISIBLE
     total = whole_plane_sum(power, width)
     return odd / total, even / total, sub / total, amplitude, severity
 
 
-def _pattern(part: _Residual, power: Tensor, p: int, seen_at: Tensor, *, window: bool) -> tuple[Tensor, ...]:
+def _pattern(part: _Residual, power: Tensor, p: int, seen_at: Tensor, *, windows: int) -> tuple[Tensor, ...]:
     """Return (n,) excess power, odd and even, amplitude and its visible part."""
-    odd, even, pattern, seen = _peaks(power, p, part.normal.shape[-1], seen_at, window=window)
+    odd, even, pattern, seen = _peaks(power, p, part.normal.shape[-1], seen_at, windows=windows)
     return odd, even, (pattern / part.scale**2).sqrt(), (seen / part.scale**2).sqrt()
 
 
@@ -182,12 +185,12 @@ def _local(residual: _Residual, p: int) -> Tensor:
     windows = _Residual(cut(residual.normal, 1), scale, local)
     eye = sensitivity(p, PIXELS_A_DEGREE, residual.normal.device, chroma=False)
     seen_at = eye * _in_all_quarters(windows.normal, p).sqrt()
-    *_, amplitude, visible = _pattern(windows, power_spectrum(windows.normal), p, seen_at, window=True)
+    *_, amplitude, visible = _pattern(windows, power_spectrum(windows.normal), p, seen_at, windows=len(corners))
     most = (visible * _visibility(local, amplitude, p)).unflatten(0, (n, -1)).argmax(1)
     place = torch.arange(n, device=most.device) * len(corners) + most
     worst = _Residual(windows.normal[place], scale[place], local[place])
     area = side**2 / (height * width)
-    severity: Tensor = _read(worst, p, seen_at[place], window=True)[-1] * area ** (1 / _POOLING)
+    severity: Tensor = _read(worst, p, seen_at[place], windows=len(corners))[-1] * area ** (1 / _POOLING)
     return severity
 
 
@@ -209,7 +212,7 @@ def _starts(size: int, side: int, p: int) -> list[int]:
 
 
 def _peaks(
-    power: Tensor, p: int, width: int, seen_at: Tensor, *, window: bool
+    power: Tensor, p: int, width: int, seen_at: Tensor, *, windows: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Sum (n,) over the harmonics above their floor and their neighbours.
 
@@ -219,14 +222,15 @@ def _peaks(
     flat = power.flatten(1)
     sums = torch.zeros(6, len(flat), device=flat.device)
     # Decoders leave patterns of a quarter of the period and finer in places.
-    highest = max(1, p // 4 - 1) if window else p // 2
+    highest = max(1, p // 4 - 1) if windows else p // 2
     for comb in patch_grid_combs(power.shape[-2], width, p, highest, power.device):
         around = flat[:, comb.places]
         peak, nearest, ring = around[..., 0], around[..., 1:9].amax(-1), around[..., 9:].sort(-1).values
         mean = _mean_of_exponential(ring)
         threshold = _thresholds(comb.orders, p)
-        if window:
-            threshold = _of_few(threshold, ring.shape[-1])
+        if windows:
+            # The more windows are looked at, the more have a false peak.
+            threshold = _of_few(threshold + math.log(windows), ring.shape[-1])
         excess = (peak - torch.maximum(threshold * mean, nearest)).clamp_min(0)
         odd = (comb.orders % 2).amax(-1).to(flat.dtype)
         gain = _gain(comb.orders, p) ** 2
@@ -236,7 +240,7 @@ def _peaks(
         likely = (torch.where(faint, peak - mean, 0.0) - _chance(_FAINT) * mean) / gain
         rows = [excess * odd, excess * (1 - odd), certain, certain * seen, likely, likely * seen]
         sums += torch.stack([row.sum(-1) for row in rows])
-    if window:
+    if windows:
         # What is faint cannot be separated from the content of a window.
         sums[4:] = 0
     found = sums[0] + sums[1] > 0
