@@ -18,6 +18,11 @@ def one_line(text: object, longest: int = _LONGEST) -> str:
     return line if len(line) <= longest else f"{line[: longest - 4]} ..."
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class UsageError(Exception):
     """Bad input: the message names the file, the field and the fix.
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blendbench.core.errors import UsageError
+from blendbench.core.errors import UsageError, first_line
 from blendbench.core.files import cache_folder, write_atomically
 from blendbench.core.hashing import sha256_json
 
@@ -95,7 +95,7 @@ class Compiled:
             # Also what was made just now: every process runs what was read.
             return _read(path)
         except Exception as error:
-            sys.stderr.write(f"{path.name}: compiled in every process, it cannot be kept: {_line(error)}\n")
+            sys.stderr.write(f"{path.name}: compiled in every process, it cannot be kept: {first_line(error)}\n")
             return None
 
     def _keep(self, path: Path, given: tuple[Any, ...]) -> None:
@@ -152,7 +152,3 @@ def _read(path: Path) -> Any:
         path.unlink(missing_ok=True)
         raise UsageError("damaged, it was removed")
     return torch.compiler.load_compiled_function(BytesIO(content[_DIGEST:]))
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

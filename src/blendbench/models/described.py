@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blendbench.core.config import placed
-from blendbench.core.errors import Problems, UsageError
+from blendbench.core.errors import Problems, UsageError, first_line
 from blendbench.core.hashing import sha256_json
 from blendbench.core.suites import list_suites
 from blendbench.models import requirements
@@ -367,7 +367,7 @@ class DescribedSet:
         except UsageError:
             raise
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UsageError(
-                f"{self.folder / 'model_set.toml'}: {name} = {getattr(self.file, name)!r} cannot be loaded: {reason}"
+                f"{self.folder / 'model_set.toml'}: {name} = {getattr(self.file, name)!r} cannot be loaded: "
+                f"{first_line(error)}"
             ) from error

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from blendbench.core.errors import UsageError
+from blendbench.core.errors import UsageError, first_line
 from blendbench.models import requirements
 from blendbench.models.model_file import COMPONENTS
-from blendbench.models.places import Place, first_line
+from blendbench.models.places import Place
 from blendbench.models.residency import GIB, PLANS, choose, free_memory
 from blendbench.models.sets import ModelSet
 

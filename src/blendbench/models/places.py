@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from blendbench.core.errors import UsageError
+from blendbench.core.errors import UsageError, first_line
 
 # Configurations and tokenizers: small, and enough to check whether the weights are worth their download.
 _SMALL = ("*.json", "*.txt", "*.jinja", "*.model")
@@ -113,11 +113,6 @@ class Place:
                 f"{self.file}: {self.component}: {self} is not complete in the hub's cache and cannot be downloaded: "
                 f"{first_line(error)}; {self.fix}"
             ) from error
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what an error says."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def find(component: str, value: str, commit: str | None, file: Path) -> Place:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from blendbench.core.errors import UsageError
+from blendbench.core.errors import UsageError, first_line
 from blendbench.models.device import choose_device
 from blendbench.models.sets import ModelSet, shipped_name
 from blendbench.registry.registry import Registry
@@ -194,7 +194,7 @@ class Cluster:
                 raise WorkerLostError(str(error.cause)) from None
             raise error.cause from None
         except (errors.RayActorError, errors.ObjectLostError, errors.NodeDiedError) as error:
-            raise WorkerLostError(str(error).strip().splitlines()[0]) from None
+            raise WorkerLostError(first_line(error)) from None
 
     def replace(self, hand: Hand, reason: str) -> None:
         """Start a worker in the place of a lost one. Errors: StoppedError after too many."""
@@ -243,8 +243,7 @@ def _require_listener(address: str) -> None:
 
 
 def _no_cluster(address: str, error: Exception) -> UsageError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return UsageError(f"--ray-address {address}: no cluster there ({reason}); start one with `ray start`")
+    return UsageError(f"--ray-address {address}: no cluster there ({first_line(error)}); start one with `ray start`")
 
 
 def _imported() -> Any:
