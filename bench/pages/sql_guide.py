@@ -29,7 +29,7 @@ def render() -> str:
             "tables": "\n\n".join(_table(connection, name, *described[name]) for name in sorted(described)),
             "views": "\n\n".join(_view(connection, name, comment) for comment, name in views),
         }
-    page = (_PARTS / "guide.md").read_text(encoding="utf-8")
+    page = (_PARTS / "guide.txt").read_text(encoding="utf-8")
     for name, text in parts.items():
         page = page.replace(f"{{{name}}}", text)
     return page
