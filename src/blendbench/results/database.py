@@ -1,6 +1,7 @@
 """Open databases, and say in one line what is wrong with one."""
 
 import errno
+import json
 import os
 import re
 import time
@@ -12,11 +13,12 @@ import duckdb
 
 from blendbench.core.errors import UsageError
 from blendbench.core.files import printable, require_regular_file
-from blendbench.results.schema import declarations_sha256, sql_name, views_sql
+from blendbench.results.schema import declarations_sha256, sql_name, sql_text, views_sql
 from blendbench.results.shards import shard_paths
 
 DATABASE = "blendbench.duckdb"
 LOCK_TIMEOUT = 20.0  # seconds to wait for another process that writes to the database file
+_WIDE = "cell_scores"  # the view whose comment names the metrics that have columns
 _FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "; free some disk space")
 _FULL[errno.EFBIG] = "; raise the limit on the size of files (ulimit -f)"
 
@@ -66,12 +68,17 @@ def has_current_schema(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def create_views(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create all views again, with columns of the metrics that have scores."""
-    views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal AND NOT temporary").fetchall()
-    for (name,) in views:
+    """Create all views with columns of the metrics that have scores, unless they are there."""
+    found = connection.execute("SELECT DISTINCT metric FROM scores ORDER BY metric").fetchall()
+    metrics = [name for (name,) in found]
+    views = connection.execute("SELECT view_name, comment FROM duckdb_views() WHERE NOT internal AND NOT temporary")
+    made = dict(views.fetchall())
+    if made.get(_WIDE) == json.dumps(metrics):
+        return
+    for name in made:
         connection.execute(f"DROP VIEW {sql_name(name)}")
-    metrics = connection.execute("SELECT DISTINCT metric FROM scores ORDER BY metric").fetchall()
-    connection.execute(views_sql(name for (name,) in metrics))
+    connection.execute(views_sql(metrics))
+    connection.execute(f"COMMENT ON VIEW {_WIDE} IS {sql_text(json.dumps(metrics))}")
 
 
 def literal_path(path: Path) -> str:
