@@ -28,7 +28,7 @@ with open_state(sys.argv[1]) as state:
 heavy = {"numpy", "pandas", "torch"} & set(sys.modules)
 # Not `ru_maxrss`, which begins with what the calling process had.
 peak = next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(len(cells), len(outdated), len(missing), plan.run_id, len(heavy), time.process_time() - began, peak)
+print(len(cells), len(outdated), len(missing), plan.baseline, len(heavy), time.process_time() - began, peak)
 """
 
 
@@ -62,6 +62,6 @@ def test_nothing_to_do_takes_two_seconds_and_150_mebibytes(tmp_path: Path) -> No
     for _ in range(2):  # the first looks at fresh files once more
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     *counts, seconds, peak = done.stdout.split()
-    assert counts == [str(LABELS * ITEMS), "0", "0", "run1", "0"]
+    assert counts == [str(LABELS * ITEMS), "0", "0", "text_only", "0"]
     assert float(seconds) < 2  # of the processor, so that a busy machine does not count
     assert float(peak) < 150
