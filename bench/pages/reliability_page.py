@@ -87,8 +87,8 @@ def containment_part(found: dict[str, Any]) -> list[str]:
     """Describe what a process of its own costs."""
     low, high = found["spread"]
     return [
-        f"**Calling strategies in a process of their own costs {found['cost']:.1%} of a run** of {found['cells']} cells"
-        f" on the miniature ({low:.1%} to {high:.1%} in {found['pairs']} pairs of runs; CPU time, children included).",
+        f"**Calling strategies in a process of their own changes the CPU time of a run by {found['cost']:+.1%}**, of"
+        f" {found['cells']} cells on the miniature ({low:+.1%} to {high:+.1%} in {found['pairs']} pairs of runs).",
     ]
 
 

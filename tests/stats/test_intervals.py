@@ -98,6 +98,13 @@ def test_each_end_misses_as_seldom_as_it_says(
     assert np.mean([interval.high < truth for interval in found]) <= most_high
 
 
+def test_the_interval_of_mirrored_data_is_mirrored() -> None:
+    data = np.random.default_rng(3).lognormal(0, 1, 24)
+    there, back = bootstrap_t(data), bootstrap_t(-data)
+    assert there.high - there.mean > 1.2 * (there.mean - there.low)
+    assert (-back.high, -back.low) == pytest.approx((there.low, there.high))
+
+
 def test_damage_in_few_clusters_does_not_blow_the_interval_up() -> None:
     # Studentised ends alone: the 99th percentile of the widths is 1.8, for a metric in [0, 1].
     rng = np.random.default_rng(21)
