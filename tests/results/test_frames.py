@@ -1,5 +1,6 @@
 """Results as data frames, Arrow and images."""
 
+import functools
 from math import isnan
 from pathlib import Path
 
@@ -40,11 +41,11 @@ def test_frames_are_the_views(results: Results) -> None:
 def test_intervals_of_the_view_are_those_of_student(results: Results) -> None:
     from scipy.stats import t
 
-    checked = 0
+    checked, pairs_of = 0, functools.cache(lambda label: results.pairs(label, "text_only", "core"))
     for row in results.leaderboard("core").itertuples():
         if row.label == "text_only" or isnan(row.difference_to_baseline):
             continue
-        pairs = results.pairs(row.label, "text_only", "core")
+        pairs = pairs_of(row.label)
         pairs = pairs[pairs.metric == row.metric]
         means = cluster_means(pairs.difference.to_numpy(), list(pairs.item))
         half = t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / len(means) ** 0.5

@@ -1,11 +1,6 @@
 """Runs: resumable, independent of batches and crashes, honest about failures."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -206,42 +201,6 @@ def test_embeddings_are_computed_once(models: ModelSet, tmp_path: Path) -> None:
     assert first.vision is not None
     assert again.vision is not None
     assert torch.equal(first.vision.hidden, again.vision.hidden)
-
-
-def test_kill_nine_in_the_middle_changes_nothing_in_the_end(untrained: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "blendbench",
-        "run",
-        "smoke",
-        "--models",
-        str(untrained),
-        "--device",
-        "cpu",
-        "--strategy",
-        "lerp:alpha=0.1",
-        "--strategy",
-        "lerp:alpha=0.6",
-        "--strategy",
-        "concatenate",
-    ]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([*command, "--results", str(whole)], check=True, capture_output=True)
-    process = subprocess.Popen(
-        [*command, "--results", str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not list(killed.glob("images/*/*.png")) or len(outcomes(killed)[0]) < 1:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    left = len(outcomes(killed)[0])
-    done = subprocess.run([*command, "--results", str(killed), "--json"], check=True, capture_output=True, text=True)
-    assert json.loads(done.stdout)["reused"] == left
-    assert outcomes(killed) == outcomes(whole)
 
 
 def test_remaining_work_counts_missing_scores(models: ModelSet, tmp_path: Path) -> None:
