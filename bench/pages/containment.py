@@ -3,14 +3,14 @@
     python bench/pages/containment.py --pairs 6 --json containment.json
 
 The same cells are generated and scored on the miniature with their strategy in a child process and in this one, in
-turn, into fresh folders. What counts is CPU time, of children too: other work on the machine changes it least.
+turn, into fresh folders.
 """
 
 import argparse
 import json
-import resource
 import statistics
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,40 +53,49 @@ def in_process(configuration: Configuration, sources: Sources, seed: int) -> Con
     return configuration.blend(sources, seed)
 
 
-def cpu_seconds() -> float:
-    """Return the CPU time of this process and of its children that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(part.ru_utime + part.ru_stime for part in used)
-
-
 def measure(pairs: int, items: int) -> dict[str, Any]:
-    """Return CPU seconds of runs with and without a child process, and the median of their ratio less 1."""
+    """Return what calling strategies takes of the seconds of a run, with a child process and without.
+
+    Whole runs differ by more than the cost from one to the next, so the calls alone are timed. The start of the child
+    belongs to the first call.
+    """
     with tempfile.TemporaryDirectory() as name:
         Path(name, "own.py").write_text(PLUGIN)
         load_plugin(Path(name, "own.py"))
         models = load_model_set("miniature", "cpu")
         plan = plan_of(models, items)
 
-        def whole_run(folder: str, own_process: bool) -> float:
-            began = cpu_seconds()
-            with patch.object(blend, "call", contained.call if own_process else in_process):
+        def whole_run(folder: str, own_process: bool) -> tuple[float, float]:
+            calls, call = 0.0, contained.call if own_process else in_process
+
+            def timed(*given: Any) -> Conditioning:
+                nonlocal calls
+                began = time.perf_counter()
+                try:
+                    return call(*given)
+                finally:
+                    calls += time.perf_counter() - began
+
+            began = time.perf_counter()
+            with patch.object(blend, "call", timed):
                 report = run(plan, models, Path(name, folder), Reporter(quiet=True))
             assert (report.failed, report.generated) == (0, len(plan.cells))
-            return cpu_seconds() - began
+            return calls, time.perf_counter() - began
 
         whole_run("warm", True)
-        seconds: dict[bool, list[float]] = {True: [], False: []}
+        found: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
         for number in range(pairs):
             for own_process in (number % 2 == 0, number % 2 == 1):
-                seconds[own_process].append(whole_run(f"{number}-{own_process}", own_process))
-    ratios = [own / none - 1 for own, none in zip(seconds[True], seconds[False], strict=True)]
+                found[own_process].append(whole_run(f"{number}-{own_process}", own_process))
+    pairs_of = zip(found[True], found[False], strict=True)
+    costs = [(own - none) / whole for (own, _), (none, whole) in pairs_of]
     return {
         "cells": len(plan.cells),
         "pairs": pairs,
-        "own_process": [round(value, 2) for value in seconds[True]],
-        "in_process": [round(value, 2) for value in seconds[False]],
-        "cost": round(statistics.median(ratios), 4),
-        "spread": [round(value, 4) for value in (min(ratios), max(ratios))],
+        "own_process": [[round(value, 4) for value in one] for one in found[True]],
+        "in_process": [[round(value, 4) for value in one] for one in found[False]],
+        "cost": round(statistics.median(costs), 5),
+        "spread": [round(value, 5) for value in (min(costs), max(costs))],
     }
 
 

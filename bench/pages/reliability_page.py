@@ -87,8 +87,10 @@ def containment_part(found: dict[str, Any]) -> list[str]:
     """Describe what a process of its own costs."""
     low, high = found["spread"]
     return [
-        f"**Calling strategies in a process of their own changes the CPU time of a run by {found['cost']:+.1%}**, of"
-        f" {found['cells']} cells on the miniature ({low:+.1%} to {high:+.1%} in {found['pairs']} pairs of runs).",
+        f"**Calling strategies in a process of their own takes {found['cost']:.2%} of a run's time**, of"
+        f" {found['cells']} cells on the miniature ({low:.2%} to {high:.2%} in {found['pairs']} pairs of runs).",
+        "",
+        "The seconds of the calls, less those of the same calls in the run's own process, over the seconds of the run.",
     ]
 
 

@@ -2,8 +2,12 @@
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import pandas as pd
 import pytest
 from synthetic_results import NO_OP, write_results
 
+from blendbench.cli import main
 from blendbench.results.export import export_experiments
 from blendbench.results.store import open_results
 
@@ -101,3 +106,21 @@ def test_sql_without_results_makes_no_folder(tmp_path: Path) -> None:
     done = _call("sql", "SELECT 1", "--results", tmp_path / "results")
     assert done.returncode == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_during_a_query_ends_the_command_in_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop() -> None:
+        while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            time.sleep(0.01)
+        time.sleep(1)  # the query takes hours
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    query = "SELECT count(*) FROM range(1000000000) a, range(1000000) b WHERE hash(a.range) < hash(b.range)"
+    monkeypatch.setattr(sys, "argv", ["blendbench", "sql", query, "--results", str(folder)])
+    threading.Thread(target=stop).start()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == "blendbench: stopped; the same command goes on where it was\n"

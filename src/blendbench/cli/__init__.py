@@ -112,6 +112,11 @@ def _signals_as_ctrl_c(received: list[int]) -> Iterator[None]:
         signal.signal(number, stop)
     try:
         yield
+    except RuntimeError as error:
+        # DuckDB puts this in place of what a handler raises during a query.
+        if str(error) != "Query interrupted":
+            raise
+        raise KeyboardInterrupt from error
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
