@@ -23,8 +23,8 @@ _MIN_PATCH_GRID = 8
 # Steps along a line count up to this many times the steps beside, and are averaged over each of so many parts.
 _MOST, _PARTS = 2.0, 4
 # Deviations of all lines of an image along both axes, and mean step, from which a line stands out. Good generated
-# images have at most 0.49 along both.
-_LINE_DEVIATIONS, _LEAST_LINE, _ROUNDING = 3.5, 0.5, 0.01
+# images have at most 0.49 along both, photos 0.52.
+_LINE_DEVIATIONS, _LEAST_LINE, _ROUNDING = 3.5, 0.55, 0.01
 # Standard deviation of `excess` in clean images, times the root of the borders' pixels: 0.05 at 128 pixels a side.
 _DEVIATION = 1.5
 
