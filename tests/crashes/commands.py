@@ -116,7 +116,7 @@ def in_child(
     pid = os.fork()
     if pid:
         return pid
-    code = 1
+    code, unlimited = 1, resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(output, 1)
@@ -124,19 +124,21 @@ def in_child(
         schema._trial_database.cache_clear()  # its threads are the parent's
         seen = _watch(point, error)
         if largest is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, unlimited[1]))
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         task(folder)
         if count is not None:
             count.write_text(str(seen[0]))
         code = 0
     except (UsageError, OSError) as caught:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)  # the log is a file too
         refusal = caught if isinstance(caught, UsageError) else file_error(caught)
         os.write(2, f"{refusal or repr(caught)}\n".encode())
         code = 1 if refusal is None else 2
     except BaseException:
         import traceback
 
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
         os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(code)

@@ -155,5 +155,6 @@ def command(verb: str) -> Callable[..., int | None]:
 
 
 def _refuse(message: str) -> NoReturn:
-    print(message, file=sys.stderr)
+    with contextlib.suppress(OSError):  # it may go to a disk that is full
+        print(message, file=sys.stderr)
     sys.exit(2)
