@@ -149,15 +149,24 @@ STAGES: dict[str, Callable[[int, Path], object]] = {
 }
 
 
+# The peak memory of a process begins with that of the one that started it, so a small one does.
+_LAUNCHER = """
+import json, resource, subprocess, sys
+with open(sys.argv[1], "ab") as log:
+    code = subprocess.call(sys.argv[2:], stdout=log, stderr=log)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([code, used.ru_utime + used.ru_stime, used.ru_maxrss]))
+"""
+
+
 def measured(command: list[str], log: Path) -> Row:
     """Run a command in a process of its own: its exit code, CPU seconds and peak memory in MiB."""
     began = time.monotonic()
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = {"cpu": round(used.ru_utime + used.ru_stime, 1), "wall": round(time.monotonic() - began, 1)}
-    return {"code": process.returncode, "peak_mib": used.ru_maxrss // 1024, **seconds}
+    done = subprocess.run(
+        [sys.executable, "-c", _LAUNCHER, str(log), *command], stdout=subprocess.PIPE, text=True, check=True
+    )
+    code, cpu, peak = json.loads(done.stdout)
+    return {"code": code, "peak_mib": peak // 1024, "cpu": round(cpu, 1), "wall": round(time.monotonic() - began, 1)}
 
 
 def soak(counts: Sequence[int], place: Path, state: Path | None = None) -> list[Row]:
