@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -120,7 +119,9 @@ def work(name: str, first: int, last: int, seed: int, out: Path) -> None:
                     (out / f"{name}-{number}.bin").write_bytes(data)
                     print(json.dumps({"reader": name, "number": number, "finding": str(found)}), flush=True)
             slowest = max(slowest, time.process_time() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    # Not `ru_maxrss`, which begins with what the calling process had.
+    status = Path("/proc/self/status").read_text().splitlines()
+    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) // 1024
     print(json.dumps({"reader": name, **counts, "slowest": round(slowest, 2), "peak_mib": peak}), flush=True)
 
 
