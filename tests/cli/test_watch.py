@@ -69,7 +69,10 @@ def replace_file(path: Path, text: str) -> None:
 
 
 def interrupt(ended: Event) -> None:
-    """Press Ctrl-C, and once more if the first is lost, as one within a finalizer is."""
+    """Press Ctrl-C, and again if it is lost.
+
+    hypothesis has a callback in garbage collection, where exceptions vanish.
+    """
     os.kill(os.getpid(), signal.SIGINT)
     if not ended.wait(60):
         os.kill(os.getpid(), signal.SIGINT)
