@@ -15,6 +15,7 @@ import socket
 import threading
 import types
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePath
@@ -41,7 +42,7 @@ _CLASS_STATEMENT = 1 << 9
 _CALLABLES += (types.MethodDescriptorType, types.ClassMethodDescriptorType)
 
 
-class Values:
+class Values(ABC):
     """Encode values; subclasses define functions, classes and paths.
 
     `define` says what functions, classes and modules are, `path` what paths are.
@@ -53,9 +54,9 @@ class Values:
         self._open: dict[int, int] = {}
         self._known: dict[int, tuple[Any, str]] = {}
 
+    @abstractmethod
     def define(self, value: Any) -> str:
         """Return a reference to a function, class or module to be followed."""
-        raise NotImplementedError
 
     def text(self, value: str) -> str:
         """Encode a string, which may name a file."""
@@ -69,9 +70,9 @@ class Values:
         """Say whether a value is known by its kind alone."""
         return False
 
+    @abstractmethod
     def blank(self) -> "Values":
         """Return an encoder without memory, for elements that have no order."""
-        raise NotImplementedError
 
     @contextmanager
     def at(self, name: str) -> Iterator[None]:
@@ -162,9 +163,9 @@ class Values:
         """Encode a value and all it reaches, whatever was encoded before."""
         return self.encode(value)
 
+    @abstractmethod
     def is_followed(self, kind: type) -> bool:
         """Say whether a class is the user's or blendbench's, not a library's."""
-        raise NotImplementedError
 
     def _instance(self, value: Any) -> str:
         kind = type(value)

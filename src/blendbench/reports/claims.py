@@ -5,6 +5,7 @@ correction over all tests of all claims of a file. p-values are exact sign-flip 
 enters them; the intervals beside them are for display.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
@@ -76,8 +77,9 @@ class _Claim(Strict):
             return Outcome("not run", str(error))
         return outcome.corrected(outcome.tests)
 
+    @abstractmethod
     def _judged(self, evidence: Evidence) -> Outcome:
-        raise NotImplementedError
+        """Return the outcome; errors say why there is none."""
 
 
 class _Pair(_Claim):
