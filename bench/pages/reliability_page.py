@@ -85,10 +85,10 @@ def soak_part(found: dict[str, Any]) -> list[str]:
 
 def containment_part(found: dict[str, Any]) -> list[str]:
     """Describe what a process of its own costs."""
-    low, high = found["spread"]
+    low, cost, high = (f"{100 * part:.2f}" for part in (found["spread"][0], found["cost"], found["spread"][1]))
     return [
-        f"**Calling strategies in a process of their own takes {found['cost']:.2%} of a run's time**, of"
-        f" {found['cells']} cells on the miniature ({low:.2%} to {high:.2%} in {found['pairs']} pairs of runs).",
+        f"**Calling strategies in a process of their own takes {cost} % of a run's time**, of {found['cells']} cells on"
+        f" the miniature ({low} to {high} % in {found['pairs']} pairs of runs).",
         "",
         "The seconds of the calls, less those of the same calls in the run's own process, over the seconds of the run.",
     ]
