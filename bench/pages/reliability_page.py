@@ -23,24 +23,27 @@ def crash_part(found: dict[str, Any]) -> list[str]:
     """Describe stopped commands and spoilt disks."""
     rows: Rows = [row for row in found["rows"] if row["trials"]]
     trials, differences = sum(row["trials"] for row in rows), sum(len(row["found"]) for row in rows)
+    counts = {(row["command"], row["what"]): f"{row['trials']}" for row in rows}
+    ways = list(dict.fromkeys(row["what"] for row in rows))
     return [
         f"**{trials:,} commands were stopped, or their disk was spoilt, and repeated: {differences} differences** from"
-        f" commands that were left alone.{'' if found['finished'] else UNFINISHED}",
+        f" commands that were left alone, and at most {max(row['repeated'] for row in rows)} cells generated again."
+        f"{'' if found['finished'] else UNFINISHED}",
         "",
         "A command is killed with -9, at random moments and at file operations, or its disk is full, read-only or over"
         " quota. Then it is repeated, and every table, image and page is compared with those of a command that was left"
-        " alone. Nothing half-written may be left.",
+        " alone. Nothing half-written may be left. Half of the kills come at a random moment of the command's usual"
+        " duration, and those that come just after its end count too. Trials:",
         "",
         *markdown_table(
-            ["command", "what happens", "trials", "differences", "cells repeated", "remark"],
+            ["command", *ways],
             [
-                [
-                    *(row["command"], row["what"], f"{row['trials']}", f"{len(row['found'])}", f"{row['repeated']}"),
-                    row["remark"].partition(";")[0],
-                ]
-                for row in rows
+                [command, *(counts.get((command, way), "") for way in ways)]
+                for command in dict.fromkeys(row["command"] for row in rows)
             ],
         ),
+        *([""] if differences else []),
+        *(f"- {difference}" for row in rows for difference in row["found"]),
     ]
 
 

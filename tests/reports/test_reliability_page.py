@@ -48,4 +48,5 @@ def test_all_parts_are_on_one_page_with_their_commands() -> None:
     text = page(FIGURES)
     assert all(sentence in text for sentence in SENTENCES.values())
     assert "| plan | 1.0 s | 2.0 s | 310 MiB |" in text
+    assert "| run | 200 |  |" in text and "| site |  | 7 |" in text and "- x differs" in text
     assert "tests/mutation/mutate.py" in text
