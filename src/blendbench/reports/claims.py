@@ -79,7 +79,7 @@ class _Claim(Strict):
 
     @abstractmethod
     def _judged(self, evidence: Evidence) -> Outcome:
-        """Return the outcome; errors say why there is none."""
+        """Return the outcome. Errors: CannotOccurError; UsageError where results are missing."""
 
 
 class _Pair(_Claim):
