@@ -35,6 +35,10 @@ define INSTALL
 		$(BIN)/python -m pip install -q -c constraints.txt -e ".[$(1)]"
 endef
 
+# uv installs libraries uncompiled. Where the environment forbids to keep what Python compiles, each of the hundreds of
+# processes of the tests would compile torch anew, which takes longer than importing it.
+unexport PYTHONDONTWRITEBYTECODE
+
 # One stamp for what a run needs and one for what work on the project needs: a second `make` does not call pip.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("blendbench needs Python 3.11 or newer, this is %s" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'

@@ -191,7 +191,9 @@ def _test(tests: tuple[list[str], list[str]], copy_of_source: Path) -> None:
         signal.alarm(SECONDS)
         os.environ["PYTHONPATH"] = f"{copy_of_source}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
         sys.path.insert(0, str(copy_of_source))
+        # Two mutants of one file may have the same size and time: Python would take one's bytecode for the other's.
         sys.dont_write_bytecode = True
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)
