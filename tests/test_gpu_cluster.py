@@ -11,7 +11,7 @@ def test_ratios_and_overhead_are_taken_from_the_readings(speed_scripts: Path) ->
     readings = {
         "one": {"seconds": 100.0, "cells_a_second": 1.0},
         "several": {"seconds": 40.0, "cells_a_second": 3.9},
-        "ray_one": {"seconds": 103.0, "cells_a_second": 0.98},
+        "ray_one": {"seconds": 103.0, "cells_a_second": 0.98, "local": {"seconds": 100.0, "cells_a_second": 1.0}},
         "idea": {"seconds": 12.0, "cells": 48},
     }
     found = gpu_cluster.headline(readings, 4)

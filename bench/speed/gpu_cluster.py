@@ -1,9 +1,9 @@
 """`python bench/speed/gpu_cluster.py --models DIR --gpus N`: one GPU against several, in reports/speed.json.
 
-Whole commands in fresh processes, with caches warm: `one` GPU by the local executor, `several` and `ray_one` by Ray,
-and `idea`, one more strategy in a session whose models are loaded. `full_size.py` writes DIR. The part of the file is
-named after the cards, such as `h100_x2`; `--only` measures some sections again. Without a GPU, processes take the place
-of GPUs: the figures mean nothing there but for the overhead of Ray, and the script is known to work.
+Whole commands in fresh processes, with caches warm: `one` GPU by the local executor, `several` by Ray, `ray_one` by
+both, and `idea`, one more strategy in a session whose models are loaded. `full_size.py` writes DIR. The part of the
+file is named after the cards, such as `h100_x2`; `--only` measures some sections again. Without a GPU, processes take
+the place of GPUs: the figures mean nothing there but for the overhead of Ray, and the script is known to work.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _BEGIN = 0.1  # fraction of the cells after which sampling is timed: before it, 
 
 def one(options: argparse.Namespace) -> Reading:
     """Run the command on one GPU, without Ray; before it, on one item, which fills the caches."""
-    _command(options, "warm_up", ["--items", "1"])
+    _command(options, "warm_up", [], 1)
     return _command(options, "one", [])
 
 
@@ -43,9 +43,10 @@ def several(options: argparse.Namespace) -> Reading:
 
 
 def ray_one(options: argparse.Namespace) -> Reading:
-    """Run the command on one GPU by Ray."""
-    reading = _command(options, "ray_one", _ray(1))
-    return reading | {"equal_to_one": _images(options, "ray_one") == _images(options, "one")}
+    """Run the command on one GPU by Ray and without it, on fewer items."""
+    local = _command(options, "local_few", [], options.ray_items)
+    reading = _command(options, "ray_few", _ray(1), options.ray_items)
+    return reading | {"local": local, "equal_to_local": _images(options, "ray_few") == _images(options, "local_few")}
 
 
 def idea(options: argparse.Namespace) -> Reading:
@@ -58,7 +59,7 @@ def idea(options: argparse.Namespace) -> Reading:
         session.models.file = session.models.file.model_copy(update={"sampler": sampler})
         found = []
         for dose in range(3):  # the first loads the networks and generates the baseline
-            done = session.check(f"lerp:alpha=0.4{dose}", items=options.idea_items)
+            done = session.check(f"lerp:alpha=0.4{dose}", items=options.idea_items, sequential=False)
             found.append({"seconds": done.seconds, "cells": done.generated})
     return {**found[-1], "all": found}
 
@@ -78,9 +79,9 @@ def headline(readings: dict[str, Reading], gpus: int) -> dict[str, float]:
     if alone and (many := readings.get("several")):
         found[f"command_ratio_{gpus}_gpus"] = alone["seconds"] / many["seconds"]
         found[f"sampling_ratio_{gpus}_gpus"] = many["cells_a_second"] / alone["cells_a_second"]
-    if alone and (by_ray := readings.get("ray_one")):
-        found["ray_overhead"] = alone["cells_a_second"] / by_ray["cells_a_second"] - 1
-        found["ray_overhead_command_s"] = by_ray["seconds"] - alone["seconds"]
+    if by_ray := readings.get("ray_one"):
+        found["ray_overhead"] = by_ray["local"]["cells_a_second"] / by_ray["cells_a_second"] - 1
+        found["ray_overhead_command_s"] = by_ray["seconds"] - by_ray["local"]["seconds"]
     if "idea" in readings:
         found["idea_resident_s"] = readings["idea"]["seconds"]
         found["idea_resident_cells"] = readings["idea"]["cells"]
@@ -91,11 +92,12 @@ def _ray(count: int) -> list[str]:
     return ["--executor", "ray", "--gpus" if torch.cuda.is_available() else "--workers", str(count)]
 
 
-def _command(options: argparse.Namespace, name: str, more: list[str]) -> Reading:
-    """Run `blendbench run` in a new folder; seconds of the process, and the rate of its cells."""
+def _command(options: argparse.Namespace, name: str, more: list[str], items: int | None = None) -> Reading:
+    """Run `blendbench run` in a new folder, on the first `items`; seconds of the process, and the rate of its cells."""
     results = options.work / name
     shutil.rmtree(results, ignore_errors=True)
     words = ["run", str(_experiment(options)), "--models", str(options.models), "--results", str(results), "--json"]
+    words += ["--items", str(items)] if items else []
     began = time.perf_counter()
     times: list[tuple[float, int]] = []
     with tempfile.TemporaryFile("w+") as printed:
@@ -145,6 +147,7 @@ def main() -> None:
     parser.add_argument("--suite", default="standard")
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--items", type=int, default=96, help="six cells each")
+    parser.add_argument("--ray-items", type=int, default=24, help="of the comparison of Ray with the local executor")
     parser.add_argument("--idea-items", type=int, default=48)
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     options = parser.parse_args()

@@ -178,12 +178,12 @@ def resident(options: argparse.Namespace) -> dict[str, Any]:
     )
     items = options.items or 8
     found: list[dict[str, Any]] = []
-    session.check("lerp:alpha=0.4", items=items)  # loads, compiles, and generates the baseline
+    session.check("lerp:alpha=0.4", items=items, sequential=False)  # loads, compiles, and generates the baseline
     spans = watch(session.models)
     for dose in range(options.repeats):
         before = spans["transformer"].total() + spans["vae_decode"].total()
         began = time.perf_counter()
-        done = session.check(f"lerp:alpha=0.4{dose + 1}", items=items)
+        done = session.check(f"lerp:alpha=0.4{dose + 1}", items=items, sequential=False)
         seconds = time.perf_counter() - began
         sampling = spans["transformer"].total() + spans["vae_decode"].total() - before
         found.append({"seconds": seconds, "sampling_s": sampling, "cells": done.generated, "outcome": done.outcome})
