@@ -13,12 +13,13 @@ import duckdb
 
 from blendbench.core.errors import UsageError
 from blendbench.core.files import printable, require_regular_file
-from blendbench.results.schema import declarations_sha256, sql_name, sql_text, views_sql
+from blendbench.results.schema import declarations_sha256, long_views_sql, schema_sql, sql_text, wide_views_sql
 from blendbench.results.shards import shard_paths
 
 DATABASE = "blendbench.duckdb"
 LOCK_TIMEOUT = 20.0  # seconds to wait for another process that writes to the database file
 _WIDE = "cell_scores"  # the view whose comment names the metrics that have columns
+_empty: list[bytes] = []  # a database file without rows, once this process has made one
 _FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "; free some disk space")
 _FULL[errno.EFBIG] = "; raise the limit on the size of files (ulimit -f)"
 
@@ -67,17 +68,34 @@ def has_current_schema(connection: duckdb.DuckDBPyConnection) -> bool:
     return connection.execute("SELECT sha256 FROM schema_hash").fetchall() == [(declarations_sha256(),)]
 
 
+def create_database(path: Path) -> None:
+    """Write a database with all tables and all views but the wide ones, without rows.
+
+    A process checks the SQL of the views once, which takes longer than reading a small folder; then it copies.
+    Errors: OSError, duckdb.Error.
+    """
+    if _empty:
+        path.write_bytes(_empty[0])
+        return
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(schema_sql())
+        connection.execute("INSERT INTO schema_hash VALUES (?)", [declarations_sha256()])
+        connection.execute(long_views_sql())
+        connection.execute("CHECKPOINT")  # closing does it too, and is silent about a full disk
+    _empty.append(path.read_bytes())
+
+
 def create_views(connection: duckdb.DuckDBPyConnection) -> None:
     """Create all views with columns of the metrics that have scores, unless they are there."""
     found = connection.execute("SELECT DISTINCT metric FROM scores ORDER BY metric").fetchall()
     metrics = [name for (name,) in found]
     views = connection.execute("SELECT view_name, comment FROM duckdb_views() WHERE NOT internal AND NOT temporary")
     made = dict(views.fetchall())
+    if not made:
+        connection.execute(long_views_sql())
     if made.get(_WIDE) == json.dumps(metrics):
         return
-    for name in made:
-        connection.execute(f"DROP VIEW {sql_name(name)}")
-    connection.execute(views_sql(metrics))
+    connection.execute(wide_views_sql(metrics).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"))
     connection.execute(f"COMMENT ON VIEW {_WIDE} IS {sql_text(json.dumps(metrics))}")
 
 

@@ -14,6 +14,7 @@ from blendbench.core.errors import UsageError, one_line
 from blendbench.core.files import printable
 from blendbench.results.database import (
     DATABASE,
+    create_database,
     create_views,
     database_error,
     full_disk_named,
@@ -21,7 +22,7 @@ from blendbench.results.database import (
     literal_path,
 )
 from blendbench.results.packed import CELLS, create_packed, drop_packed, load_packed, packed_rows, restore, take_packed
-from blendbench.results.schema import declarations_sha256, schema_sql, sql_name, sql_text, tables
+from blendbench.results.schema import schema_sql, sql_name, sql_text, tables
 from blendbench.results.store import Results, open_results
 
 DATA = "data"  # beside the pages
@@ -53,6 +54,7 @@ def export_experiments(results: Results, names: Iterable[str], out: Path) -> lis
         # Millions of rows of hashes are sorted here: what does not fit goes to the disk.
         connection.execute(f"SET temp_directory = {sql_text(spill)}")
         connection.execute(f"SET memory_limit = {sql_text(_MEMORY)}")
+        connection.execute(schema_sql())
         _load(connection, out)
         connection.execute(f"ATTACH {sql_text(str(results.database))} AS source (READ_ONLY)")
         _take(connection, list(names))
@@ -71,9 +73,10 @@ def import_published(folder: Path, experiment: str | None = None) -> Results:
         raise UsageError(f"{printable(folder)}: no stored data; `blendbench publish` writes them")
     made = Path(tempfile.mkdtemp(prefix="blendbench-"))
     results = Results(made / DATABASE, temporary=made)
+    with full_disk_named(results.database):
+        create_database(results.database)
     with full_disk_named(results.database), duckdb.connect(str(results.database)) as connection:
         _load(connection, folder, experiment)
-        create_views(connection)  # restoring reads them
         restore(connection)
         drop_packed(connection)
         create_views(connection)
@@ -113,9 +116,7 @@ def _plain() -> list[str]:
 
 
 def _load(connection: duckdb.DuckDBPyConnection, folder: Path, experiment: str | None = None) -> None:
-    """Make all tables, and fill them and those of packed rows with what is published."""
-    connection.execute(schema_sql())
-    connection.execute("INSERT INTO schema_hash VALUES (?)", [declarations_sha256()])
+    """Fill all tables with what is published, and new ones with its packed rows."""
     create_packed(connection)
     for name in _plain():
         path = folder / f"{name}.parquet"

@@ -20,6 +20,7 @@ from blendbench.results.database import (
     DATABASE,
     DamagedDatabaseError,
     ReadOnlyFolderError,
+    create_database,
     create_views,
     database_error,
     has_current_schema,
@@ -30,10 +31,8 @@ from blendbench.results.database import (
 from blendbench.results.schema import (
     RowError,
     brackets_sql,
-    declarations_sha256,
     parse_line,
     row_of,
-    schema_sql,
     sql_name,
     sql_text,
     tables,
@@ -191,10 +190,9 @@ def _bring_in(database: Path, changes: _Changes) -> int:
         # Before reading: what is appended meanwhile changes them, and is read next time.
         times = {shard.path.name: file_times(shard.path) for shard in changes.read}
         try:
+            if changes.rebuild:
+                create_database(fresh)
             with duckdb.connect(str(fresh)) as connection:
-                if changes.rebuild:
-                    connection.execute(schema_sql())
-                    connection.execute("INSERT INTO schema_hash VALUES (?)", [declarations_sha256()])
                 rows = _fill(connection, changes, times)
                 connection.execute("CHECKPOINT")  # closing does it too, and is silent about a full disk
         except (duckdb.Error, _UnusualError) as error:

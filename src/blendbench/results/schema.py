@@ -15,6 +15,7 @@ from blendbench.core.hashing import canonical_json, sha256_json
 
 FORMAT = 2  # of the shards
 _HERE = Path(__file__).parent
+_METRIC_COLUMNS = re.compile(r"\{\w+_columns\}")  # in views.sql
 _OWN = ("shards", "schema_hash")  # tables that ingestion fills by itself
 _MOST_BRACKETS = 1000  # in one line; DuckDB's and Python's parsers stop at some depth
 _INTEGERS = {"INTEGER": (-(2**31), 2**31 - 1), "BIGINT": (-(2**63), 2**63 - 1), "UBIGINT": (0, 2**64 - 1)}
@@ -224,7 +225,25 @@ def schema_sql() -> str:
 
 def views_sql(metrics: Iterable[str]) -> str:
     """Return the SQL of all views, with `metrics` as columns of the wide ones."""
-    text, names = (_HERE / "views.sql").read_text(encoding="utf-8"), list(metrics)
+    return _with_columns((_HERE / "views.sql").read_text(encoding="utf-8"), list(metrics))
+
+
+def long_views_sql() -> str:
+    """Return the SQL of the views that are the same whatever the metrics."""
+    return "\n\n".join(view for view in _views() if not _METRIC_COLUMNS.search(view))
+
+
+def wide_views_sql(metrics: Iterable[str]) -> str:
+    """Return the SQL of the views with columns of `metrics`, which no other view reads."""
+    return _with_columns("\n\n".join(view for view in _views() if _METRIC_COLUMNS.search(view)), list(metrics))
+
+
+def _views() -> list[str]:
+    """Return the SQL of each view; empty lines part them."""
+    return (_HERE / "views.sql").read_text(encoding="utf-8").split("\n\n")
+
+
+def _with_columns(text: str, names: list[str]) -> str:
     columns = "".join(_wide("s.value", name, name) for name in names)
     board = "".join(
         _wide("l.mean", name, name) + _wide("l.difference_to_baseline", name, f"{name}_difference") for name in names

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from blendbench.results.database import create_views
 from blendbench.results.schema import schema_sql, tables
 from blendbench.results.shards import shard_paths
 from blendbench.results.store import open_results
@@ -315,6 +314,5 @@ def open_state(results_dir: Path | str) -> Iterator[State]:
             yield State(connection)
     else:
         with duckdb.connect() as connection:
-            connection.execute(schema_sql())
-            create_views(connection)
+            connection.execute(schema_sql())  # no question reads a view
             yield State(connection)
