@@ -25,10 +25,10 @@ def compare(
     from blendbench.verdict.comparison import choose_experiment, labels_of, resolve_label
     from blendbench.verdict.comparison import compare as pair_up
 
-    opened = open_results(results)
-    experiment = choose_experiment(opened, experiment, first, second)
-    labels = labels_of(opened, experiment)
-    comparison = pair_up(opened, experiment, resolve_label(first, labels), resolve_label(second, labels))
+    with open_results(results).held() as opened:
+        experiment = choose_experiment(opened, experiment, first, second)
+        labels = labels_of(opened, experiment)
+        comparison = pair_up(opened, experiment, resolve_label(first, labels), resolve_label(second, labels))
     if not comparison.pairs and not comparison.failed:
         raise UsageError(
             f"{experiment}: no metric was measured on both; `blendbench run {experiment}` measures what is missing"

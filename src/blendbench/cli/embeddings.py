@@ -52,7 +52,8 @@ def embeddings(
     from blendbench.run.progress import Reporter
 
     computed = run_analysis(analysis, results, Reporter(quiet=json_), save_statistics)
-    study, page = write_embeddings(open_results(results), out, analysis.analysis_id)
+    with open_results(results).held() as opened:
+        study, page = write_embeddings(opened, out, analysis.analysis_id)
     if json_:
         typer.echo(json.dumps(_summary(study, computed, page)))
         return

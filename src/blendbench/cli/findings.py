@@ -33,11 +33,12 @@ def findings(
     from blendbench.reports.findings_page import write_findings
     from blendbench.results.store import open_results
 
-    if json_:
-        judged = judge(open_results(results), hypotheses)
-        print(json.dumps({"hypotheses_sha256": judged.sha256, "findings": judged.rows()}, allow_nan=False))
-        return
-    judged, page = write_findings(open_results(results), out, hypotheses)
+    with open_results(results).held() as opened:
+        if json_:
+            judged = judge(opened, hypotheses)
+            print(json.dumps({"hypotheses_sha256": judged.sha256, "findings": judged.rows()}, allow_nan=False))
+            return
+        judged, page = write_findings(opened, out, hypotheses)
     console = Console(highlight=False)
     for verdict in VERDICTS:
         of_verdict = [finding for finding in judged.findings if finding.verdict == verdict]

@@ -22,7 +22,8 @@ def gallery(
     from blendbench.reports.gallery.write import write_gallery
     from blendbench.results.store import open_results
 
-    page, images, left_out = write_gallery(open_results(results), results, out, experiment)
+    with open_results(results).held() as opened:
+        page, images, left_out = write_gallery(opened, results, out, experiment)
     if left_out:
         typer.echo(f"{left_out} images are damaged or missing and left out; `blendbench run` generates them again")
     typer.echo(f"{images} images\nopen: {page.resolve().as_uri()}")

@@ -36,12 +36,12 @@ def write_leaderboard(
     results_dir: Path, out: Path, experiment: str | None = None, with_gallery: bool = False
 ) -> tuple[Board, Standings | None, Path]:
     """Write the page of an experiment or of the latest run, as `write_page`."""
-    results = open_results(results_dir)
-    board = read_board(results, experiment)
-    if with_gallery:
-        gallery_of(board, results, results_dir, out / FOLDER / board.experiment)
-    standings = read_standings(results, board)
-    return board, standings, write_page(results, results_dir, out, board, standings)
+    with open_results(results_dir).held() as results:
+        board = read_board(results, experiment)
+        if with_gallery:
+            gallery_of(board, results, results_dir, out / FOLDER / board.experiment)
+        standings = read_standings(results, board)
+        return board, standings, write_page(results, results_dir, out, board, standings)
 
 
 def write_page(

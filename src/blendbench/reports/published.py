@@ -47,17 +47,17 @@ def publish(results_dir: Path, out: Path, experiments: list[str] | None = None) 
     pages = []
     for name in published_experiments(out / DATA):
         # One experiment at a time: every query would read the scores of all.
-        with import_published(out / DATA, name) as own:
+        with import_published(out / DATA, name) as own, own.held():
             board = read_board(own, name)
             standings, stored = read_standings(own, board), stored_images(results, name)
             # Sheets need images; those of experiments that were run elsewhere stay as they are.
             pages.append(write_page(own, results_dir, out, board, standings, name not in with_images, stored))
-    published = import_published(out / DATA)
-    if _has_analysis(published):
-        pages.append(write_embeddings(published, out)[1])
     hypotheses = out / DATA / HYPOTHESES
     write_atomically(hypotheses, shipped_hypotheses().read_bytes())
-    return [*pages, write_findings(published, out, hypotheses)[1]]
+    with import_published(out / DATA) as published, published.held():
+        if _has_analysis(published):
+            pages.append(write_embeddings(published, out)[1])
+        return [*pages, write_findings(published, out, hypotheses)[1]]
 
 
 def differing(out: Path, experiments: list[str] | None = None) -> list[str]:
@@ -69,16 +69,16 @@ def differing(out: Path, experiments: list[str] | None = None) -> list[str]:
     _check_known(experiments or [], known)
     wrong = []
     for name in experiments or known:
-        with import_published(out / DATA, name) as own:
+        with import_published(out / DATA, name) as own, own.held():
             board = read_board(own, name)
             standings = read_standings(own, board)
             text = render(own, board, standings, images_there(out / name), gallery_beside(out, name))
         wrong += [name] if _text(out / f"{name}.md") != text else []
     if not experiments:
-        published = import_published(out / DATA)
-        texts = {"findings": render_findings(published, judge(published, out / DATA / HYPOTHESES))}
-        if _has_analysis(published):
-            texts["embeddings"] = render_embeddings(read_study(published))
+        with import_published(out / DATA) as published, published.held():
+            texts = {"findings": render_findings(published, judge(published, out / DATA / HYPOTHESES))}
+            if _has_analysis(published):
+                texts["embeddings"] = render_embeddings(read_study(published))
         wrong += [name for name, text in texts.items() if _text(out / f"{name}.md") != text]
     return sorted(wrong)
 

@@ -156,8 +156,11 @@ class Results:
     def held(self) -> Iterator[Self]:
         """Open the file once for all queries within, which see one state of it.
 
-        Opening takes longer than most queries.
+        Opening takes longer than most queries. Within another `held` it is that one's.
         """
+        if self._held is not None:
+            yield self
+            return
         with self.connect() as connection:
             self._held = connection
             try:

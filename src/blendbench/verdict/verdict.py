@@ -130,33 +130,34 @@ def gate(
     to not judge it. A pure function of the database: the same cells give the same verdict.
     Errors: UsageError if the two cannot be compared or a pair is missing.
     """
-    code = earlier_code(candidate, baseline)
-    changed = code is not None
-    experiment = choose_experiment(results, experiment, candidate, candidate if changed else baseline)
-    labels = labels_of(results, experiment)
-    label = resolve_label(candidate, labels)
-    split, chosen = ("", items) if items is not None else _test_items(results, experiment, label)
-    if code is not None:
-        comparison, source = compare_codes(results, experiment, label, code, chosen)
-        against = f"{label}@{source}"
-    else:
-        against = resolve_label(baseline, labels)
-        comparison = compare(results, experiment, label, against, chosen)
-    look = None
-    if alpha is None:
-        images = [sha256 for unit in comparison.units for sha256 in unit.images if sha256 is not None]
-        look = find_look(results, experiment, labels[label], against, split, images, comparison.items)
-        alpha = look.alpha
-    return judge(
-        results,
-        comparison,
-        "change" if changed else "idea",
-        split=split,
-        alpha=alpha,
-        allow=allow,
-        tolerated=tolerated,
-        look=look,
-    )
+    with results.held():
+        code = earlier_code(candidate, baseline)
+        changed = code is not None
+        experiment = choose_experiment(results, experiment, candidate, candidate if changed else baseline)
+        labels = labels_of(results, experiment)
+        label = resolve_label(candidate, labels)
+        split, chosen = ("", items) if items is not None else _test_items(results, experiment, label)
+        if code is not None:
+            comparison, source = compare_codes(results, experiment, label, code, chosen)
+            against = f"{label}@{source}"
+        else:
+            against = resolve_label(baseline, labels)
+            comparison = compare(results, experiment, label, against, chosen)
+        look = None
+        if alpha is None:
+            images = [sha256 for unit in comparison.units for sha256 in unit.images if sha256 is not None]
+            look = find_look(results, experiment, labels[label], against, split, images, comparison.items)
+            alpha = look.alpha
+        return judge(
+            results,
+            comparison,
+            "change" if changed else "idea",
+            split=split,
+            alpha=alpha,
+            allow=allow,
+            tolerated=tolerated,
+            look=look,
+        )
 
 
 def judge(

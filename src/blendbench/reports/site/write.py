@@ -137,7 +137,7 @@ def _fronts(reports: Path, out: Path, results_dir: Path | None) -> dict[str, str
     for name in published_experiments(data):
         if not (reports / name / FRONT).is_file():
             continue
-        with import_published(reports / DATA, name) as own:
+        with import_published(reports / DATA, name) as own, own.held():
             if (standings := read_points(own, name)) is None:
                 continue
             sample: Sample | None = None
