@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from blendbench.core.files import file_times
 from blendbench.core.images import load_image
 from blendbench.core.lazy import torch
 
@@ -47,6 +49,20 @@ class StylePairs:
     def __deepcopy__(self, _memo: Any) -> StylePairs:
         """Return itself: nothing of it changes."""
         return self
+
+
+def style_pairs(files: tuple[tuple[Path, Path], ...]) -> StylePairs:
+    """Return the pairs of some files: the same object, with its embeddings, as long as no file changes."""
+    try:
+        times = tuple(file_times(path) for pair in files for path in pair)
+    except OSError:  # reported by who reads the file
+        return StylePairs(files)
+    return _unchanged_pairs(files, times)
+
+
+@functools.lru_cache(maxsize=4)
+def _unchanged_pairs(files: tuple[tuple[Path, Path], ...], _times: tuple[tuple[int, ...], ...]) -> StylePairs:
+    return StylePairs(files)
 
 
 @dataclass(frozen=True, eq=False)

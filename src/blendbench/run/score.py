@@ -10,7 +10,7 @@ from torch import Tensor
 from blendbench.core.errors import UsageError, described
 from blendbench.metrics import Batch, Score, measure
 from blendbench.metrics.shared import SCORERS
-from blendbench.metrics.style_space import StylePairs
+from blendbench.metrics.style_space import StylePairs, style_pairs
 from blendbench.models.sets import ModelSet
 from blendbench.run.pixels import PixelCache
 from blendbench.run.plan import Cell, Missing, Plan
@@ -37,7 +37,7 @@ class Scorer:
     _waiting: list[Cell] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        """Open the suite's pairs, which are embedded once."""
+        """Open the suite's pairs, which are embedded once a process."""
         metrics = [(metric.name, metric.metric.reads("judge")) for metric in self.plan.metrics]
         if self.models.share("score", "judge"):
             self.groups_ahead, self._passes = ("score", "judge"), [[name for name, _ in metrics]]
@@ -46,7 +46,7 @@ class Scorer:
             self.groups_ahead = ("score",)
             self._passes = [[name for name, judged in metrics if judged == last] for last in (False, True)]
         files = tuple((pair.image, pair.plain) for pair in self.plan.suite.pairs)
-        self._pairs = StylePairs(files) if files else None
+        self._pairs = style_pairs(files) if files else None
 
     @property
     def networks(self) -> list[str]:
