@@ -37,12 +37,17 @@ NAMES = (
 )
 
 
+# A command's folder before, what it makes, its seconds and its file operations.
+Whole = tuple[Path, dict[str, Any], float, int]
+
+
 class Trials:
     """Kill, finish and compare; with a state file, go on where an earlier process ended."""
 
     def __init__(self, folder: Folder, place: Path, seed: int, state: Path | None = None) -> None:
         self.folder, self.place, self.seed, self.state = folder, place, seed, state
         self.rows: list[dict[str, Any]] = []
+        self._whole: tuple[str, Whole] | None = None  # the last one, whose folders are still there
         if state is not None and state.exists() and not (known := json.loads(state.read_text()))["finished"]:
             self.rows = known["rows"]
 
@@ -58,8 +63,10 @@ class Trials:
     def count(self) -> int:
         return sum(int(row["trials"]) for row in self.rows)
 
-    def whole(self, name: str) -> tuple[Path, dict[str, Any], float, int]:
+    def whole(self, name: str) -> Whole:
         """Do a command without interruption; its folder before, what it makes, its time and its file operations."""
+        if self._whole is not None and self._whole[0] == name:  # nothing but copies was made since
+            return self._whole[1]
         before, task = self.folder.tasks()[name]
         start, whole, log = self.place / "start", self.place / "whole", self.place / "log"
         for path in (start, whole):
@@ -70,7 +77,9 @@ class Trials:
         began = time.monotonic()
         self._must(finished(in_child(task, whole, log, count=self.place / "count")), name, log)
         seconds = time.monotonic() - began
-        return start, contents(whole), seconds, int((self.place / "count").read_text())
+        made = start, contents(whole), seconds, int((self.place / "count").read_text())
+        self._whole = (name, made)
+        return made
 
     def kill(self, name: str, kills: int) -> None:
         """Kill one command at file operations and at random moments, in turn."""

@@ -80,12 +80,12 @@ def part(homes: Sequence[Path], chosen: Sequence[int], target: Path) -> Path:
 
 def state(folder: Path) -> dict[str, Any]:
     """Return shards, images and database of a folder."""
-    results = open_results(folder)
-    return {
-        "shards": {path.name: path.read_bytes() for path in folder.glob("shards/*.jsonl")},
-        "images": {path.name: path.read_bytes() for path in folder.glob("images/*/*.png")},
-        "tables": {name: results.rows(f"FROM {name} ORDER BY ALL") for name in tables()},
-    }
+    with open_results(folder).held() as results:
+        return {
+            "shards": {path.name: path.read_bytes() for path in folder.glob("shards/*.jsonl")},
+            "images": {path.name: path.read_bytes() for path in folder.glob("images/*/*.png")},
+            "tables": {name: results.rows(f"FROM {name} ORDER BY ALL") for name in tables()},
+        }
 
 
 PARTS = st.lists(st.integers(0, 5), min_size=1, max_size=4, unique=True)
