@@ -18,9 +18,11 @@ def script(speed_scripts: Path) -> ModuleType:
 
 
 @pytest.fixture
-def options(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Namespace:
-    # Making kernels takes minutes on a CPU.
+def options(script: ModuleType, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Namespace:
+    # Making kernels takes minutes on a CPU, and so do thousands of products in bfloat16, which it does not have.
     monkeypatch.setattr(torch, "compile", lambda call, **_: call)
+    products = script._products
+    monkeypatch.setattr(script, "_products", lambda device, m, k, n: products(device, m // 8, k // 8, n // 8))
     return Namespace(
         models=tiny_set,
         work=tmp_path,

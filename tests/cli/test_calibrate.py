@@ -26,7 +26,7 @@ def cards(tmp_path: Path) -> Path:
 def test_the_page_and_the_cards_hold_every_table(
     tmp_path: Path, cards: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = {size: patterns.crops(size, 1)[:4] for size in (128, 256, 512)}
+    few = {size: patterns.crops(size, 1)[:2] for size in (128, 256, 512)}
     monkeypatch.setattr(patterns, "crops", lambda size, at_most=2, offset=0: few[size])
     monkeypatch.setattr(page, "_SIZES", {128: 1, 256: 1})
     monkeypatch.setattr(calibration, "clean_sets", lambda: {"photos of two": few[256][:2]})
@@ -66,7 +66,7 @@ def _check_cards(cards: Path, before: dict[str, str]) -> None:
         assert _outside(now) == _outside(text), name
         old, new = read_card(shipped("metrics") / name), read_card(cards / name)
         assert old.model_dump(exclude={"text"}) == new.model_dump(exclude={"text"})
-    assert "| 128 px (4) | mesh |" in (cards / "grid_odd.md").read_text()
+    assert "| 128 px (2) | mesh |" in (cards / "grid_odd.md").read_text()
     assert "photos of two 0 %" in (cards / "grid_energy.md").read_text()
     assert f"| {PERFECT} | matched |" in (cards / "color_elsewhere.md").read_text()
     assert "| saturation x1.5 | +0.0" in (cards / "color_drift.md").read_text()

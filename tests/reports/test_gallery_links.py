@@ -11,6 +11,7 @@ from rich.console import Console
 from synthetic_results import CONFIGURATIONS, item_name, write_results
 
 from blendbench.core.errors import UsageError
+from blendbench.reports import leaderboard
 from blendbench.reports.gallery.links import find_gallery, named_gallery
 from blendbench.reports.gallery.write import write_gallery
 from blendbench.reports.gate_formats import FORMS, as_terminal, with_links
@@ -54,6 +55,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     write_results(folder, items=6)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _empty_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write plots that pages link to without drawing them, which takes most of a page's time."""
+    for name in ("plot_front", "plot_doses", "write_residuals"):
+        monkeypatch.setattr(leaderboard, name, lambda *arguments: arguments[-1].touch())
 
 
 def gallery_links(page: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """The forms of a verdict: markdown tables that hold together, documented JSON, JUnit whose counts are right."""
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -12,7 +13,8 @@ from synthetic_results import INCOMPLETE, NO_OP, write_results
 from blendbench.cli import VERBS
 from blendbench.reports.gate_formats import FORMS, as_terminal
 from blendbench.results.store import Results, open_results
-from blendbench.verdict import EXIT_CODES, gate
+from blendbench.verdict import EXIT_CODES
+from blendbench.verdict import gate as judge
 from blendbench.verdict.sentence import sentence
 
 CANDIDATES = ("adain_dim", "lerp:alpha=0.1,align=area", NO_OP, INCOMPLETE, "text_only")
@@ -24,6 +26,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("results")
     write_results(folder, items=8, images=False)
     return open_results(folder)
+
+
+gate = functools.cache(judge)  # a verdict is frozen, and no test changes the results
 
 
 def rendered(results: Results, candidate: str, form: str) -> str:

@@ -1,5 +1,6 @@
 """The gate on results with known effects: verdicts, exit codes and refusals."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,13 +23,15 @@ from synthetic_results import (
 
 from blendbench.core.errors import UsageError
 from blendbench.results.store import Results, open_results
-from blendbench.verdict import Effect, Verdict, gate
+from blendbench.verdict import Effect, Verdict
+from blendbench.verdict import gate as judge
 from blendbench.verdict.sentence import sentence
 
 ITEMS = 8
 CHANGED = ("text_only", "vision_only", "adain_dim:alpha=0.3", "self_alignment", "lerp:alpha=0.1,align=area", "canary")
 JUDGED = ("prompt", "gain", "artifact", "drift")
 Change = Callable[[Row], Row | None]
+gate = functools.cache(judge)  # by the open results, which no test changes once they are judged
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +253,7 @@ def test_only_the_newest_code_of_a_strategy_is_judged(rows: list[Row], tmp_path:
 def test_only_named_items_are_looked_at(rows: list[Row], tmp_path: Path) -> None:
     results = changed(rows, tmp_path, lambda row: row)
     few = [item_name(index) for index in range(5)]
-    verdict = gate(results, "vision_only", "text_only", items=few)
+    verdict = gate(results, "vision_only", "text_only", items=tuple(few))
     assert (verdict.items, verdict.units) == (5, 10)
     assert verdict.outcome == "undecided" and any("too few items" in note for note in verdict.notes)
 
@@ -294,7 +297,7 @@ def test_unscorable_items_are_left_out_and_counted(results: Results) -> None:
 def test_the_same_cells_give_the_same_verdict_with_its_provenance(results: Results) -> None:
     verdict = gate(results, "vision_only", "text_only")
     assert (verdict.provenance["suite"], verdict.provenance["dtype"]) == ("miniature", "float32")
-    assert repr(gate(results, "vision_only", "text_only")) == repr(verdict)
+    assert repr(judge(results, "vision_only", "text_only")) == repr(verdict)
 
 
 def test_configurations_are_compared_on_the_items_that_both_were_planned_on(rows: list[Row], tmp_path: Path) -> None:
