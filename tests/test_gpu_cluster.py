@@ -1,6 +1,7 @@
 """The figures about several GPUs are those that the readings give, and the simulation has the right ends."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ import pytest
 def test_ratios_and_overhead_are_taken_from_the_readings(speed_scripts: Path) -> None:
     import gpu_cluster
 
-    readings = {
+    readings: dict[str, dict[str, Any]] = {
         "one": {"seconds": 100.0, "cells_a_second": 1.0},
         "several": {"seconds": 40.0, "cells_a_second": 3.9},
         "ray_one": {"seconds": 103.0, "cells_a_second": 0.98, "local": {"seconds": 100.0, "cells_a_second": 1.0}},
