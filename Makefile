@@ -10,7 +10,8 @@ QUICK ?=
 # Without a GPU all but core take the first 96 items of the suite, or it would be a day.
 FEWER ?= $(if $(shell command -v nvidia-smi),,--items 96)
 FAST_TESTS ?= $(addprefix tests/,core docs metrics registry stats steps strategies)
-PYTEST_WORKERS ?= -n auto --maxprocesses 8 --dist loadfile
+# In the order of tests/conftest.py; xdist itself would put files of one long test last.
+PYTEST_WORKERS ?= -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
 .DEFAULT_GOAL := help
