@@ -179,3 +179,30 @@ def test_an_installed_package_is_found_through_its_entry_point(tmp_path: Path, m
     assert bound.strategy.origin == "blendbench_example"
     assert value_of("example_mean", alpha=0.5) == 1.5
     assert parse_configuration("lerp:align=example_first").key()["steps"]["align"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "n = " + "+".join("1" * 600),
+        "n = ''" + ".strip()" * 300,
+        "if alpha == 1: pass" + "\n    elif alpha == 2: pass" * 600,
+    ],
+    ids=["sum", "calls", "branches"],
+)
+def test_a_strategy_nested_deeper_than_its_source_can_be_followed_has_the_identity_of_its_file(
+    line: str, tmp_path: Path
+) -> None:
+    keys = []
+    for changed in (line, line, line.replace("1", "3", 1).replace("strip", "lower", 1)):
+        (tmp_path / "idea.py").write_text(IDEA.replace("    return", f"    {changed}\n    return"))
+        assert load_plugin(tmp_path / "idea.py") == ["half_and_half"]
+        keys.append(get_strategy("half_and_half").source_sha256)
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_what_python_cannot_parse_for_its_depth_is_refused(tmp_path: Path) -> None:
+    for deep in ("x = " + "[" * 20_000, "x = " + "+".join("1" * 20_000), "@f(" + "[" * 190 + "1" + "]" * 190 + ")"):
+        (tmp_path / "idea.py").write_text(f"{deep}\n{IDEA}")
+        with pytest.raises(UsageError):
+            load_plugin(tmp_path / "idea.py")

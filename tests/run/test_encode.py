@@ -204,7 +204,7 @@ def test_every_registered_strategy_can_be_generated(models: ModelSet, suite: Sui
     assert images["block_injection:alpha=0.3"] not in (images["text_only"], images["lerp:alpha=0.3"])
 
 
-@pytest.mark.parametrize("damage", ["cut", "swapped", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "swapped", "empty", "renamed", "retyped"])
 def test_a_damaged_file_is_encoded_again(damage: str, models: ModelSet, suite: Suite, tmp_path: Path) -> None:
     view = View(suite.items[0].prompt)
     embeddings = Embeddings(tmp_path, models)
@@ -213,6 +213,9 @@ def test_a_damaged_file_is_encoded_again(damage: str, models: ModelSet, suite: S
     content = path.read_bytes()
     changed = bytearray(content)
     changed[-5] ^= 1
-    path.write_bytes({"cut": content[: len(content) // 2], "swapped": bytes(changed), "empty": b""}[damage])
+    damaged = {"cut": content[: len(content) // 2], "swapped": bytes(changed), "empty": b""}
+    damaged |= {"renamed": content.replace(b'"kinds"', b'"kin]s"'), "retyped": content.replace(b'"I64"', b'"F64"')}
+    assert damaged[damage] != content
+    path.write_bytes(damaged[damage])
     assert torch.equal(Embeddings(tmp_path, models).tokens(view).hidden, whole.hidden)
     assert path.read_bytes() == content

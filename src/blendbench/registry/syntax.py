@@ -17,6 +17,7 @@ _DEFINED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _DOCUMENTED = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 # Fields that cannot change what code does.
 _IGNORED = {"ctx", "type_comment", "kind", "type_ignores"}
+_DEEPEST = 200  # levels of nodes: following one takes up to three of Python's 1,000 calls
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,21 @@ def read_source(filename: str, module_globals: dict[str, Any] | None = None) -> 
 
 @functools.lru_cache(maxsize=1024)
 def parse(text: str) -> Source | None:
-    """Parse source text, or return None if this Python cannot."""
+    """Parse source text, or return None if this Python cannot or if it is nested deeper than can be followed."""
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two for what is nested too deep
         return None
-    return Source(tree, tuple(_definitions(tree, "")))
+    return None if _is_deep(tree) else Source(tree, tuple(_definitions(tree, "")))
+
+
+def _is_deep(tree: ast.AST) -> bool:
+    level = [tree]
+    for _ in range(_DEEPEST):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return False
+    return True
 
 
 def _definitions(node: ast.AST, prefix: str) -> Iterator[tuple[str, int, Definition]]:
