@@ -41,7 +41,8 @@ from blendbench.results.shards import Shard, check_shards, read_shard, shard_pat
 
 WORK = ".ingest"  # folder in which a new database is made
 _LOCK = "ingest.lock"
-_LONGEST_LINE = 64 * 1024 * 1024
+_MEMORY = "256MiB"  # of DuckDB: more is put on the disk
+_LEAST_BUFFER, _LONGEST_LINE = 1 << 20, 64 << 20  # bytes
 # What moves a cursor or turns the direction of writing; tabs and newlines stay.
 _CONTROL = r"[\x01-\x08\x0b-\x1f\x7f-\x9f\x{202a}-\x{202e}\x{2066}-\x{2069}]"
 _DELETE = 0x7F
@@ -178,8 +179,11 @@ def _remember_times(database: Path, times: dict[str, tuple[int, ...]]) -> None:
         return  # somebody reads it; the files are hashed again next time
 
 
-def _bring_in(database: Path, changes: _Changes) -> int:
-    """Make the new database beside the old one and put it in its place."""
+def _bring_in(database: Path, changes: _Changes, limit: str = _MEMORY) -> int:
+    """Make the new database beside the old one and put it in its place.
+
+    `limit`: of DuckDB's memory, or "" for its own. Where it does not suffice, all is read again without it.
+    """
     work = database.with_name(WORK)
     shutil.rmtree(work, ignore_errors=True)  # of a killed process: who holds the lock is alone here
     work.mkdir()
@@ -193,9 +197,14 @@ def _bring_in(database: Path, changes: _Changes) -> int:
             if changes.rebuild:
                 create_database(fresh)
             with duckdb.connect(str(fresh)) as connection:
+                if limit:
+                    connection.execute(f"SET memory_limit = {sql_text(limit)}")
+                    connection.execute(f"SET temp_directory = {sql_text(str(work / 'spill'))}")
                 rows = _fill(connection, changes, times)
                 connection.execute("CHECKPOINT")  # closing does it too, and is silent about a full disk
         except (duckdb.Error, _UnusualError) as error:
+            if limit and isinstance(error, duckdb.OutOfMemoryException):
+                return _bring_in(database, changes, "")
             # Whatever was wrong with the data is named here, with its line.
             check_shards(shard.path for shard in changes.read)
             if isinstance(error, duckdb.Error):
@@ -247,11 +256,13 @@ def _fill(connection: duckdb.DuckDBPyConnection, changes: _Changes, times: dict[
 
 def _read_lines(connection: duckdb.DuckDBPyConnection, shard: Shard) -> int:
     """Put the whole lines of a shard into the table `lines`."""
+    # Every thread has a buffer of twice the longest line.
+    longest = min(max(2 * shard.longest, _LEAST_BUFFER), _LONGEST_LINE)
     connection.execute(
         f"""
         INSERT INTO lines SELECT json ->> '$.table', json, ?, ?, n FROM (
             SELECT row_number() OVER () AS n, json
-            FROM read_ndjson_objects(?, ignore_errors = true, maximum_object_size = {_LONGEST_LINE})
+            FROM read_ndjson_objects(?, ignore_errors = true, maximum_object_size = {longest})
         ) WHERE json IS NOT NULL AND n BETWEEN 2 AND ?
         """,
         [shard.sequence, shard.path.name, [literal_path(shard.path)], shard.lines],

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,30 +54,48 @@ def read_pairs(results: Results, experiment: str, baseline: str, labels: Sequenc
     """Read pairs (default: all) with `baseline`, by label and metric."""
     metrics, strata = read_metrics(results), read_strata(results, experiment)
     # The rows of the view `pairs`: DuckDB joins all pairs of configurations there before it looks at the baseline.
-    query = """
+    # Names come as places in sorted lists: of millions of pairs, their texts would take more memory than all else.
+    query = f"""
         WITH valued AS MATERIALIZED (
             SELECT label, metric, metric_version, item, seed, value FROM current_scores
             WHERE experiment = $1 AND status = 'ok' AND ($3 IS NULL OR label = $2 OR list_contains($3, label))
-        )
-        SELECT c.*, b.value AS baseline_value FROM valued c JOIN valued b USING (item, seed, metric)
-        WHERE b.label = $2 AND c.label <> $2 ORDER BY c.label, metric, item, seed
+        ), labels AS ({_places("label")}), names AS ({_places("item")}), kinds AS ({_KINDS})
+        SELECT l.place AS label, k.place AS metric, n.place AS item, c.seed, c.value, b.value AS baseline_value
+        FROM valued c JOIN valued b USING (item, seed, metric) JOIN labels l ON l.label = c.label
+        JOIN names n ON n.item = c.item JOIN kinds k ON k.metric = c.metric AND k.metric_version = c.metric_version
+        WHERE b.label = $2 AND c.label <> $2 ORDER BY ALL
     """
-    # Columns, not rows: a page reads half a million pairs.
-    with results.connect() as connection:
-        columns = connection.execute(query, [experiment, baseline, labels]).fetchnumpy()
-    names, kinds, versions = (columns[name] for name in ("label", "metric", "metric_version"))
-    changes = (names[1:] != names[:-1]) | (kinds[1:] != kinds[:-1]) | (versions[1:] != versions[:-1])
-    ends = [*(np.flatnonzero(changes) + 1).tolist(), len(names)] if len(names) else []
+    columns = results.read(query, [experiment, baseline, labels], duckdb.DuckDBPyConnection.fetchnumpy)
+    names, items = (
+        [name for name, _ in results.rows(f"{_places(column)} ORDER BY place", [experiment])]
+        for column in ("label", "item")
+    )
+    kinds = [(name, int(version)) for name, version, _ in results.rows(f"{_KINDS} ORDER BY place")]
+    at, of = columns["label"], columns["metric"]
+    ends = [*(np.flatnonzero((at[1:] != at[:-1]) | (of[1:] != of[:-1])) + 1).tolist(), len(at)] if len(at) else []
     return [
         Pairs(
-            metrics[kinds[start], int(versions[start])],
-            names[start],
+            metrics[kinds[of[start]]],
+            names[at[start]],
             baseline,
-            tuple(columns["item"][start:end].tolist()),
+            tuple(items[place] for place in columns["item"][start:end].tolist()),
             tuple(columns["seed"][start:end].tolist()),
-            np.asarray(columns["value"][start:end], dtype=np.float64),
-            np.asarray(columns["baseline_value"][start:end], dtype=np.float64),
+            np.array(columns["value"][start:end], dtype=np.float64),
+            np.array(columns["baseline_value"][start:end], dtype=np.float64),
             strata,
         )
         for start, end in pairwise([0, *ends])
     ]
+
+
+def _places(column: str) -> str:
+    """Return the query of all values of a column of an experiment's cells, each with its place in their order."""
+    return f"""
+        SELECT {column}, row_number() OVER (ORDER BY {column}) - 1 AS place
+        FROM (SELECT DISTINCT {column} FROM cells WHERE experiment = $1)
+    """
+
+
+_KINDS = """
+    SELECT metric, metric_version, row_number() OVER (ORDER BY metric, metric_version) - 1 AS place FROM metrics
+"""

@@ -92,6 +92,7 @@ class Shard:
     run_id: str
     bytes: int
     lines: int
+    longest: int  # bytes of a line
     torn: bool
     sha256: str
     prefix_sha256: str  # of as many first bytes as were asked for
@@ -164,14 +165,16 @@ def read_shard(path: Path, prefix: int = 0) -> Shard:
     """
     sequence, run_id = read_header(path) or (0, path.stem)
     digest, start = hashlib.sha256(), hashlib.sha256()
-    size = lines = 0
-    last = b"\n"
+    size = lines = longest = begun = 0
     with _readable(path).open("rb") as file:
         while block := file.read(1 << 22):
             digest.update(block)
             start.update(block[: max(0, prefix - size)])
-            size, lines, last = size + len(block), lines + block.count(b"\n"), block[-1:]
-    return Shard(path, sequence, run_id, size, lines, last != b"\n", digest.hexdigest(), start.hexdigest())
+            size, lines = size + len(block), lines + block.count(b"\n")
+            lengths = [len(line) for line in block.split(b"\n")]
+            lengths[0] += begun
+            longest, begun = max(longest, *lengths), lengths[-1]
+    return Shard(path, sequence, run_id, size, lines, longest, begun > 0, digest.hexdigest(), start.hexdigest())
 
 
 def check_shards(paths: Iterable[Path]) -> None:

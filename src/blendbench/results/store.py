@@ -2,12 +2,13 @@
 
 import shutil
 import tempfile
+import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import duckdb
 
@@ -30,6 +31,9 @@ from blendbench.results.shards import FOLDER
 if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image
+
+_MEMORY = "256MiB"  # of DuckDB for a query: more is put on the disk
+Taken = TypeVar("Taken")
 
 __all__ = ["DATABASE", "DatabaseHeldError", "Results", "ingest", "open_results"]
 
@@ -74,8 +78,22 @@ class Results:
 
         Errors: duckdb.Error.
         """
+        return self.read(sql, parameters, duckdb.DuckDBPyConnection.fetchall)
+
+    def read(self, sql: str, parameters: list[Any] | None, take: Callable[[duckdb.DuckDBPyConnection], Taken]) -> Taken:
+        """Run one SQL statement in little memory, and return what `take` makes of its rows.
+
+        Where DuckDB cannot do with so little, it is run again, and `take` called again. Errors: duckdb.Error.
+        """
         with self.connect() as connection:
-            return connection.execute(sql, parameters or []).fetchall()
+            try:
+                connection.execute(f"SET memory_limit = {sql_text(_MEMORY)}")
+                return take(connection.execute(sql, parameters or []))
+            except (duckdb.OutOfMemoryException, duckdb.IOException):  # also if the temporary folder is full
+                connection.execute("RESET memory_limit")
+                return take(connection.execute(sql, parameters or []))
+            finally:
+                connection.execute("RESET memory_limit")  # of a connection that others hold too
 
     def arrow(self, sql: str, parameters: list[Any] | None = None) -> "ArrowRows":
         """Return the rows of one SQL statement for any library that reads Arrow.
@@ -184,6 +202,8 @@ class Results:
             if memory:
                 connection.execute(f"SET memory_limit = {sql_text(memory)}")
                 connection.execute("SET temp_directory = ''")
+            else:
+                connection.execute(f"SET temp_directory = {sql_text(_spill())}")
             connection.execute(f"SET allowed_paths = [{', '.join(sql_text(str(path)) for path in written)}]")
             connection.execute("SET enable_external_access = false")
             yield connection
@@ -228,6 +248,17 @@ def open_results(path: Path | str = "results") -> Results:
     except ReadOnlyFolderError as refused:
         return _elsewhere(path, refused)
     return Results(path / DATABASE)
+
+
+def _spill() -> str:
+    """Name a folder that DuckDB makes where memory does not suffice, and removes; "" if there can be none.
+
+    Not beside the database: that may be on a read-only disk.
+    """
+    try:
+        return str(Path(tempfile.gettempdir(), f"blendbench-{uuid.uuid4().hex}"))
+    except OSError:
+        return ""
 
 
 def read_setting(results: Results, experiment: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import duckdb
+
 from blendbench.core.metric_info import MetricInfo
 from blendbench.core.numbers import number
 from blendbench.reports.board import Board, Configuration
@@ -11,6 +13,7 @@ from blendbench.results.store import Results
 
 # Enough to separate two scores, and half the size of the page's data.
 SIGNIFICANT_DIGITS = 6
+_BATCH = 10_000  # scores that are in memory as rows
 
 
 def gallery_data(results: Results, board: Board, names: dict[str, str]) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def gallery_data(results: Results, board: Board, names: dict[str, str]) -> dict[
     metrics = [metric.name for metric in board.of_role("prompt", "artifact", "gain", "drift", "diagnostic")]
     cells = results.rows(
         """
-        SELECT c.label, c.item, c.seed, c.cell_id, c.image_sha256, c.error, n.cell_id IS NOT NULL
+        SELECT c.label, c.item, c.seed, c.cell_id, c.image_sha256, c.status, c.error, n.cell_id IS NOT NULL
         FROM current_cells c LEFT JOIN no_effect_cells n USING (experiment, label, item, seed)
         WHERE c.experiment = ? ORDER BY c.item, c.seed, c.label
         """,
@@ -35,7 +38,11 @@ def gallery_data(results: Results, board: Board, names: dict[str, str]) -> dict[
     items = _items(results, board.experiment)
     seeds = sorted({seed for _, _, seed, *_ in cells})
     place = _places(list(names))
-    scores = _scores(results, board.experiment, metrics)
+    scores: dict[str, list[float | str]] = {
+        cell_id: [_reason("failed" if status == "failed" else "missing", error)] * len(metrics)
+        for _, _, _, cell_id, _, status, error, _ in cells
+    }
+    _add_scores(scores, results, board.experiment, metrics)
     label_at, item_at = _places(labels), _places([item["id"] for item in items])
     return {
         "experiment": board.experiment,
@@ -58,9 +65,9 @@ def gallery_data(results: Results, board: Board, names: dict[str, str]) -> dict[
                 place.get(image or "", -1),
                 int(no_op),
                 error or "",
-                scores.get(cell_id, ["missing"] * len(metrics)),
+                scores[cell_id],
             ]
-            for label, item, seed, cell_id, image, error, no_op in cells
+            for label, item, seed, cell_id, image, _, error, no_op in cells
         ],
     }
 
@@ -107,21 +114,25 @@ def _items(results: Results, experiment: str) -> list[dict[str, Any]]:
     return [dict(zip(("id", "prompt", "caption", "relation", "reference"), row, strict=True)) for row in rows]
 
 
-def _scores(results: Results, experiment: str, metrics: list[str]) -> dict[str, list[float | str]]:
-    rows = results.rows(
-        """
-        SELECT cell_id, metric, value, status, error FROM unit_scores
-        WHERE experiment = ? AND cell_id IS NOT NULL AND list_contains(?, metric)
-        """,
-        [experiment, metrics],
-    )
+def _add_scores(scores: dict[str, list[float | str]], results: Results, experiment: str, metrics: list[str]) -> None:
+    """Put each score, or the reason why it has no value, in its cell's place of the metric."""
     at = _places(metrics)
-    scores: dict[str, list[float | str]] = {}
-    for cell_id, metric, value, status, error in rows:
-        reason = f"{status}: {error}" if error else status
-        held = scores.setdefault(cell_id, ["missing"] * len(metrics))
-        held[at[metric]] = float(f"{value:.{SIGNIFICANT_DIGITS}g}") if status == "ok" else reason
-    return scores
+
+    def put(found: duckdb.DuckDBPyConnection) -> None:
+        while rows := found.fetchmany(_BATCH):
+            for cell_id, metric, value, status, error in rows:
+                ok = status == "ok"
+                scores[cell_id][at[metric]] = float(f"{value:.{SIGNIFICANT_DIGITS}g}") if ok else _reason(status, error)
+
+    query = """
+        SELECT cell_id, metric, value, status, error FROM current_scores
+        WHERE experiment = ? AND list_contains(?, metric)
+    """
+    results.read(query, [experiment, metrics], put)
+
+
+def _reason(status: str, error: str | None) -> str:
+    return f"{status}: {error}" if error else status
 
 
 def _places(names: list[str]) -> dict[str, int]:

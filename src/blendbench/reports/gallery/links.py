@@ -1,5 +1,6 @@
 """Addresses within a gallery that stay valid when it is written again."""
 
+import functools
 import json
 import os
 from collections.abc import Mapping
@@ -72,7 +73,13 @@ class Gallery:
 
 def data_text(data: Mapping[str, Any]) -> str:
     """Return what a gallery shows, as the script that its page reads."""
-    return f"{_HEAD}{json.dumps(data, ensure_ascii=True, separators=(',', ':'), allow_nan=False)}{_TAIL}"
+    dumps = functools.partial(json.dumps, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    # Row by row: of all at once, the encoder holds every value as a string before it joins them.
+    parts = [
+        f"{dumps(key)}:[{','.join(map(dumps, value))}]" if isinstance(value, list) else f"{dumps(key)}:{dumps(value)}"
+        for key, value in data.items()
+    ]
+    return f"{_HEAD}{{{','.join(parts)}}}{_TAIL}"
 
 
 def find_gallery(folder: Path, seen_from: Path | None = None) -> Gallery | None:
