@@ -2,9 +2,11 @@
 
     python tests/mutation/mutate.py --sample 60 --json mutation.json
 
-Mutants are sampled by a fixed seed from the statistics, the verdict, the identity of code and the metrics; each runs
-the tests of its part, those that import its file first, in a forked child that has the libraries. What no test notices
-is printed and kept. Decorators, annotations, errors that are raised and `strict=` are left as they are.
+Mutants are sampled by a fixed seed from the statistics, the verdict, the identity of code and the metrics. All tests
+of a part run once and record what they execute. Each mutant then runs those that execute its line, the quickest first,
+in a forked child that has the libraries; one outside of all functions runs those that execute anything of its file.
+What no test notices is printed and kept, and tried again with --again. Decorators, annotations, errors that are raised
+and `strict=` are left as they are.
 """
 
 import argparse
@@ -14,9 +16,8 @@ import importlib
 import json
 import os
 import random
-import re
+import resource
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -25,10 +26,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+from executed import Recorder
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "blendbench"
-SECONDS = 900  # a mutant whose tests take longer hangs, and is noticed
+# A mutant whose tests take longer hangs, and is noticed: seconds, and times the CPU time that they take without it.
+SECONDS, TIMES = 30, 5
 LIBRARIES = ("numpy", "scipy.stats", "scipy.ndimage", "pandas", "torch", "duckdb", "PIL.Image", "hypothesis", "cv2")
+
+
+Tests = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,9 @@ class Mutant:
     number: int
     line: int
     change: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.change}"
 
 
 class Mutator(ast.NodeTransformer):
@@ -143,82 +154,126 @@ def mutated(mutant: Mutant) -> str:
     return ast.unparse(ast.fix_missing_locations(tree))
 
 
-def sampled(part: Part, count: int, seed: int) -> list[Mutant]:
-    """Choose mutants of a part."""
+def sampled(part: Part, count: int | None, seed: int) -> list[Mutant]:
+    """Choose mutants of a part, or all."""
     files = [path for pattern in part.files for path in sorted(SOURCE.glob(pattern))]
     mutants = [mutant for path in files for mutant in mutants_of(path)]
     random.Random(seed).shuffle(mutants)
     return mutants[:count]  # a larger sample begins with the smaller ones
 
 
-def tests_of(part: Part, file: str) -> tuple[list[str], list[str]]:
-    """Return the test files of a part: those that name the mutated file or are named like it, and all."""
+def tests_of(part: Part) -> list[str]:
+    """Return the test files of a part."""
     places = [ROOT / name for name in part.tests]
-    found = sorted(path for place in places for path in ([place] if place.is_file() else place.glob("**/test_*.py")))
-    module = "blendbench." + file.removesuffix(".py").replace("/", ".")
-    first = [
-        path
-        for path in found
-        if path.stem == f"test_{Path(file).stem}" or re.search(rf"\b{re.escape(module)}\b", path.read_text())
+    return sorted(
+        str(path) for place in places for path in ([place] if place.is_file() else place.glob("**/test_*.py"))
+    )
+
+
+def place_of(source: str, line: int) -> range | None:
+    """Return the lines of the innermost statement at a line; None for one outside of all functions."""
+    found, inside = range(line, line + 1), False
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or line):
+            body = getattr(node, "body", [])
+            if not body or line < body[0].lineno:
+                found = range(node.lineno, (body[0].lineno if body else (node.end_lineno or line) + 1))
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                inside = True
+    return found if inside else None
+
+
+def concerned(mutant: Mutant, tests: Tests) -> list[str]:
+    """Return the tests that execute the line of a mutant, or anything of its file; the quickest first."""
+    place = place_of((SOURCE / mutant.file).read_text(encoding="utf-8"), mutant.line)
+    found = [
+        name
+        for name, test in tests.items()
+        if (lines := test["lines"].get(mutant.file)) and (place is None or any(line in place for line in lines))
     ]
-    return [str(path) for path in first], [str(path) for path in found]
+    return sorted(found, key=lambda name: float(tests[name]["seconds"]))
 
 
-def passes(tests: tuple[list[str], list[str]], copy_of_source: Path) -> bool:
-    """Run tests in a forked child; True if none fails."""
-    pid = os.fork()
-    if pid == 0:
-        _test(tests, copy_of_source)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+def recorded(part: Part, copy_of_source: Path) -> Tests:
+    """Run all tests of a part: the seconds of each, and the lines that it executes."""
+    package = copy_of_source / "blendbench"
+    files = {
+        str(package / path.relative_to(SOURCE)): path.relative_to(SOURCE).as_posix()
+        for pattern in part.files
+        for path in SOURCE.glob(pattern)
+    }
+    out = copy_of_source / "executed.json"
+    if not _passes(tests_of(part), copy_of_source, Recorder(files, out)):
+        sys.exit(f"the tests of {', '.join(part.tests)} fail without a change too")
+    tests: Tests = json.loads(out.read_text())
+    return tests
 
 
-def survives(part: Part, mutant: Mutant, copy_of_source: Path) -> bool:
-    """Run the tests of a part on a mutant; True if none fails."""
+def survives(mutant: Mutant, tests: Tests, copy_of_source: Path) -> bool:
+    """Run the tests that concern a mutant; True if none fails."""
+    names = concerned(mutant, tests)
+    if not names:
+        return True
     path = copy_of_source / "blendbench" / mutant.file
     whole = path.read_text(encoding="utf-8")
     path.write_text(mutated(mutant), encoding="utf-8")
+    files = list(dict.fromkeys(str(ROOT / name.partition("::")[0]) for name in names))
+    seconds = SECONDS + TIMES * sum(tests[name]["seconds"] for name in names)
     try:
-        return passes(tests_of(part, mutant.file), copy_of_source)
+        return _passes(files, copy_of_source, Only(names), int(seconds))
     finally:
         path.write_text(whole, encoding="utf-8")
 
 
-def _test(tests: tuple[list[str], list[str]], copy_of_source: Path) -> None:
-    """Exit with 0 if all tests pass; the nearest and quickest come first."""
-    code = 1
-    try:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(SECONDS)
-        os.environ["PYTHONPATH"] = f"{copy_of_source}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-        sys.path.insert(0, str(copy_of_source))
-        # Two mutants of one file may have the same size and time: Python would take one's bytecode for the other's.
-        sys.dont_write_bytecode = True
-        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.dup2(null, 2)
-        os.chdir(ROOT)
-        import pytest
+class Only:
+    """A pytest plug-in that runs some tests, in that order."""
 
-        nearest, every = tests
-        paths = f"pythonpath={copy_of_source} tests/results bench/pages bench/speed"
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-o", paths]
-        quick = "not slow and not trained"
-        code = 0
-        others = [path for path in every if path not in nearest]
-        for files, marked in ((nearest, quick), (others, quick), (every, f"not ({quick})")):
-            if files and not code:
-                code = int(pytest.main([*options, *files, "-m", marked]))
-                code = 0 if code == pytest.ExitCode.NO_TESTS_COLLECTED else code
-    finally:
-        os._exit(code)
+    def __init__(self, names: list[str]) -> None:
+        self.places = {name: place for place, name in enumerate(names)}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Leave out all others."""
+        items[:] = sorted((i for i in items if i.nodeid in self.places), key=lambda item: self.places[item.nodeid])
 
 
-def mutate(count: int, seed: int, names: list[str], state: Path | None) -> list[dict[str, Any]]:
-    """Try mutants of each part; with a state file, those that an unfinished process did not."""
+def _passes(files: list[str], copy_of_source: Path, plugin: object, seconds: int | None = None) -> bool:
+    """Run tests in a forked child, of so many seconds of CPU time; True if none fails."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            code = _test(files, copy_of_source, plugin, seconds)
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def _test(files: list[str], copy_of_source: Path, plugin: object, seconds: int | None) -> int:
+    if seconds is not None:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    os.environ["PYTHONPATH"] = f"{copy_of_source}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    sys.path.insert(0, str(copy_of_source))
+    # Two mutants of one file may have the same size and time: Python would take one's bytecode for the other's.
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    os.chdir(ROOT)
+    paths = f"pythonpath={copy_of_source} tests/results bench/pages bench/speed"
+    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-o", paths, *files], plugins=[plugin]))
+
+
+def mutate(count: int, seed: int, names: list[str], state: Path | None, again: bool = False) -> list[dict[str, Any]]:
+    """Try mutants of each part; with a state file, those that an unfinished process did not.
+
+    `again`: those of a finished one that no test noticed.
+    """
     rows: list[dict[str, Any]] = []
-    if state is not None and state.exists() and not (known := json.loads(state.read_text()))["finished"]:
-        rows = known["rows"]
+    if state is not None and state.exists():
+        known = json.loads(state.read_text())
+        rows = known["rows"] if again or not known["finished"] else []
     begun = {row["part"]: row for row in rows}
     for library in LIBRARIES:
         importlib.import_module(library)
@@ -228,21 +283,24 @@ def mutate(count: int, seed: int, names: list[str], state: Path | None) -> list[
         for folder in ("bench", "metrics", "prompts"):  # which the package looks for beside it
             Path(name, folder).symlink_to(ROOT / folder)
         for part_name in names:
-            row = begun.get(part_name) or {"part": part_name, "tried": 0, "survived": []}
+            every = sampled(PARTS[part_name], None, seed)
+            row = begun.get(part_name) or {"part": part_name, "tried": 0, "of": len(every), "survived": []}
             if part_name not in begun:
                 rows.append(row)
-            if not passes(tests_of(PARTS[part_name], ""), copy_of_source):
-                sys.exit(f"{part_name}: its tests fail without a change too")
-            for mutant in sampled(PARTS[part_name], count, seed)[row["tried"] :]:
+            chosen = every[row["tried"] : count]
+            if again:
+                chosen = [mutant for mutant in every[: row["tried"]] if str(mutant) in row["survived"]]
+            tests = recorded(PARTS[part_name], copy_of_source) if chosen else {}
+            for mutant in chosen:
                 began = time.monotonic()
-                survived = survives(PARTS[part_name], mutant, copy_of_source)
-                row["tried"] += 1
-                where = f"{mutant.file}:{mutant.line}: {mutant.change}"
+                survived = survives(mutant, tests, copy_of_source)
+                row["tried"] += not again
+                row["survived"] = [where for where in row["survived"] if where != str(mutant)]
                 if survived:
-                    row["survived"].append(where)
-                print(f"{'SURVIVES' if survived else 'noticed'} {where} {time.monotonic() - began:.0f} s", flush=True)
+                    row["survived"].append(str(mutant))
+                print(f"{'SURVIVES' if survived else 'noticed'} {mutant} {time.monotonic() - began:.0f} s", flush=True)
                 if state:
-                    state.write_text(json.dumps({"finished": False, "rows": rows}, indent=1))
+                    state.write_text(json.dumps({"finished": again, "rows": rows}, indent=1))
     if state:
         state.write_text(json.dumps({"finished": True, "rows": rows}, indent=1))
     return rows
@@ -254,7 +312,8 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--json", type=Path, help="file for the figures; an unfinished one is continued")
+    parser.add_argument("--again", action="store_true", help="try those in --json again that no test noticed")
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    for row in mutate(given.sample, given.seed, given.parts, given.json):
+    for row in mutate(given.sample, given.seed, given.parts, given.json, given.again):
         print(f"{row['part']}: {row['tried']} tried, {len(row['survived'])} survived")

@@ -1,6 +1,9 @@
 """Mutants differ from the source in one place, and a test that looks at it notices them."""
 
 import ast
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import mutate
@@ -51,10 +54,104 @@ def test_every_part_has_mutants_and_tests(name: str) -> None:
     assert len(chosen) == 8
     for mutant in chosen:
         ast.parse(mutate.mutated(mutant))
-        nearest, every = mutate.tests_of(PARTS[name], mutant.file)
-        assert every and set(nearest) <= set(every)
+    assert mutate.tests_of(PARTS[name])
 
 
 def test_mutants_are_counted_in_the_order_of_the_file() -> None:
     path = Path(mutate.SOURCE / "stats" / "rare.py")
     assert [mutant.number for mutant in mutants_of(path)] == list(range(len(mutants_of(path))))
+
+
+SOURCE = """\
+LIMIT = 5
+
+
+def first(a: int) -> int:
+    if (
+        a > 2
+    ):
+        return a + 1
+    return a
+
+
+def second(a: int = 3) -> int:
+    return a
+"""
+
+
+def test_a_mutant_runs_the_tests_that_execute_its_line_the_quickest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mutate, "SOURCE", tmp_path)
+    (tmp_path / "a.py").write_text(SOURCE)
+    tests = {
+        "slow": {"seconds": 2.0, "lines": {"a.py": [5, 6, 8]}},
+        "quick": {"seconds": 1.0, "lines": {"a.py": [5, 6, 9]}},
+        "second": {"seconds": 0.5, "lines": {"a.py": [13]}},
+        "elsewhere": {"seconds": 0.1, "lines": {"b.py": [1, 5, 6, 8]}},
+    }
+    concerned = {line: mutate.concerned(mutate.Mutant("a.py", 0, line, ""), tests) for line in (1, 6, 8, 9, 12, 13)}
+    assert concerned[6] == ["quick", "slow"] and concerned[8] == ["slow"] and concerned[9] == ["quick"]
+    assert concerned[13] == ["second"]
+    # Outside of all functions: whoever executes anything of the file.
+    assert concerned[1] == concerned[12] == ["second", "quick", "slow"]
+
+
+TESTS = """\
+import functools
+import pytest
+from blendbench import idea
+
+
+@functools.cache
+def cached():
+    return idea.one(1)
+
+
+@pytest.fixture(scope="module")
+def shared():
+    return idea.two(1)
+
+
+def test_a():
+    assert cached() == 2
+
+
+def test_b(shared):
+    assert cached() == 2 and shared == 3
+
+
+def test_c(shared):
+    assert shared == 3
+
+
+def test_d():
+    assert not hasattr(idea, "three")
+"""
+
+
+def test_lines_of_shared_fixtures_and_of_caches_count_for_every_test_that_uses_them(tmp_path: Path) -> None:
+    source = tmp_path / "src" / "blendbench"
+    source.mkdir(parents=True)
+    (source / "__init__.py").touch()
+    (source / "idea.py").write_text("def one(a):\n    return a + 1\n\n\ndef two(a):\n    return a + 2\n")
+    (tmp_path / "test_idea.py").write_text(TESTS)
+    command = [sys.executable, "-c", RECORD, str(Path(mutate.__file__).parent), str(source), str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "executed.json").read_text())
+    lines = {name.partition("::")[2]: test["lines"].get("idea.py", []) for name, test in found.items()}
+    assert {name: [line for line in each if line in (2, 6)] for name, each in lines.items()} == {
+        **{"test_a": [2], "test_b": [2, 6], "test_c": [6], "test_d": []}
+    }
+
+
+RECORD = """
+import sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[2]).parent)]
+import pytest
+from executed import Recorder
+recorder = Recorder({str(Path(sys.argv[2], "idea.py")): "idea.py"}, Path(sys.argv[3], "executed.json"))
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[3]], plugins=[recorder]))
+"""
