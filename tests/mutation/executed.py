@@ -29,6 +29,7 @@ class Recorder:
         self.of_fixtures: dict[int, Lines] = {}
         self.tests: dict[str, dict[str, Any]] = {}
         self.codes: dict[CodeType, str | None] = {}
+        self.failed: set[str] = set()
 
     def trace(self, frame: FrameType, event: str, _: object) -> Any:
         """Follow the functions of these files, not the module's own level, which imports execute."""
@@ -79,9 +80,15 @@ class Recorder:
             _add(self.of_fixtures.setdefault(id(fixturedef), defaultdict(set)), own)
             _add(around, own)
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note tests that fail, as those of the time that something takes do when they are followed."""
+        if report.failed:
+            self.failed.add(report.nodeid)
+
     def pytest_sessionfinish(self) -> None:
-        """Write what was recorded."""
-        self.out.write_text(json.dumps(self.tests))
+        """Write what was recorded, and the tests that failed."""
+        passed = {name: test for name, test in self.tests.items() if name not in self.failed}
+        self.out.write_text(json.dumps({"passed": passed, "failed": sorted(self.failed)}))
 
 
 def _add(lines: Lines, more: Lines) -> None:

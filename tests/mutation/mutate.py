@@ -33,6 +33,8 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "blendbench"
 # A mutant whose tests take longer hangs, and is noticed: seconds, and times the CPU time that they take without it.
 SECONDS, TIMES = 30, 5
+# Of the tests of a part: those of the time that something takes fail when their lines are recorded.
+_MOST_FAILED = 0.02
 LIBRARIES = ("numpy", "scipy.stats", "scipy.ndimage", "pandas", "torch", "duckdb", "PIL.Image", "hypothesis", "cv2")
 
 
@@ -203,9 +205,13 @@ def recorded(part: Part, copy_of_source: Path) -> Tests:
         for path in SOURCE.glob(pattern)
     }
     out = copy_of_source / "executed.json"
-    if not _passes(tests_of(part), copy_of_source, Recorder(files, out)):
-        sys.exit(f"the tests of {', '.join(part.tests)} fail without a change too")
-    tests: Tests = json.loads(out.read_text())
+    _passes(tests_of(part), copy_of_source, Recorder(files, out))
+    found = json.loads(out.read_text())
+    tests: Tests = found["passed"]
+    if len(found["failed"]) > _MOST_FAILED * len(tests):
+        sys.exit(f"the tests of {', '.join(part.tests)} fail without a change too: {', '.join(found['failed'])}")
+    for name in found["failed"]:
+        print(f"left out, for it fails without a change too: {name}", flush=True)
     return tests
 
 
@@ -262,7 +268,8 @@ def _test(files: list[str], copy_of_source: Path, plugin: object, seconds: int |
     os.dup2(null, 2)
     os.chdir(ROOT)
     paths = f"pythonpath={copy_of_source} tests/results bench/pages bench/speed"
-    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-o", paths, *files], plugins=[plugin]))
+    options = ["-q", "-p", "no:cacheprovider", "-o", paths, *(["-x"] if isinstance(plugin, Only) else [])]
+    return int(pytest.main([*options, *files], plugins=[plugin]))
 
 
 def mutate(count: int, seed: int, names: list[str], state: Path | None, again: bool = False) -> list[dict[str, Any]]:

@@ -127,6 +127,10 @@ def test_c(shared):
 
 def test_d():
     assert not hasattr(idea, "three")
+
+
+def test_e():
+    assert idea.one(1) == 3
 """
 
 
@@ -138,9 +142,10 @@ def test_lines_of_shared_fixtures_and_of_caches_count_for_every_test_that_uses_t
     (tmp_path / "test_idea.py").write_text(TESTS)
     command = [sys.executable, "-c", RECORD, str(Path(mutate.__file__).parent), str(source), str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
     found = json.loads((tmp_path / "executed.json").read_text())
-    lines = {name.partition("::")[2]: test["lines"].get("idea.py", []) for name, test in found.items()}
+    assert [name.partition("::")[2] for name in found["failed"]] == ["test_e"]
+    lines = {name.partition("::")[2]: test["lines"].get("idea.py", []) for name, test in found["passed"].items()}
     assert {name: [line for line in each if line in (2, 6)] for name, each in lines.items()} == {
         **{"test_a": [2], "test_b": [2, 6], "test_c": [6], "test_d": []}
     }

@@ -14,7 +14,7 @@ from blendbench.results.schema import FORMAT
 from blendbench.results.shards import read_shard
 from blendbench.results.store import DATABASE, ingest, open_results
 
-# Sorting texts at random takes 100 MiB and more.
+# Sorting two million texts takes more than 100 MiB.
 SORTED = "SELECT md5(i::VARCHAR) AS text, i FROM range({rows}) r(i) ORDER BY text"
 
 
@@ -31,16 +31,17 @@ def test_what_does_not_fit_is_put_into_a_temporary_folder_and_removed(
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(store, "_MEMORY", "64MiB")
     results = open_results(folder)
-    before, spilt = sorted(folder.iterdir()), list[Path]()
+    before, calls = sorted(folder.iterdir()), list[int]()
 
     def count(rows: duckdb.DuckDBPyConnection) -> int:
-        found = len(rows.fetchmany(10))
-        spilt.extend((tmp_path / "temporary").rglob("*.tmp"))
-        return found + len(rows.fetchall())
+        calls.append(1)
+        return len(rows.fetchall())
 
-    assert results.read(SORTED.format(rows=2_000_000), None, count) == 2_000_000
-    assert spilt and sorted(folder.iterdir()) == before
-    assert not [*(tmp_path / "temporary").iterdir()]
+    # Half of it fits into the memory. It was not asked for once more with all that there is.
+    assert results.read(SORTED.format(rows=2_000_000), None, count) == 2_000_000 and len(calls) == 1
+    ((place,),) = results.rows("SELECT value FROM duckdb_settings() WHERE name = 'temp_directory'")
+    assert Path(place).parent == tmp_path / "temporary"
+    assert sorted(folder.iterdir()) == before and not [*(tmp_path / "temporary").iterdir()]
 
 
 def test_a_query_that_needs_more_memory_gets_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
