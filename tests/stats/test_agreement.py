@@ -44,3 +44,4 @@ def test_a_correlation_at_the_bound_is_found_on_either_side_in_five_of_a_hundred
     found = [rank_agreement(x, y, bound) for x, y in zip(first, second, strict=True)]
     for p in ([f.p_above for f in found if f], [f.p_below for f in found if f]):
         assert 0.02 < np.mean(np.array(p) < 0.05) < 0.07
+    assert 0.93 < np.mean([f.low <= bound <= f.high for f in found if f]) < 0.97

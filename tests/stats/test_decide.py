@@ -143,6 +143,35 @@ def test_the_detectable_difference_is_found_with_power_080(n: int, tests: int) -
     assert np.mean(found) == pytest.approx(0.8, abs=0.06)  # standard error 2 points
 
 
+@pytest.mark.parametrize(("n", "tests"), [(6, 1), (8, 2), (12, 1), (24, 10)])
+def test_the_detectable_difference_is_that_of_the_noncentral_t(n: int, tests: int) -> None:
+    size = detectable(PairedTest(0.0, 1.0, 1, 1, 1, 1.0, 0.0, n), tests)
+    critical = stats.t.ppf(1 - 0.05 / tests / 2, n - 1)
+    # The approximation is good to two points of power at 6 items.
+    assert stats.nct.sf(critical, n - 1, size) == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize(("mean", "tests"), [(0.9, 1), (0.9, 3), (1.2, 1), (0.6, 6)])
+def test_the_items_needed_for_a_clear_mean_are_those_of_the_noncentral_t(mean: float, tests: int) -> None:
+    def power(n: int) -> float:
+        return float(stats.nct.sf(stats.t.ppf(1 - 0.05 / tests / 2, n - 1), n - 1, mean * math.sqrt(n)))
+
+    now = PairedTest(mean, 1 / math.sqrt(6), 1, 1, 1, 0.01, 0.0, 6)
+    enough = next(n for n in range(least_items(tests), 200) if power(n) >= 0.8)
+    assert needed_items(now, tests) == pytest.approx(enough, abs=1)
+
+
+def test_a_p_of_exactly_alpha_decides() -> None:
+    few = paired_test([0.01, 0.02, -0.01, 0.02, 0.01], margin=0.1)
+    assert few.p_within_margin == 1 / 32
+    assert decide(few, "lower", 1.0, alpha=1 / 32) == "equivalent"
+    assert decide(few, "lower", 1.0, alpha=1 / 33) == "undecided"
+    clear = paired_test([1.0, 2.0, 1.5, 1.0, 2.0], margin=0.1)
+    assert clear.p == 1 / 16
+    assert decide(clear, "lower", clear.p, alpha=1 / 16) == "worse"
+    assert decide(clear, "lower", clear.p, alpha=1 / 17) == "undecided"
+
+
 def test_the_detectable_difference_grows_with_the_family_and_the_floor() -> None:
     test = paired_test(_spread(0.0, 1, 24), margin=0.5)
     assert detectable(test, 1) < detectable(test, 2) < detectable(test, 20)

@@ -209,3 +209,14 @@ def test_a_relative_loss_is_that_of_the_means_and_covers() -> None:
     (none,) = relative_losses(baseline[None], baseline, bounds=(0, 1))
     assert none.mean == pytest.approx(0, abs=1e-12)
     assert none.high == pytest.approx(1 - 0.025 ** (1 / 48), abs=1e-6) and none.low > 1 - 1 / baseline.mean()
+
+
+def test_a_relative_loss_is_held_to_the_least_and_greatest_value() -> None:
+    baseline = np.random.default_rng(43).uniform(0.3, 0.5, 24)
+    # Most values are the least that there can be, and then the greatest.
+    low = np.where(np.arange(24) < 4, baseline, 0.2)
+    (most,), (least,) = (
+        relative_losses(values[None], baseline, bounds=(0.2, 0.6)) for values in (low, np.where(low == 0.2, 0.6, 0.5))
+    )
+    assert most.mean < most.high <= 1 - 0.2 / baseline.mean() + 1e-12
+    assert least.mean > least.low >= 1 - 0.6 / baseline.mean() - 1e-12

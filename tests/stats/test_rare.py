@@ -46,6 +46,8 @@ def test_values_that_mostly_differ_are_left_to_other_intervals() -> None:
     assert rare_ends(np.full(24, 0.3), 0.025, (-1, 1)) is None
     half = np.repeat([0.0, 0.4, 0.9], [4, 2, 2])
     assert rare_ends(half, 0.025, (0, 1)) is None
+    assert rare_ends(np.repeat([-0.4, 0.0, 0.4], [2, 4, 2]), 0.025, (-1, 1)) is None
+    assert rare_ends(np.repeat([-0.4, 0.0, 0.4], [2, 5, 1]), 0.025, (-1, 1)) is not None
 
 
 def test_no_change_of_a_metric_without_a_range_leaves_all_open() -> None:

@@ -114,6 +114,21 @@ def test_the_grid_agrees_with_counting_on_equal_data() -> None:
             assert exact <= sign_flip._grid_probability(sizes, limit) <= 1.05 * exact
 
 
+@pytest.mark.parametrize("falls", [30, 40, 45])
+def test_sums_on_a_line_of_the_grid_are_counted(falls: int) -> None:
+    # 100 differences of one size: a step of the grid is a thousandth of it, and every sum lies on a line.
+    data = np.repeat([-1.0, 1.0], [falls, 100 - falls])
+    exact = stats.binom.cdf(falls, 100, 0.5)
+    assert exact * (1 - 1e-9) <= sign_flip_p(data, "greater") <= exact * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("n", [40, 60, 100])
+def test_next_to_no_difference_has_a_p_of_1(n: int) -> None:
+    # What the grid adds must not raise it further.
+    data = _normal(n, 0.0) + 1e-6 / n
+    assert sign_flip_p(data) == 1.0
+
+
 def test_far_more_clusters_than_a_float_has_powers_of_two() -> None:
     data = np.random.default_rng(5).normal(0.05, 1, 1200)
     normal = stats.norm.sf(data.sum() / np.sqrt((data**2).sum()))
