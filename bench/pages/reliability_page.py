@@ -102,11 +102,16 @@ def mutation_part(found: dict[str, Any]) -> list[str]:
     rows: Rows = found["rows"]
     tried, survived = sum(row["tried"] for row in rows), sum(len(row["survived"]) for row in rows)
     return [
-        f"**{survived} of {tried} changes of one operator or number were noticed by no test** of their part.",
+        f"**{survived} of {tried} changes of one operator or number were noticed by no test** of their part. They are"
+        " sampled at random.",
         "",
         *markdown_table(
-            ["part", "changes tried", "not noticed"],
-            [[row["part"], f"{row['tried']}", f"{len(row['survived'])}"] for row in rows if row["tried"]],
+            ["part", "changes tried", "of all", "not noticed"],
+            [
+                [row["part"], f"{row['tried']}", f"{row['of']:,}", f"{len(row['survived'])}"]
+                for row in rows
+                if row["tried"]
+            ],
         ),
         "",
         *(f"- `{where}`" for row in rows for where in row["survived"]),

@@ -26,7 +26,10 @@ FIGURES: dict[str, Any] = {
             {"stage": "plan", "cells": 200, "cpu": 2.0, "peak_mib": 310},
         ],
     },
-    "mutation": {"finished": True, "rows": [{"part": "stats", "tried": 60, "survived": ["stats/a.py:3: 1 -> 2"]}]},
+    "mutation": {
+        "finished": True,
+        "rows": [{"part": "stats", "tried": 60, "of": 819, "survived": ["stats/a.py:3: 1 -> 2"]}],
+    },
 }
 SENTENCES = {
     "crash": "**207 commands were stopped, or their disk was spoilt, and repeated: 1 differences**",
