@@ -16,6 +16,7 @@ from blendbench.core.files import write_atomically
 from blendbench.reports.formats import markdown_table
 
 Rows = list[dict[str, Any]]
+MUTATED = ("stats", "verdict", "identity", "metrics")
 UNFINISHED = " The command was not finished: fewer than it is made for."
 
 
@@ -101,9 +102,12 @@ def mutation_part(found: dict[str, Any]) -> list[str]:
     """Describe which changes of the source no test notices."""
     rows: Rows = found["rows"]
     tried, survived = sum(row["tried"] for row in rows), sum(len(row["survived"]) for row in rows)
+    at_first = sum(row.get("at_first", len(row["survived"])) for row in rows)
+    missing = [part for part in MUTATED if part not in [row["part"] for row in rows if row["tried"]]]
     return [
-        f"**{survived} of {tried} changes of one operator or number were noticed by no test** of their part. They are"
-        " sampled at random.",
+        f"**{survived} of {tried} changes of one operator or number were noticed by no test** of their part, {at_first}"
+        " before tests were written for what this sample showed: that fraction is to be expected of other changes."
+        f"{' Not measured: ' + ', '.join(missing) + '.' if missing else ''}",
         "",
         *markdown_table(
             ["part", "changes tried", "of all", "not noticed"],

@@ -296,6 +296,7 @@ def mutate(count: int, seed: int, names: list[str], state: Path | None, again: b
                 rows.append(row)
             chosen = every[row["tried"] : count]
             if again:
+                row.setdefault("at_first", len(row["survived"]))  # before tests were written for this sample
                 chosen = [mutant for mutant in every[: row["tried"]] if str(mutant) in row["survived"]]
             tests = recorded(PARTS[part_name], copy_of_source) if chosen else {}
             for mutant in chosen:
