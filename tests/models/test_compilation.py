@@ -1,76 +1,100 @@
 """Compiled graphs are kept between processes, and never used for anything else."""
 
+import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-_COMPILED = """
-import json, sys
 import torch
-from torch import nn
-from pathlib import Path
+from torch import Tensor, nn
+
 from blendbench.models.compilation import Compiled
 
-def double(layer, x, mask):
-    return layer(x).relu() * 2 if mask is None else layer(x).relu() * mask
+# The networks as a folder's configuration makes them, where diffusers fills in what it lacks.
+_NETWORKS = """
+import json, sys
+import torch
+from diffusers import AutoencoderKL, ZImageTransformer2DModel
+from pathlib import Path
+from blendbench.models.families.z_image import fast
 
-identity, folder = sys.argv[1], Path(sys.argv[2])
-traced = []
-if len(sys.argv) > 3:
-    mark = torch._dynamo.maybe_mark_dynamic
-    torch._dynamo.maybe_mark_dynamic = lambda *given: traced.append(1) or mark(*given)
+folder, traced = Path(sys.argv[1]), []
+mark = torch._dynamo.maybe_mark_dynamic
+torch._dynamo.maybe_mark_dynamic = lambda *given: traced.append(1) or mark(*given)
 torch.manual_seed(0)
-layers = [nn.Linear(8, 8).requires_grad_(False) for _ in range(2)]
-kept = Compiled(double, (1, 2), identity, folder)
-plain = Compiled(double, (1, 2), identity, None)
+sizes = {"dim": 64, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2, "cap_feat_dim": 64}
+lengths = {"axes_dims": [8, 12, 12], "axes_lens": [1536, 64, 64]}
+transformer = ZImageTransformer2DModel.from_config({**sizes, **lengths})
+levels = {"block_out_channels": (8,), "norm_num_groups": 4, "latent_channels": 16, "mid_block_add_attention": False}
+vae = AutoencoderKL.from_config(levels)
+for network in (transformer, vae):
+    network.eval().requires_grad_(False)
+fast.rearrange(transformer)
+fast.compile_blocks(transformer, folder)
+fast.compile_decoder(vae, folder)
 found = []
 with torch.inference_mode():
-    for layer in layers:
-        for tokens in (16, 24):
-            x = torch.linspace(-1, 1, 2 * tokens * 8).reshape(2, tokens, 8)
-            found.append(kept(layer, x, None))
-            if not traced:
-                assert torch.allclose(found[-1], double(layer, x, None), atol=1e-6)
-    calls = len(traced)
-    assert torch.equal(plain(layer, x, None), found[-1])
-print(json.dumps([calls, [x.double().sum().item() for x in found], len(list(folder.glob("*.graph")))]))
+    for tokens in (64, 96):
+        caption, latents = torch.linspace(-1, 1, tokens * 64).reshape(tokens, 64), torch.full((16, 1, 8, 8), 0.3)
+        found.append(transformer([latents], torch.full((1,), 0.5), [caption], return_dict=False)[0][0])
+    traced_blocks = len(traced)
+    found.append(vae.decode(torch.linspace(-1, 1, 16 * 64).reshape(1, 16, 8, 8), return_dict=False)[0])
+print(json.dumps([traced_blocks, [x.double().sum().item() for x in found], len(list(folder.glob("*.graph")))]))
 """
 
 
-def compiled(identity: str, folder: Path, *more: str) -> Any:
-    command = [sys.executable, "-c", _COMPILED, identity, str(folder), *more]
-    called = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert called.returncode == 0, called.stderr
-    assert "cannot be kept" not in called.stderr
-    return json.loads(called.stdout)
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles for a CPU with g++")
+def test_networks_are_compiled_once_and_give_the_same_bits_in_the_next_process(tmp_path: Path) -> None:
+    found = []
+    for seed in ("1", "2"):  # of hashes: the order of a set is another one
+        command = [sys.executable, "-c", _NETWORKS, str(tmp_path)]
+        settings = os.environ | {"PYTHONHASHSEED": seed}
+        called = subprocess.run(command, capture_output=True, text=True, check=True, env=settings)
+        assert "cannot be kept" not in called.stderr
+        found.append(json.loads(called.stdout))
+    (first, bits, kept), (second, again, in_all) = found
+    assert first > 0
+    assert (second, again) == (0, bits)
+    assert kept == in_all == 3  # blocks with and without modulation, for captions of any length, and the decoder
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles for a CPU with g++")
-def test_a_graph_is_made_once_and_gives_the_same_bits_in_the_next_process(tmp_path: Path) -> None:
-    _, first, kept = compiled("one", tmp_path)
-    assert kept == 1  # for both layers, and for any number of tokens
-    traced, second, kept = compiled("one", tmp_path, "counting")
-    assert (traced, second, kept) == (0, first, 1)
-    *_, kept = compiled("two", tmp_path)
-    assert kept == 2  # of other code or another configuration
+def test_a_damaged_graph_is_removed_and_not_used(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    layers = [nn.Linear(8, 8).requires_grad_(False) for _ in range(2)]
 
+    def graphs() -> list[Path]:
+        return list(tmp_path.glob("*.graph"))
 
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles for a CPU with g++")
-def test_a_damaged_graph_is_removed_and_not_used(tmp_path: Path) -> None:
-    _, first, _ = compiled("one", tmp_path)
-    (path,) = tmp_path.glob("*.graph")
+    def bits(identity: str = "one", folder: Path | None = tmp_path) -> list[Tensor]:
+        kept, found = Compiled(doubled, (1, 2), identity, folder), []
+        with torch.inference_mode():
+            for layer, tokens in itertools.product(layers, (16, 24)):
+                x = torch.linspace(-1, 1, 2 * tokens * 8).reshape(2, tokens, 8)
+                found.append(kept(layer, x, None))
+                torch.testing.assert_close(found[-1], doubled(layer, x, None), atol=1e-6, rtol=0)
+        return found
+
+    first = bits()
+    (path,) = graphs()  # for both layers, and for any number of tokens
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    command = [sys.executable, "-c", _COMPILED, "one", str(tmp_path)]
-    called = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "damaged, it was removed" in called.stderr
-    _, again, kept = json.loads(called.stdout)
-    assert (again, kept) == (first, 0)
-    assert compiled("one", tmp_path)[1:] == [first, 1]
+    assert all(map(torch.equal, bits(), first))
+    assert graphs() == []
+    assert "damaged, it was removed" in capfd.readouterr().err
+    assert all(map(torch.equal, bits(), first))
+    assert graphs() == [path]
+    bits("two")
+    assert len(graphs()) == 2  # of other code or another configuration
+    assert all(map(torch.equal, bits(folder=None), first))
+    assert capfd.readouterr().err == ""
+
+
+def doubled(layer: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
+    out: Tensor = layer(x).relu() * (2 if mask is None else mask)
+    return out

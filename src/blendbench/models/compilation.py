@@ -10,7 +10,7 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -37,7 +37,7 @@ class Compiled:
     """A function of tensors and modules, compiled for each kind of arguments.
 
     Args:
-        function: What is compiled. Modules among its arguments count by their type and `identity`.
+        function: What is compiled. Modules among its arguments count by their type, their flags and `identity`.
         dynamic: Positions of tensors whose dimension 1 may have any size: one graph serves all.
         identity: What the function reads beside its arguments, as JSON: code, configuration.
         folder: Where graphs are kept; None keeps nothing.
@@ -67,10 +67,17 @@ class Compiled:
         self._mark(given)
         return self._quick(*given)
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[()]]:
+        """Leave no trace in a kept graph: torch stores a module with all that is set on it."""
+        return _stand_in, ()
+
     def _kind(self, position: int, value: Any) -> object:
-        """Return what one graph is for: sizes but the dynamic ones, dtype and device."""
+        """Return what one graph is for: sizes but the dynamic ones, dtype and device; of a module type and flags."""
+        if value is None:
+            return None
         if not isinstance(value, Tensor):
-            return None if value is None else type(value).__qualname__
+            flags = sorted(name for name, flag in vars(value).items() if flag is True)
+            return (type(value).__qualname__, *flags)
         sizes = list(value.shape)
         if position in self.dynamic:
             sizes[1] = -1
@@ -101,7 +108,8 @@ class Compiled:
     def _keep(self, path: Path, given: tuple[Any, ...]) -> None:
         self._mark(given)
         with torch._dynamo.config.patch(enable_aot_compile=True):
-            quick: Any = torch.compile(self.function, fullgraph=True, dynamic=False, options=OPTIONS)
+            options = OPTIONS | {"guard_filter_fn": _keepable}
+            quick: Any = torch.compile(self.function, fullgraph=True, dynamic=False, options=options)
             made = quick.aot_compile((given, {}))
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial = path.with_suffix(f".{os.getpid()}.made")
@@ -143,6 +151,21 @@ def source_hash(network: nn.Module) -> str:
         if not name.startswith("torch."):
             digest.update(Path(str(sys.modules[name].__file__)).read_bytes())
     return digest.hexdigest()
+
+
+def _stand_in() -> Callable[..., Any]:
+    """Return what stands for a `Compiled` in a kept graph, where nobody calls it."""
+    return _stand_in
+
+
+def _keepable(guards: Sequence[Any]) -> list[bool]:
+    """Choose the conditions that a kept graph checks: those of its tensors.
+
+    Those of globals and of objects cannot be stored, as torch's own choice has it; torch 2.11 overlooks some that it
+    derives from others. `_kind` and `identity` stand for what they are about.
+    """
+    lost = set(torch._dynamo.guards.CheckFunctionManager.UNSUPPORTED_SERIALIZATION_GUARD_TYPES)
+    return [not (g.is_global or g.guard_type in lost or lost.intersection(g.derived_guard_types)) for g in guards]
 
 
 def _read(path: Path) -> Any:

@@ -1,6 +1,7 @@
 """The rearranged and the compiled networks compute what the library's do."""
 
 import copy
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
+from blendbench.models import loading
 from blendbench.models.families.z_image import denoiser as denoiser_module
 from blendbench.models.families.z_image import fast
 from blendbench.models.families.z_image.denoiser import NO_GUIDANCE, Guidance, ZImageDenoiser
@@ -55,6 +57,29 @@ def test_it_holds_the_weights_once() -> None:
     before = sum(p.numel() for p in network.parameters())
     fast.rearrange(network)
     assert sum(p.numel() for p in network.parameters()) == before
+
+
+def test_joining_frees_what_was_read(untrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[weakref.ref[torch.Tensor]] = []
+    held: list[int] = []
+    read_network, joined = loading.read_network, fast._joined
+
+    def reading(*given: Any) -> dict[str, torch.Tensor]:
+        weights = read_network(*given)
+        read.extend(map(weakref.ref, weights.values()))
+        return weights
+
+    def joining(*layers: Any) -> Any:
+        held.append(sum(weight() is not None for weight in read))
+        return joined(*layers)
+
+    monkeypatch.setattr(loading, "read_network", reading)
+    monkeypatch.setattr(fast, "_joined", joining)
+    models = load_model_set(untrained, "cpu")
+    family, folder = models.family, Path(models.component("pipeline"))
+    family.load_denoiser(folder, models.file, torch.float32, "cpu", compiled=True, recorded=False)
+    assert len(read) > 100
+    assert set(held) == {0}  # only the networks hold them, or both would be in memory
 
 
 def test_captions_can_be_injected_as_before() -> None:

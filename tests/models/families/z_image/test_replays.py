@@ -1,8 +1,11 @@
 """Which calls of a transformer are recorded and which are replayed; on a CPU, with a recorder that only remembers."""
 
+import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -120,6 +123,69 @@ def test_a_call_that_fails_fails_as_it_is(replays: Replays) -> None:
     latents, time, captions = given(1)
     with pytest.raises(ValueError, match="shorter"):
         replays(latents, time, captions[:1], return_dict=False)
+
+
+class Graph:
+    """A CUDA graph without a GPU, which counts a pool's graphs as torch's allocator does."""
+
+    uses: ClassVar[dict[int, int]] = {}
+
+    def capture_begin(self, pool: int, capture_error_mode: str) -> None:
+        if Graph.uses.get(pool, 1) == 0:
+            raise RuntimeError("it->second->use_count > 0 INTERNAL ASSERT FAILED")
+        Graph.uses[pool] = Graph.uses.get(pool, 0) + 1
+        self.pool = pool
+
+    def capture_end(self) -> None:
+        pass
+
+    def replay(self) -> None:
+        pass
+
+    def __del__(self) -> None:
+        Graph.uses[self.pool] -= 1
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Graph, "uses", {})
+    stream = SimpleNamespace(synchronize=lambda: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", itertools.count().__next__)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_recordings_go_on_after_all_of_them_were_dropped(capsys: pytest.CaptureFixture[str]) -> None:
+    forward.calls = 0  # type: ignore[attr-defined]
+    replays = Replays(forward, Recorder())
+    for length in range(1, 151):  # more than are kept at a time
+        inputs = given(length, (length, 2))
+        for _ in range(3):
+            assert same(replays(*inputs, return_dict=False)[0], inputs)
+    for _ in range(3):
+        replays(*given(1, (3,)), return_dict=False)
+    assert replays.active
+    assert sum(Graph.uses.values()) == 1  # of one image; the others are gone
+    assert len(Graph.uses) > 2
+    assert capsys.readouterr().err == ""
+
+
+def test_what_cannot_be_recorded_runs_as_it_is_and_says_so_once(
+    replays: Replays, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refusing(*_: Any) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    replays.record = refusing
+    for seed in range(4):
+        assert same(replays(*given(seed), return_dict=False)[0], given(seed))
+    assert not replays.active
+    assert capsys.readouterr().err == (
+        "generating without CUDA graphs, slower: operation not permitted when stream is capturing\n"
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

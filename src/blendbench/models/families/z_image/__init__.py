@@ -194,7 +194,8 @@ class ZImage(Family):
             from blendbench.models.families.z_image.pipeline import make_pipeline
             from blendbench.models.families.z_image.replays import Recorder
 
-            pipeline = make_pipeline(folder, {name: future.result() for name, future in reading.items()})
+            # Nothing but the networks may hold their weights: compilation joins some, and frees what they were.
+            pipeline = make_pipeline(folder, {name: reading.pop(name).result() for name in list(reading)})
         sampler = file.sampler
         return ZImageDenoiser(
             pipeline,

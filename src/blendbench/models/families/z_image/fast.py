@@ -76,7 +76,8 @@ def compile_decoder(vae: AutoencoderKL, folder: Path | None = None) -> None:
 
 
 def _identity(network: Any) -> list[Any]:
-    config = {name: repr(value) for name, value in network.config.items()}
+    # The private entries are of diffusers, and some in another order in every process.
+    config = {name: repr(value) for name, value in network.config.items() if not name.startswith("_")}
     return [
         source_hash(network),
         version("diffusers"),

@@ -4,12 +4,16 @@ Launching the kernels of one call takes a CPU 15 to 30 ms: about as long as they
 scoring and storing need the CPU too. A replay gives the same bits.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
+
+from blendbench.core.errors import first_line
 
 _MAX_GRAPHS = 64  # a benchmark has few lengths of captions at a time
 
@@ -50,14 +54,20 @@ class Recording:
 
 
 class Recorder:
-    """Make recordings on a GPU, all in one pool of memory."""
+    """Make recordings on a GPU; those that live at the same time share a pool of memory."""
 
     def __init__(self) -> None:
-        self.pool, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+        self.stream = torch.cuda.Stream()
+        self._pool: Any = None
+        self._alive: WeakSet[Recording] = WeakSet()
 
     def __call__(self, call: Call, given: list[Tensor]) -> Recording:
         """Record `call` with inputs like `given`."""
-        return Recording(call, given, self.pool, self.stream)
+        if not self._alive:
+            self._pool = torch.cuda.graph_pool_handle()  # torch takes no pool whose graphs are all gone
+        made = Recording(call, given, self._pool, self.stream)
+        self._alive.add(made)
+        return made
 
 
 class Replays:
@@ -65,7 +75,7 @@ class Replays:
 
     The first call with some shapes runs as it is, the second is recorded, later ones are replayed. A CUDA graph freezes
     shape-dependent Python and hook side effects: use `paused()` while hooks are active. Graphs of another number of
-    images are dropped, and none is made once memory was too small for it.
+    images are dropped, and none is made once one could not be, for want of memory or another reason.
     """
 
     def __init__(self, forward: Callable[..., Velocities], record: Callable[[Call, list[Tensor]], Any]) -> None:
@@ -106,9 +116,12 @@ class Replays:
         if self._kept[key] is None:
             try:
                 self._kept[key] = self.record(call, given)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
                 self.stop()
-                return self.forward(latents, time, captions, **settings)
+                made = self.forward(latents, time, captions, **settings)
+                if not isinstance(error, torch.OutOfMemoryError):  # and the call itself is sound
+                    sys.stderr.write(f"generating without CUDA graphs, slower: {first_line(error)}\n")
+                return made
         return (self._kept[key].replay(given),)
 
     def stop(self) -> None:
