@@ -33,3 +33,12 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(device, "_may_have_gpu", lambda: False)
     with pytest.raises(UsageError, match=r"--device cuda: .* use --device cpu"):
         device.choose_device("cuda")
+
+
+def test_products_on_a_cpu_do_not_depend_on_where_their_numbers_lie() -> None:
+    made = torch.Generator().manual_seed(0)
+    for outputs, inputs in ((768, 192), (384, 64)):
+        weight, row = torch.randn(outputs, inputs, generator=made), torch.randn(1, inputs, generator=made)
+        for offset in range(16):
+            moved = torch.empty(inputs + 16)[offset : offset + inputs].view(1, inputs).copy_(row)
+            assert torch.equal(moved @ weight.T, row @ weight.T)
