@@ -122,6 +122,17 @@ def test_losses_change_nothing(nodes: Any, models: ModelSet, plan: Plan, tmp_pat
     assert outcome(tmp_path / "several") == outcome(tmp_path / "one")
 
 
+def test_cells_are_generated_again_by_the_workers(nodes: Any, models: ModelSet, plan: Plan, tmp_path: Path) -> None:
+    """What a worker generated before it finds nowhere: images come with a batch size."""
+    with Cluster(nodes.address, workers=2) as cluster:
+        done = run(plan, models, tmp_path, Reporter(quiet=True), cluster=cluster, repeat=50)
+    assert (done.stopped, done.differing, done.repeats_failed) == (None, 0, 0)
+    rows = rows_of(tmp_path, "repeats")
+    assert len(rows) == done.repeated > 5
+    assert {row.batch_size for row in rows} == {4}
+    assert all(row.image_sha256 == row.again_sha256 for row in rows)
+
+
 def test_a_killed_command_leaves_what_the_next_one_finishes(
     nodes: Any, cli: Any, untrained: Path, tmp_path: Path
 ) -> None:

@@ -59,11 +59,13 @@ def leaderboard(
     if all_:
         console.print("", _configurations(board))
     open_ = [check for check in truth_checks(board) if not check.answer.startswith("holds")]
-    if not open_:
+    if not open_ and not board.repeats.differing:
         console.print("\nAll checks of the benchmark itself hold.", style="green")
     for check in open_:
         line = f"{check.question}: {check.answer} ({check.evidence.replace('`', '')})"
         console.print(Text(line, style="bold red" if check.answer == "does not hold" else "yellow"))
+    if board.repeats.repeated:
+        console.print(Text(f"{board.repeats.sentence}.", style="bold red" if board.repeats.differing else "green"))
     console.print(f"\nwritten: {page}", soft_wrap=True)
 
 

@@ -18,6 +18,7 @@ from blendbench.run.planning import checked_experiment, load_plugins, plan_on_mo
 
 if TYPE_CHECKING:
     from blendbench.models.sets import ModelSet
+    from blendbench.run.loop import RunReport
     from blendbench.run.plan import Plan
     from blendbench.run.resume import Remaining
     from blendbench.verdict.canary import Canary
@@ -57,13 +58,19 @@ def run(
     keep_embeddings: Annotated[
         bool, typer.Option("--keep-embeddings", help="keep every stage's embeddings, found by the view embedding_files")
     ] = False,
+    repeat: Annotated[
+        float | None,
+        typer.Option(help="percentage of images to generate again in other batches and another order, and compare"),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and write nothing")] = False,
     json_: Annotated[bool, typer.Option("--json", help="summary as JSON; progress as JSON lines on stderr")] = False,
 ) -> None:
     """Run an experiment: generate what is missing, score it and store it.
 
-    Exit code 5 if a cell or a score failed, or if the run stopped early because everything failed alike.
+    Exit code 5 if a cell, a score or a repetition failed, or if the run stopped early because everything failed alike.
     """
+    if repeat is not None and not 0 < repeat <= 100:  # NaN is neither
+        raise UsageError(f"--repeat {repeat:g}: write a percentage above 0 and up to 100, such as 2")
     added = load_plugins(plugin)
     chosen, _ = checked_experiment(experiment)
     models = models or chosen.model_set
@@ -91,34 +98,55 @@ def run(
             _print_plan(summary, preflight_lines(plan, model_set, remaining.refused))
         return
     with cluster or nullcontext():
-        done = execute(plan, model_set, results, Reporter(events=json_), keep_embeddings, cluster=cluster)
+        done = execute(
+            plan, model_set, results, Reporter(events=json_), keep_embeddings, cluster=cluster, repeat=repeat or 0.0
+        )
     # A run with nothing to do has reported its canary before.
     canary = canary_of(results, plan.experiment.name) if done.run_id and _can_judge_canary(plan) else None
     if json_:
         print(json.dumps({**asdict(done), "canary_detected": canary.detected if canary else None}))
     else:
-        Console().print(
+        console = Console(highlight=False, soft_wrap=True)
+        console.print(
             f"{done.experiment}: {done.ok} of {done.expected} cells ok, {done.failed} failed; {done.generated}"
             f" generated, {done.reused} reused, {done.scored} scores measured in {done.seconds:.0f} s"
-            f"\nnext: blendbench leaderboard {done.experiment} --results {results}",
-            highlight=False,
-            soft_wrap=True,
         )
+        _print_repeats(done, results, console)
+        console.print(f"next: blendbench leaderboard {done.experiment} --results {results}")
         errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-        if done.failed or done.scores_failed:
-            errors.print(
-                f"{done.failed} cells and {done.scores_failed} scores failed; why:"
-                f" blendbench sql 'FROM failures' --results {results}"
-            )
-        if done.stopped:
-            errors.print(f"stopped early, {done.untried} cells were not tried: {done.stopped}")
+        _print_failures(done, results, errors)
         if canary and not canary.detected:
             errors.print(
                 "the canary, a blend that is broken on purpose, was not found to be worse than the text alone, so these"
                 f" metrics cannot be trusted here: {canary.evidence}"
             )
-    if done.failed or done.scores_failed or done.stopped:
+    if done.failed or done.scores_failed or done.repeats_failed or done.stopped:
         raise typer.Exit(5)
+
+
+def _print_repeats(done: "RunReport", results: Path, console: Console) -> None:
+    """Print whether the cells that were generated again have the same pixels, if there are any."""
+    from blendbench.results.repeats import Repeats
+
+    if done.repeated:
+        which = f"; which: blendbench sql 'FROM repeats WHERE again_sha256 <> image_sha256' --results {results}"
+        console.print(Repeats(done.repeated, done.differing).sentence + (which if done.differing else ""), markup=False)
+
+
+def _print_failures(done: "RunReport", results: Path, errors: Console) -> None:
+    """Print what failed, and how to find out why."""
+    if done.failed or done.scores_failed:
+        errors.print(
+            f"{done.failed} cells and {done.scores_failed} scores failed; why:"
+            f" blendbench sql 'FROM failures' --results {results}"
+        )
+    if done.repeats_failed:
+        errors.print(
+            f"{counted(done.repeats_failed, 'cell')} could not be generated again; why: blendbench sql"
+            f" 'FROM repeats WHERE error IS NOT NULL' --results {results}"
+        )
+    if done.stopped:
+        errors.print(f"stopped early, {done.untried} cells were not tried: {done.stopped}")
 
 
 def _summary(plan: "Plan", models: "ModelSet", remaining: "Remaining") -> dict[str, object]:

@@ -18,6 +18,7 @@ from blendbench.core.metric_info import MetricInfo, Role
 from blendbench.results.imported import noise_notes
 from blendbench.results.metrics import read_metrics
 from blendbench.results.pairs import Pairs, read_pairs
+from blendbench.results.repeats import Repeats, read_repeats
 from blendbench.results.store import Results, read_setting
 from blendbench.stats.clusters import Array, cluster_means, standard_errors
 from blendbench.stats.intervals import Estimate
@@ -81,7 +82,7 @@ class Board:
 
     `means` holds, by metric, the labels that have all items of the baseline, and their item means (labels, items).
     `primaries` is the metric of each role that headlines and budgets are made from. `imported` has a note for each
-    label whose images were made elsewhere.
+    label whose images were made elsewhere; `repeats` counts current cells that were generated again.
     """
 
     experiment: str
@@ -96,6 +97,7 @@ class Board:
     items: int
     seeds: int
     other_cells: int
+    repeats: Repeats
     imported: tuple[str, ...] = ()
 
     def configuration(self, label: str) -> Configuration | None:
@@ -150,6 +152,7 @@ def read_board(results: Results, experiment: str | None = None) -> Board:
         seeds=int(seeds),
         other_cells=_other_cells(results, experiment),
         imported=tuple(noise_notes(results, experiment)),
+        repeats=read_repeats(results, experiment),
     )
 
 

@@ -23,6 +23,7 @@ from blendbench.reports.standings import Standings, read_standings
 from blendbench.reports.summary import MEANINGS, answer, board_table, meanings, strata_table
 from blendbench.reports.truth import LEGEND, Check, truth_checks
 from blendbench.results.images import image_name
+from blendbench.results.repeats import Repeats
 from blendbench.results.store import Results, open_results
 from blendbench.stats.decide import least_items
 from blendbench.verdict.decide import JUDGED_ROLES, is_judged
@@ -119,7 +120,7 @@ def render(
             *blocks("## Every configuration and metric"),
             *configurations_section(board, gallery),
             *(line for metric in board.of_role(*_ROLES) for line in metric_section(board, metric)),
-            *_truth(truth_checks(board)),
+            *_truth(truth_checks(board), board.repeats),
             *_incomplete(board),
             *_trials(board),
             *provenance_section(board),
@@ -235,16 +236,18 @@ def _residuals(board: Board) -> list[str]:
     )
 
 
-def _truth(checks: list[Check]) -> list[str]:
+def _truth(checks: list[Check], repeats: Repeats) -> list[str]:
     if not checks:
         return []
     open_ = [check for check in checks if not check.answer.startswith("holds")]
+    again = f"{repeats.sentence}." if repeats.repeated else ""
     head = "## Is the benchmark right where the truth is known?"
     if not open_:
         return blocks(
             head,
             f"Yes: all {len(checks)} checks hold. The canary is worst on every metric that judges, the text alone"
             " follows the prompt best, and the judges order the configurations as the truth does.",
+            again,
         )
     return blocks(
         head,
@@ -256,6 +259,7 @@ def _truth(checks: list[Check]) -> list[str]:
             for check in open_
         ],
         LEGEND,
+        again,
     )
 
 

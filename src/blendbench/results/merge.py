@@ -201,7 +201,7 @@ def _load(connection: duckdb.DuckDBPyConnection, shards: Iterable[Path]) -> None
     ).fetchall()
     if strange:
         raise UsageError(f"{printable(strange[0][0])}.jsonl: holds rows of another run; leave its folder out")
-    for table in ("cells", "items", "scores"):
+    for table in ("cells", "items", "scores", "repeats"):
         own = f"SELECT line AS _line, 0 AS _sequence, run AS _shard, 0 AS _n FROM lines WHERE _table = '{table}'"
         connection.execute(f"CREATE TABLE every_{table} AS FROM ({tables()[table].select(f'({own})')})")
     connection.execute("DROP TABLE lines")
@@ -211,6 +211,7 @@ def _copy_images(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path],
     """Copy the images that rows name; return how many no folder has, and how many were copied."""
     rows = connection.execute(
         "SELECT image_sha256 FROM every_cells WHERE image_sha256 IS NOT NULL"
+        " UNION SELECT again_sha256 FROM every_repeats WHERE again_sha256 IS NOT NULL"
         " UNION SELECT regexp_extract(reference_image, '[0-9a-f]{64}') FROM every_items"
         " WHERE reference_image IS NOT NULL ORDER BY 1"
     ).fetchall()

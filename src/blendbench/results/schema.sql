@@ -198,6 +198,19 @@ CREATE TABLE cell_batches (
     batch_size INTEGER NOT NULL
 );
 
+-- A cell that `blendbench run --repeat` generated again, in another order and with other cells in its batch: the two
+-- hashes are equal if the image does not depend on these.
+CREATE TABLE repeats (
+    run_id VARCHAR NOT NULL, -- the run that generated it again
+    cell_id VARCHAR NOT NULL CHECK (length(cell_id) = 64),
+    image_sha256 VARCHAR NOT NULL CHECK (regexp_full_match(image_sha256, '[0-9a-f]{64}')), -- the image that it had
+    again_sha256 VARCHAR CHECK (regexp_full_match(again_sha256, '[0-9a-f]{64}')), -- the new one, which is kept too
+    batch_size INTEGER, -- images that were generated at once with the new one; its first batch is in `cell_batches`
+    error VARCHAR, -- why there is no new image
+    PRIMARY KEY (run_id, cell_id),
+    CHECK ((again_sha256 IS NULL) = (error IS NOT NULL))
+);
+
 -- Shape and moments of a conditioning.
 CREATE TABLE conditionings (
     conditioning_sha256 VARCHAR PRIMARY KEY,

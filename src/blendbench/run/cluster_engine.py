@@ -81,7 +81,7 @@ class ClusterEngine:
     def generate(self, cells: Sequence[Cell]) -> Iterator[Finished | Rows]:
         """Encode everything once, then generate group by group, the longest captions first."""
         self._encode(cells)
-        progress = self.task.reporter.stage("images", len(cells))
+        progress = self.task.reporter.stage(self.task.stage, len(cells))
         for outcome in self._closing(self._generated(self._groups(cells))):
             yield outcome
             if isinstance(outcome, Finished):

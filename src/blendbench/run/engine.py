@@ -35,7 +35,8 @@ class Task:
     """A plan, and what is known of its cells.
 
     `folder` holds images and embeddings. `images`: hashes by cell id, which grow; `known`: by (conditioning, noise
-    seed), which grow too; `seen`: cells that may have scores already.
+    seed), which grow too; `seen`: cells that may have scores already. `stage`:
+    the name under which the progress of generating is shown.
     """
 
     plan: Plan
@@ -46,6 +47,7 @@ class Task:
     known: dict[tuple[str, int], str] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     clock: Clock = field(default_factory=Clock)
+    stage: str = "images"
 
 
 class Engine(Protocol):
@@ -112,7 +114,7 @@ class LocalEngine:
         """Encode, blend and generate; score behind where the device has room for both."""
         with self.prefetch.of(cells) as prefetch:
             self._encode_first()
-            progress = self.task.reporter.stage("images", len(cells))
+            progress = self.task.reporter.stage(self.task.stage, len(cells))
             for outcome in self.generate_encoded(prefetch.encoded(cells, max(_ENCODED_AHEAD, 2 * self.batch_size))):
                 yield outcome
                 if isinstance(outcome, Finished):

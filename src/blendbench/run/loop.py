@@ -32,7 +32,8 @@ class RunReport:
     `untried` cells were left because the run stopped early, for the reason in `stopped`. Of
     `kept` cells the embeddings are now there that were not. `seconds` is wall time, by stage in `stages`. `residency`
     names the memory plan, `batch_size` the images generated at once in the end, `peak_gib` the most GPU memory that was
-    allocated, by stage. `run_id` is None if nothing was left to do.
+    allocated, by stage. `run_id` is None if nothing was left to do. `repeated` cells were generated again, `differing`
+    of them with other pixels; `repeats_failed` could not be.
     """
 
     experiment: str
@@ -53,6 +54,9 @@ class RunReport:
     residency: str | None = None
     batch_size: int = 0
     peak_gib: dict[str, float] = field(default_factory=dict)
+    repeated: int = 0
+    differing: int = 0
+    repeats_failed: int = 0
 
 
 def run(
@@ -63,26 +67,30 @@ def run(
     keep: bool = False,
     wanted: Collection[str] = (),
     cluster: "Cluster | None" = None,
+    repeat: float = 0.0,
 ) -> RunReport:
     """Do what is left of `plan` in `results`.
 
     `keep`: also keep the embeddings of every stage, and record where. `wanted`: labels without which nothing is to be
-    generated. `cluster`: the workers that load the networks, in place of this process.
+    generated. `cluster`: the workers that load the networks, in place of this process. `repeat`: percentage of the
+    plan's different images to generate again, in another order and other batches, and compare (table `repeats`).
 
-    Errors: UsageError if another run holds the folder, if the models' identity is only a stand-in, or if what is
-    wanted cannot be generated.
+    Errors: UsageError if `repeat` is not from 0 to 100, if another run holds the folder, if the models' identity is
+    only a stand-in, or if what is wanted cannot be generated.
     """
     if models.provisional:
         # A stand-in for the identity of weights must name no cell: nothing would ever find that cell again.
         raise UsageError(f"{models.name}: its weights are not all here or not hashed yet; `blendbench run` does both")
+    if not 0 <= repeat <= 100:  # NaN is neither
+        raise UsageError(f"repeat={repeat}: write a percentage from 0 to 100")
     began = time.perf_counter()
     with folder_lock(results), _without_child():
         remaining = remaining_work(plan, models, results)
         refuse_hopeless(plan, remaining.refused, wanted)
         report = (
             _nothing_done(plan, remaining)
-            if remaining.empty
-            else _do(plan, models, results, remaining, reporter, cluster)
+            if remaining.empty and not repeat
+            else _do(plan, models, results, remaining, reporter, cluster, repeat)
         )
         if keep:
             from blendbench.run.keep import keep_embeddings
@@ -109,18 +117,24 @@ def _nothing_done(plan: Plan, remaining: Remaining) -> RunReport:
 
 
 def _do(
-    plan: Plan, models: ModelSet, results: Path, remaining: Remaining, reporter: Reporter, cluster: "Cluster | None"
+    plan: Plan,
+    models: ModelSet,
+    results: Path,
+    remaining: Remaining,
+    reporter: Reporter,
+    cluster: "Cluster | None",
+    repeat: float,
 ) -> RunReport:
     # Here, because a run with nothing to do must not wait for torch.
     from blendbench.models.residency import GIB
     from blendbench.run.work import Work
 
     if cluster is None:
-        work = Work(plan, models, results, remaining, reporter)
+        work = Work(plan, models, results, remaining, reporter, repeat=repeat)
     else:
         from blendbench.run.cluster_engine import ClusterEngine
 
-        work = Work(plan, models, results, remaining, reporter, functools.partial(ClusterEngine, cluster))
+        work = Work(plan, models, results, remaining, reporter, functools.partial(ClusterEngine, cluster), repeat)
     work.do()
     return RunReport(
         run_id=work.run_id,
@@ -139,6 +153,9 @@ def _do(
         residency=models.residency.name,
         batch_size=work.engine.batch_size,
         peak_gib={stage: round(peak / GIB, 3) for stage, peak in work.engine.peaks.items()},
+        repeated=work.repeated,
+        differing=work.differing,
+        repeats_failed=work.repeats_failed,
     )
 
 

@@ -99,6 +99,13 @@ def _is_finished(plan: Plan, models: ModelSet, store: ImageStore, state: State) 
     )
 
 
+def images_of(plan: Plan, results: Path) -> dict[str, str]:
+    """Return the images that cells of a plan have now, by cell id."""
+    with open_state(results) as state:
+        rows = state.finished_cells([cell.cell_id for cell in plan.cells])
+    return {cell_id: row.image_sha256 for cell_id, row in rows.items() if row.status == "ok" and row.image_sha256}
+
+
 def missing_scores(plan: Plan, images: dict[str, str], results: Path) -> Missing:
     """Return the metrics that each cell with an image lacks."""
     missing: dict[str, list[str]] = {}

@@ -26,7 +26,8 @@ from blendbench.run.provenance import (
     write_models,
     write_opening,
 )
-from blendbench.run.resume import Remaining, missing_scores
+from blendbench.run.repeat import cells_to_repeat, repeat_rows, repeating_task
+from blendbench.run.resume import Remaining, images_of, missing_scores
 
 
 class Work:
@@ -40,18 +41,22 @@ class Work:
         remaining: Remaining,
         reporter: Reporter,
         engine: Callable[[Task], Engine] = LocalEngine,
+        repeat: float = 0.0,
     ) -> None:
+        """Prepare a run; `repeat`: percentage of its images to generate again in the end."""
         self.plan, self.models, self.results = plan, models, results
         self.remaining, self.reporter = remaining, reporter
         self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
         self.store = ImageStore(results)
         images, known = dict(remaining.images), dict(remaining.known)
         self.task = Task(plan, models, results, reporter, images, known, set(remaining.seen))
+        self._new_engine, self._repeat_percent = engine, repeat
         self.engine = engine(self.task)
         self.clock = self.task.clock
         self.failed = 0
         self.untried = len(remaining.cells)
         self.stopped: str | None = None
+        self.repeated = self.differing = self.repeats_failed = 0
         self._failed_scores: set[tuple[str, str]] = set()
 
     @property
@@ -72,6 +77,8 @@ class Work:
                 if self.remaining.cells:
                     self._generate(shard)
                 self._score_rest(shard)
+                if self._repeat_percent:
+                    self._repeat(shard)
             except StoppedError as error:
                 self.stopped = str(error)
             shard.append("stage_times", self._stage_times())
@@ -126,6 +133,20 @@ class Work:
         for rows in self.engine.score(missing):
             self._write_scores(rows, shard)
             progress.advance(len(rows), sum(row["status"] == "failed" for row in rows))
+
+    def _repeat(self, shard: ShardWriter) -> None:
+        """Generate some cells again with an engine that knows no image, and write down whether they are the same."""
+        images = images_of(self.plan, self.results)
+        cells = cells_to_repeat(self.plan, images, self._repeat_percent)
+        with self.clock.time("repeat", 0):
+            for outcome in self._new_engine(repeating_task(self.task, cells)).generate(cells):
+                if isinstance(outcome, Finished):
+                    rows = repeat_rows(outcome, images, self.run_id)
+                    shard.append("repeats", rows)
+                    self.repeated += len(rows) - outcome.failed
+                    self.repeats_failed += outcome.failed
+                    self.differing += sum(row["again_sha256"] not in (None, row["image_sha256"]) for row in rows)
+                    self.clock.counts["repeat"] += len(rows)
 
     def _not_failed(self, missing: Missing) -> Missing:
         """Return `missing` without the scores that failed in this run."""
