@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from blendbench.core.errors import UsageError
 from blendbench.models import device

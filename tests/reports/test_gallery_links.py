@@ -59,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _empty_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write plots that pages link to without drawing them, which takes most of a page's time."""
+    """Write empty files for the plots that pages link to, which take most of a page's time."""
     for name in ("plot_front", "plot_doses", "write_residuals"):
         monkeypatch.setattr(leaderboard, name, lambda *arguments: arguments[-1].touch())
 

@@ -76,7 +76,7 @@ def test_joining_frees_what_was_read(untrained: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(loading, "read_network", reading)
     monkeypatch.setattr(fast, "_joined", joining)
     models = load_model_set(untrained, "cpu")
-    family, folder = models.family, Path(models.component("pipeline"))
+    family, folder = models.family, Path(str(models.component("pipeline")))
     family.load_denoiser(folder, models.file, torch.float32, "cpu", compiled=True, recorded=False)
     assert len(read) > 100
     assert set(held) == {0}  # only the networks hold them, or both would be in memory
