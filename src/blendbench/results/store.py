@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image
 
-_MEMORY = "256MiB"  # of DuckDB for a query: more is put on the disk
 Taken = TypeVar("Taken")
 
 __all__ = ["DATABASE", "DatabaseHeldError", "Results", "ingest", "open_results"]
@@ -81,19 +80,9 @@ class Results:
         return self.read(sql, parameters, duckdb.DuckDBPyConnection.fetchall)
 
     def read(self, sql: str, parameters: list[Any] | None, take: Callable[[duckdb.DuckDBPyConnection], Taken]) -> Taken:
-        """Run one SQL statement in little memory, and return what `take` makes of its rows.
-
-        Where DuckDB cannot do with so little, it is run again, and `take` called again. Errors: duckdb.Error.
-        """
+        """Run one SQL statement, and return what `take` makes of its rows. Errors: duckdb.Error."""
         with self.connect() as connection:
-            try:
-                connection.execute(f"SET memory_limit = {sql_text(_MEMORY)}")
-                return take(connection.execute(sql, parameters or []))
-            except (duckdb.OutOfMemoryException, duckdb.IOException):  # also if the temporary folder is full
-                connection.execute("RESET memory_limit")
-                return take(connection.execute(sql, parameters or []))
-            finally:
-                connection.execute("RESET memory_limit")  # of a connection that others hold too
+            return take(connection.execute(sql, parameters or []))
 
     def arrow(self, sql: str, parameters: list[Any] | None = None) -> "ArrowRows":
         """Return the rows of one SQL statement for any library that reads Arrow.
