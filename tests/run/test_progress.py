@@ -209,7 +209,7 @@ def test_json_of_the_verb_is_events_and_one_summary(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def generated_at_once(
-        plan: Plan, models: object, results: Path, reporter: Reporter, keep: bool, cluster: object
+        plan: Plan, models: object, results: Path, reporter: Reporter, keep: bool, cluster: object, repeat: float
     ) -> engine.RunReport:
         with reporter:
             reporter.stage("images", len(plan.cells)).advance(len(plan.cells))
