@@ -1,7 +1,4 @@
-"""Check ideas in one process, with models that stay loaded.
-
-`blendbench check` is a session of one check, `blendbench watch` one that goes on.
-"""
+"""Check ideas in one process, with models that stay loaded."""
 
 import json
 import time

@@ -47,10 +47,7 @@ def check(
 
 
 def print_check(done: "CheckResult", file: Path, every: bool = False) -> None:
-    """Print verdicts, what to do next, and where the pages are.
-
-    `every`: all metrics, not only those that decide.
-    """
+    """Print verdicts with the effects that decide (or `every`), and pages."""
     from rich.console import Console
 
     from blendbench.reports.gallery.links import find_gallery

@@ -24,10 +24,7 @@ def convert(
 
 
 def known_limits() -> dict[tuple[str, int], dict[str, float | None]]:
-    """Return what format 1 did not hold of the metrics of this installation.
-
-    None where a range is open.
-    """
+    """Return what format 1 lacked of metrics; None where a range is open."""
     from blendbench.metrics import all_metrics
 
     def finite(limit: float) -> float | None:

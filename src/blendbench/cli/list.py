@@ -37,10 +37,7 @@ def list_(
 
 
 def _for_people(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
-    """Print each strategy's own settings in one cell.
-
-    Settings that most strategies share are in a line below.
-    """
+    """Print a strategy's own settings in a cell, and shared ones below."""
     found = Counter((p["name"], p["default"]) for row in rows for p in row["parameters"] if p["name"] in _READING)
     # The commonest default of each name: the last one written wins.
     shared = {name: default for (name, default), _ in reversed(found.most_common())}

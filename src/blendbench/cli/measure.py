@@ -132,10 +132,7 @@ class _Inputs:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return a file, or the image files directly in a folder, by name.
-
-    Among them what only looks like a file, as a dangling link: it gets a record that says so.
-    """
+    """Return a file, or a folder's image files and broken links, by name."""
     from blendbench.core.files import printable
     from blendbench.core.images import image_files, image_suffixes
     from blendbench.core.numbers import listed

@@ -150,10 +150,7 @@ def _print_failures(done: "RunReport", results: Path, errors: Console) -> None:
 
 
 def _summary(plan: "Plan", models: "ModelSet", remaining: "Remaining") -> dict[str, object]:
-    """Return what a dry run reports.
-
-    `notes` holds what a reader must know before believing the counts.
-    """
+    """Return what a dry run reports; `notes`: what makes its counts uncertain."""
     from blendbench.run.preflight import obstacles, unscored
 
     notes = [f"{c.strategy.name}: {note}" for c in plan.configurations if (note := c.strategy.identity_note)]
@@ -187,18 +184,12 @@ def _image_tokens(plan: "Plan", models: "ModelSet") -> dict[int, int]:
 
 
 def _can_judge_canary(plan: "Plan") -> bool:
-    """Return whether the canary can be judged.
-
-    That takes controls, and items enough for a sign-flip test to reach 5 % after a correction for two.
-    """
+    """Return whether controls and items (for a corrected p of 5 %) suffice."""
     return plan.experiment.controls and len(plan.items) >= 6
 
 
 def canary_of(results: Path, experiment: str) -> "Canary | None":
-    """Compare an experiment's canary with the text alone.
-
-    Returns None if the two cannot be compared because cells failed.
-    """
+    """Compare the canary with the text alone, None where cells failed."""
     from blendbench.results.store import open_results
     from blendbench.verdict.canary import CANARY, REFERENCE, judge_canary
     from blendbench.verdict.comparison import compare
@@ -210,10 +201,7 @@ def canary_of(results: Path, experiment: str) -> "Canary | None":
 
 
 def _overridden(experiment: Experiment, strategies: list[str], settings: list[str], added: list[str]) -> Experiment:
-    """Apply --strategy and --set.
-
-    Strategies of plug-ins join the list unless --strategy gives one.
-    """
+    """Apply --set and --strategy, without which strategies of plug-ins join."""
     grids = [single_grid(text) for text in strategies]
     if not grids and added:
         experiment = replace(experiment, strategies=(*experiment.strategies, *map(single_grid, added)))

@@ -1,4 +1,1 @@
-"""Types, configuration, hashing, errors and files shared by all layers.
-
-Nothing here imports another layer.
-"""
+"""Types, configuration, hashing, errors and files shared by all layers."""

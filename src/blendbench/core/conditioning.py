@@ -8,10 +8,7 @@ from blendbench.core.lazy import Tensor, torch
 
 
 class BlendError(ValueError):
-    """A strategy gave no usable conditioning.
-
-    The cell fails with this message.
-    """
+    """A strategy gave no usable conditioning; the cell fails with this message."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +47,8 @@ class Conditioning:
         """Check the parts and return them in one canonical form.
 
         Float32 on the CPU, in memory of its own; equal steps become one, and an injection that changes nothing is
-        dropped, so that conditionings that do the same are equal.
-
-        Errors: BlendError (no steps, a wrong shape, a value that is not real and finite, a schedule of another length
-        than the sampling).
+        dropped, so that conditionings that do the same are equal. Errors: BlendError (no steps, a wrong shape, a value
+        that is not real and finite, a schedule of another length than the sampling).
         """
         if not self.steps:
             raise BlendError(f"{name} gave a conditioning without steps")

@@ -56,10 +56,7 @@ def checked(content: object, model: type[Model], where: str) -> Model:
 
 
 def _explained(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
-    """Describe each field that is wrong; misspelt keys first.
-
-    A field that is missing because its key is misspelt is left out.
-    """
+    """Describe wrong fields, misspelt keys first and not as missing too."""
     meant: set[tuple[int | str, ...]] = set()
     for found in sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden"):
         *place, key = found["loc"] or ("",)

@@ -28,10 +28,7 @@ class Depth:
         return self._replaced(text, self.hidden_states - 2, -self.hidden_states)
 
     def blocks_of(self, text: str) -> str:
-        """Replace each percentage in `text` by a number of blocks.
-
-        Errors: UsageError above 100 %.
-        """
+        """Replace percentages by numbers of blocks. Errors: UsageError above 100 %."""
         return self._replaced(text, self.blocks, 0)
 
     @staticmethod

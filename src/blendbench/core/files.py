@@ -47,8 +47,7 @@ def printable(name: str | os.PathLike[str]) -> str:
 def require_regular_file(path: Path) -> int:
     """Return the size of a regular file in bytes, following links.
 
-    Anything else is refused before it is opened: opening a named pipe would wait for its other end.
-    Errors: UsageError.
+    Anything else is refused before it is opened: opening a named pipe would wait for its other end. Errors: UsageError.
     """
     try:
         found = path.stat()

@@ -10,10 +10,7 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 
 def canonical_json(value: Any) -> str:
-    """Serialise equal values to equal text.
-
-    Keys are sorted, there are no spaces, and NaN is refused.
-    """
+    """Serialise equal values to equal text: sorted keys, no spaces, no NaN."""
     return _ENCODER.encode(value)
 
 
@@ -28,10 +25,7 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_contents(contents: Mapping[Path, str], root: Path) -> str:
-    """Hash names and contents of files, in any order; hex sha256.
-
-    Names are relative to `root`, in posix form.
-    """
+    """Hash files by content and posix name relative to `root`, in any order."""
     digest = hashlib.sha256()
     for path in sorted(contents):
         digest.update(f"{path.relative_to(root).as_posix()}\0{contents[path]}\n".encode())

@@ -175,10 +175,7 @@ def _set_rawmode(image: ImageFile.ImageFile, rawmode: str) -> None:
 
 
 def _first_webp_coding(data: bytes) -> bytes:
-    """Return the kind of the first chunk with pixels, b"VP8 " or b"VP8L".
-
-    Pillow does not report which of the two codings a WebP file has.
-    """
+    """Return the kind of the first chunk with pixels, b"VP8 " or b"VP8L"."""
     position = 12  # after RIFF, size, WEBP
     while position + 8 <= len(data):
         kind = data[position : position + 4]

@@ -34,10 +34,7 @@ class ImageNotes:
 
 
 def image_notes(path: Path) -> ImageNotes:
-    """Read the notes of an image file; damaged ones count as none.
-
-    Errors: UsageError for a file that cannot be read.
-    """
+    """Read an image file's notes, none if damaged. Errors: UsageError."""
     data = read_file(path, BYTE_LIMIT)
     try:
         texts = dict(_texts(data))

@@ -77,10 +77,7 @@ def load_image(path: Path) -> LoadedImage:
 
 
 def load_image_bytes(data: bytes, name: str) -> LoadedImage:
-    """Load an encoded image as 8-bit sRGB pixels.
-
-    Errors: ImageError, whose message begins with `name`.
-    """
+    """Load image bytes as 8-bit sRGB. Errors: ImageError that names `name`."""
     with _one_line_errors(printable(name)):
         if not data:
             raise image_formats.RefusedImageError("an empty file; name an image file")
@@ -94,10 +91,7 @@ def load_image_bytes(data: bytes, name: str) -> LoadedImage:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Return height and width of an image file, not turned; nothing is decoded.
-
-    Errors: ImageError.
-    """
+    """Return an undecoded image's height and width. Errors: ImageError."""
     image_identity(path)  # a file that cannot be read is refused as everywhere
     found = path.stat()
     return _size(path, found.st_size, found.st_mtime_ns)
@@ -118,10 +112,7 @@ def image_suffixes() -> tuple[str, ...]:
 
 
 def image_identity(path: Path) -> str:
-    """Hash an image file by content, hex sha256.
-
-    Its name and place are no part of it. Errors: ImageError.
-    """
+    """Hash an image file by content alone, hex sha256. Errors: ImageError."""
     try:
         found = path.stat()
     except OSError as error:
@@ -140,10 +131,7 @@ def _identity(path: Path, _size: int, _modified: int) -> str:
 
 
 def image_files(folder: Path) -> ImageFolder:
-    """List the image files of a folder by name, without sub-folders.
-
-    Errors: ImageError.
-    """
+    """List a folder's own image files by name. Errors: ImageError."""
     try:
         entries = sorted(folder.iterdir())
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
@@ -255,10 +243,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, tu
 
 
 def _through(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image | None:
-    """Convert through a profile, or return None if it is sRGB already.
-
-    Errors: ValueError.
-    """
+    """Convert through a profile, None if that is sRGB. Errors: ValueError."""
     space = source.profile.xcolor_space.strip()
     mode = _PROFILE_MODES.get(space)
     # Greys may have a profile of colours, but not the reverse.

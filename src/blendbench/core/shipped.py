@@ -1,7 +1,4 @@
-"""Find the shipped prompts/, metrics/ and bench/ folders.
-
-They are in the wheel, or in the working tree.
-"""
+"""Find the shipped prompts/, metrics/ and bench/, in wheel or working tree."""
 
 from pathlib import Path
 

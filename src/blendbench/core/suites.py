@@ -1,7 +1,4 @@
-"""Suites: frozen, versioned sets of prompts and reference images.
-
-They are read from prompts/<suite>/suite.toml.
-"""
+"""Suites: frozen, versioned prompts and references of prompts/*/suite.toml."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -25,10 +22,7 @@ PrimaryRole = Literal["prompt", "gain", "artifact", "drift"]
 
 @dataclass(frozen=True)
 class Attributes:
-    """Ground truth of an image, or what a prompt states.
-
-    `None` and `()` mean not stated.
-    """
+    """Ground truth of an image, or of a prompt; `None` and `()`: not stated."""
 
     objects: tuple[tuple[str, str], ...]  # (colour, shape)
     background: str | None = None
@@ -93,10 +87,8 @@ class Suite:
     """A frozen set of items.
 
     `sha256` covers what is asked and how it is reported: prompts, facts, strata, splits and primaries, and images by
-    content. Cells do not depend on it.
-
-    `primaries` names the metric of a role that a headline and a budget use; `blank` and `white` show nothing; `pairs`
-    are for strategies that fit, and none of them is an item's; `images` holds the
+    content. Cells do not depend on it. `primaries` names the metric of a role that a headline and a budget use; `blank`
+    and `white` show nothing; `pairs` are for strategies that fit, and none of them is an item's; `images` holds the
     licence of each image where `licence` does not hold for all.
     """
 
@@ -188,10 +180,7 @@ def list_suites() -> list[str]:
 
 
 def load_suite(name_or_folder: str | Path) -> Suite:
-    """Load a shipped suite by name, or any suite by folder.
-
-    Errors: UsageError in one line.
-    """
+    """Load a suite by shipped name or by folder. Errors: UsageError."""
     folder = _suite_folder(str(name_or_folder))
     file = _checked_file(folder)
     pairs = tuple(FitPair(pair.caption, folder / pair.image, folder / pair.plain) for pair in file.pairs)
@@ -240,10 +229,7 @@ def _suite_folder(name_or_folder: str) -> Path:
 
 
 def _checked_file(folder: Path) -> _SuiteFile:
-    """Check the fields, images and rules of a suite.toml.
-
-    Errors: UsageError with everything that is wrong.
-    """
+    """Check fields, images and rules of a suite.toml. Errors: UsageError."""
     source = folder / "suite.toml"
     content = toml_content(source)
     problems = Problems()
@@ -293,9 +279,8 @@ def _broken_rules(content: dict[str, Any]) -> Iterator[str]:
 def trial(suite: Suite, prompt: str | None, image: Path | None) -> Suite:
     """Return a private suite of one item.
 
-    It is the first of `suite` with another prompt, another reference image, or both.
-
-    What no longer holds (expected contents) is dropped. Errors: UsageError (an empty prompt, not an image).
+    It is the first of `suite` with another prompt, another reference image, or both. What no longer holds (expected
+    contents) is dropped. Errors: UsageError (an empty prompt, not an image).
     """
     first = suite.items[0]
     if prompt is not None and not prompt.strip():
@@ -351,10 +336,7 @@ def _image(folder: Path, seen: set[Path], name: str, field: str) -> None:
 
 
 def _loaded(path: Path, where: str) -> Path:
-    """Check that a file can be loaded as an image.
-
-    Errors: UsageError that begins with `where`.
-    """
+    """Check that an image can be loaded. Errors: UsageError naming `where`."""
     try:
         _check_image(path, _state(path))
     except ImageError as error:

@@ -23,10 +23,7 @@ class Finding:
 
 
 def diagnose(models: ModelSet) -> Iterator[Finding]:
-    """Report everything that a run on this model set needs.
-
-    All findings are reported, not only the first.
-    """
+    """Report everything that a run on this model set needs."""
     places: dict[str, Place] = {}
     downloads, complete = 0, True
     for name in COMPONENTS:
@@ -106,10 +103,7 @@ def _missing(place: Place) -> list[str]:
 
 
 def _downloadable(place: Place) -> tuple[Finding, int]:
-    """Report whether an incomplete repository can be downloaded.
-
-    The report has the bytes that are left.
-    """
+    """Report whether a repository can be downloaded, and the bytes left."""
     subject = f"{place.component}: {place}"
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         line = f"{subject}: not complete in the hub's cache, and HF_HUB_OFFLINE is set; {place.fix}"
@@ -125,10 +119,7 @@ def _downloadable(place: Place) -> tuple[Finding, int]:
 
 
 def _disk(needed: int) -> Finding:
-    """Report the room for `needed` bytes of downloads.
-
-    Without any, the room for results.
-    """
+    """Report the room for `needed` bytes of downloads, or else for results."""
     if not needed:
         return Finding(f"disk: {shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB are free here for results")
     from huggingface_hub.constants import HF_HUB_CACHE

@@ -16,10 +16,8 @@ from torch import Tensor, nn
 def store_half(network: nn.Module) -> nn.Module:
     """Keep transformer blocks' matrices and token embeddings in float16.
 
-    The float32 network is changed in place.
-
-    Nothing else changes: blocks compute in float32, one block at a time is wide. Errors: ValueError if a weight is
-    outside of float16's range.
+    The float32 network is changed in place. Nothing else changes: blocks compute in float32, one block at a time is
+    wide. Errors: ValueError if a weight is outside of float16's range.
     """
     for name, module in network.named_modules():
         if hasattr(module, "get_cast_dtype"):
@@ -59,10 +57,7 @@ class _Wide:
 
 
 def _matrices(block: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
-    """Yield (path, module, attribute, weight) of every matrix parameter.
-
-    A matrix has two dimensions or more.
-    """
+    """Yield (path, module, attribute, weight) of every matrix parameter."""
     for path, owner in list(block.named_modules()):
         for key, weight in list(owner.named_parameters(recurse=False)):
             if weight.ndim >= 2:

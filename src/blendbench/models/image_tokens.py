@@ -14,9 +14,8 @@ _MOST_ELONGATED = 200
 class ImageTokens:
     """The processor's settings: how large an image it makes, and of which patches.
 
-    `side`: pixels of a token's square; `least` and `most`: pixels of a resized image.
-
-    Source: `smart_resize` of Qwen2-VL's image processor in transformers, which Qwen3-VL uses.
+    `side`: pixels of a token's square; `least` and `most`: pixels of a resized image. Source: `smart_resize` of
+    Qwen2-VL's image processor in transformers, which Qwen3-VL uses.
     """
 
     side: int
@@ -33,10 +32,7 @@ class ImageTokens:
         return rows * columns
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Return rows and columns of the tokens of an image of this size.
-
-        Errors: ValueError for an image that is too elongated for the processor.
-        """
+        """Return rows and columns of tokens. Errors: ValueError if too elongated."""
         if max(height, width) > _MOST_ELONGATED * min(height, width):
             raise ValueError(f"an image of {width} x {height} is too elongated; the most is {_MOST_ELONGATED} to 1")
         rows, columns = round(height / self.side), round(width / self.side)

@@ -57,10 +57,7 @@ class Layout:
         return not self.absent(folder) and not self.absent_weights(folder)
 
     def parameters(self, folder: Path, place: str = "") -> int:
-        """Count the values of a network's weights from the headers of its files.
-
-        0 for what is missing.
-        """
+        """Count a network's values by headers of its files, 0 if missing."""
         files = weight_shards(folder / place, dict(self.networks)[place])
         return sum(math.prod(entry["shape"]) for path in files if path.is_file() for entry in header(path).values())
 
@@ -72,10 +69,7 @@ class Layout:
 
 
 def header(path: Path) -> dict[str, Any]:
-    """Read a safetensors header: name -> {dtype, shape, data_offsets}.
-
-    Errors: ValueError if it is none, or cut short.
-    """
+    """Read a safetensors header: name -> {dtype, ...}. Errors: ValueError."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -90,10 +84,7 @@ def header(path: Path) -> dict[str, Any]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Return an empty one if it is none, which every check then reports.
-    """
+    """Read a JSON object; an empty one, which checks report, if it is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -91,9 +91,8 @@ class Vision(_Strict):
 class Planted(_Strict):
     """Massive activations to add at position 0.
 
-    They are for models that have none of their own.
-
-    `dimensions` get `values` added, in both encoders and at every layer. The transformer reads position 0 without them.
+    They are for models that have none of their own. `dimensions` get `values` added, in both encoders and at every
+    layer. The transformer reads position 0 without them.
     """
 
     dimensions: list[int] = Field(min_length=1)
@@ -107,10 +106,7 @@ class Planted(_Strict):
 
 
 class Revisions(_Strict):
-    """The full commit of each component that is a hub repository.
-
-    Branches and tags can move.
-    """
+    """The full commit of each component that is a hub repository."""
 
     pipeline: Commit | None = None
     vision_language: Commit | None = None

@@ -29,10 +29,7 @@ _HUB_TIMEOUT = 5.0  # seconds
 
 @dataclass(frozen=True)
 class Place:
-    """The place of one component.
-
-    `value` is what model_set.toml says; `commit` is None for a folder.
-    """
+    """The place of one component; `commit` is None for a folder."""
 
     component: str
     value: str
@@ -58,26 +55,17 @@ class Place:
             return None
 
     def configured(self) -> Path:
-        """Return the folder with configurations, downloading if needed.
-
-        Errors: UsageError in one line.
-        """
+        """Return the folder with configurations. Errors: UsageError."""
         return self.known() or self._fetched(_SMALL)
 
     def complete(self) -> Path:
-        """Return the folder with all weights, downloading if needed.
-
-        Errors: UsageError in one line.
-        """
+        """Return the folder with all weights. Errors: UsageError."""
         if self.local:
             return self.local
         return self._fetched(self._patterns)
 
     def to_download(self) -> int:
-        """Return the bytes that `complete` would download, as the hub says.
-
-        Errors: whatever its client raises.
-        """
+        """Return the bytes that `complete` would download, as the hub says."""
         from huggingface_hub import HfApi
 
         if (error := hub_error()) is not None:
@@ -116,10 +104,7 @@ class Place:
 
 
 def find(component: str, value: str, commit: str | None, file: Path) -> Place:
-    """Read one entry of the model_set.toml at `file`.
-
-    Errors: UsageError (no such folder, a single file, commit not pinned).
-    """
+    """Read one entry of the model_set.toml at `file`. Errors: UsageError."""
     local = file.parent / value
     try:
         is_folder, is_file = local.is_dir(), local.is_file()

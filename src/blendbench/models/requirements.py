@@ -1,7 +1,4 @@
-"""Check the contents of a model set's folders without loading anything.
-
-Names, configurations and headers are read.
-"""
+"""Check a model set's names, configurations and headers, loading nothing."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -45,9 +42,8 @@ _MODEL_TYPE = "qwen3_vl"
 def layout(component: str, folder: Path) -> Layout:
     """Return the files of a component.
 
-    Those of a pipeline depend on its family.
-
-    A pipeline of no known family needs its model_index.json alone: `mismatches` reports what is in it.
+    Those of a pipeline depend on its family. A pipeline of no known family needs its model_index.json alone:
+    `mismatches` reports what is in it.
     """
     if component == "pipeline":
         try:

@@ -1,7 +1,4 @@
-"""CLIP and SigLIP as scorers, in float32 (TF32 on NVIDIA GPUs).
-
-The models are open_clip's, loaded from a folder.
-"""
+"""CLIP and SigLIP of open_clip as float32 scorers (TF32 on NVIDIA GPUs)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -75,10 +72,7 @@ class Encoder:
         return _CHUNK[torch.device(self.device).type]
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Encode uint8 (n, 3, h, w) as float32 (n, d) rows of unit norm.
-
-        They stay on the encoder's device.
-        """
+        """Encode uint8 (n, 3, h, w) on its device as (n, d) rows of unit norm."""
         with torch.inference_mode(), _tensor_cores(), self._attention():
             return torch.cat(
                 [_unit(self._model.encode_image(self._prepared(part))) for part in images.split(self._chunk)]
@@ -94,10 +88,7 @@ class Encoder:
         return HalfAttention() if narrow else nullcontext()
 
     def encode_texts(self, texts: list[str]) -> Tensor:
-        """Encode n texts as float32 (n, d) rows of unit norm, each text once.
-
-        They stay on the encoder's device.
-        """
+        """Encode n texts on its device as (n, d) rows of unit norm, each once."""
         new = sorted(set(texts) - self._texts.keys())
         with torch.inference_mode(), _tensor_cores():
             for start in range(0, len(new), self._chunk):
@@ -124,10 +115,7 @@ class Encoder:
         return [min(int((row != padding).nonzero()[-1:].sum() + 1) + ends, _LONGEST) for row in rows]
 
     def _prepared(self, images: Tensor) -> Tensor:
-        """Resize by the checkpoint's configuration, then normalise.
-
-        Resizing is on 8-bit values, as in Pillow.
-        """
+        """Resize 8-bit values by the checkpoint's configuration, then normalise."""
         settings = self._preprocess
         height, width = settings["size"]
         shortest = settings["resize_mode"] == "shortest"
@@ -217,10 +205,7 @@ def _check_texts(name: Path, model: nn.Module, tokenizer: Any, context: int) -> 
 
 
 def pools_end_token(model: nn.Module) -> bool:
-    """Report whether the text embedding is read at the end token.
-
-    That token has the highest id of the text.
-    """
+    """Report whether the text embedding is read at the end token."""
     holder = model.text if hasattr(model, "text") else model
     return getattr(holder, "text_pool_type", getattr(holder, "pool_type", "")) == "argmax"
 

@@ -113,10 +113,9 @@ class ModelSet(DescribedSet):
     def load(self, *parts: str) -> bool:
         """Load parts now instead of at their first use.
 
-        Report whether all could be.
-
-        Loading an encoder or the judge changes settings of the whole process for a moment, such as the default dtype of
-        torch, and imports libraries, which two threads must not do at once: no other thread may work meanwhile.
+        Report whether all could be. Loading an encoder or the judge changes settings of the whole process for a moment,
+        such as the default dtype of torch, and imports libraries, which two threads must not do at once: no other
+        thread may work meanwhile.
         """
         import torch
 

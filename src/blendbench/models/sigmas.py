@@ -1,7 +1,4 @@
-"""Noise levels of flow-matching samplers, as diffusers computes them.
-
-Diffusers is not imported.
-"""
+"""Noise levels of flow-matching samplers, as diffusers computes them."""
 
 from collections.abc import Sequence
 
@@ -33,9 +30,8 @@ def shifted(levels: Levels, shift: float) -> Levels:
 def resolve(steps: int, shift: float, explicit: Sequence[float] | None = None) -> tuple[float, ...]:
     """Return the levels that the transformer sees and the final 0.
 
-    Explicit ones are taken as they are.
-
-    Each value is the shortest decimal of a float32, so that a list copied from a record gives the same record.
+    Explicit ones are taken as they are. Each value is the shortest decimal of a float32, so that a list copied from a
+    record gives the same record.
     """
     levels = shifted(spaced(steps), shift) if explicit is None else np.array(explicit).astype(np.float32)
     return (*(float(str(level)) for level in levels), 0.0)

@@ -25,10 +25,7 @@ def planted(hidden: Tensor, plant: Plant | None) -> Tensor:
 
 
 def text_kinds(count: int, before: int, after: int) -> Tensor:
-    """Return token kinds, with `before` and `after` template tokens.
-
-    They stand around the user's text.
-    """
+    """Return kinds of text with `before` and `after` template tokens around it."""
     kinds = torch.full((count,), int(Kind.TEXT))
     kinds[:before] = int(Kind.TEMPLATE)
     kinds[count - after :] = int(Kind.TEMPLATE)
@@ -36,10 +33,7 @@ def text_kinds(count: int, before: int, after: int) -> Tensor:
 
 
 def template_length(whole: list[int], empty: list[int]) -> tuple[int, int]:
-    """Count the template tokens before and after the user's text.
-
-    They are the ends that the prompt shares with that of an empty text.
-    """
+    """Count template tokens around text: the ends shared with an empty one."""
     before = next((i for i, (a, b) in enumerate(zip(whole, empty, strict=False)) if a != b), len(empty))
     rest = len(empty) - before
     after = next((i for i, (a, b) in enumerate(zip(whole[::-1], empty[::-1], strict=False)) if a != b), rest)

@@ -21,10 +21,7 @@ from blendbench.models.tokens import Plant, planted, template_length
 def load_vision_encoder(
     folder: Path, dtype: torch.dtype, device: str, sizes: ImageTokens, plant: Plant | None = None
 ) -> "VisionEncoder":
-    """Load Qwen3-VL and its processor, which resizes images to `sizes`.
-
-    Errors: ValueError if weights are missing.
-    """
+    """Load Qwen3-VL, and its processor for `sizes`. Errors: ValueError."""
     with quiet_loading():
         processor = AutoProcessor.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
         processor.image_processor.size = {"shortest_edge": sizes.least, "longest_edge": sizes.most}
@@ -60,10 +57,7 @@ class VisionEncoder:
 
     @torch.inference_mode()
     def encode(self, image: Path, prompt: str, layers: tuple[int, ...]) -> dict[int, Tokens]:
-        """Encode a turn once; return its (tokens, dim) states at each of `layers`.
-
-        Errors: ImageError (a file that is no usable image).
-        """
+        """Encode a turn once; return (tokens, dim) by layer. Errors: ImageError."""
         pixels = Image.fromarray(load_image(image).pixels)
         inputs = self.processor(text=[self._turn(prompt)], images=[pixels], return_tensors="pt")
         kinds = self._kinds(inputs["input_ids"][0].tolist(), prompt)

@@ -1,4 +1,1 @@
-"""Registries, plug-in loading, and the identity of registered code.
-
-Torch is loaded only where it is used.
-"""
+"""Registries, plug-in loading, and the identity of registered code."""

@@ -78,10 +78,7 @@ class Home:
         return [path for path in self.files if not path.name.endswith(_ENDS)]
 
     def named(self, literals: frozenset[str], opens: bool) -> set[Path]:
-        """Return the data files that strings name, whole or by their end.
-
-        The end counts (`*.npz`) if code opens files.
-        """
+        """Return data files that strings name, by their end (`*.npz`) if code opens."""
         found: set[Path] = set()
         for text in literals:
             if _may_be_path(text) and not self.shipped:
@@ -106,10 +103,7 @@ class Home:
 
     @property
     def files(self) -> list[Path]:
-        """Return all files in its folder.
-
-        Errors: UsageError if there are too many to be its own.
-        """
+        """Return all files in its folder. Errors: UsageError if too many."""
         if not self.is_its_own:
             raise UsageError(
                 f"{self.folder}: more than {MOST_FILES} files beside the plug-in; give it a folder of its own"
@@ -169,10 +163,7 @@ def module_source(path: Path) -> Source | None:
 
 
 def walk(folder: Path) -> list[Path]:
-    """List files below a folder in a fixed order.
-
-    Hidden files, environments, caches and results folders are left out.
-    """
+    """List files below a folder in fixed order, without caches and results."""
     found: list[Path] = []
     for top, folders, files in os.walk(folder):
         here = Path(top)

@@ -16,7 +16,6 @@ def load_plugin(path: Path) -> list[str]:
     """Import a Python file; return the strategies it registers, if any.
 
     A file that was loaded before is run again, in place of what it registered, if it or what it reads has changed.
-
     Errors: UsageError (no file, an error in it, nothing registered).
     """
     return load_everything(path).get("strategy", [])

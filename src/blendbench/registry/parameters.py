@@ -42,17 +42,11 @@ class Parameter:
 
     @property
     def options(self) -> tuple[Value, ...]:
-        """Return what can be chosen, or () for what is not a choice.
-
-        A registry may have grown since.
-        """
+        """Return what can be chosen now, or () for what is not a choice."""
         return self.choices if self.steps is None else tuple(self.steps.names())
 
     def check(self, strategy: str, value: Any) -> Value:
-        """Convert a value (text from a command line too) to the parameter's type.
-
-        Errors: UsageError in one line.
-        """
+        """Convert a value or text to the parameter's type. Errors: UsageError."""
         where = f"{strategy}: {self.name} = {shown(value)}"
         if self.options:
             return self._choice(where, value)
@@ -92,10 +86,7 @@ class LayerParameter(Parameter):
     """A hidden state by index, or a mixture, as `0.7*-2+0.3*-5`."""
 
     def check(self, strategy: str, value: Any) -> Value:
-        """Return the index, or the mixture in its one spelling.
-
-        Errors: UsageError in one line.
-        """
+        """Return the index, or the mixture in its one spelling. Errors: UsageError."""
         if value in self.choices:
             return str(value)
         try:

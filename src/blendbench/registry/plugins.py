@@ -40,9 +40,8 @@ _RAN: dict[Path, bytes] = {}
 def load_plugin_file(path: Path, again: bool = False) -> ModuleType:
     """Import a Python file and the modules beside it that it uses.
 
-    Run it again only if one of them has changed, or if `again` says so.
-
-    Errors: UsageError in one line, with the file and line of the user's code; nothing it registered stays.
+    Run it again only if one of them has changed, or if `again` says so. Errors: UsageError in one line, with the file
+    and line of the user's code; nothing it registered stays.
     """
     file = Path(os.path.realpath(path))
     if not file.is_file():
@@ -88,10 +87,7 @@ def plugin_files(file: Path) -> set[Path]:
 
 
 def load_entry_points(group: str) -> list[str]:
-    """Load what installed packages offer in a group.
-
-    Return the names of the entry points. Errors: UsageError.
-    """
+    """Load a group's entry points; return their names. Errors: UsageError."""
     names = []
     for entry in sorted(importlib.metadata.entry_points(group=group), key=lambda entry: entry.name):
         package = entry.dist.name if entry.dist else entry.module

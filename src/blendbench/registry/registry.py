@@ -40,10 +40,7 @@ class Registry(Entries[T]):
         return self._entries[name].value
 
     def origin(self, name: str) -> str:
-        """Return the file or package that registered a name.
-
-        Errors: UsageError with a suggestion.
-        """
+        """Return the file or package that registered a name. Errors: UsageError."""
         self.get(name)
         return self._entries[name].origin
 

@@ -48,7 +48,6 @@ def source_identity(
     `declared_files` are relative to the folder of the function's file. `receives` are the types of what it is called
     with: their methods and properties count where the code names them. Call it after the module is loaded, because a
     helper may stand below the function, and before the function is called, because it may change its own globals.
-
     Errors: UsageError (a declared file is missing, there is no source, a constant that has no fixed content).
     """
     declared = tuple(str(path) for path in declared_files)
@@ -92,10 +91,7 @@ def _declared(home: Home, name: str) -> Path:
 
 
 def home(function: Any) -> tuple[Home, Path]:
-    """Find the home and the file of the user's code in a function.
-
-    Errors: UsageError if it is in no file.
-    """
+    """Return home and file of the user's code in a function. Errors: UsageError."""
     for candidate in _wrapped(function):
         code = candidate.__code__
         place = home_of(candidate.__globals__.get("__name__", ""), code.co_filename)
@@ -105,10 +101,7 @@ def home(function: Any) -> tuple[Home, Path]:
 
 
 def _wrapped(function: Any) -> Iterable[FunctionType]:
-    """Yield the functions within a callable, the innermost first.
-
-    A wrapper may be a library's.
-    """
+    """Yield the functions within a callable, the innermost first."""
     if isinstance(function, functools.partial):
         yield from _wrapped(function.func)
         yield from (inner for value in function.args for inner in _wrapped(value) if callable(value))

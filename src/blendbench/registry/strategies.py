@@ -158,10 +158,7 @@ class Configuration:
 
     @property
     def label(self) -> str:
-        """Return name, alpha (but for controls), and non-default settings.
-
-        `parse_configuration` reads it back.
-        """
+        """Return name, alpha and other settings, for `parse_configuration`."""
         return self._labelled(self.params)
 
     @property
@@ -223,10 +220,8 @@ class Configuration:
     def blend(self, sources: Sources, seed: int = 0) -> Conditioning:
         """Call the strategy and check its answer: float32, CPU, own memory.
 
-        torch, numpy and random are seeded with `seed`, and all global state is restored after.
-
-        Errors: BlendError (missing input, wrong type or shape, not finite, the end of the program); whatever else the
-        strategy raises.
+        torch, numpy and random are seeded with `seed`, and all global state is restored after. Errors: BlendError
+        (missing input, wrong type or shape, not finite, the end of the program); whatever else the strategy raises.
         """
         name = self.strategy.name
         given = self._given(sources)

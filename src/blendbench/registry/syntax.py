@@ -1,7 +1,4 @@
-"""Parsed source: a digest, and the names that code mentions.
-
-The digest leaves out comments and docstrings.
-"""
+"""Parsed source: a digest without comments, and the names that code mentions."""
 
 import ast
 import functools
@@ -22,10 +19,7 @@ _DEEPEST = 200  # levels of nodes: following one takes up to three of Python's 1
 
 @dataclass(frozen=True)
 class Import:
-    """One import: `from <dots><module> import <names>`, or `import <module>`.
-
-    The latter has no names.
-    """
+    """`from <dots><module> import <names>`, or `import <module>` without names."""
 
     module: str
     level: int
@@ -105,10 +99,7 @@ def _definitions(node: ast.AST, prefix: str) -> Iterator[tuple[str, int, Definit
 
 @functools.lru_cache(maxsize=8192)
 def facts(node: ast.AST) -> Facts:
-    """Collect what a node mentions.
-
-    Annotations of functions count as text only: they compute nothing.
-    """
+    """Collect what a node mentions, annotations as text only."""
     seen = _Seen()
     seen.visit(node)
     return Facts(

@@ -111,10 +111,7 @@ class Board:
 
 
 def read_board(results: Results, experiment: str | None = None) -> Board:
-    """Compute the board of `experiment` (default: that of the latest run).
-
-    Errors: UsageError for an unknown one.
-    """
+    """Compute the board of `experiment`, by default of the latest run."""
     experiment = _experiment(results, experiment)
     run = _run(results, experiment)
     baseline = str(run["baseline"])

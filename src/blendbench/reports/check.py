@@ -24,9 +24,8 @@ ROWS = 24  # items of the contact sheet; the gallery has all
 def write_check(results: Results, results_dir: Path, verdicts: Sequence[Verdict], out: Path) -> Path:
     """Write `out`/check.md with its contact sheet.
 
-    It has reference, baseline, candidates and canary of each item's first seed.
-
-    The worst items link into the gallery of the experiment where it shows the images that were judged.
+    It has reference, baseline, candidates and canary of each item's first seed. The worst items link into the gallery
+    of the experiment where it shows the images that were judged.
     """
     make_folder(out)
     experiment = verdicts[0].experiment

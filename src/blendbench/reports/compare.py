@@ -17,10 +17,7 @@ def compare_metrics(comparison: Comparison) -> list[Effect]:
 
 
 def reading(effect: Effect) -> str:
-    """Return which is better, or equivalent, undecided or differs.
-
-    A metric without a better side can only differ.
-    """
+    """Return which is better; without a better side, whether they differ."""
     if effect.decision in ("equivalent", "undecided"):
         return effect.decision
     if effect.metric.direction == "none":

@@ -1,7 +1,4 @@
-"""Contact sheet: items down, reference and configurations across.
-
-It shows one seed.
-"""
+"""Contact sheet of one seed: items down, reference and configurations across."""
 
 import re
 from collections.abc import Callable

@@ -30,10 +30,7 @@ def dose_families(standings: Standings) -> dict[str, list[int]]:
 
 
 def plot_doses(standings: Standings, path: Path) -> None:
-    """Write the plot; no file if no family of the front has two doses.
-
-    Same standings, same bytes.
-    """
+    """Write the plot; no file if no family of the front has two doses."""
     chosen = dose_families(standings)
     path.unlink(missing_ok=True)
     if not chosen:

@@ -18,9 +18,8 @@ _ORDER = tuple(NAMES)
 class Panel(NamedTuple):
     """One statistic by layer. `log`: the axis.
 
-    `line`: a value to plot for comparison; `counts`: whole numbers from 0.
-
-    `reference`: "" for tokens by themselves, or the text encoder's layer that they are compared with.
+    `line`: a value to plot for comparison; `counts`: whole numbers from 0. `reference`: "" for tokens by themselves, or
+    the text encoder's layer that they are compared with.
     """
 
     statistic: str
@@ -100,19 +99,13 @@ FAMILIES = (
 
 
 def plot_families(study: Study, folder: Path) -> None:
-    """Write one plot for each family into `folder`.
-
-    The same study gives the same bytes.
-    """
+    """Write one plot for each family into `folder`."""
     for family in FAMILIES:
         _plot_family(study, family, folder / f"{family.name}.webp")
 
 
 def plot_outliers(study: Study, path: Path, count: int = 12) -> None:
-    """Plot each kind's most outlying dimensions at the shown layer.
-
-    They are two-sided and leave position 0 out.
-    """
+    """Plot each kind's most outlying dimensions, without position 0."""
     figure, panels = _figure(len(VISION))
     for axes, tokens in zip(panels, VISION, strict=True):
         rows = study.outlying(tokens)[:count][::-1]

@@ -75,18 +75,12 @@ class Study:
 
     @property
     def kinds(self) -> list[str]:
-        """Return the kinds of token found, in table order.
-
-        Few items have no halves.
-        """
+        """Return the kinds of token found, in table order."""
         found = {tokens for _, tokens, *_ in self.values}
         return [tokens for tokens in NAMES if tokens in found]
 
     def has_position_0(self, tokens: str) -> bool:
-        """Return whether position 0 is of this kind.
-
-        If not, its statistics are the same with and without.
-        """
+        """Return whether position 0 is of this kind, and so makes a difference."""
         with_it, without = (self.get(tokens, "tokens", position_0).value for position_0 in (True, False))
         return with_it != without
 

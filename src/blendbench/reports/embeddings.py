@@ -37,10 +37,7 @@ _AGAINST = (
 
 
 def write_embeddings(results: Results, out: Path, analysis_id: str | None = None) -> tuple[Study, Path]:
-    """Write `<out>/embeddings.md` and its plots, by default of the latest.
-
-    Errors: UsageError if it is missing.
-    """
+    """Write `<out>/embeddings.md` and its plots, by default of the latest."""
     study = read_study(results, analysis_id)
     path = make_folder(out) / "embeddings.md"
     plot_families(study, out / FOLDER)

@@ -16,10 +16,7 @@ ROWS = 5
 
 @dataclass(frozen=True)
 class Extreme:
-    """A configuration's best or worst pair by the prompt's primary metric.
-
-    `difference` is to the baseline.
-    """
+    """A pair, by what the prompt's primary metric changes from the baseline."""
 
     label: str
     item: str
@@ -31,10 +28,7 @@ class Extreme:
 
 
 def extremes(results: Results, board: Board, standings: Standings | None) -> list[tuple[Extreme, Extreme]]:
-    """Return the best and the worst pair of every configuration shown.
-
-    Images are hashes.
-    """
+    """Return the best and the worst pair of every configuration shown."""
     prompt = board.primaries.get("prompt")
     labels = shown_labels(board, standings, ROWS)
     rows = results.rows(

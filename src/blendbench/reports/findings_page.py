@@ -17,10 +17,7 @@ HEADLINES = 5
 
 
 def write_findings(results: Results, out: Path, hypotheses: Path | None = None) -> tuple[Findings, Path]:
-    """Judge all results; write the page and its plot.
-
-    Errors: UsageError for a hypotheses file that cannot be read.
-    """
+    """Judge all results; write the page and its plot."""
     findings = judge(results, hypotheses)
     page = make_folder(out) / f"{findings.file.name}.md"
     write_atomically(page, render_findings(results, findings).encode())

@@ -25,10 +25,7 @@ def shown(findings: Findings) -> list[Finding]:
 
 
 def plot_effects(findings: Findings, path: Path) -> None:
-    """Write the plot; no file if no finding has an effect.
-
-    Same findings, same bytes.
-    """
+    """Write the plot; no file if no finding has an effect."""
     rows = shown(findings)
     if not rows:
         path.unlink(missing_ok=True)

@@ -26,10 +26,7 @@ def difference_text(entry: Entry, metric: MetricInfo) -> str:
 
 
 def decision_word(effect: Effect | None) -> str:
-    """Return better, worse, equivalent or undecided.
-
-    Empty for what does not judge.
-    """
+    """Return the decision; empty for what does not judge."""
     return effect.decision if effect is not None and effect.judged and effect.decision is not None else ""
 
 

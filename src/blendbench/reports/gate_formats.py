@@ -52,10 +52,7 @@ def with_links(verdict: Verdict, gallery: Gallery | None) -> Verdict:
 
 
 def as_terminal(verdict: Verdict, every: bool = False) -> RenderableType:
-    """Render a verdict for a terminal of any width.
-
-    `every`: all metrics, not only those that decide.
-    """
+    """Render the effects that decide, or `every` one, for any terminal width."""
     shown = list(verdict.effects) if every else deciding(verdict)
     parts: list[RenderableType] = [
         headline(verdict),
@@ -126,10 +123,7 @@ def as_markdown(verdict: Verdict) -> str:
 
 
 def as_json(verdict: Verdict) -> str:
-    """Render the stable form that docs/gate.md describes.
-
-    Numbers that do not exist are null.
-    """
+    """Render the stable form that docs/gate.md describes."""
     return json.dumps(verdict_record(verdict), indent=1, allow_nan=False)
 
 

@@ -50,10 +50,7 @@ class Open(Strict):
 
 
 class HypothesesFile(Strict):
-    """A hypotheses file: what is asked, in the order of the page.
-
-    `headlines`: ids in the order in which a reader wants them answered.
-    """
+    """A hypotheses file; `headlines`: ids, those of most interest first."""
 
     name: Name = "findings"
     title: Text
@@ -91,9 +88,6 @@ def shipped_hypotheses() -> Path:
 
 
 def read_hypotheses(path: Path) -> tuple[HypothesesFile, str]:
-    """Read a file; return it with the sha256 of its bytes.
-
-    Errors: UsageError in one line.
-    """
+    """Read a file; return it with the sha256 of its bytes."""
     file = read_toml(path, HypothesesFile)
     return file, sha256_bytes(path.read_bytes())

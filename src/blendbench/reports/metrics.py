@@ -128,10 +128,7 @@ def _responses(responses: list[Response]) -> list[str]:
 
 
 def response_table(responses: list[Response], metric: str) -> list[str]:
-    """Tabulate the dose-response of one metric.
-
-    AUROC / fraction that rises by amplitude, and the rank correlation.
-    """
+    """Tabulate AUROC / fraction that rises, and the rank correlation."""
     rows = [
         (
             f"{row.size} px ({row.images})",

@@ -1,7 +1,4 @@
-"""The measured part of metric cards, between two marks.
-
-`blendbench calibrate` writes it.
-"""
+"""The measured part of metric cards, between two marks."""
 
 from pathlib import Path
 

@@ -15,10 +15,7 @@ _PANELS = (("grid_energy", "grid energy (fraction)"), ("grid_severity", "grid se
 
 
 def plot_responses(responses: "list[Response]", path: Path, size: int = 256) -> None:
-    """Plot the median value over amplitude, for crops of one size.
-
-    One panel a metric, one line a pattern.
-    """
+    """Plot the median value over amplitude: a panel a metric, a line a pattern."""
     figure = Figure(figsize=(12, 4), dpi=110, layout="constrained")
     panels = figure.subplots(1, len(_PANELS))
     for panel, (metric, label) in zip(panels, _PANELS, strict=True):

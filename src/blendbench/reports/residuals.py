@@ -49,10 +49,7 @@ def write_residuals(results: Results, board: Board, images: PageImages, path: Pa
 
 
 def _labels(board: Board) -> list[str]:
-    """Return the baseline and each strategy's first configuration.
-
-    They are in the order of the board.
-    """
+    """Return the baseline and each strategy's first configuration."""
     first: dict[str, str] = {}
     for configuration in board.configurations:
         if not configuration.no_op:

@@ -138,19 +138,13 @@ def read_standings(results: Results, board: Board) -> Standings | None:
 
 
 def read_points(results: Results, experiment: str) -> Standings | None:
-    """Return gain and loss of every configuration of an experiment, without headlines.
-
-    None if gain or prompt were not measured, or no part of the prompt can be lost.
-    """
+    """Return gain and loss of every configuration, without headlines, if known."""
     known = read_known(results, experiment, everywhere=False)
     return Standings(known, (), *_means(known)) if can_lose(known) else None
 
 
 def standings_of(results: Results, experiment: str, label: str) -> Standings | None:
-    """Return one configuration among all that is known of its setting, on the items that it has.
-
-    None if gain or prompt were not measured, or no part of the prompt can be lost.
-    """
+    """Return one configuration among all that is known, on its own items."""
     known = read_known(results, experiment)
     if label not in known.index or not can_lose(known):
         return None

@@ -63,10 +63,7 @@ def _is_extreme(board: Board, metric: MetricInfo, name: str, place: Literal["wor
 
 
 def _rows(board: Board, metric: str, with_no_ops: bool = False) -> dict[str, Array]:
-    """Return item means by label.
-
-    No-ops repeat the baseline's images, and would only inflate an agreement.
-    """
+    """Return item means by label; no-ops would only inflate an agreement."""
     silent = set() if with_no_ops else {entry.label for entry in board.configurations if entry.no_op}
     labels, means = board.means[metric]
     return {label: row for label, row in zip(labels, means, strict=True) if label not in silent}
@@ -75,9 +72,8 @@ def _rows(board: Board, metric: str, with_no_ops: bool = False) -> dict[str, Arr
 def order(better: Array, worse: Array, metric: MetricInfo) -> tuple[Answer, str]:
     """Return whether item means (items,) are in order, and the figures.
 
-    Their paired interval decides.
-
-    The rival is the nearest of many, so some are ahead by a hair: only what lies beyond the metric's margin matters.
+    Their paired interval decides. The rival is the nearest of many, so some are ahead by a hair: only what lies beyond
+    the metric's margin matters.
     """
     difference = bootstrap_t(better - worse, bounds=metric.changes)
     least, most = sorted((_sign(metric) * difference.low, _sign(metric) * difference.high))

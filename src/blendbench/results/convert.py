@@ -54,10 +54,7 @@ Known = Mapping[tuple[str, int], Mapping[str, float | None]]  # by metric and ve
 
 @dataclass
 class _Seen:
-    """State from lines read so far that others need.
-
-    Later lines need it, and some earlier ones.
-    """
+    """Facts of lines read so far that later lines need."""
 
     images: dict[str, str] = field(default_factory=dict)  # by cell
     places: dict[str, Place] = field(default_factory=dict)  # by cell
@@ -81,10 +78,9 @@ class _Seen:
 def convert(folder: Path, known: Known) -> int:
     """Convert a results folder of format 1 to the present one.
 
-    The result: how many rows it now has.
-
-    The old shards stay in `shards-format-1/`. `known` are `low`, `high` and `threshold` of metrics: format 1 did
-    not hold them. Errors: UsageError for a folder of another format, and naming shard and line of a bad record.
+    The result: how many rows it now has. The old shards stay in `shards-format-1/`. `known` are `low`, `high` and
+    `threshold` of metrics: format 1 did not hold them. Errors: UsageError for a folder of another format, and naming
+    shard and line of a bad record.
     """
     old, kept, fresh = folder / FOLDER, folder / OLD_FOLDER, folder / _NEW_FOLDER
     if old.is_dir():
@@ -250,10 +246,7 @@ def _records(path: Path) -> Iterator[tuple[int, Record]]:
 
 
 def _started_at(path: Path) -> str:
-    """Return when the first run, analysis or vote of a shard was.
-
-    What has no time counts as earliest.
-    """
+    """Return when a shard's first run, analysis or vote was; else the earliest."""
     for _, record in _records(path):
         if time := record.get("started_at") or record.get("voted_at"):
             return str(time)

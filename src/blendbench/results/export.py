@@ -1,7 +1,4 @@
-"""Publish results as one compact parquet file per table.
-
-The files hold all published experiments.
-"""
+"""Publish all experiments as one compact parquet file per table."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -44,9 +41,8 @@ _COMPACT = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 19, ROW_GROUP_SI
 def export_experiments(results: Results, names: Iterable[str], out: Path) -> list[Path]:
     """Put experiments and the latest analysis into `out`/<table>.parquet.
 
-    Only current cells are published.
-
-    What is published there of other experiments stays. The same results give the same bytes. Errors: UsageError.
+    Only current cells are published. What is published there of other experiments stays. The same results give the same
+    bytes. Errors: UsageError.
     """
     temporary = tempfile.TemporaryDirectory(prefix="blendbench-")
     with temporary as spill, full_disk_named(Path(spill)), duckdb.connect() as connection:

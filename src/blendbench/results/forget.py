@@ -27,9 +27,8 @@ def forget(folder: Path, label: str, experiment: str | None = None) -> Forgotten
 
     Shards are only appended to: a row says from which run on the configuration counts, so that the database made anew
     is the same, and a later run brings it back. Images that nothing else uses are deleted after that, and are found
-    again by the next call if it is interrupted here. Only for who holds the folder's lock.
-
-    Errors: UsageError (unknown, in several experiments, or the baseline that the others are compared with).
+    again by the next call if it is interrupted here. Only for who holds the folder's lock. Errors: UsageError (unknown,
+    in several experiments, or the baseline that the others are compared with).
     """
     results = open_results(folder)
     chosen = _experiment(results, label, experiment)

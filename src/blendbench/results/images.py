@@ -24,20 +24,14 @@ class DamagedImageError(UsageError):
 
 
 def image_name(sha256: str) -> str:
-    """Return an image's path relative to its results folder.
-
-    Errors: DamagedImageError for what is no hash.
-    """
+    """Return an image's path in its results folder. Errors: DamagedImageError."""
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise DamagedImageError(f"{sha256[:80]!r}: not the hash of an image")
     return f"{FOLDER}/{sha256[:2]}/{sha256}.png"
 
 
 class ImageStore:
-    """The images of one results folder.
-
-    Threads and processes may save at once.
-    """
+    """The images of one results folder; threads and processes may save at once."""
 
     def __init__(self, results_dir: Path | str) -> None:
         self._results = Path(results_dir)
@@ -48,10 +42,7 @@ class ImageStore:
         return self._results / image_name(sha256)
 
     def save(self, pixels: NDArray[np.uint8]) -> str:
-        """Keep uint8 (h, w, 3) pixels as a lossless PNG; returns its sha256.
-
-        Errors: UsageError.
-        """
+        """Keep uint8 (h, w, 3) pixels as PNG; return its sha256. Errors: UsageError."""
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise ValueError(f"pixels are {pixels.dtype} of shape {pixels.shape}, not uint8 (h, w, 3)")
         buffer = io.BytesIO()
@@ -59,10 +50,7 @@ class ImageStore:
         return self.save_bytes(buffer.getvalue())
 
     def save_bytes(self, data: bytes) -> str:
-        """Keep the bytes of an image file; returns their sha256.
-
-        Errors: UsageError.
-        """
+        """Keep the bytes of an image file; return their sha256. Errors: UsageError."""
         sha256 = hashlib.sha256(data).hexdigest()
         if not self.present([sha256]):
             path = self.path(sha256)
@@ -79,10 +67,7 @@ class ImageStore:
         return hashlib.sha256(data).hexdigest() == sha256 and self.save_bytes(data) == sha256
 
     def load(self, sha256: str) -> NDArray[np.uint8]:
-        """Return the pixels (h, w, 3) of an image whose file has the right hash.
-
-        Errors: DamagedImageError.
-        """
+        """Return pixels (h, w, 3). Errors: DamagedImageError if the hash is another."""
         path = self.path(sha256)
         try:
             data = read_file(path, LARGEST)

@@ -107,10 +107,7 @@ def ingest(results_dir: Path | str, into: Path | None = None) -> int:
 
 
 def _changes(folder: Path, database: Path) -> _Changes | None:
-    """Compare the shards with what the database was made from.
-
-    None if nothing changed.
-    """
+    """Compare the shards with those of the database; None if nothing changed."""
     known = _known(database)
     paths = shard_paths(folder)
     if known is None:
@@ -142,10 +139,7 @@ def _changes(folder: Path, database: Path) -> _Changes | None:
 
 
 def _known(database: Path) -> dict[str, _Known] | None:
-    """Return what a database was made from, by name of the shard.
-
-    None if it has to be made anew, as a damaged one has.
-    """
+    """Return the shards of a database by name; None for a damaged database."""
     if not database.exists() or database.with_name(f"{database.name}.wal").exists():
         return None
     try:
@@ -275,10 +269,7 @@ def _read_lines(connection: duckdb.DuckDBPyConnection, shard: Shard) -> int:
 
 
 def _check_structure(connection: duckdb.DuckDBPyConnection) -> None:
-    """Check one line of every combination of names and types that occurs.
-
-    Errors: _UnusualError.
-    """
+    """Check a line of each combination of types. Errors: _UnusualError."""
     if connection.execute("SELECT count(*) FROM lines WHERE contains(_line, '\\u0000')").fetchall() != [(0,)]:
         raise _UnusualError("a text has a null byte")
     # A line of many brackets may be nested deeper than DuckDB goes, and is checked by itself.

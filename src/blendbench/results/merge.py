@@ -119,10 +119,7 @@ def _check_files(folder: Path) -> None:
 
 
 def _union(folders: Iterable[Path]) -> dict[str, Path]:
-    """Return the shards of all folders by name; of one that had grown the longest.
-
-    Errors: UsageError if two of a name are different.
-    """
+    """Return the shards by name, the longest of each. Errors: UsageError."""
     found: dict[str, Path] = {}
     for path in (path for folder in folders for path in shard_paths(folder)):
         other = found.setdefault(path.name, path)

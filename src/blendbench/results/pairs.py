@@ -1,7 +1,4 @@
-"""Read pairs: values of two configurations at the same items and seeds.
-
-There is no other reader of pairs.
-"""
+"""Read pairs: values of two configurations at the same items and seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -26,19 +26,13 @@ _READING = ("SELECT", "EXPLAIN", "MULTI")
 
 
 def read_only_rows(results: Results, query: str) -> "pd.DataFrame":
-    """Return the rows of one reading statement.
-
-    Errors: UsageError in one line for anything else, and for bad SQL.
-    """
+    """Return the rows of one reading statement. Errors: UsageError."""
     with _limited(results) as connection:
         return connection.execute(_reading(query)).df()
 
 
 def read_only_bytes(results: Results, query: str, file_format: str) -> bytes:
-    """Return the rows of one reading statement as a csv, json or parquet file.
-
-    Errors: as `read_only_rows`.
-    """
+    """Return the rows of one reading statement as a csv, json or parquet file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows"
         with _limited(results, path) as connection:

@@ -63,10 +63,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table that shards hold rows of.
-
-    Of rows with the same `key` the latest counts.
-    """
+    """One table of shards; of rows with the same `key` the latest counts."""
 
     name: str
     columns: tuple[Column, ...]
@@ -158,10 +155,7 @@ class RowChecker:
         self._connection = _trial_database().cursor()
 
     def lines(self, table: str, rows: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Return each row as a shard's line, without the newline.
-
-        Errors: RowError.
-        """
+        """Return each row as a shard's line, without newline. Errors: RowError."""
         if table not in tables():
             raise RowError(f"{table!r} is not a table; known: {', '.join(tables())}")
         lines = [_dumped({"table": table, **tables()[table].complete(row)}) for row in rows]
@@ -182,10 +176,7 @@ class RowChecker:
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
-    """Return the object in one line of a shard.
-
-    Errors: RowError that says what is wrong, in few words.
-    """
+    """Return the object in one line of a shard. Errors: RowError."""
     if line.count(b"[") + line.count(b"{") > _MOST_BRACKETS:
         raise RowError(f"more than {_MOST_BRACKETS} brackets")
     try:
@@ -202,10 +193,7 @@ def parse_line(line: bytes) -> dict[str, Any]:
 
 
 def row_of(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Split a line's object into table name and complete row.
-
-    Errors: RowError.
-    """
+    """Split a line's object into table and complete row. Errors: RowError."""
     row = dict(content)
     name = row.pop("table", None)
     if not isinstance(name, str) or name not in tables():
@@ -257,10 +245,7 @@ def _wide(value: str, metric: str, column: str) -> str:
 
 @functools.cache
 def _trial_database() -> duckdb.DuckDBPyConnection:
-    """Return a database whose tables have all rules but their keys.
-
-    Two rows of one key are no mistake.
-    """
+    """Return a database whose tables have all rules but their keys."""
     connection = duckdb.connect()
     statements = re.sub(r"PRIMARY KEY \([^)]*\)", "CHECK (true)", schema_sql())
     connection.execute(statements.replace("PRIMARY KEY", ""))

@@ -24,9 +24,8 @@ _BATCH = 4096  # lines whose rules are checked at once
 class ShardWriter:
     """Appends rows to a new file `<results_dir>/shards/<run_id>.jsonl`.
 
-    What `append` returned from survives kill -9.
-
-    `sequence` orders it: 1 + the greatest of the folder, taken while no other process can take one.
+    What `append` returned from survives kill -9. `sequence` orders it: 1 + the greatest of the folder, taken while no
+    other process can take one.
     """
 
     def __init__(self, results_dir: Path | str, run_id: str) -> None:
@@ -49,9 +48,8 @@ class ShardWriter:
     def append(self, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write rows of one table and wait until they are on disk.
 
-        Nothing is written if one is invalid.
-
-        Errors: RowError for a row that does not fit its table; UsageError if the disk is full.
+        Nothing is written if one is invalid. Errors: RowError for a row that does not fit its table; UsageError if the
+        disk is full.
         """
         self.append_all({table: rows})
 
@@ -82,10 +80,7 @@ class ShardWriter:
 
 @dataclass(frozen=True)
 class Shard:
-    """A file as it was read: whole `lines` with header, and a `torn` one.
-
-    The torn line was never ended.
-    """
+    """A file as it was read: whole `lines` with header, and an unended one."""
 
     path: Path
     sequence: int
@@ -104,10 +99,7 @@ class Shard:
 
 
 def shard_paths(results_dir: Path | str) -> list[Path]:
-    """Return the shard files by name.
-
-    Errors: UsageError for one that is not a regular file.
-    """
+    """Return the shard files by name. Errors: UsageError."""
     folder = Path(results_dir) / FOLDER
     try:
         # Not a glob: the folder's name may hold its special characters.
@@ -122,18 +114,12 @@ def shard_paths(results_dir: Path | str) -> list[Path]:
 
 
 def next_sequence(results_dir: Path | str) -> int:
-    """Return 1 + the greatest sequence of the folder's shards.
-
-    Errors: UsageError for a shard that is none.
-    """
+    """Return 1 + the greatest sequence of the shards. Errors: UsageError."""
     return 1 + max((header[0] for path in shard_paths(results_dir) if (header := read_header(path))), default=0)
 
 
 def read_header(path: Path) -> tuple[int, str] | None:
-    """Return sequence and run id of a shard.
-
-    None if not even its first line was ended. Errors: UsageError.
-    """
+    """Return sequence and run id; None without a whole line. Errors: UsageError."""
     with _readable(path).open("rb") as file:
         line = file.readline(_LONGEST_HEADER)
     if not line.endswith(b"\n"):

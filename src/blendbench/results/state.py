@@ -72,10 +72,7 @@ class State:
         self._connection = connection
 
     def finished_cells(self, cell_ids: Sequence[str]) -> dict[str, CellState]:
-        """Return what is known of these cells.
-
-        Those that nothing is known of are left out.
-        """
+        """Return what is known of these cells, without the unknown ones."""
         rows = self._each(
             """
             SELECT c.cell_id, c.status, c.image_sha256, c.conditioning_sha256, c.noise_seed, c.error
@@ -143,10 +140,8 @@ class State:
     def outdated_members(self, experiment: str, suite_sha256: str, cell_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return rows of `cells` to append under a new run.
 
-        The experiment then counts these cells.
-
-        Those are finished cells that only other experiments or suites have, and those with a newer cell of the same
-        configuration, item and seed.
+        The experiment then counts these cells. Those are finished cells that only other experiments or suites have, and
+        those with a newer cell of the same configuration, item and seed.
         """
         table = tables()["cells"]
         rows = self._ask(
@@ -217,10 +212,7 @@ class State:
         )
 
     def known_images(self, sampler_sha256: str, model_set_sha256: str, dtype: str) -> list[tuple[str, int, str]]:
-        """Return conditioning, noise seed and image of cells with these settings.
-
-        Only finished cells count.
-        """
+        """Return (conditioning, noise seed, image) of finished cells of a setting."""
         return self._ask(
             """
             SELECT conditioning_sha256, noise_seed, arg_max(image_sha256, (r.sequence, c.cell_id))
@@ -233,10 +225,7 @@ class State:
         )
 
     def last_plan(self, experiment: str) -> LastPlan | None:
-        """Return what the latest run of an experiment was about.
-
-        None if there was none.
-        """
+        """Return what the latest run of an experiment planned, or None."""
         runs = self._ask(
             """
             SELECT run_id, suite_sha256, model_set_sha256, dtype, sampler_sha256, baseline, items, seeds
@@ -303,10 +292,7 @@ def _joined(hashes: Iterable[str]) -> str:
 
 @contextmanager
 def open_state(results_dir: Path | str) -> Iterator[State]:
-    """Open a results folder for questions.
-
-    One that holds nothing has no answers. Errors: UsageError.
-    """
+    """Open a results folder, which may be empty. Errors: UsageError."""
     if shard_paths(results_dir):
         with open_results(results_dir).connect() as connection:
             # A second thread wants buffers of its own, and is no faster for these questions.

@@ -51,10 +51,7 @@ class Results:
         self._drop = temporary and weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
 
     def close(self) -> None:
-        """Remove the database if it was made in a temporary folder.
-
-        No connection outlives its query.
-        """
+        """Remove the database if it was made in a temporary folder."""
         if self._drop:
             self._drop()
 
@@ -65,18 +62,12 @@ class Results:
         self.close()
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> "pd.DataFrame":
-        """Return the rows of one SQL statement as a data frame.
-
-        Errors: duckdb.Error.
-        """
+        """Return rows of one SQL statement as a data frame. Errors: duckdb.Error."""
         with self.connect() as connection:
             return connection.execute(sql, parameters or []).df()
 
     def rows(self, sql: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
-        """Return the rows of one SQL statement, without pandas.
-
-        Errors: duckdb.Error.
-        """
+        """Return the rows of one SQL statement as tuples. Errors: duckdb.Error."""
         return self.read(sql, parameters, duckdb.DuckDBPyConnection.fetchall)
 
     def read(self, sql: str, parameters: list[Any] | None, take: Callable[[duckdb.DuckDBPyConnection], Taken]) -> Taken:
@@ -221,10 +212,9 @@ class ArrowRows:
 def open_results(path: Path | str = "results") -> Results:
     """Open a results folder, or a database file or folder, read-only.
 
-    A results folder's new shards are ingested first.
-
-    If the folder cannot be written, the database is made in a temporary folder, and is gone with the object.
-    Errors: UsageError when there is nothing to read, or a database of another version.
+    A results folder's new shards are ingested first. If the folder cannot be written, the database is made in a
+    temporary folder, and is gone with the object. Errors: UsageError when there is nothing to read, or a database of
+    another version.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():

@@ -46,10 +46,8 @@ class _VoteFile(_Strict):
 def take_in_votes(file: Path, results_dir: Path) -> tuple[int, int]:
     """Bring an exported file into a results folder.
 
-    The result: how many votes were new, and how many the file has.
-
-    The same votes a second time change nothing. Errors: UsageError for a file that is none, and for votes on images
-    that these results do not have; nothing is written then.
+    The result: how many votes were new, and how many the file has. The same votes a second time change nothing. Errors:
+    UsageError for a file that is none, and for votes on images that these results do not have; nothing is written then.
     """
     data = read_file(file, _LARGEST)
     try:

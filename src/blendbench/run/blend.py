@@ -118,10 +118,7 @@ class Blender:
         return Job(conditioning, sha256, cell.noise_seed, start, bucket, [cell], negative, blended)
 
     def _possible(self, conditioning: Conditioning) -> Conditioning:
-        """Return a conditioning that the transformer and the pipeline can take.
-
-        Errors: InputError.
-        """
+        """Return a conditioning that the pipeline can take. Errors: InputError."""
         tokens, longest = len(conditioning.rows), self.models.facts.longest_caption
         if tokens > longest:
             raise InputError(

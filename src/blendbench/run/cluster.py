@@ -182,10 +182,7 @@ class Cluster:
         hand.begun, hand.description = None, found
 
     def get(self, reference: Any) -> Any:
-        """Return what a worker has returned.
-
-        Errors: WorkerLostError, or whatever it raised.
-        """
+        """Return what a worker returned, or raise its error or WorkerLostError."""
         errors = self.ray.exceptions
         try:
             return self.ray.get(reference)

@@ -236,10 +236,7 @@ def _send(connection: socket.socket, value: object) -> None:
 
 
 def _receive(connection: socket.socket, most: float = math.inf) -> Any:
-    """Return a value that `_send` has sent.
-
-    Errors: EOFError; StrategyError if it has more than `most` bytes.
-    """
+    """Return a sent value. Errors: EOFError; StrategyError beyond `most` bytes."""
     (count,) = struct.unpack("<Q", _read(connection, 8))
     sizes = struct.unpack(f"<{count}Q", _read(connection, 8 * count))
     if sum(sizes) > most:

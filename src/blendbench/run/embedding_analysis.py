@@ -1,7 +1,4 @@
-"""Analyse hidden states: encode a suite once, then compute statistics.
-
-Statistics are per layer and kind of token.
-"""
+"""Encode a suite once, then compute statistics by layer and kind of token."""
 
 import uuid
 from collections.abc import Iterator
@@ -73,10 +70,7 @@ class Analysis:
 
 
 def plan_analysis(models: ModelSet, suite: Suite, items: int | None, layers: tuple[int, ...] | None) -> Analysis:
-    """Check what is asked for before anything is loaded.
-
-    Errors: UsageError (a layer or a device that is not there).
-    """
+    """Check layers and device before anything is loaded. Errors: UsageError."""
     models.check()
     _ = models.device
     states = models.facts.hidden_states
@@ -90,10 +84,8 @@ def plan_analysis(models: ModelSet, suite: Suite, items: int | None, layers: tup
 def run_analysis(analysis: Analysis, results: Path, reporter: Reporter, statistics: Path | None = None) -> bool:
     """Bring an analysis into the database of `results`, unless it is there.
 
-    False if it was.
-
-    `statistics`: where the means and standard deviations are written too. Errors: UsageError (a prompt that cannot be
-    encoded, another run in the folder).
+    False if it was. `statistics`: where the means and standard deviations are written too. Errors: UsageError (a prompt
+    that cannot be encoded, another run in the folder).
     """
     with folder_lock(results):
         shard = f"embeddings-{analysis.analysis_id[:16]}-{uuid.uuid4().hex[:8]}"
@@ -141,9 +133,7 @@ class Outcome:
 def analyse(analysis: Analysis, embeddings: Embeddings, reporter: Reporter) -> Outcome:
     """Encode what is missing, then analyse one layer at a time.
 
-    Only one layer's rows are in memory.
-
-    Errors: UsageError for a prompt or image that cannot be encoded.
+    Only one layer's rows are in memory. Errors: UsageError for a prompt or image that cannot be encoded.
     """
     began = datetime.now(UTC)
     outcome = Outcome()
@@ -247,10 +237,7 @@ def _markers(tokens: Tokens) -> Tokens:
 
 
 def _both(sequences: list[Tokens]) -> Rows:
-    """Return rows with and without position 0.
-
-    They are the same list if position 0 is of another kind.
-    """
+    """Return rows with and without position 0, the same list if it is not there."""
     whole = [tokens.hidden.numpy() for tokens in sequences]
     if all(tokens.without_sink.start == 0 for tokens in sequences):
         return {True: whole, False: whole}
@@ -288,10 +275,7 @@ def _statistics(groups: dict[str, Summary], anchor: Summary, at_text_layer: bool
 
 
 def _halves(rows: list[Array]) -> Iterator[Found]:
-    """Compare the reference's odd items with its even ones.
-
-    No difference below theirs means anything.
-    """
+    """Compare odd items of the reference with even ones: a floor of differences."""
     pairs = len(rows) // 2
     if pairs:
         odd, even = (summarise(rows[start : 2 * pairs : 2]) for start in (1, 0))

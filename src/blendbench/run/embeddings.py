@@ -1,7 +1,4 @@
-"""The cache of hidden states in `<results>/embeddings/`, by content.
-
-Each view is encoded once.
-"""
+"""The cache of hidden states in `<results>/embeddings/`, by content."""
 
 import functools
 import hashlib
@@ -30,10 +27,7 @@ _LARGEST = 1 << 32  # bytes of one file
 
 
 class EncodingError(InputError):
-    """A prompt or image that the models cannot encode.
-
-    Every cell that reads it fails with this message.
-    """
+    """A prompt or image that cannot be encoded; cells that read it fail."""
 
 
 class Embeddings:
@@ -175,10 +169,7 @@ def _packed(encoded: Tokens) -> bytes:
 
 
 def _stated_sha256(data: bytes) -> str:
-    """Return the hash in the header of a safetensors file.
-
-    Errors: ValueError, KeyError.
-    """
+    """Return the hash in a safetensors header. Errors: ValueError, KeyError."""
     length = int.from_bytes(data[:8], "little")
     return str(json.loads(data[8 : 8 + length])["__metadata__"]["sha256"])
 

@@ -38,10 +38,8 @@ def _inputs(cell: Cell, embeddings: Embeddings, suite: Suite) -> Iterator[Input]
 class Prefetch:
     """Encode missing views: all (`encode_all`), or some cells ahead.
 
-    A thread encodes ahead.
-
-    `settings_lock` is held during an encoder pass of that thread; process-wide torch settings (TF32, compilation) must
-    not change while it is held.
+    A thread encodes ahead. `settings_lock` is held during an encoder pass of that thread; process-wide torch settings
+    (TF32, compilation) must not change while it is held.
     """
 
     def __init__(self, embeddings: Embeddings, suite: Suite, clock: Clock, reporter: Reporter) -> None:
@@ -68,20 +66,14 @@ class Prefetch:
         return sorted({"text" if view.image is None else "vision" for view in self._waiting})
 
     def encode_all(self) -> None:
-        """Encode everything, one encoder after the other.
-
-        They may not fit on the device together.
-        """
+        """Encode everything, one encoder after the other to save memory."""
         for view, layers in sorted(self._waiting.items(), key=lambda entry: entry[0].image is not None):
             with self._counted():
                 self.embeddings.encode(view, layers)
         self._waiting.clear()
 
     def encoded(self, cells: Sequence[Cell], ahead: int) -> Iterator[Cell]:
-        """Yield each cell once everything that it reads is encoded.
-
-        The next `ahead` cells are encoded meanwhile.
-        """
+        """Yield each cell once it is encoded, and encode the next `ahead` meanwhile."""
         for i, cell in enumerate(cells):
             self.request(cells[i : i + 1 + ahead])
             self.wait(cell)

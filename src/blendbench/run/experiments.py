@@ -1,7 +1,4 @@
-"""Experiments: bench/<name>.toml, the strategies, suite and settings.
-
-The settings are seeds, sampler and metrics.
-"""
+"""Experiments: bench/<name>.toml, with strategies, suite and settings."""
 
 import itertools
 from contextlib import suppress
@@ -40,10 +37,7 @@ class Grid:
         return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*(v for _, v in values))]
 
     def over_doses(self) -> "Grid":
-        """Return the grid with the strategy's doses in place of `dose = "grid"`.
-
-        Errors: UsageError for a strategy without a dose.
-        """
+        """Replace `dose = "grid"` by the strategy's doses. Errors: UsageError."""
         if (_DOSE, ("grid",)) not in self.values:
             return self
         strategy = get_strategy(self.name)
@@ -103,10 +97,7 @@ class Experiment:
     def with_overrides(
         self, values: dict[str, tuple[Value, ...]] | None = None, strategies: list[Grid] | None = None
     ) -> "Experiment":
-        """Replace the strategies, and a parameter's values where it is named.
-
-        Errors: UsageError if a parameter is named by no strategy of the list.
-        """
+        """Replace strategies, and values of parameters. Errors: UsageError."""
         grids = tuple(grid.over_doses() for grid in strategies or self.strategies)
         for name, chosen in (values or {}).items():
             known = sorted({key for grid in grids for key, _ in grid.values})
@@ -154,10 +145,7 @@ def list_experiments() -> list[str]:
 
 
 def load_experiment(name_or_path: str | Path) -> Experiment:
-    """Load a shipped experiment by name or any by path.
-
-    Errors: UsageError in one line.
-    """
+    """Load a shipped experiment by name or any by path. Errors: UsageError."""
     problems = Problems()
     experiment = sound_part(experiment_path(name_or_path), problems)
     problems.check()

@@ -36,10 +36,7 @@ _OUT_OF_MEMORY = "out of memory, even with one image a batch"
 
 @dataclass(frozen=True)
 class GeneratedImage:
-    """The outcome of one cell: an image, or an error.
-
-    `batch_size` if the image was generated now, not found.
-    """
+    """The image or error of a cell; `batch_size` only if generated now."""
 
     cell: Cell
     conditioning_sha256: str | None = None
@@ -64,10 +61,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class _InFlightBatch:
-    """A batch on its way: its pixels, and the hashes of its stored images.
-
-    Neither, but an error, if it could not be started.
-    """
+    """A batch on its way with its pixels and stored hashes, or an error."""
 
     jobs: list[Job]
     batch_size: int
@@ -103,9 +97,8 @@ class ImageGenerator:
     def generate(self, cells: Iterable[Cell]) -> Iterator[Finished]:
         """Yield outcomes as soon as their images are stored.
 
-        A cell that cannot be generated has its error. Errors: StoppedError if all fail alike.
-
-        While the caller handles what is yielded, the device works on the batches in flight.
+        A cell that cannot be generated has its error. Errors: StoppedError if all fail alike. While the caller handles
+        what is yielded, the device works on the batches in flight.
         """
         waiting: defaultdict[tuple[object, ...], list[Job]] = defaultdict(list)
         with ThreadPoolExecutor(1, "writer") as writer:
@@ -133,10 +126,7 @@ class ImageGenerator:
             yield from self._drain(0)
 
     def _launch(self, jobs: list[Job], writer: ThreadPoolExecutor) -> Iterator[Finished]:
-        """Generate all of `jobs`, in as many batches as memory asks for.
-
-        Yield older batches that are stored.
-        """
+        """Generate `jobs` in batches that fit; yield older batches that are stored."""
         left = [list(jobs)]
         while left:
             part, rest = left[0][: self.batch_size], left[0][self.batch_size :]
@@ -209,10 +199,7 @@ class ImageGenerator:
         )
 
     def _store(self, pixels: "_Transfer", count: int) -> list[str | None]:
-        """Store the first `count` images.
-
-        Their hashes, None for one that is not finite.
-        """
+        """Store `count` images; return their hashes, None for one not finite."""
         arrays, finite = pixels.arrays()
         return [self.store.save(arrays[i]) if finite[i] else None for i in range(count)]
 

@@ -20,10 +20,7 @@ _SHARED = ("corpus", "pairs")  # parts that are the same for all items
 
 
 class InputError(Exception):
-    """An input that a strategy reads and that is not to be had.
-
-    Every cell that reads it fails with this message.
-    """
+    """A missing input of a strategy; every cell that reads it fails."""
 
 
 @dataclass(frozen=True)
@@ -89,18 +86,12 @@ def negative_item(item: Item, sampler: Sampler) -> Item:
 
 
 def reference_image(item: Item, suite: Suite, reference: str) -> Path:
-    """Return the image behind a `reference` setting.
-
-    `noise` takes its shape from the item's own reference.
-    """
+    """Return the image of a `reference` setting, for `noise` the item's own."""
     return {"blank": suite.blank, "unrelated": item.unrelated}.get(reference, item.reference)
 
 
 def neutral_images(suite: Suite, setting: str) -> list[Path]:
-    """Return the images behind a `neutral_picture` setting.
-
-    What the suite lacks is not among them.
-    """
+    """Return the images of a `neutral_picture` setting that the suite has."""
     chosen = {"blank": (suite.blank,), "white": (suite.white,), "mean": (suite.blank, suite.white)}[setting]
     return [image for image in chosen if image is not None]
 

@@ -26,10 +26,8 @@ _BATCH = 32  # cells whose rows are written at once
 def keep_embeddings(plan: Plan, models: ModelSet, results: Path, reporter: Reporter) -> int:
     """Keep missing conditionings of finished cells; return their number.
 
-    The files of each cell are recorded.
-
-    Only blending is repeated, so that a finished run can be given its files later. A conditioning that is not the
-    recorded one is counted as failed: the image was made from another.
+    The files of each cell are recorded. Only blending is repeated, so that a finished run can be given its files later.
+    A conditioning that is not the recorded one is counted as failed: the image was made from another.
     """
     waiting = _without_files(plan, results)
     if not waiting:
@@ -83,10 +81,7 @@ def _save_conditioning(folder: Path, job: Job) -> None:
 
 
 def _without_files(plan: Plan, results: Path) -> list[tuple[Cell, str]]:
-    """Return finished cells with a file that is not recorded or missing.
-
-    Each comes with its conditioning.
-    """
+    """Return finished cells that lack a recorded file, and their conditionings."""
     with open_state(results) as state:
         rows = state.finished_cells([cell.cell_id for cell in plan.cells])
         finished = {cell_id: row for cell_id, row in rows.items() if row.status == "ok"}

@@ -1,7 +1,4 @@
-"""The lock of a results folder: one run writes at a time.
-
-A killed run's lock goes with its process.
-"""
+"""The lock of a results folder: one run writes at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +12,7 @@ from blendbench.core.files import partial_files, sweep_partial
 
 @contextmanager
 def folder_lock(results: Path) -> Iterator[None]:
-    """Hold a results folder for one run.
-
-    Errors: UsageError if another run holds it, or it cannot be written.
-    """
+    """Hold a results folder for one run. Errors: UsageError if that fails."""
     try:
         results.mkdir(parents=True, exist_ok=True)
         lock = FileLock(results / "run.lock", timeout=0)

@@ -74,7 +74,6 @@ def run(
     `keep`: also keep the embeddings of every stage, and record where. `wanted`: labels without which nothing is to be
     generated. `cluster`: the workers that load the networks, in place of this process. `repeat`: percentage of the
     plan's different images to generate again, in another order and other batches, and compare (table `repeats`).
-
     Errors: UsageError if `repeat` is not from 0 to 100, if another run holds the folder, if the models' identity is
     only a stand-in, or if what is wanted cannot be generated.
     """
@@ -160,10 +159,7 @@ def _do(
 
 
 def _bring_in(results: Path, experiment: str) -> None:
-    """Ingest what a run has appended.
-
-    Errors: UsageError that says where it is safe if the database cannot be had.
-    """
+    """Ingest what a run has appended. Errors: UsageError that says where it is."""
     try:
         ingest(results)
     except DatabaseHeldError as error:

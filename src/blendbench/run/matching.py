@@ -74,10 +74,7 @@ def file_pattern(text: str) -> re.Pattern[str]:
 
 
 def match(folder: Path, suite: Suite, naming: Naming) -> Matched:
-    """Match the images of a folder to the items of a suite.
-
-    Errors: UsageError if none of them belongs to an item.
-    """
+    """Match images of a folder to items. Errors: UsageError if none belongs."""
     listed = image_files(folder)
     by_prompt: defaultdict[str, list[str]] = defaultdict(list)
     for item in suite.items:

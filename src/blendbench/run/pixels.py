@@ -12,10 +12,7 @@ _KEPT = 64
 
 
 class PixelCache:
-    """The last images by hash, and the last references by path.
-
-    All uint8 (h, w, 3).
-    """
+    """The last images by hash and references by path, all uint8 (h, w, 3)."""
 
     def __init__(self, store: ImageStore) -> None:
         self.store = store
@@ -28,20 +25,14 @@ class PixelCache:
             self._kept.popitem(last=False)
 
     def image(self, sha256: str) -> np.ndarray:
-        """Return a stored image.
-
-        Errors: DamagedImageError if the file is not what was stored.
-        """
+        """Return a stored image. Errors: DamagedImageError."""
         if sha256 not in self._kept:
             self.keep(sha256, self.store.load(sha256))
         self._kept.move_to_end(sha256)
         return self._kept[sha256]
 
     def reference(self, path: Path) -> np.ndarray:
-        """Return a reference image, loaded as the encoders see it.
-
-        Errors: ImageError.
-        """
+        """Return a reference image as encoders see it. Errors: ImageError."""
         if path not in self._kept:
             self.keep(path, load_image(path).pixels)
         self._kept.move_to_end(path)

@@ -35,10 +35,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class PlannedMetric:
-    """A metric of a run, and the identity of its code and networks.
-
-    The identity is `scorer_sha256`.
-    """
+    """A metric of a run; `scorer_sha256` identifies its code and networks."""
 
     metric: Metric
     scorer_sha256: str
@@ -74,10 +71,7 @@ class Plan:
     metrics: tuple[PlannedMetric, ...]
 
     def expected(self) -> dict[str, list[Any]]:
-        """Return what must exist in the end.
-
-        Reports count missing cells against it.
-        """
+        """Return what must exist in the end, for reports to count against."""
         return {
             "items": [item.id for item in self.items],
             "seeds": list(self.experiment.seeds),
@@ -102,10 +96,7 @@ class Plan:
 
 
 def noise_seed(item: str, seed: int) -> int:
-    """Return the seed of initial latents by item and seed.
-
-    It is equal for all strategies.
-    """
+    """Return the seed of initial latents, equal for all strategies."""
     return int(sha256_json({"item": item, "seed": seed})[:12], 16)
 
 
@@ -134,18 +125,12 @@ def configurations(experiment: Experiment, depth: Depth) -> tuple[Configuration,
 
 
 def metrics_of(experiment: Experiment) -> list[Metric]:
-    """Return an experiment's metrics, all if it names none.
-
-    Errors: UsageError for an unknown one.
-    """
+    """Return an experiment's metrics, by default all. Errors: UsageError."""
     return [get_metric(name) for name in experiment.metrics or all_metrics()]
 
 
 def make_plan(experiment: Experiment, suite: Suite, models: ModelSet) -> Plan:
-    """Expand an experiment on a suite and a model set.
-
-    Errors: UsageError, before anything is written.
-    """
+    """Expand an experiment before anything is written. Errors: UsageError."""
     for role, name in suite.primaries:
         try:
             get_metric(name)

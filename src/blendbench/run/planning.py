@@ -23,10 +23,7 @@ CHECK_ITEMS = 36
 
 
 def load_plugins(paths: list[Path]) -> list[str]:
-    """Import files that register strategies; the names they added.
-
-    Errors: UsageError.
-    """
+    """Import files of strategies; return what they add. Errors: UsageError."""
     from blendbench.registry.loading import load_plugin
 
     return [name for path in paths for name in load_plugin(path)]
@@ -61,9 +58,8 @@ def checked_experiment(name_or_path: str | Path, with_suite: bool = False) -> tu
     """Expand an experiment whose models, strategies, values and metrics exist.
 
     Returns it with the number of its configurations on its own model set. `with_suite` checks the suite that it names
-    too, which a run on other models may not use.
-
-    Plug-ins that it names have to be loaded before. Errors: UsageError with everything that is wrong.
+    too, which a run on other models may not use. Plug-ins that it names have to be loaded before. Errors: UsageError
+    with everything that is wrong.
     """
     from blendbench.core.suites import load_suite
     from blendbench.metrics import get_metric
@@ -141,10 +137,8 @@ def plan_on_models(
 ) -> tuple["Plan", "ModelSet"]:
     """Load what an experiment names and expand it.
 
-    `prompt` or `image` make it a private trial of one item.
-
-    `memory_budget` and `hash_weights` as `load_model_set` takes them; `cluster`: where the networks will be. Errors:
-    UsageError, before anything is loaded or written.
+    `prompt` or `image` make it a private trial of one item. `memory_budget` and `hash_weights` as `load_model_set`
+    takes them; `cluster`: where the networks will be. Errors: UsageError, before anything is loaded or written.
     """
     from blendbench.core.suites import load_suite, trial
     from blendbench.models.sets import load_model_set

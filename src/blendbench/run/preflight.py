@@ -19,10 +19,7 @@ _NAMED = 3  # labels that a line names
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Cells of a plan that cannot work for one reason, or values that cannot be measured.
-
-    `labels`: their configurations, or the metrics.
-    """
+    """Cells (or values) that cannot work for one reason, and their labels."""
 
     reason: str
     count: int

@@ -37,11 +37,9 @@ class Clock:
 class Reporter:
     """Stages with counts, on stderr. `quiet` prints nothing.
 
-    `events` prints one JSON object a line.
-
-    Events are {"event": "progress", "stage", "done", "total", "failed", "per_second", "seconds_left"} at the begin of a
-    stage (done 0), about once a second and at its end, {"event": "note", "text"}, and {"event": "interrupted"} on
-    Ctrl-C.
+    `events` prints one JSON object a line. Events are {"event": "progress", "stage", "done", "total", "failed",
+    "per_second", "seconds_left"} at the begin of a stage (done 0), about once a second and at its end, {"event":
+    "note", "text"}, and {"event": "interrupted"} on Ctrl-C.
     """
 
     def __init__(self, quiet: bool = False, events: bool = False) -> None:

@@ -70,10 +70,7 @@ def write_models(shard: "ShardWriter", models: "ModelSet", run_id: str) -> None:
 
 
 def write_opening(shard: "ShardWriter", plan: Plan, run: Row, store: ImageStore) -> None:
-    """Write what a run begins with: itself, its suite, items and strategies.
-
-    Keep the references among the images.
-    """
+    """Write a run's own rows first, and keep the references among the images."""
     suite, run_id = plan.suite, run["run_id"]
     stated = {"suite": suite.name, "suite_sha256": suite.sha256, "version": suite.version, "title": suite.title}
     strategies = {c.strategy.name: c.strategy for c in plan.configurations}.values()
@@ -124,10 +121,7 @@ def _item_rows(items: Sequence[Item], suite_sha256: str, store: ImageStore) -> l
 
 
 def _keep_reference(store: ImageStore, reference: Path) -> tuple[str, list[str]]:
-    """Keep a reference as the encoders see it.
-
-    Its hash, and the flags of what was done to the file's pixels.
-    """
+    """Store a reference as encoders see it; return its hash and flags."""
     loaded = load_image(reference)
     return store.save(loaded.pixels), list(loaded.flags)
 

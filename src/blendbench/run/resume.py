@@ -41,10 +41,7 @@ class Remaining:
 
     @property
     def estimated_seconds(self) -> float | None:
-        """Return how long the rest takes at the pace of the last run here.
-
-        None if there was none.
-        """
+        """Return how long the rest takes at the last run's pace, None without one."""
         counts = {"denoise": len(self.cells), "measure": self.to_score}
         if not self.pace.keys() >= counts.keys():
             return None
@@ -52,10 +49,7 @@ class Remaining:
 
 
 def remaining_work(plan: Plan, models: ModelSet, results: Path) -> Remaining:
-    """Compare a plan with what a results folder holds.
-
-    Writes nothing but a database that was behind its shards.
-    """
+    """Compare a plan with a results folder, bringing its database up to date."""
     name, store = plan.experiment.name, ImageStore(results)
     with open_state(results) as state:
         if _is_finished(plan, models, store, state):
@@ -129,10 +123,7 @@ def _metrics(plan: Plan) -> list[MetricKey]:
 
 
 def _is_planned(plan: Plan, models: ModelSet, last: LastPlan | None) -> bool:
-    """Return whether the latest run had the same plan.
-
-    A changed margin or unit of a metric changes the plan too.
-    """
+    """Return whether the latest run had the same plan, metric cards included."""
     if last is None:
         return False
     expected = plan.expected()

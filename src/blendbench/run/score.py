@@ -129,10 +129,7 @@ class Scorer:
         return rows
 
     def _readable(self, cells: Sequence[Cell], missing: Missing) -> tuple[list[Cell], list[dict[str, Any]]]:
-        """Split off cells with a damaged image, whose scores fail.
-
-        The next run generates it again.
-        """
+        """Split off cells with a damaged image, whose scores fail for now."""
         readable, failed = [], []
         for cell in cells:
             try:

@@ -24,10 +24,7 @@ class HiddenStates(Protocol):
         """Return the facts about the sampling that strategies may use."""
 
     def tokens(self, view: View, layer: int | None = None) -> Tokens:
-        """Return a view's tokens at a layer (default: text).
-
-        Errors: InputError.
-        """
+        """Return tokens at a layer (default: text). Errors: InputError."""
 
 
 class SourceReader:

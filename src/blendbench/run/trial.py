@@ -65,10 +65,7 @@ class MadeUpStates:
 
 
 def grid_of(models: ModelSet, image: Path) -> Grid:
-    """Return rows and columns of an image's tokens.
-
-    Errors: InputError for an image that the vision-language model cannot read.
-    """
+    """Return rows and columns of an image's tokens. Errors: InputError."""
     try:
         return models.image_tokens.grid(*image_size(image))
     except ValueError as error:

@@ -1,7 +1,4 @@
-"""Work of a run: encode, blend, generate and score batch by batch.
-
-Each batch is on disk at once.
-"""
+"""Encode, blend, generate and score; write each batch to disk at once."""
 
 import uuid
 from collections.abc import Callable

@@ -29,9 +29,8 @@ Groups = list[NDArray[np.int64]]
 def cluster_means(values: ArrayLike, clusters: Sequence[object]) -> Array:
     """Average `values` (..., units) within each cluster (units,).
 
-    Returns (..., clusters), in the sorted order of the clusters.
-    Errors: ValueError for unequal lengths, no values, or a value that is not finite (missing pairs are the caller's to
-    report, not to leave out silently).
+    Returns (..., clusters), in the sorted order of the clusters. Errors: ValueError for unequal lengths, no values, or
+    a value that is not finite (missing pairs are the caller's to report, not to leave out silently).
     """
     units = np.asarray(values, dtype=np.float64)
     if units.ndim == 0 or units.shape[-1] != len(clusters) or units.size == 0:
@@ -85,10 +84,7 @@ def rounding_of(data: Array, axis: int | None = None) -> Array:
 
 
 def resampled_means(data: Array, resamples: int, seed: int, groups: Groups | None = None) -> Array:
-    """Return (rows, resamples) means of rows (rows, clusters).
-
-    `groups`: the strata to resample within.
-    """
+    """Return (rows, resamples) means of (rows, clusters), by groups if given."""
     n = data.shape[1]
     counted = _resamples(n, resamples, seed, groups)
     means: Array = np.hstack([data @ counts.T.astype(np.float64) for _, _, counts in counted]) / n
@@ -148,10 +144,7 @@ def _kept_resamples(
 def _indices(
     n: int, resamples: int, seed: int, groups: Groups | None = None
 ) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-    """Yield some resamples at a time, with their clusters (part, n).
-
-    Clusters of a group lie together, in the order of the groups.
-    """
+    """Yield resamples with clusters (part, n), those of a group together."""
     rng = np.random.default_rng(seed)
     step = max(1, CHUNK // n)
     groups = groups or [np.arange(n)]

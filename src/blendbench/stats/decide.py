@@ -135,10 +135,7 @@ def decide(test: PairedTest, direction: Direction, p_adjusted: float, alpha: flo
 def decide_family(
     tests: Sequence[PairedTest], directions: Sequence[Direction], alpha: float = ALPHA
 ) -> list[tuple[Decision, float]]:
-    """Decide on the metrics of one role of one pair, with Holm's correction.
-
-    Returns each decision with its adjusted p.
-    """
+    """Decide on a role's metrics by Holm's correction; return adjusted p too."""
     adjusted = map(float, holm([test.p for test in tests]))
     return [
         (decide(test, direction, p, alpha), p) for test, direction, p in zip(tests, directions, adjusted, strict=True)

@@ -1,7 +1,4 @@
-"""Ranks of configurations, ties with the best, and rank correlation.
-
-They are for display.
-"""
+"""Ranks of configurations, ties with the best, and correlations, for display."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,10 +87,7 @@ def _largest_t(configurations: int, freedom: int, level: float) -> float:
 
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float:
-    """Correlate the ranks of two lists (n,), ties by mean rank.
-
-    NaN if one of them is constant or n < 3.
-    """
+    """Correlate ranks of lists (n,), ties by mean; NaN if constant or n < 3."""
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")

@@ -119,10 +119,7 @@ def _grid_probability(sizes: Array, limit: float) -> float:
 
 
 def _masses(cells: NDArray[np.int64], last: int) -> Array:
-    """Return the probabilities of subset sums of `cells` up to `last`.
-
-    `cells` are in ascending order.
-    """
+    """Return probabilities of subset sums of ascending `cells` up to `last`."""
     masses = np.zeros(min(int(cells.sum()), last) + 1)
     masses[0] = 1.0
     size = 1

@@ -1,7 +1,4 @@
-"""Verdicts: what a blend gains, what it costs, and whether something known does better.
-
-Everything is decided from the database alone.
-"""
+"""Decide from the database what a blend gains, costs, and is dominated by."""
 
 from blendbench.verdict.canary import Canary
 from blendbench.verdict.comparison import Comparison, compare

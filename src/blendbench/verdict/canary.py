@@ -28,9 +28,8 @@ class Canary:
 def find_canary(results: Results, experiment: str) -> Canary:
     """Compare the canary with text_only in a matching experiment.
 
-    It is the one of the same setting with the most pairs of the two.
-
-    The canary tests suite, models and metrics, not the candidate: a quick look may lean on the canary of a longer run.
+    It is the one of the same setting with the most pairs of the two. The canary tests suite, models and metrics, not
+    the candidate: a quick look may lean on the canary of a longer run.
     """
     refusal = f"{CANARY} and {REFERENCE} were not both measured in {experiment}; run it with the controls"
     rows = results.rows(
@@ -59,9 +58,8 @@ def find_canary(results: Results, experiment: str) -> Canary:
 def judge_canary(against: Comparison) -> Canary:
     """Detect the canary: a metric of each measured role must be worse.
 
-    The roles are artifact and prompt.
-
-    Holm's correction runs within a role: that both must find it needs no other (an intersection-union test).
+    The roles are artifact and prompt. Holm's correction runs within a role: that both must find it needs no other (an
+    intersection-union test).
     """
     if against.failed:
         return Canary(False, f"{len(against.failed)} cells or scores failed, the first: {against.failed[0]}")

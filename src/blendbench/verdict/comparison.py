@@ -73,10 +73,7 @@ def labels_of(results: Results, experiment: str) -> dict[str, str]:
 
 
 def resolve_label(text: str, labels: dict[str, str]) -> str:
-    """Return the label of `text`: a label, or a one-configuration strategy.
-
-    Errors: UsageError.
-    """
+    """Return the label of a label or one-configuration strategy, or UsageError."""
     if text in labels:
         return text
     own = [label for label, strategy in labels.items() if strategy == text]
@@ -93,10 +90,7 @@ def resolve_label(text: str, labels: dict[str, str]) -> str:
 
 
 def choose_experiment(results: Results, wanted: str | None, candidate: str, baseline: str) -> str:
-    """Return `wanted`, or the latest experiment that has both configurations.
-
-    Errors: UsageError.
-    """
+    """Return `wanted`, or the latest experiment with both. Errors: UsageError."""
     known = experiments_of(results)
     if wanted is not None:
         if wanted not in known:
@@ -132,18 +126,12 @@ Scores = dict[str, dict[Place, ScoreState]]  # of one metric, by label
 def compare(
     results: Results, experiment: str, candidate: str, baseline: str, items: Collection[str] | None = None
 ) -> Comparison:
-    """Pair two labels of an experiment.
-
-    As `Comparisons.compare`, for one pair.
-    """
+    """Pair two labels of an experiment, as `Comparisons.compare`."""
     return Comparisons(results, (candidate, baseline)).compare(experiment, candidate, baseline, items)
 
 
 class Comparisons:
-    """Compare configurations of a database, reading each experiment once.
-
-    `labels`: the only ones to read; default: all.
-    """
+    """Compare configurations (`labels`, or all), reading experiments once."""
 
     def __init__(self, results: Results, labels: Sequence[str] | None = None) -> None:
         self.results = results
@@ -201,10 +189,7 @@ def pair_up(
     scores: dict[str, Scores],
     pairs: dict[str, Pairs],
 ) -> Comparison:
-    """Make a comparison of candidate and baseline, which have a cell each at every unit.
-
-    `scores` and `pairs` are by metric.
-    """
+    """Compare candidate and baseline at units; scores and pairs are by metric."""
     failed = [
         f"{label}: item {item}, seed {seed}: {cells[label][item, seed].error}"
         for label in labels
@@ -305,10 +290,7 @@ def _why_none(results: Results, experiment: str, label: str) -> str:
 def _scored(
     metric: str, scores: Scores, labels: tuple[str, str], units: frozenset[Place]
 ) -> tuple[str, frozenset[Place], list[str]]:
-    """Return why a metric is left out, unscored units, and failures.
-
-    The reason is "" if the metric is not left out.
-    """
+    """Return why a metric is left out, or "", unscored units, and failures."""
     of_units = {label: {unit: scores[label][unit] for unit in sorted(units)} for label in labels}
     every = [score for by_unit in of_units.values() for score in by_unit.values()]
     if every and all(score.status == "skipped" for score in every):

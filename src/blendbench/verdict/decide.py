@@ -67,10 +67,7 @@ class Effect:
         return detectable(self.test, self.tests, alpha)
 
     def needed_items(self, alpha: float = ALPHA) -> int | None:
-        """Return how many items would settle it with power .8.
-
-        None if unknown or more than a million.
-        """
+        """Return how many items would settle it with power .8, None if unknown."""
         return needed_items(self.test, self.tests, alpha)
 
 
@@ -83,10 +80,7 @@ def is_judged(metric: MetricInfo) -> bool:
 
 
 def badness(metric: MetricInfo, change: Array) -> Array:
-    """Return how much worse each change (...) of a metric is.
-
-    NaN if nothing about it is bad.
-    """
+    """Return how much worse each change (...) is; NaN without a bad side."""
     if metric.role == "drift" and metric.direction == "none":
         return np.abs(change)
     return {"lower": 1.0, "higher": -1.0, "none": math.nan}[metric.direction] * change

@@ -58,10 +58,7 @@ class Headline:
 
 
 def families(known: Known) -> dict[str, list[int]]:
-    """Return the rows of each family in the order of their doses.
-
-    The baseline has none.
-    """
+    """Return each family's rows by dose, without the baseline."""
     found: dict[str, list[int]] = {}
     for row, point in sorted(enumerate(known.points), key=lambda entry: (entry[1].dose or 0.0, entry[1].label)):
         if point.label != BASELINE:
@@ -70,10 +67,7 @@ def families(known: Known) -> dict[str, list[int]]:
 
 
 def measure_points(known: Known, rows: Sequence[int]) -> dict[int, Measured]:
-    """Measure configurations against the baseline, each on the items that both have.
-
-    Rows without such items are left out.
-    """
+    """Measure configurations against the baseline on common items, if any."""
     if BASELINE not in known.index or not {"gain", "prompt"} <= known.metrics.keys():
         return {}
     gains: dict[int, Estimate] = {}
@@ -102,10 +96,7 @@ def can_lose(known: Known) -> bool:
 
 
 def headlines(known: Known, budget: float) -> list[Headline]:
-    """Return the headline of every family, best first.
-
-    Errors: UsageError if the items are not split into development and test items.
-    """
+    """Return all headlines, best first. Errors: UsageError without dev and test."""
     if not can_lose(known):
         raise UsageError(f"{BASELINE} has no prompt value above 0, so no loss can be stated")
     if not {"dev", "test"} <= set(known.splits):

@@ -85,10 +85,7 @@ class Known:
         return (values[first] - values[second])[both], both
 
     def rivals(self, label: str) -> list[int]:
-        """Return the rows that a configuration is compared with.
-
-        They leave out the baseline, controls, upper bounds, and the other doses of its own family.
-        """
+        """Return the rows to compare with: of other families, no controls or bounds."""
         family = self.points[self.index[label]].family
         return [
             row

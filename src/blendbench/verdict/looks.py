@@ -68,10 +68,7 @@ def find_look(
 
 
 def record_look(results: Results, look: Look) -> str | None:
-    """Write a look into the results folder, once.
-
-    Returns why it could not be recorded, for a folder that cannot be written.
-    """
+    """Write a look into the results folder once; return why that failed."""
     if look.recorded:
         return None
     names = ("look_id", "experiment", "strategy", "baseline", "split", "items")

@@ -1,7 +1,4 @@
-"""What a blend gains and what it costs, as one word.
-
-Pure functions of decisions; nothing here reads data.
-"""
+"""Pure functions from decisions to one word for what a blend gains and costs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
@@ -58,10 +55,7 @@ def of_role(effects: Sequence[Effect], role: Role, primary: str | None) -> list[
 
 
 def cost_state(decisions: Collection[Decision]) -> Decision | None:
-    """Combine the metrics of a cost: the worst of them counts.
-
-    None without any.
-    """
+    """Return the worst decision of a cost's metrics, None without any."""
     order: tuple[Decision, ...] = ("worse", "undecided", "better", "equivalent")
     return next((decision for decision in order if decision in decisions), None)
 

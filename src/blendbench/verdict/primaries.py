@@ -19,9 +19,9 @@ PREFERRED: dict[Role, tuple[str, ...]] = {
 
 
 def choose_primaries(metrics: Iterable[MetricInfo], named: Mapping[str, str]) -> dict[Role, MetricInfo]:
-    """Return the primary metric of each role that has one among `metrics`.
+    """Return the primary metric of each role; `named`: those of the suite.
 
-    `named`: those that the suite names. It may name a metric of another role, as a palette for the gain.
+    It may name a metric of another role, as a palette for the gain.
     """
     by_name = {metric.name: metric for metric in metrics}
     found: dict[Role, MetricInfo] = {}

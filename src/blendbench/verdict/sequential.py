@@ -33,8 +33,5 @@ def looks(items: int) -> tuple[Look, ...]:
 
 
 def settled(outcome: Word) -> bool:
-    """Return whether the outcome of a first look stands.
-
-    What is undecided may clear up, and a canary may show on more items.
-    """
+    """Return whether a first look's outcome stands: more items may change others."""
     return outcome not in ("undecided", "canary not detected")

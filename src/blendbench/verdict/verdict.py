@@ -123,12 +123,11 @@ def gate(
     """Judge `candidate` against `baseline`.
 
     Both are labels, or strategies with one configuration. A baseline "previous" is the candidate's own previous code,
-    "CANDIDATE@HASH" its code of that hash.
-    `experiment`: default: the latest that has both. `items`: the only ones to read; default: the test items, or all
-    where the suite has no test part. `alpha`: the level of each decision; default: that of this look (`looks`).
-    `allow`: accepted changes by role (`decide.tolerated`). `tolerated`: the fraction of items that may be lost; None
-    to not judge it. A pure function of the database: the same cells give the same verdict.
-    Errors: UsageError if the two cannot be compared or a pair is missing.
+    "CANDIDATE@HASH" its code of that hash. `experiment`: default: the latest that has both. `items`: the only ones to
+    read; default: the test items, or all where the suite has no test part. `alpha`: the level of each decision;
+    default: that of this look (`looks`). `allow`: accepted changes by role (`decide.tolerated`). `tolerated`: the
+    fraction of items that may be lost; None to not judge it. A pure function of the database: the same cells give the
+    same verdict. Errors: UsageError if the two cannot be compared or a pair is missing.
     """
     with results.held():
         code = earlier_code(candidate, baseline)
@@ -267,10 +266,7 @@ def _needed(effects: list[Effect], lost: LostItems | None, tolerated: float | No
 
 
 def worst_items(comparison: Comparison, prompts: dict[str, str], count: int = WORST) -> tuple[WorstItem, ...]:
-    """Return the items where a cost is the most margins worse.
-
-    Each comes with its worst seed.
-    """
+    """Return the items where a cost is the most margins worse, by worst seed."""
     images = {(unit.item, unit.seed): unit.images for unit in comparison.units}
     found: dict[str, WorstItem] = {}
     for name, pairs in comparison.pairs.items():
@@ -349,10 +345,7 @@ def _prompts(results: Results, experiment: str) -> dict[str, str]:
 
 
 def _provenance(results: Results, experiment: str) -> dict[str, str]:
-    """Return where the numbers come from.
-
-    Nothing of it changes from one reading to the next.
-    """
+    """Return where the numbers come from, the same at each reading."""
     setting = read_setting(results, experiment)
     names = ("suite", "suite_sha256", "model_set", "model_set_sha256", "dtype", "sampler_sha256")
     shown = {name: str(setting[name]) for name in names}

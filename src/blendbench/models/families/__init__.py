@@ -1,7 +1,4 @@
-"""Model families: one class per architecture.
-
-The pipeline's model_index.json chooses the class.
-"""
+"""Model families, one class per architecture, as model_index.json names it."""
 
 import json
 from pathlib import Path
@@ -14,10 +11,7 @@ FAMILIES: dict[str, type[Family]] = {family.class_name: family for family in (ZI
 
 
 def family_of(pipeline: Path) -> type[Family]:
-    """Return the family of a pipeline's folder.
-
-    Errors: UsageError (no model_index.json, unknown class).
-    """
+    """Return the family of a pipeline's folder. Errors: UsageError."""
     index = pipeline / "model_index.json"
     try:
         found = json.loads(index.read_text(encoding="utf-8"))

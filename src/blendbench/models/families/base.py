@@ -68,10 +68,7 @@ class Injection:
 
 @dataclass(frozen=True)
 class Start:
-    """Starting images uint8 (n, h, w, 3), and the fraction of steps to run.
-
-    The fraction is in (0, 1).
-    """
+    """Starting images uint8 (n, h, w, 3), and the fraction of steps in (0, 1)."""
 
     images: np.ndarray
     strength: float
@@ -107,10 +104,7 @@ class Denoiser(Protocol):
         """Drop recorded GPU graphs for good; report whether there were any."""
 
     def initial_latents(self, noise_seed: int) -> "Tensor":
-        """Return one image's float32 latents, the same on every device.
-
-        They are sampled by a CPU generator.
-        """
+        """Return float32 latents of a CPU generator, equal on every device."""
 
     def denoise(
         self,

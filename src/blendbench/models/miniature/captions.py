@@ -53,10 +53,7 @@ class Described:
 
 
 def canonical(scenes: Scenes) -> list[str]:
-    """Write a caption per scene with every attribute in a fixed order.
-
-    It has 21 words at most.
-    """
+    """Write every attribute of a scene in fixed order, at most 21 words."""
     captions = []
     for shapes, colours, sizes, positions, background, style in _rows(scenes):
         objects = [

@@ -46,10 +46,7 @@ class ProbeReading:
 
 
 class Probe(nn.Module):
-    """A small convolutional network with one head an attribute.
-
-    (n, 3, 128, 128) in 0..1 -> logits.
-    """
+    """A small network with a head an attribute: (n, 3, 128, 128) in 0..1 -> logits."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -97,10 +94,7 @@ def save_probe(folder: Path, probe: Probe) -> None:
 
 
 def load_probe(folder: Path, device: str = "cpu") -> Probe:
-    """Load a probe for reading.
-
-    Errors: FileNotFoundError if the weights are missing.
-    """
+    """Load a probe for reading. Errors: FileNotFoundError."""
     probe = Probe()
     load_model(probe, str(folder / "probe.safetensors"), device="cpu")
     return probe.float().to(device).eval()

@@ -54,10 +54,8 @@ _POSITION_NAMES = tuple(POSITIONS)
 class Scenes:
     """A batch of n scenes as integer tensors.
 
-    An object slot that is empty has shape -1.
-
-    `shape, colour, size, position` are (n, 2) int64; `background, style` (n,) int64; `offset` is (n, 2, 2) float32:
-    the x, y shift of each object's centre in pixels.
+    An object slot that is empty has shape -1. `shape, colour, size, position` are (n, 2) int64; `background, style`
+    (n,) int64; `offset` is (n, 2, 2) float32: the x, y shift of each object's centre in pixels.
     """
 
     shape: Tensor
@@ -80,19 +78,15 @@ class Scenes:
 
 
 def is_held_out(shape: Tensor, colour: Tensor, style: Tensor) -> Tensor:
-    """Mark combinations that no training scene contains, 1 in 12.
-
-    They are spread over colour, shape and style.
-    """
+    """Mark the 1 in 12 combinations that no training scene contains."""
     return (5 * shape + 7 * colour + 3 * style) % 12 == 0
 
 
 def sample_scenes(n: int, seed: int, *, two_objects: float = 0.4, held_out: bool = False) -> Scenes:
     """Sample `n` scenes on the CPU.
 
-    Training scenes contain no held-out combination; `held_out` ones at least one.
-
-    Styles are equally likely here; `captions.describe` decides later whether a caption names them.
+    Training scenes contain no held-out combination; `held_out` ones at least one. Styles are equally likely here;
+    `captions.describe` decides later whether a caption names them.
     """
     generator = torch.Generator().manual_seed(seed)
     found: list[Scenes] = []
@@ -186,10 +180,9 @@ def _palette(colours: dict[str, tuple[int, int, int]], device: torch.device) -> 
 def _signed_distance(shape: Tensor, u: Tensor, v: Tensor, r: Tensor) -> Tensor:
     """Compute signed distances (n, h, w) in pixels to each scene's shape.
 
-    They are negative inside; an empty slot is far away.
-
-    Exact distances for the round and straight shapes, an edge-exact one for the star; formulas after
-    I. Quilez, "2D distance functions" (https://iquilezles.org/articles/distfunctions2d/).
+    They are negative inside; an empty slot is far away. Exact distances for the round and straight shapes, an
+    edge-exact one for the star; formulas after I. Quilez, "2D distance functions"
+    (https://iquilezles.org/articles/distfunctions2d/).
     """
     disc = torch.hypot(u, v)
     bar, rest = torch.minimum(u.abs(), v.abs()), torch.maximum(u.abs(), v.abs())
@@ -208,10 +201,7 @@ def _signed_distance(shape: Tensor, u: Tensor, v: Tensor, r: Tensor) -> Tensor:
 
 
 def _star(u: Tensor, v: Tensor, r: Tensor, inner: float = 0.45) -> Tensor:
-    """Compute signed distances to a five-pointed star with a point up.
-
-    Its radii are `r` and `inner * r`.
-    """
+    """Compute signed distances to a star of radii `r` and `inner * r`, point up."""
     sector = 2 * math.pi / 5
     angle = torch.atan2(u, -v)
     folded = (angle - sector * torch.round(angle / sector)).abs()

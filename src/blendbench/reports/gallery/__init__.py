@@ -1,4 +1,1 @@
-"""The gallery: a static folder of an experiment's images for file://.
-
-It also collects blind votes.
-"""
+"""The gallery: a static folder of images for file://, and its blind votes."""

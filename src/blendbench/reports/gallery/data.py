@@ -19,11 +19,9 @@ _BATCH = 10_000  # scores that are in memory as rows
 def gallery_data(results: Results, board: Board, names: dict[str, str]) -> dict[str, Any]:
     """Return everything that the page needs.
 
-    `names`: file names of the images that exist, by their sha256.
-
-    `cells` rows are [configuration, item, seed, cell id, image, no-op, error, scores]: the first three and `image`
-    are indices into the lists of this object (image -1: none), scores follow `metrics`, each a number or the reason
-    why it is missing.
+    `names`: file names of the images that exist, by their sha256. `cells` rows are [configuration, item, seed, cell id,
+    image, no-op, error, scores]: the first three and `image` are indices into the lists of this object (image -1:
+    none), scores follow `metrics`, each a number or the reason why it is missing.
     """
     labels = [entry.label for entry in board.configurations]
     metrics = [metric.name for metric in board.of_role("prompt", "artifact", "gain", "drift", "diagnostic")]

@@ -38,9 +38,7 @@ class Placed:
 def place_images(hashes: list[str], store: ImageStore, out: Path) -> Placed:
     """Put the undamaged images into `out`, with thumbnails and patch_grid.js.
 
-    What exists is not made again.
-
-    Files of `out` that no image needs any more are removed.
+    What exists is not made again. Files of `out` that no image needs any more are removed.
     """
     present = store.present(hashes)
     names = {sha256: f"images/{sha256[:2]}/{sha256}.png" for sha256 in hashes if sha256 in present}
@@ -79,10 +77,9 @@ def thumbnail_name(sha256: str) -> str:
 def patch_grid_pattern(pixels: NDArray[np.uint8]) -> NDArray[np.int8]:
     """Return the part of an image (h, w, 3) that repeats every 16 pixels.
 
-    It is (16, 16), in eighths of a grey level.
-
-    The luma (Rec. 601) less its mean over one period, as the median over all whole tiles: edges of the content lie in
-    few tiles. A box of one period has zeros at every harmonic of the patch grid, so taking it away leaves the pattern.
+    It is (16, 16), in eighths of a grey level. The luma (Rec. 601) less its mean over one period, as the median over
+    all whole tiles: edges of the content lie in few tiles. A box of one period has zeros at every harmonic of the patch
+    grid, so taking it away leaves the pattern.
     """
     luma = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     height, width = (side // PERIOD * PERIOD for side in luma.shape)
@@ -110,10 +107,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _read_patterns(path: Path) -> dict[str, str]:
-    """Return the patterns by hash.
-
-    None if the file is missing or was not finished.
-    """
+    """Return the patterns by hash; none if the file is missing or unfinished."""
     try:
         text = path.read_text(encoding="utf-8").removeprefix(_HEAD).removesuffix(_TAIL)
         return {Path(name).stem: str(pattern) for name, pattern in json.loads(text).items()}

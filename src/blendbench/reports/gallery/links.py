@@ -21,9 +21,7 @@ _HEAD, _TAIL = "gallery.setData(", ");\n"
 def comparison_link(item: str, seed: int, a: str, b: str, view: View = "slider") -> str:
     """Return the address of two configurations (labels) at an item and seed.
 
-    It is relative to the gallery's folder.
-
-    `a` is the baseline: the page shows B minus A.
+    It is relative to the gallery's folder. `a` is the baseline: the page shows B minus A.
     """
     return f"{PAGE}#{urlencode({'item': item, 'seed': seed, 'a': a, 'b': b, 'view': view})}"
 

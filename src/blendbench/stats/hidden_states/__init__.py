@@ -1,4 +1,1 @@
-"""Statistics of hidden states: pure functions on arrays of rows.
-
-There is no model, no file and no torch.
-"""
+"""Statistics of hidden states: pure functions on arrays of rows."""

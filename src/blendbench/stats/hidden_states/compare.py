@@ -56,10 +56,7 @@ def compare(rows: Spread, reference: Spread) -> Values:
 
 
 def mean_cosine(rows: Spread, direction: Array) -> float | None:
-    """Return the mean cosine of rows to a unit direction.
-
-    None if one is missing.
-    """
+    """Return the mean cosine of rows to a unit direction, None without one."""
     if rows.directed == 0 or not direction.any():
         return None
     return float(rows.directions @ direction / rows.directed)

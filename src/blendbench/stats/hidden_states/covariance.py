@@ -8,9 +8,8 @@ from blendbench.stats.hidden_states.spread import Array
 def effective_rank(covariance: Array) -> float | None:
     """Return exp(H(p)), the effective rank of the centred rows.
 
-    P = s / sum(s), s the singular values (Roy & Vetterli 2007, EUSIPCO).
-
-    From the covariance (dim, dim), whose eigenvalues are s^2 / n. Between 1 and dim; None if nothing varies.
+    P = s / sum(s), s the singular values (Roy & Vetterli 2007, EUSIPCO). From the covariance (dim, dim), whose
+    eigenvalues are s^2 / n. Between 1 and dim; None if nothing varies.
     """
     eigenvalues = np.linalg.eigvalsh(covariance)
     # Those of directions without any spread come out as rounding errors, not as zeros.
@@ -32,10 +31,9 @@ def root(covariance: Array) -> Array:
 def frechet_distance(mean: Array, covariance: Array, other_mean: Array, other_root: Array) -> float:
     """Return the squared Fréchet distance of two Gaussians.
 
-    Dowson & Landau 1982, as in the Fréchet inception distance.
-
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)); the second covariance comes as its `root`. Grows with the noise of
-    small samples: compare it only with distances from equally many rows.
+    Dowson & Landau 1982, as in the Fréchet inception distance. |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)); the second
+    covariance comes as its `root`. Grows with the noise of small samples: compare it only with distances from equally
+    many rows.
     """
     cross = np.linalg.eigvalsh(other_root @ covariance @ other_root)
     overlap = np.sqrt(np.clip(cross, 0, None)).sum()

@@ -32,10 +32,7 @@ def describe(spread: Spread) -> Values:
 
 
 def pairwise_cosine(spread: Spread) -> float | None:
-    """Return the mean cosine over pairs of different rows.
-
-    From the sum of their directions: (|sum u|^2 - n) / (n (n - 1)).
-    """
+    """Return the mean cosine over pairs: (|sum u|^2 - n) / (n (n - 1))."""
     n = spread.directed
     if n < 2:
         return None

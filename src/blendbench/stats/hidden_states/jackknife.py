@@ -1,7 +1,4 @@
-"""Jackknife intervals over items.
-
-The tokens of one prompt are not an independent sample.
-"""
+"""Jackknife intervals over items, for tokens of a prompt are not independent."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,10 +15,9 @@ def intervals(statistic: Callable[..., Values], *groups: Sequence[Spread]) -> In
     """Compute 95 % intervals of a smooth statistic of pooled groups.
 
     The interval is the value +- t(n - 1) times the jackknife's standard error (Efron & Tibshirani 1993, chapter 11),
-    which is for smooth statistics, so not for a minimum or a count.
-    The bootstrap would count an item twice and so raise cosines between tokens, and add noise that lowers correlations.
-    All groups hold the same items in the same order. Fewer than three items, or a value that some part does not have,
-    give no interval.
+    which is for smooth statistics, so not for a minimum or a count. The bootstrap would count an item twice and so
+    raise cosines between tokens, and add noise that lowers correlations. All groups hold the same items in the same
+    order. Fewer than three items, or a value that some part does not have, give no interval.
     """
     n = len(groups[0])
     if n < 3:

@@ -1,7 +1,4 @@
-"""One kind of token at one layer: statistics and outlying dimensions.
-
-Every statistic has its interval.
-"""
+"""One kind of token at one layer: statistics with intervals, and outliers."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -63,10 +60,7 @@ class Dimension:
 
 
 def summarise(items: Sequence[Array]) -> Summary:
-    """Summary of one array of rows (tokens, dim) per item.
-
-    Errors: ValueError as `spread_of`.
-    """
+    """Summarise arrays of rows (tokens, dim), one an item. Errors: ValueError."""
     spreads = tuple(spread_of(rows) for rows in items)
     pooled = pool(spreads)
     scatter = np.zeros((len(pooled.mean), len(pooled.mean)))
@@ -100,10 +94,7 @@ def reference_statistics(summary: Summary, reference: Summary) -> Estimates:
 
 
 def word_cosine(rows: Sequence[Array], others: Sequence[Array]) -> Estimate:
-    """Mean over items of the mean cosine of equal words.
-
-    No value if some item has not equally many rows.
-    """
+    """Return the mean cosine of equal words; no value if counts differ."""
     values = [paired_cosine(a, b) for a, b in zip(rows, others, strict=True)]
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):

@@ -141,10 +141,7 @@ class ZImage(Family):
 
     @functools.cached_property
     def facts(self) -> Facts:
-        """Read the facts from the configurations.
-
-        Errors: OSError, KeyError (an incomplete model set).
-        """
+        """Read facts of the configurations. Errors: OSError, KeyError."""
         transformer, vae = self._config("transformer/config.json"), self._config("vae/config.json")
         stride = 2 ** (len(vae["block_out_channels"]) - 1)
         # The image's positions come after the caption's in the rotary table.

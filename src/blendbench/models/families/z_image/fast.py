@@ -93,9 +93,7 @@ def _blocks(transformer: ZImageTransformer2DModel) -> tuple[Any, ...]:
 def real_rotations(angles: Tensor) -> Tensor:
     """Convert complex RoPE frequencies to interleaved cos/sin, float32.
 
-    (tokens, half) becomes (tokens, 4 * half).
-
-    The cosines come first, then the sines with their signs.
+    (tokens, half) becomes (tokens, 4 * half). The cosines come first, then the sines with their signs.
     """
     cos, sin = angles.real, angles.imag
     return torch.cat((cos.repeat_interleave(2, -1), torch.stack((-sin, sin), -1).flatten(-2)), -1)

@@ -26,9 +26,8 @@ def _hooked(*handles: Any) -> Iterator[None]:
 def injected(transformer: Any, caption: Tensor, blocks: tuple[int, ...]) -> Iterator[None]:
     """Show `caption` to `blocks` of the transformer in place of its own.
 
-    `caption` is a refined one, (n, padded tokens, width).
-
-    Source: the main stream as diffusers' ZImageTransformer2DModel builds it, [image, caption].
+    `caption` is a refined one, (n, padded tokens, width). Source: the main stream as diffusers'
+    ZImageTransformer2DModel builds it, [image, caption].
     """
     length, chosen = caption.shape[1], set(blocks)
     difference: list[Tensor] = []

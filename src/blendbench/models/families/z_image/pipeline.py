@@ -28,10 +28,7 @@ class Pipeline:
 
 
 def make_pipeline(folder: Path, weights: dict[str, dict[str, Tensor]]) -> Pipeline:
-    """Make the pipeline of its configurations and of `weights`, by the networks' folders.
-
-    Errors: ValueError if weights are missing.
-    """
+    """Make a pipeline of configurations and `weights`. Errors: ValueError."""
     with quiet_loading():
         transformer = assemble(ZImageTransformer2DModel, folder / "transformer", weights["transformer"])
         vae = assemble(AutoencoderKL, folder / "vae", weights["vae"])

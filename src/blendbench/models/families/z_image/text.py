@@ -14,10 +14,7 @@ from blendbench.models.tokens import Plant, planted, template_length, text_kinds
 
 
 class Qwen3TextEncoder:
-    """Encode prompts with Qwen3 in Z-Image's chat format.
-
-    That is a user turn and a generation prompt, without a think block.
-    """
+    """Encode prompts with Qwen3 as a user turn, without a think block."""
 
     def __init__(
         self, encoder: Any, tokenizer: Any, layer: int, max_sequence_length: int, plant: Plant | None = None
@@ -37,10 +34,7 @@ class Qwen3TextEncoder:
         return ids
 
     def encode(self, prompt: str) -> Tokens:
-        """Encode a prompt at the model set's layer: (tokens, dim).
-
-        Errors: ValueError as `encode_layers`.
-        """
+        """Encode a prompt at the set's layer: (tokens, dim). Errors: ValueError."""
         return self.encode_layers(prompt, (self.layer,))[self.layer]
 
     @torch.inference_mode()
@@ -48,9 +42,8 @@ class Qwen3TextEncoder:
         """Encode a prompt once; return its hidden states at each of `layers`.
 
         It is padded to the longest length as in the pipeline: no token sees the padding, but products of other shapes
-        round otherwise.
-
-        Errors: PromptError if it is longer than the model set allows; ValueError if the encoder lacks a layer.
+        round otherwise. Errors: PromptError if it is longer than the model set allows; ValueError if the encoder lacks
+        a layer.
         """
         ids = self._ids(prompt)
         if len(ids) > self.max_sequence_length:
@@ -70,10 +63,7 @@ class Qwen3TextEncoder:
 
 
 def load_text_encoder(folder: Path, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
-    """Load the text encoder that the pipeline's index names, and tokenizer.
-
-    Errors: ValueError if weights are missing.
-    """
+    """Load the pipeline's text encoder and tokenizer. Errors: ValueError."""
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     with quiet_loading():
         encoder = load_complete(getattr(transformers, index["text_encoder"][1]), folder / "text_encoder", dtype, device)
