@@ -2,10 +2,11 @@
 
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
 
@@ -22,13 +23,15 @@ FORMATS = {"csv": "FORMAT csv, HEADER", "json": "FORMAT json, ARRAY", "parquet":
 # To DuckDB's parser FROM, VALUES, SHOW, DESCRIBE, SUMMARIZE and UNPIVOT are SELECT too, and PIVOT is MULTI. What
 # writes within these is refused when it runs: the database is open for reading alone.
 SECONDS, MEMORY = 300.0, "4GB"  # for one query
+Made = TypeVar("Made")
 _READING = ("SELECT", "EXPLAIN", "MULTI")
 
 
 def read_only_rows(results: Results, query: str) -> "pd.DataFrame":
     """Return the rows of one reading statement. Errors: UsageError."""
     with _limited(results) as connection:
-        return connection.execute(_reading(query)).df()
+        reading = _reading(query)
+        return _stoppable(connection, lambda: connection.execute(reading).df())
 
 
 def read_only_bytes(results: Results, query: str, file_format: str) -> bytes:
@@ -36,7 +39,8 @@ def read_only_bytes(results: Results, query: str, file_format: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows"
         with _limited(results, path) as connection:
-            connection.execute(f"COPY ({_reading(query)}\n) TO {sql_text(str(path))} ({FORMATS[file_format]})")
+            copy = f"COPY ({_reading(query)}\n) TO {sql_text(str(path))} ({FORMATS[file_format]})"
+            _stoppable(connection, lambda: connection.execute(copy))
         return path.read_bytes()
 
 
@@ -58,6 +62,23 @@ def _limited(results: Results, *written: Path) -> Iterator[duckdb.DuckDBPyConnec
             raise UsageError(f"query: {_one_line(error)}") from error
         finally:
             timer.cancel()
+
+
+def _stoppable(connection: duckdb.DuckDBPyConnection, work: Callable[[], Made]) -> Made:
+    """Run a query that a signal ends at once.
+
+    Where DuckDB executes it on the thread that called, Python sees no signal before the next pause, which can take
+    minutes. So another thread calls, and this one waits for it and for signals.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(work)
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            while not running.done():
+                connection.interrupt()  # again, in case it came before the query began
+                wait([running], timeout=0.05)
+            raise
 
 
 def _reading(query: str) -> str:
