@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -316,8 +316,8 @@ def _content_sha256(suite: Suite) -> str:
     pairs = [{key: by_content(value) for key, value in vars(pair).items()} for pair in suite.pairs]
     for item in items:
         for key in ("expect", "reference_expect"):
-            item[key] = None if item[key] is None else asdict(item[key])
-        item["facts"] = [asdict(fact) for fact in item["facts"]]
+            item[key] = None if item[key] is None else vars(item[key])
+        item["facts"] = [vars(fact) for fact in item["facts"]]
     return sha256_json([items, pairs, by_content(suite.blank), by_content(suite.white), suite.primaries])
 
 
