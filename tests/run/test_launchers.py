@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,13 +53,12 @@ def test_what_the_script_passes_on_is_understood(slurm: dict[str, str], tmp_path
     assert called.stderr.startswith("blendbench: --ray-address 127.0.0.1:6379: no cluster there")
 
 
-def test_the_manifest_runs_a_command_that_exists() -> None:
+def test_the_manifest_runs_a_command_that_exists(cli: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     yaml = pytest.importorskip("yaml")
     job = yaml.safe_load((DOCS / "kuberay.yaml").read_text())
     words = shlex.split(job["spec"]["entrypoint"].replace("--ray-address auto", "--ray-address 127.0.0.1:1"))
-    called = subprocess.run(
-        [sys.executable, "-m", *words, "--dry-run"], capture_output=True, text=True, check=False, cwd=DOCS
-    )
+    assert words.pop(0) == "blendbench"
+    called = cli(*words, "--dry-run", cwd=DOCS)
     assert called.stderr.startswith("blendbench: --ray-address 127.0.0.1:1: no cluster there")
     cluster = job["spec"]["rayClusterSpec"]
     (workers,) = cluster["workerGroupSpecs"]

@@ -31,7 +31,13 @@ GRIDS = (Grid("lerp", (("alpha", (0.2, 0.4, 0.6)),)), Grid("concatenate", ()))
 
 
 @pytest.fixture
+def unloaded(untrained: Path) -> ModelSet:
+    return load_model_set(untrained, "cpu", {"batch_size": 2, "steps": 1})
+
+
+@pytest.fixture(scope="module")
 def models(untrained: Path) -> ModelSet:
+    """Open a model set whose networks stay loaded from one test to the next."""
     return load_model_set(untrained, "cpu", {"batch_size": 2, "steps": 1})
 
 
@@ -106,8 +112,9 @@ def test_the_next_batch_is_encoded_and_the_last_is_scored_during_generation(
 
 
 def test_scorers_are_loaded_beside_generation(
-    models: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unloaded: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    models = unloaded
     overlapping(monkeypatch)
     monkeypatch.setattr(ModelSet, "beside", lambda _: nullcontext())
     load, generate = models._load_scorer, models.denoiser.generate
@@ -240,7 +247,7 @@ def test_without_memory_for_it_stages_take_turns_and_no_network_comes_twice(
 ) -> None:
     overlapping(monkeypatch)
     seen = watched(monkeypatch, models)
-    models.residency = Residency("resident", 0, None, roomy=False)
+    monkeypatch.setattr(models, "residency", Residency("resident", 0, None, roomy=False))
     go(models, tmp_path)
     turns = [name for i, name in enumerate(seen) if i == 0 or seen[i - 1] != name]
     assert turns == ["text", "vision", "generate", "score"]

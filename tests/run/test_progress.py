@@ -177,7 +177,7 @@ def run_until(command: list[str], seen: str, number: int = signal.SIGINT) -> tup
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), shown
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_cleanly_says_how_to_go_on_and_loses_nothing(arguments: list[str], number: int) -> None:
     code, shown = run_until(arguments, r"images.*?[1-9]\d*/15", number)
     assert code == 128 + number, shown
@@ -188,6 +188,21 @@ def test_a_signal_ends_cleanly_says_how_to_go_on_and_loses_nothing(arguments: li
     kept = [record for record in shard_rows(results) if record.table == "cells"]
     assert 0 < len(kept) < 15
     assert all(ImageStore(results).path(str(cell.image_sha256)).is_file() for cell in kept)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_every_signal_that_ends_a_command_is_in_its_exit_code(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(name: str, arguments: list[str]) -> int:
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+        return 0
+
+    monkeypatch.setattr("blendbench.cli._verb", killed)
+    monkeypatch.setattr(sys, "argv", ["blendbench", "run", "smoke"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 128 + number
+    assert signal.getsignal(number) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize(("options", "lines"), [([], 1), (["--json"], 0)])
