@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from blendbench.cli import main
+from blendbench.cli.process import ending_at_once
 from blendbench.models.families.z_image import ZImage
 
 
@@ -92,7 +93,8 @@ if __name__ == "__main__":
     sampling = Sampling()
     ZImage.load_denoiser = sampling.loading(ZImage.load_denoiser)  # type: ignore[method-assign]
     out = Path(sys.argv.pop(1))
-    try:
-        main()
-    finally:
-        out.write_text(json.dumps(sampling.reading()))
+    with ending_at_once():
+        try:
+            main()
+        finally:
+            out.write_text(json.dumps(sampling.reading()))

@@ -1,5 +1,5 @@
 """`python -m blendbench` is the `blendbench` command."""
 
-from blendbench.cli import main
+from blendbench.cli.process import command
 
-main()
+command()

@@ -38,7 +38,7 @@ fast.compile_blocks(transformer, folder)
 fast.compile_decoder(vae, folder)
 found = []
 with torch.inference_mode():
-    for tokens in (64, 96):
+    for tokens in (64, 96, 70):  # the last is padded within the network, and has other strides
         caption, latents = torch.linspace(-1, 1, tokens * 64).reshape(tokens, 64), torch.full((16, 1, 8, 8), 0.3)
         found.append(transformer([latents], torch.full((1,), 0.5), [caption], return_dict=False)[0][0])
     traced_blocks = len(traced)
@@ -58,7 +58,7 @@ def test_networks_are_compiled_once_and_give_the_same_bits_in_the_next_process(t
         assert "cannot be kept" not in called.stderr
         found.append(json.loads(called.stdout))
     (first, bits, kept), (second, again, in_all) = found
-    assert first > 0
+    assert first == 4  # two tensors of each graph of blocks, once
     assert (second, again) == (0, bits)
     assert kept == in_all == 3  # blocks with and without modulation, for captions of any length, and the decoder
 

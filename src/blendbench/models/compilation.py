@@ -38,7 +38,8 @@ class Compiled:
 
     Args:
         function: What is compiled. Modules among its arguments count by their type, their flags and `identity`.
-        dynamic: Positions of tensors whose dimension 1 may have any size: one graph serves all.
+        dynamic: Positions of tensors whose dimension 1 may have any size: one graph serves all. They are read as
+            contiguous ones, since a graph is for one layout.
         identity: What the function reads beside its arguments, as JSON: code, configuration.
         folder: Where graphs are kept; None keeps nothing.
     """
@@ -56,6 +57,7 @@ class Compiled:
 
     def __call__(self, *given: Any) -> Tensor:
         """Call the function."""
+        given = tuple(_packed(value) if i in self.dynamic else value for i, value in enumerate(given))
         if self.folder is not None:
             kind = tuple(self._kind(i, value) for i, value in enumerate(given))
             if kind not in self._graphs:
@@ -106,6 +108,8 @@ class Compiled:
             return None
 
     def _keep(self, path: Path, given: tuple[Any, ...]) -> None:
+        # A mark on the tensors themselves would be what the graph then refuses them for.
+        given = tuple(value.detach() if isinstance(value, Tensor) else value for value in given)
         self._mark(given)
         with torch._dynamo.config.patch(enable_aot_compile=True):
             options = OPTIONS | {"guard_filter_fn": _keepable}
@@ -122,6 +126,17 @@ class Compiled:
         for i in self.dynamic:
             if given[i] is not None:
                 torch._dynamo.maybe_mark_dynamic(given[i], 1)
+
+
+def _packed(value: Any) -> Any:
+    """Return a tensor without gaps; dimensions of size 1 get the strides of such a one, too."""
+    if value is None:
+        return None
+    strides, size = [], 1
+    for length in reversed(value.shape):
+        strides.insert(0, size)
+        size *= length
+    return value if list(value.stride()) == strides else value.contiguous().view(-1).view(value.shape)
 
 
 def graphs_folder() -> Path:
