@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--items", type=int, default=96, help="six cells each")
     parser.add_argument("--ray-items", type=int, default=24, help="of the comparison of Ray with the local executor")
-    parser.add_argument("--idea-items", type=int, default=48)
+    parser.add_argument("--idea-items", type=int, default=36, help="all development items of `standard`")
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     options = parser.parse_args()
     machine = gpu.machine() | {"gpus": options.gpus}

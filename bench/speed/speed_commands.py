@@ -19,12 +19,11 @@ def commands_table(part: dict[str, Any]) -> list[str]:
         if found := readings.get(name):
             spent = [f"{found[key]:.0f}" for key in ("seconds", "sampling_s", "overhead_s")]
             parts = [f"{key} {found[f'{value}_s']:.0f} s" for key, value in _SPENT if f"{value}_s" in found]
-            rows.append([words, str(found["batches"]), *spent, ", ".join(parts)])
+            rows.append([words, str(len(found.get("all", [0]))), str(found["batches"]), *spent, ", ".join(parts)])
     if not rows:
         return []
-    lines = markdown_table(["command", "batches", "seconds", "sampling", "the rest", "of it"], rows, right=(1, 2, 3, 4))
-    if processes := min((len(readings[name].get("all", [0])) for name in _COMMANDS if name in readings), default=0):
-        lines += ["", f"Medians of {processes} processes." if processes > 1 else "One process each."]
+    header = ["command", "processes, the median counts", "batches", "seconds", "sampling", "the rest", "of it"]
+    lines = markdown_table(header, rows, right=(1, 2, 3, 4, 5))
     if found := readings.get("plain_command"):
         lines += [
             "",

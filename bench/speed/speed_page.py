@@ -155,15 +155,17 @@ def loops_table(part: Part) -> list[str]:
     for name, engine in readings.items():
         if not name.startswith("engine_"):
             continue
-        side = name.removeprefix("engine_")
+        side, size = name.removeprefix("engine_"), _size(name)
         plain = readings.get("plain", {}).get(side)
         run, busy = engine["run"], engine["busy"]
         rows += [
-            [f"plain loop, {side}²", "1", f"{plain['cells']}", f"{plain['seconds_a_cell']:.3f}", _stages(plain)]
-            if plain
-            else [f"plain loop, {side}²", "1", "–", "not measured", ""],
+            *(
+                [[f"plain loop, {size}", "1", f"{plain['cells']}", f"{plain['seconds_a_cell']:.3f}", _stages(plain)]]
+                if plain
+                else []
+            ),
             [
-                f"blendbench, {side}², {engine['calls']['transformer'] / run['expected']:g} steps",
+                f"blendbench, {size}, {engine['calls']['transformer'] / run['expected']:g} steps",
                 f"{engine['batch']}",
                 f"{run['expected']}",
                 f"{engine['seconds_a_cell']:.3f}",
@@ -178,6 +180,12 @@ def loops_table(part: Part) -> list[str]:
     return ["## 48 cells: six strategies on eight items", "", *table, "", *_counts(readings)]
 
 
+def _size(section: str) -> str:
+    """Return the size and precision of a section such as `engine_512_fp8`, in words."""
+    _, side, *precision = section.split("_")
+    return " in ".join([f"{side}²", *precision])
+
+
 def _stages(plain: Part) -> str:
     return ", ".join(f"{stage} {seconds * 1000:.0f} ms" for stage, seconds in plain["stages_a_cell"].items())
 
@@ -188,7 +196,7 @@ def _counts(readings: Part) -> list[str]:
         if name.startswith("engine_"):
             calls, side = engine["calls"], name.removeprefix("engine_")
             lines.append(
-                f"- {side}²: {engine['run']['images']} images generated for {engine['run']['expected']} cells;"
+                f"- {_size(name)}: {engine['run']['images']} images generated for {engine['run']['expected']} cells;"
                 f" {calls['text_encoder']} forward passes of the text encoder, {calls['vision_language']} of Qwen3-VL,"
                 f" {calls['transformer']} of the transformer, {calls['vae_decode']} of the VAE."
             )

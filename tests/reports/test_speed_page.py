@@ -57,6 +57,15 @@ def part(speed_scripts: Path) -> dict[str, Any]:
     return gpu.headline(READINGS) | {"machine": made, "readings": READINGS, "sections": SECTIONS}
 
 
+def test_the_published_figures_follow_from_the_published_readings(speed_scripts: Path) -> None:
+    import gpu
+
+    for name, part in json.loads((speed_scripts.parents[1] / "reports" / "speed.json").read_text()).items():
+        if name != "cpu":
+            figures = {key: value for key, value in part.items() if isinstance(value, float)}
+            assert figures == gpu.headline(part["readings"])
+
+
 def test_the_headline_follows_from_the_readings(part: dict[str, Any]) -> None:
     assert part["ratio_1024"] == pytest.approx(2.5)
     assert part["ratio_1024_with_loading_and_warm_up"] == pytest.approx(2.0 * 48 / 80)
