@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from synthetic_results import white_plots
 
 Cli = Callable[..., CompletedProcess[str]]
 ITEMS = 14
@@ -92,6 +93,7 @@ def test_the_gate_finds_the_grid_and_says_what_is_not_known(cli: Cli, folders: t
     )
 
 
+@white_plots()
 def test_leaderboard_compare_gallery_and_views_have_them(cli: Cli, folders: tuple[Path, Path], tmp_path: Path) -> None:
     results = folders[1]
     done = cli("leaderboard", "imported", "--results", results, "--out", tmp_path)
@@ -105,6 +107,7 @@ def test_leaderboard_compare_gallery_and_views_have_them(cli: Cli, folders: tupl
     assert [tuple(mark.values()) for mark in marks] == [("mesh", True), ("other", True), ("text_only", True)]
 
 
+@white_plots()
 def test_imported_images_are_published_whole_and_cannot_be_verified(
     cli: Cli, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from synthetic_results import write_results
+from synthetic_results import white_plots, write_results
 
 from blendbench.results.store import DATABASE, ingest
 
@@ -81,6 +81,7 @@ def test_nothing_to_compare_is_reported(
     assert "has no attribute_adherence; `blendbench run` measures it" in refused(capsys)
 
 
+@white_plots()
 def test_what_lacks_the_baseline_says_so(tmp_path: Path, call: Callable[..., int]) -> None:
     def drop(record: dict[str, object]) -> dict[str, object] | None:
         return None if record.get("table") == "cells" and record["label"] == "text_only" else record
@@ -90,6 +91,7 @@ def test_what_lacks_the_baseline_says_so(tmp_path: Path, call: Callable[..., int
     assert "**`text_only` has 0 of 4 cells**" in (tmp_path / "out" / "core.md").read_text(encoding="utf-8")
 
 
+@white_plots()
 def test_one_item_decides_nothing(tmp_path: Path, call: Callable[..., int]) -> None:
     folder = results(tmp_path / "r", items=1)
     assert call("leaderboard", "--results", folder, "--out", tmp_path / "out") == 0

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from synthetic_results import white_plots
 
 from blendbench.cli import VERBS
 from blendbench.core.suites import load_suite
@@ -80,6 +81,7 @@ def test_a_dry_run_writes_nothing(
     assert not results.exists()
 
 
+@white_plots()
 def test_a_plugin_of_ten_lines_reaches_the_results(
     untrained: Path, call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

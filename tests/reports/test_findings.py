@@ -103,8 +103,7 @@ def test_all_tests_of_a_file_are_corrected_as_one(results: Results, tmp_path: Pa
         f'{{ {kind}, experiment = "core", metric = "{metric}", candidate = "{label}"'
         + (', expected = "worse" }' if "differs" in kind else " }")
         for kind in kinds
-        for metric in ("attribute_adherence", "clip_cosine")
-        for label in ("canary", "vision_only", NO_OP)
+        for metric, label in (("attribute_adherence", "canary"), ("clip_cosine", "vision_only"), ("clip_cosine", NO_OP))
     ]
     alone = judge(results, write(tmp_path, *(toml_of(f"h{i}", claim) for i, claim in enumerate(asked))))
     tests = [p for finding in alone.findings for p in raw_tests(results, tmp_path, finding.hypothesis.id, asked)]

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, unquote, urlparse
 
 import pytest
 from rich.console import Console
-from synthetic_results import CONFIGURATIONS, item_name, write_results
+from synthetic_results import CONFIGURATIONS, item_name, white_plots, write_results
 
 from blendbench.core.errors import UsageError
 from blendbench.reports import leaderboard
@@ -93,6 +93,7 @@ def test_a_page_links_only_to_a_gallery_that_goes_where_it_goes(folder: Path, tm
         check_leads_to_something(link, inside.parent)
 
 
+@white_plots()
 def test_a_published_page_whose_gallery_is_gone_is_found_out(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "reports"
     write_gallery(open_results(folder), folder, out / "gallery" / "core")

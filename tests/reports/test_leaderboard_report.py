@@ -22,6 +22,7 @@ from synthetic_results import (
     score_row,
     sha,
     shard_rows,
+    white_plots,
     write_results,
 )
 
@@ -147,6 +148,7 @@ def test_a_decision_depends_on_no_other_row_and_on_no_seed(folder: Path, board: 
     assert small.configurations[1].outcome == (board.configuration(kept[1]) or pytest.fail()).outcome
 
 
+@white_plots()
 def test_too_few_items_for_any_decision_are_named(page: Path, tmp_path: Path) -> None:
     assert "too few" not in page.read_text()
     write_results(tmp_path, items=6, images=False)
@@ -275,6 +277,7 @@ def test_numbers_never_show_a_negative_zero(value: float, signed: bool, text: st
     assert number(value, METRIC, signed) == text
 
 
+@white_plots()
 def test_intervals_stay_within_the_range_of_the_metric_and_labels_may_break(tmp_path: Path) -> None:
     # Six items: Student's t reaches beyond what a probability can lose.
     labels = {"text_only": 1.0, "lerp:alpha=0.3,align=area": 0.0}
@@ -315,6 +318,7 @@ def test_the_sheet_shows_pixels_as_they_are(folder: Path, page: Path, board: Boa
     assert sum(gap < 8 for gap in apart) == 1
 
 
+@white_plots()
 def test_damaged_images_are_left_out_and_named(folder: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     shutil.copytree(folder, results)
@@ -329,6 +333,7 @@ def test_damaged_images_are_left_out_and_named(folder: Path, tmp_path: Path) -> 
     assert cut.stem[:16] in text and gone.stem[:16] in text and "images.webp" in text
 
 
+@white_plots()
 def test_without_images_and_alphas_the_page_still_stands(tmp_path: Path) -> None:
     cell = cell_row("text_only", "item-00", 0, sha("p"))
     rows = run_rows(items=1, labels=["text_only"], seeds=[0])
@@ -340,6 +345,7 @@ def test_without_images_and_alphas_the_page_still_stands(tmp_path: Path) -> None
     assert all(check.answer == "undecided" for check in truth_checks(board))
 
 
+@white_plots()
 def test_a_run_without_any_ok_cell_is_reported_not_crashed(tmp_path: Path) -> None:
     append(tmp_path, "run1", *run_rows(items=0, labels=[]), cell_row("canary", "item-00", 0, None))
     board, _, page = write_leaderboard(tmp_path, tmp_path / "out")

@@ -2,11 +2,12 @@
 
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import pytest
-from synthetic_results import write_results
+from synthetic_results import white_plots, write_results
 
 from blendbench.core.errors import UsageError
 from blendbench.reports.leaderboard import write_leaderboard
@@ -16,6 +17,12 @@ from blendbench.results.images import ImageStore
 from blendbench.results.store import open_results
 
 REPORTS = Path(__file__).parents[2] / "reports"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _white_plots() -> Iterator[None]:
+    with white_plots():
+        yield
 
 
 @pytest.fixture(scope="module")

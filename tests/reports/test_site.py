@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from synthetic_results import CONFIGURATIONS, write_results
+from synthetic_results import CONFIGURATIONS, white_plots, write_results
 from test_gallery_browser import chromium, one, pytestmark  # noqa: F401
 
 from blendbench.core.errors import UsageError
@@ -33,7 +33,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def reports(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("root")
-    publish(results, root / "reports")
+    with white_plots():
+        publish(results, root / "reports")
     (root / "docs").mkdir()
     (root / "docs" / "how.md").write_text("# How\n\n## A *b*, `c`!\n\n[back](../reports/notes.md)\n")
     (root / ".secret.md").write_text("# Secret\n")

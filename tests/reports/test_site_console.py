@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from synthetic_results import write_results
+from synthetic_results import white_plots, write_results
 from test_gallery_browser import chromium, one, pytestmark, until  # noqa: F401
 
 from blendbench.cli.site import site as write
@@ -27,7 +27,8 @@ GAINS = "SELECT label, metric, mean FROM leaderboard WHERE role = 'gain' ORDER B
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("root")
     write_results(folder / "results", items=12)
-    publish(folder / "results", folder / "reports")
+    with white_plots():
+        publish(folder / "results", folder / "reports")
     return folder / "reports"
 
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from synthetic_results import Row, append, cell_row, item_name, run_rows, score_row, sha
+from synthetic_results import Row, append, cell_row, item_name, run_rows, score_row, sha, white_plots
 
 from blendbench.reports.board import Board, read_board
 from blendbench.reports.dose_plot import dose_families
@@ -121,6 +121,7 @@ def test_the_page_recommends_the_best_and_names_its_ties(board: Board, standings
     assert "If up to 25 % may be lost, `good:alpha=0.6` gains 0.6" in text
 
 
+@white_plots()
 def test_where_nothing_gains_the_text_alone_is_recommended(tmp_path: Path) -> None:
     append(tmp_path, "run1", *rows_of({label: EFFECTS[label] for label in ("text_only", "idle:alpha=0.5", "canary")}))
     board, standings, page = write_leaderboard(tmp_path, tmp_path / "out")
@@ -130,6 +131,7 @@ def test_where_nothing_gains_the_text_alone_is_recommended(tmp_path: Path) -> No
     assert first.startswith("**Use `text_only`**: no blend here is shown to gain style for at most 10 % of the prompt")
 
 
+@white_plots()
 def test_without_development_items_the_page_stands_without_a_headline(tmp_path: Path) -> None:
     append(tmp_path, "run1", *rows_of(EFFECTS, split=False))
     _, standings, page = write_leaderboard(tmp_path, tmp_path / "out")
@@ -220,6 +222,7 @@ def test_what_is_shown_in_images_is_what_gains(
     assert not (tmp_path / "extremes.webp").exists()
 
 
+@white_plots()
 def test_the_terminal_shows_the_answer_and_no_line_is_wider_than_it(
     folder: Path, tmp_path: Path, cli: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

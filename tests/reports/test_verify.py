@@ -8,15 +8,16 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from synthetic_results import white_plots
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 BOARD = """
 name = "board"
 title = "Board"
-description = "Three items."
+description = "Two items."
 suite = "miniature"
 seeds = [0]
-items = 3
+items = 2
 strategies = [{ name = "lerp", alpha = [0.3] }]
 metrics = ["grid_energy", "effect_size"]
 [sampler]
@@ -55,7 +56,8 @@ def alice(cli: Cli, untrained: Path, tmp_path_factory: pytest.TempPathFactory) -
     plugin = ("--plugin", alice / SUBMISSION / "idea.py")
     called = cli("run", alice / "board.toml", "--models", untrained, *plugin, "--results", results)
     assert called.returncode == 0, called.stderr
-    assert cli("publish", "board", "--results", results, "--out", alice / SUBMISSION).returncode == 0
+    with white_plots():
+        assert cli("publish", "board", "--results", results, "--out", alice / SUBMISSION).returncode == 0
     push(alice, "idea")
     git(alice, "tag", "submitted")
     return alice
@@ -77,7 +79,7 @@ def push(clone: Path, message: str) -> None:
 
 
 def verified(cli: Cli, clone: Path, models: Path, plugin: bool = True) -> subprocess.CompletedProcess[str]:
-    arguments = ("--experiment", clone / "board.toml", "--models", models, "--items", 3)
+    arguments = ("--experiment", clone / "board.toml", "--models", models, "--items", 2)
     # A copy: one process does not run the same file twice, and these commands share one.
     copy = Path(tempfile.mkdtemp(dir=clone.parent)) / "idea.py"
     shutil.copy(clone / SUBMISSION / "idea.py", copy)
@@ -103,8 +105,8 @@ def test_a_submission_is_accepted_in_another_clone_and_a_spoofed_one_is_not(
 ) -> None:
     called = verified(cli, bob, untrained)
     assert called.returncode == 0, called.stdout + called.stderr
-    assert "accepted: board: 24 cells" in called.stdout
-    assert "24 cells of " in called.stdout and "24 with the published pixels; 48 scores compared" in called.stdout
+    assert "accepted: board: 16 cells" in called.stdout
+    assert "16 cells of " in called.stdout and "16 with the published pixels; 32 scores compared" in called.stdout
 
     called = verified(cli, bob, untrained, plugin=False)
     assert called.returncode == 1
@@ -130,9 +132,9 @@ SPOOFS = [
     ("metrics", "SELECT * REPLACE (margin * 10 AS margin) FROM {table}", "metric grid_energy: other margin than here"),
     ("metrics", "SELECT * REPLACE ('higher' AS direction) FROM {table}", "other direction"),
     ("items", "SELECT * REPLACE ('a dog' AS prompt) FROM {table}", "other prompt"),
-    ("cells", "FROM {table} WHERE label <> 'idea' OR item NOT LIKE '001%'", "1 of 24 cells are missing"),
+    ("cells", "FROM {table} WHERE label <> 'idea' OR item NOT LIKE '001%'", "1 of 16 cells are missing"),
     ("cells", "SELECT * REPLACE (label = 'lerp:alpha=0.3' OR control AS control) FROM {table}", "other control"),
-    ("scores", "FROM {table} WHERE label <> 'idea'", "6 scores are missing"),
+    ("scores", "FROM {table} WHERE label <> 'idea'", "4 scores are missing"),
     ("runs", "SELECT * REPLACE ('f' || suite_sha256[2:] AS suite_sha256) FROM {table}", "other suite"),
     ("scores", "SELECT 1 AS nothing FROM {table}", "not published data of this version"),
 ]

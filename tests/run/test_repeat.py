@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from run_outcomes import outcome, rows_of
+from synthetic_results import white_plots
 
 from blendbench.core.errors import UsageError
 from blendbench.core.suites import load_suite
@@ -175,6 +176,7 @@ def test_a_wrong_option_is_refused_in_one_line(cli: Any, value: str, tmp_path: P
     assert not (tmp_path / "results").exists()
 
 
+@white_plots()
 def test_the_command_and_the_page_state_what_was_found(
     cli: Any, untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
