@@ -122,23 +122,12 @@ def test_losses_change_nothing(nodes: Any, models: ModelSet, plan: Plan, tmp_pat
     assert outcome(tmp_path / "several") == outcome(tmp_path / "one")
 
 
-def test_cells_are_generated_again_by_the_workers(nodes: Any, models: ModelSet, plan: Plan, tmp_path: Path) -> None:
-    """What a worker generated before it finds nowhere: images come with a batch size."""
-    with Cluster(nodes.address, workers=2) as cluster:
-        done = run(plan, models, tmp_path, Reporter(quiet=True), cluster=cluster, repeat=50)
-    assert (done.stopped, done.differing, done.repeats_failed) == (None, 0, 0)
-    rows = rows_of(tmp_path, "repeats")
-    assert len(rows) == done.repeated > 5
-    assert {row.batch_size for row in rows} == {4}
-    assert all(row.image_sha256 == row.again_sha256 for row in rows)
-
-
 def test_a_killed_command_leaves_what_the_next_one_finishes(
     nodes: Any, cli: Any, untrained: Path, tmp_path: Path
 ) -> None:
     results = tmp_path / "results"
     arguments = ["run", "smoke", "--models", str(untrained), "--results", str(results)]
-    command = [sys.executable, "-m", "blendbench", *arguments, "--ray-address", nodes.address]
+    command = [sys.executable, "-m", "blendbench", *arguments, "--ray-address", nodes.address, "--workers", "1"]
     killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     while killed.poll() is None and not any('"table":"cells"' in path.read_text() for path in shard_paths(results)):
         time.sleep(0.05)
@@ -149,12 +138,6 @@ def test_a_killed_command_leaves_what_the_next_one_finishes(
     assert {row.status for row in rows} == {"ok"}
     assert len(rows) == len({row.cell_id for row in rows}) == 14
     assert len(rows_of(results, "runs")) == 2
-
-
-def test_other_software_is_refused(models: ModelSet, plan: Plan, nodes: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(cluster_module, "software", lambda: {"torch": "1.0"})
-    with Cluster(nodes.address, workers=1) as cluster, pytest.raises(UsageError, match=r"torch is .*, here it is 1\.0"):
-        cluster.begin(plan, models, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -171,3 +154,29 @@ def test_options_that_cannot_work_are_refused(cli: Any, options: list[str], reas
     assert called.returncode == 2
     assert reason in called.stderr
     assert len(called.stderr.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def worker(nodes: Any) -> Iterator[Cluster]:
+    """Start one worker, which takes a place of the cluster until the last test."""
+    with Cluster(nodes.address, workers=1) as cluster:
+        yield cluster
+
+
+def test_cells_are_generated_again_by_the_workers(
+    worker: Cluster, models: ModelSet, plan: Plan, tmp_path: Path
+) -> None:
+    """What a worker generated before it finds nowhere: images come with a batch size."""
+    done = run(plan, models, tmp_path, Reporter(quiet=True), cluster=worker, repeat=50)
+    assert (done.stopped, done.differing, done.repeats_failed) == (None, 0, 0)
+    rows = rows_of(tmp_path, "repeats")
+    assert len(rows) == done.repeated > 5
+    assert {row.batch_size for row in rows} == {4}
+    assert all(row.image_sha256 == row.again_sha256 for row in rows)
+
+
+def test_other_software_is_refused(worker: Cluster, models: ModelSet, tmp_path: Path, monkeypatch: Any) -> None:
+    plan = make_plan(replace(load_experiment("smoke"), items=1), load_suite("miniature"), models)
+    monkeypatch.setattr(cluster_module, "software", lambda: {"torch": "1.0"})
+    with pytest.raises(UsageError, match=r"torch is .*, here it is 1\.0"):
+        worker.begin(plan, models, tmp_path)
