@@ -132,7 +132,8 @@ def _packed(value: Any) -> Any:
     """Return a tensor without gaps; dimensions of size 1 get the strides of such a one, too."""
     if value is None:
         return None
-    strides, size = [], 1
+    strides: list[int] = []
+    size = 1
     for length in reversed(value.shape):
         strides.insert(0, size)
         size *= length
