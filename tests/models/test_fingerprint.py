@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from blendbench.core.hashing import sha256_contents
 from blendbench.models import fingerprint
 from blendbench.models.sets import load_model_set
 
@@ -88,14 +90,19 @@ def test_a_cache_that_cannot_be_written_only_costs_time(
     assert "read again next time" in capsys.readouterr().err
 
 
+def contents(folder: Path, paths: Iterable[Path]) -> str:
+    """Hash a folder by what its files count by."""
+    return sha256_contents(fingerprint.identities(paths), folder)
+
+
 def test_the_hash_of_a_folder_is_that_of_names_and_contents(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     paths, same = write(one), write(other)
-    before = fingerprint.folder_hash(one, paths)
-    assert fingerprint.folder_hash(other, reversed(same)) == before
-    assert fingerprint.folder_hash(one, paths[:1]) != before
+    before = contents(one, paths)
+    assert contents(other, reversed(same)) == before
+    assert contents(one, paths[:1]) != before
     renamed = same[1].rename(other / "renamed.json")
-    assert fingerprint.folder_hash(other, [same[0], renamed]) != before
+    assert contents(other, [same[0], renamed]) != before
 
 
 def test_a_dry_run_reads_no_large_file_and_says_so(untrained: Path, small_is_large: list[Path]) -> None:

@@ -3,13 +3,13 @@
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blendbench.core.config import placed
 from blendbench.core.errors import Problems, UsageError, first_line
-from blendbench.core.hashing import sha256_json
+from blendbench.core.hashing import sha256_contents, sha256_json
 from blendbench.core.suites import list_suites
 from blendbench.models import requirements
 from blendbench.models import residency as memory
@@ -17,7 +17,7 @@ from blendbench.models.activation import Activation, resolve_activation
 from blendbench.models.device import choose_device
 from blendbench.models.families import family_of
 from blendbench.models.families.base import Facts, Family
-from blendbench.models.fingerprint import WeightFile, file_hashes, folder_hash, unread
+from blendbench.models.fingerprint import WeightFile, file_hashes, identities, unread
 from blendbench.models.image_tokens import ImageTokens, image_tokens
 from blendbench.models.model_file import COMPONENTS, ModelSetFile
 from blendbench.models.places import Place, find
@@ -44,6 +44,7 @@ class DescribedSet:
     requested_device: str = "auto"
     memory_budget: float | None = None
     hash_weights: bool = True
+    _identities: dict[Path, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -177,7 +178,15 @@ class DescribedSet:
             return f"{place.value} at {place.commit}"
         folder = place.complete()
         files = requirements.layout(name, folder).identity_files(folder)
-        return folder_hash(folder, files, self.hash_weights)
+        if not self._identities.keys() >= {*files}:
+            # Those of all components at once, since these are of very different sizes.
+            self._identities |= identities(self._files(), self.hash_weights)
+        return sha256_contents({path: self._identities[path] for path in files}, folder)
+
+    def _files(self) -> list[Path]:
+        """Return the files of the components that are here."""
+        folders = {name: place.complete() for name, place in self.places.items() if self._is_here(place)}
+        return [path for name, at in folders.items() for path in requirements.layout(name, at).identity_files(at)]
 
     def _is_here(self, place: Place) -> bool:
         folder = place.known()
@@ -190,8 +199,7 @@ class DescribedSet:
             return True
         if self.hash_weights:
             return False
-        folders = {name: place.complete() for name, place in self.places.items()}
-        return any(unread(requirements.layout(name, folder).identity_files(folder)) for name, folder in folders.items())
+        return bool(unread(self._files()))
 
     def weight_files(self) -> list[WeightFile]:
         """Return every weight file with its sha256, downloading missing ones."""

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blendbench.core.files import cache_folder
-from blendbench.core.hashing import sha256_contents
 
 # Small files: hashing is cheaper than validating a cache entry.
 LARGE = 64 * 1024 * 1024
@@ -55,6 +54,7 @@ def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
     keys = {path: _key(path) for path in chosen}
     found = {path: known[key] for path, key in keys.items() if key in known}
     fresh = [path for path in chosen if path not in found]
+    fresh.sort(key=lambda path: -path.stat().st_size)  # the largest first, or one is left at the end
     size = sum(path.stat().st_size for path in fresh)
     if size > _REPORTED:
         _note(f"reading {size / 1e9:.1f} GB of weights once, to identify them by their sha256")
@@ -72,16 +72,14 @@ def _is_settled(path: Path, before: str) -> bool:
     return status.st_size >= LARGE and _key(path) == before and time.time() - changed > _SETTLED
 
 
-def folder_hash(folder: Path, files: Iterable[Path], read_large: bool = True) -> str:
-    """Hash names and contents of files in `folder`.
+def identities(paths: Iterable[Path], read_large: bool = True) -> dict[Path, str]:
+    """Return what files count by: the sha256 of their content.
 
     Without `read_large`, large files that were never read count by size and time of change.
     """
-    chosen = list(files)
-    deferred = [] if read_large else unread(chosen)
-    contents = {path: _key(path) for path in deferred}
-    contents |= file_hashes(path for path in chosen if path not in contents)
-    return sha256_contents(contents, folder)
+    chosen = list(paths)
+    found = {} if read_large else {path: _key(path) for path in unread(chosen)}
+    return found | file_hashes(path for path in chosen if path not in found)
 
 
 def _read(path: Path) -> str:
