@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -236,7 +237,11 @@ def _checked_file(folder: Path) -> _SuiteFile:
     with problems.collected():
         file = checked(content, _SuiteFile, printable(source))
     images = partial(_image, folder, set())
-    for field, name in _images_named_in(content):
+    named = list(_images_named_in(content))
+    # Decoded several at a time; what is wrong with one is said in its turn.
+    with ThreadPoolExecutor() as pool:
+        pool.map(partial(_image, folder, set()), *zip(*((name, field) for field, name in named), strict=True))
+    for field, name in named:
         with problems.collected():
             images(name, field)
     problems.add(*(f"{printable(source)}: {line}" for line in _broken_rules(content)))
