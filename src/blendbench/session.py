@@ -241,7 +241,6 @@ class Session:
         return page, gallery
 
     def _state(self, folder: Path) -> str:
-        """Hash the state of results, pages and program."""
         own = Path(__file__).parent.rglob("*.*")
         code = [(str(path), path.stat().st_mtime_ns) for path in sorted(own) if path.suffix != ".pyc"]
         return sha256_json(repr([self._written(folder), code]))

@@ -67,7 +67,6 @@ def doctor(
 
 
 def _defects(results: Path) -> "Iterator[Defect]":
-    """Yield what is wrong within a results folder."""
     from blendbench.results.health import Defect, examine
     from blendbench.results.shards import shard_paths
     from blendbench.run.embeddings import FOLDER, damaged_files

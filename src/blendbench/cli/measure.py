@@ -66,7 +66,6 @@ def measure(
 
 
 def _print(records: list[dict[str, Any]], given: "_Inputs") -> None:
-    """Print sentences and tables for people."""
     from rich.console import Console
 
     from blendbench.cli.sql import print_whole
@@ -96,8 +95,6 @@ def _print(records: list[dict[str, Any]], given: "_Inputs") -> None:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Hold what is known about all the images."""
-
     patch_grid: int
     prompt: str | None
     reference: "LoadedImage | None"

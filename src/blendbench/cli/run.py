@@ -134,7 +134,6 @@ def _print_repeats(done: "RunReport", results: Path, console: Console) -> None:
 
 
 def _print_failures(done: "RunReport", results: Path, errors: Console) -> None:
-    """Print what failed, and how to find out why."""
     if done.failed or done.scores_failed:
         errors.print(
             f"{done.failed} cells and {done.scores_failed} scores failed; why:"

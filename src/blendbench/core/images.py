@@ -212,7 +212,6 @@ def _decoded(image: ImageFile.ImageFile, data: bytes) -> LoadedImage:
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Split an image into its colours and its alpha."""
     if image.mode in ("La", "RGBa"):
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     if image.mode == "LA":

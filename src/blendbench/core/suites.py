@@ -267,7 +267,6 @@ def _images_named_in(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _broken_rules(content: dict[str, Any]) -> Iterator[str]:
-    """Describe what is wrong between the rows of an unchecked file."""
     items = _rows(content, "items")
     ids = Counter(str(item.get("id")) for item in items)
     for name in (name for name, count in ids.items() if count > 1):

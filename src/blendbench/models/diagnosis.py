@@ -63,7 +63,6 @@ def diagnose(models: ModelSet) -> Iterator[Finding]:
 
 
 def _sampling(models: ModelSet) -> Iterator[Finding]:
-    """Report noise levels, function evaluations and guidance."""
     levels, steps = ", ".join(f"{sigma:.4g}" for sigma in models.sigmas), len(models.sigmas) - 1
     sampler = models.file.sampler
     evaluations = 2 * steps if sampler.guidance else steps
@@ -82,7 +81,6 @@ def _sampling(models: ModelSet) -> Iterator[Finding]:
 
 
 def _scoring(models: ModelSet) -> Iterator[Finding]:
-    """Report what has to be known of the networks that score."""
     judge, conditioning = models.places.get("judge"), models.places["vision_language"]
     if judge is not None and (judge.name, judge.commit) == (conditioning.name, conditioning.commit):
         yield Finding("judge: the model that conditions as well, so facts_vqa is not independent of a blend")

@@ -176,7 +176,6 @@ def load_encoder(folder: Path, quick_gelu: bool, device: str = "cpu") -> Encoder
 
 
 def _source(folder: Path) -> str:
-    """Return open_clip's name of a folder."""
     if not (folder / "open_clip_config.json").is_file():
         raise UsageError(f"{folder}: open_clip_config.json is missing; save the model in open_clip's folder layout")
     if not any(folder.glob("*.safetensors")):

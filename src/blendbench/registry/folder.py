@@ -190,7 +190,6 @@ def _module_file(path: Path) -> Path | None:
 
 @functools.cache
 def _user_folder(top: str) -> Path | None:
-    """Find the sys.path folder of a user's own, not installed module."""
     if not top or top in sys.stdlib_module_names:
         return None
     try:

@@ -266,7 +266,6 @@ class Walk(Values):
         return not filename.endswith(".py") or not (is_shipped(module.__name__) or self.home.owns(filename))
 
     def _imported(self, wanted: Import, file: Path, names: Mapping[str, Any], shipped: bool) -> Iterator[str]:
-        """Follow an import that stands within a function or class."""
         if shipped or wanted.module.partition(".")[0] == "blendbench":
             name = "." * wanted.level + wanted.module
             if wanted.level:

@@ -294,7 +294,6 @@ def _order(configuration: Configuration, baseline: str, primaries: Mapping[Role,
 
 
 def _unmeasured(results: Results, experiment: str, metrics: list[str]) -> dict[str, str]:
-    """Return the commonest reason why each of some metrics has no value."""
     if not metrics:
         return {}
     rows = results.rows(

@@ -48,7 +48,6 @@ def write_check(results: Results, results_dir: Path, verdicts: Sequence[Verdict]
 
 
 def _front(results: Results, verdict: Verdict, path: Path) -> list[str]:
-    """Plot the candidate among all that is known on its items."""
     standings = standings_of(results, verdict.experiment, verdict.candidate)
     path.unlink(missing_ok=True)
     if standings is None:

@@ -341,7 +341,6 @@ Claim = Annotated[
 
 
 def _sign(metric: MetricInfo, expected: str) -> int:
-    """Return 1 if `expected` is upwards, else -1."""
     if expected in ("higher", "lower"):
         return 1 if expected == "higher" else -1
     if metric.direction == "none":
@@ -350,7 +349,6 @@ def _sign(metric: MetricInfo, expected: str) -> int:
 
 
 def _above(differences: Array) -> float:
-    """Return the one-sided p of a mean above 0."""
     return sign_flip_p(differences, "greater")
 
 
@@ -376,7 +374,6 @@ def _tested(
 
 
 def _words(metric: MetricInfo, differences: Array, bounds: tuple[float, float] | None = None) -> str:
-    """Write the mean of cluster differences and its interval."""
     estimate = bootstrap_t(differences, bounds=bounds or metric.changes)
     signed = bounds is None
     mean, low, high = (number(value, metric, signed) for value in (estimate.mean, estimate.low, estimate.high))

@@ -207,7 +207,6 @@ def _correlation(value: float | None) -> str:
 
 
 def _significant(value: float) -> str:
-    """Write three significant digits."""
     if value == 0:
         return "0"
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))

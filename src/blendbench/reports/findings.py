@@ -113,7 +113,6 @@ def verdict_of_claims(outcomes: tuple[Outcome, ...]) -> Verdict:
 def _finding(
     hypothesis: Hypothesis, outcomes: tuple[Outcome, ...], known: dict[str, Finding], evidence: Evidence
 ) -> Finding:
-    """Combine a hypothesis's claims with what it presupposes."""
     trained = {loss for claim in hypothesis.claims for loss in evidence.trained_to_show(claim.experiment)}
     presupposed = [known[name] for name in hypothesis.presupposes]
     rests_on = dict.fromkeys(

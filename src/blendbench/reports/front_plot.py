@@ -127,7 +127,6 @@ def _label(panel: Any, standings: Standings, rows: list[int], shown: list[int], 
 
 
 def _used(standings: Standings) -> int | None:
-    """Return the configuration that the page recommends."""
     chosen = standings.best.tight.chosen if standings.best is not None else None
     return None if chosen is None else standings.known.index[chosen.point.label]
 

@@ -218,7 +218,6 @@ def _extremes(board: Board, shown: list[tuple[Extreme, Extreme]], gallery: Galle
 
 
 def _links(board: Board, both: tuple[Extreme, Extreme], gallery: Gallery) -> str:
-    """Link a configuration's best and worst pair into a gallery."""
     words = []
     for word, pair in zip(("best", "worst"), both, strict=True):
         cells = (board.baseline, image_name(pair.baseline_image)), (pair.label, image_name(pair.image))

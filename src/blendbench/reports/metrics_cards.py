@@ -28,7 +28,6 @@ def write_cards(found: Calibration, folder: Path) -> list[Path]:
 
 
 def _parts(path: Path) -> tuple[str, str]:
-    """Split a card into what is before and after the marks."""
     if not path.is_file():
         raise UsageError(f"{path}: no such metric card; give the folder of the cards with --cards")
     before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)

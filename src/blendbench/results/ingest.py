@@ -52,8 +52,6 @@ _FRESH_NS = 2_000_000_000
 
 @dataclass(frozen=True)
 class _Known:
-    """The database's record of a shard."""
-
     sequence: int
     bytes: int
     times: tuple[int, ...]

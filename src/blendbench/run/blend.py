@@ -155,7 +155,6 @@ class Blender:
             raise
 
     def _blended_negative(self, cell: Cell, conditioning: Conditioning, sampler: Sampler) -> Conditioning:
-        """Blend the negative prompt as the cell's own prompt was."""
         sources = self._reader.read(negative_item(cell.item, sampler), cell.configuration)
         negative = self._called(cell.configuration, sources, cell)
         both = (conditioning, negative)

@@ -117,7 +117,6 @@ class Cluster:
 
     @property
     def _machines(self) -> list[tuple[int, int]]:
-        """Return CPUs and GPUs of each machine."""
         found = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         return [(int(each.get("CPU", 0)), int(each.get("GPU", 0))) for each in found]
 

@@ -104,7 +104,6 @@ class ClusterEngine:
                 yield message.outcome
 
     def _encode(self, cells: Sequence[Cell]) -> None:
-        """Encode every missing view once in the whole cluster."""
         missing = missing_views(cells, self._embeddings, self.task.plan.suite)
         if not missing:
             return
@@ -210,7 +209,6 @@ class ClusterEngine:
         return outcome
 
     def _settle(self, outcome: Finished, groups: list[_Group]) -> None:
-        """Take cells off what is left of their group, and remember their images."""
         for image in outcome.images:
             for group in groups:
                 group.left.pop(image.cell.cell_id, None)

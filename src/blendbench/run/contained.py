@@ -152,7 +152,6 @@ class _Child:
 
 
 def _serve(connection: socket.socket, parent: int, threads: int) -> NoReturn:
-    """Answer calls until the parent closes the connection."""
     try:
         _confine(parent)
         torch.set_num_threads(threads)

@@ -214,7 +214,6 @@ class ImageGenerator:
             self._failures.add([image.error for image in finished.images])
 
     def _finish(self, batch: _InFlightBatch) -> Finished:
-        """Wait until a batch is stored."""
         jobs, error = batch.jobs, batch.error
         for job in jobs:
             del self._pending[job.key]
@@ -246,7 +245,6 @@ class ImageGenerator:
 def _outcomes(
     job: Job, image: str | None, error: str | None = None, batch_size: int | None = None
 ) -> list[GeneratedImage]:
-    """Return the same outcome for every cell of a job."""
     tokens = len(job.conditioning.rows)
     return [GeneratedImage(cell, job.sha256, image, tokens, error, batch_size) for cell in job.cells]
 

@@ -146,7 +146,6 @@ class Work:
                     self.clock.counts["repeat"] += len(rows)
 
     def _not_failed(self, missing: Missing) -> Missing:
-        """Return `missing` without the scores that failed in this run."""
         left = {
             cell_id: tuple(name for name in metrics if (cell_id, name) not in self._failed_scores)
             for cell_id, metrics in missing.items()

@@ -197,7 +197,6 @@ def software() -> dict[str, str]:
 
 
 def _remove_left_behind() -> None:
-    """Remove the folders of workers that were killed on this machine."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         try:
             if time.time() - folder.stat().st_mtime > _FRESH:

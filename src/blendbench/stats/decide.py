@@ -179,7 +179,6 @@ def needed_items(test: PairedTest, tests: int, alpha: float = ALPHA) -> int | No
 
 
 def _settled(test: PairedTest, items: int, tests: int, alpha: float) -> float:
-    """Return the probability that so many items decide the metric."""
     # Without any spread, rounding is left.
     error = max(test.standard_error * math.sqrt(test.n / items), ROUNDING)
     # Observed means up to `inner` are within the margin, those from `outer` on are beyond the floor.

@@ -96,7 +96,6 @@ def _count_subsets(sizes: Array, limit: float) -> int:
 
 
 def _subset_sums(sizes: Array, limit: float) -> Array:
-    """Return the sums of all subsets that are at most `limit`, ascending."""
     sums = np.zeros(1)
     for size in sizes[::-1]:
         # A stable sort merges the two ascending runs in linear time. The largest size first leaves the fewest sums.

@@ -253,7 +253,6 @@ def read_scores(results: Results, experiment: str, labels: list[str] | None) -> 
 def _check_complete(
     results: Results, experiment: str, label: str, cells: dict[Place, CellState], units: list[Place]
 ) -> None:
-    """Refuse a configuration without a cell at every unit."""
     if all(cell.cell_id is None for cell in cells.values()):
         raise UsageError(f"{label}: {_why_none(results, experiment, label)}")
     if not units:
@@ -268,7 +267,6 @@ def _check_complete(
 
 
 def _why_none(results: Results, experiment: str, label: str) -> str:
-    """Return why a configuration has no cell to compare."""
     rows = results.rows(
         """
         SELECT c.suite_sha256 <> s.suite_sha256, c.model_set_sha256 <> s.model_set_sha256, c.dtype <> s.dtype,

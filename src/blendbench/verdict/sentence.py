@@ -89,7 +89,6 @@ def _noun(verdict: Verdict, effect: Effect) -> str:
 
 
 def _costs(verdict: Verdict, decision: str) -> str:
-    """Write the changes of all costs with this decision."""
     return listed([part for role in COSTS if (part := _change(verdict, role, decision))])
 
 

@@ -249,13 +249,11 @@ def _unrelated(case: Case, suite: list[Case]) -> Case:
 
 
 def _shares_nothing(one: world.Scenes, other: world.Scenes) -> bool:
-    """Say whether scenes have no shape, colour or background in common."""
     common = (_objects(one, "shape") & _objects(other, "shape")) | (_objects(one, "colour") & _objects(other, "colour"))
     return not common and int(one.background) != int(other.background)
 
 
 def _objects(scene: world.Scenes, name: str) -> set[int]:
-    """Return the shapes or colours of a scene's objects."""
     shown = (scene.shape[0] >= 0).tolist()
     return {value for value, is_there in zip(getattr(scene, name)[0].tolist(), shown, strict=True) if is_there}
 

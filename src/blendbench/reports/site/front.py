@@ -144,7 +144,6 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _mark(x: float, y: float, kind: str) -> str:
-    """Return the outline of a point: a triangle for a control, a circle for all others."""
     if kind == "control":
         return f"M{x} {y - 7}l6 11h-12z"
     return f"M{x - 6} {y}a6 6 0 1 0 12 0a6 6 0 1 0 -12 0"
