@@ -12,9 +12,16 @@ from PIL import Image
 from synthetic_results import CONFIGURATIONS, INCOMPLETE, NO_OP, item_name, write_results
 
 from blendbench.core.errors import UsageError
-from blendbench.reports.gallery.files import PERIOD, STEP, THUMBNAIL, patch_grid_pattern, place_images, thumbnail_name
 from blendbench.reports.gallery.links import find_gallery
-from blendbench.reports.gallery.write import write_gallery
+from blendbench.reports.gallery.write import (
+    PERIOD,
+    STEP,
+    THUMBNAIL,
+    patch_grid_pattern,
+    place_images,
+    thumbnail_name,
+    write_gallery,
+)
 from blendbench.results.images import ImageStore
 from blendbench.results.store import open_results
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from blendbench.metrics.calibration import AMPLITUDES, Calibration, Response
-from blendbench.reports.metrics_targets import targets_section
+from blendbench.reports.metrics import targets_section
 
 NO_FLAGS = dict.fromkeys(("blank", "noise", "faint_grid", "visible_grid", "seams", "tile_seams"), 0.0)
 

@@ -12,8 +12,8 @@ from PIL import Image
 from synthetic_results import Row, append, cell_row, item_name, run_rows, score_row, sha, white_plots
 
 from blendbench.reports.board import Board, read_board
-from blendbench.reports.dose_plot import dose_families
-from blendbench.reports.extremes import extremes, write_extremes
+from blendbench.reports.contact_sheet import extremes, write_extremes
+from blendbench.reports.front_plot import dose_families
 from blendbench.reports.images import PageImages
 from blendbench.reports.leaderboard import write_leaderboard
 from blendbench.reports.plots import Label, place_labels

@@ -24,9 +24,8 @@ from blendbench.run.experiments import Grid, load_experiment
 from blendbench.run.loop import RunReport, run
 from blendbench.run.plan import Plan, make_plan
 from blendbench.run.progress import Reporter
-from blendbench.run.repeat import cells_to_repeat
 from blendbench.run.resume import images_of, remaining_work
-from blendbench.run.work import Work
+from blendbench.run.work import Work, cells_to_repeat
 
 IMAGES = 8  # two of the ten cells share the images of two others
 

@@ -33,9 +33,8 @@ def calibrate(
     from blendbench.metrics.real_images import calibrate_real, read_labels
     from blendbench.reports.folders import make_folder
     from blendbench.reports.metrics import calibrate as measure
-    from blendbench.reports.metrics import write_calibration
+    from blendbench.reports.metrics import seed_floor, write_calibration
     from blendbench.reports.metrics_cards import write_cards
-    from blendbench.reports.metrics_floor import seed_floor
     from blendbench.reports.metrics_real import store_real
 
     if cards is not None and not cards.is_dir():

@@ -92,7 +92,8 @@ def load_deep(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
         channels = _pixels(image)
         return _made(_rounded(channels[..., ::2], channels[..., 1::2]), "LA", image)
     if image.format in ("PNG", "TIFF") and image.mode not in ("I", "F"):
-        stem, deep, order = _rawmode(image).rpartition(";16")
+        arguments = image.tile[0].args
+        stem, deep, order = str(arguments[0] if isinstance(arguments, tuple) else arguments).rpartition(";16")
         separate = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_TIFF_PLANES) == _TIFF_SEPARATE
         if separate or not deep:
             # Pillow reads uncompressed planes of 16 bits as if they had 8, and of compressed ones the upper 8 only.
@@ -159,11 +160,6 @@ def _pixels(image: Image.Image) -> NDArray[Any]:
 
 def _made(levels: Levels, mode: str, image: Image.Image) -> Image.Image:
     return Image.frombytes(mode, image.size, levels.tobytes())
-
-
-def _rawmode(image: ImageFile.ImageFile) -> str:
-    arguments = image.tile[0].args
-    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
 def _set_rawmode(image: ImageFile.ImageFile, rawmode: str) -> None:

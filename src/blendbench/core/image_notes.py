@@ -74,21 +74,18 @@ def _exif_text(value: object) -> str:
 
 def _from_texts(texts: dict[str, str]) -> ImageNotes:
     if "parameters" in texts:
-        return _from_parameters(texts["parameters"])
+        # AUTOMATIC1111: the prompt, then lines of settings.
+        text = texts["parameters"]
+        end = _PARAMETERS_END.search(text)
+        seed = re.search(r"^Steps: \d.*\bSeed: (\d+)", text, re.MULTILINE)
+        prompt = re.sub(r"<(?:lora|lyco|hypernet):[^>]*>", "", text[: end.start()] if end else text)
+        return ImageNotes(_text(prompt), seed_of(seed[1]) if seed else None)
     if "invokeai_metadata" in texts:
         content = _object(texts["invokeai_metadata"])
         return ImageNotes(_text(content.get("positive_prompt")), seed_of(content.get("seed")))
     if graph := _object(texts.get("prompt", "")):
         return _from_graph(graph)
     return ImageNotes(_text(texts.get("prompt")), seed_of(texts.get("seed")))
-
-
-def _from_parameters(text: str) -> ImageNotes:
-    """Read the text of AUTOMATIC1111: the prompt, then lines of settings."""
-    end = _PARAMETERS_END.search(text)
-    seed = re.search(r"^Steps: \d.*\bSeed: (\d+)", text, re.MULTILINE)
-    prompt = re.sub(r"<(?:lora|lyco|hypernet):[^>]*>", "", text[: end.start()] if end else text)
-    return ImageNotes(_text(prompt), seed_of(seed[1]) if seed else None)
 
 
 def _from_graph(graph: dict[str, Any]) -> ImageNotes:

@@ -25,14 +25,10 @@ def saves(files: Callable[[], Iterable[Path]]) -> Iterator[None]:
         known = {path: before.get(path, _unless_since(began, path)) for path in files()}
         while _state(known) == known:
             time.sleep(POLL)
-        _wait_until_settled(known)
-
-
-def _wait_until_settled(files: Iterable[Path]) -> None:
-    state: State | None = None
-    while (now := _state(files)) != state:
-        state = now
-        time.sleep(_SETTLED)
+        state: State | None = None
+        while (now := _state(known)) != state:
+            state = now
+            time.sleep(_SETTLED)
 
 
 def _state(files: Iterable[Path]) -> State:

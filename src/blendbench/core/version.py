@@ -12,19 +12,14 @@ def commit() -> str | None:
     """Return the commit of this code: of its checkout, or that pip installed it from; None if it is not known."""
     root = _PACKAGE.parents[1]
     if not (root / "pyproject.toml").is_file():
-        return _installed_commit()
+        try:  # what `pip install git+URL` has recorded (PEP 610)
+            record = json.loads(distribution("blendbench").read_text("direct_url.json") or "{}")
+        except (PackageNotFoundError, ValueError):
+            return None
+        found = record.get("vcs_info", {}).get("commit_id")
+        return found if isinstance(found, str) else None
     try:
         called = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
     except OSError:
         return None
     return called.stdout.strip() or None
-
-
-def _installed_commit() -> str | None:
-    """Return what `pip install git+URL` has recorded (PEP 610)."""
-    try:
-        record = json.loads(distribution("blendbench").read_text("direct_url.json") or "{}")
-    except (PackageNotFoundError, ValueError):
-        return None
-    found = record.get("vcs_info", {}).get("commit_id")
-    return found if isinstance(found, str) else None

@@ -3,8 +3,9 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import FunctionType, MethodType, SimpleNamespace
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -15,6 +16,8 @@ from blendbench.registry.steps import Steps
 Value = str | int | float | bool
 # Hidden states are counted in tens; this only keeps numbers printable.
 _MOST_LAYERS = 10_000
+# Of the range of a dose, for strategies that give no grid: most of what a prompt bears is in the lower third.
+FRACTIONS = (0.1, 0.2, 0.3, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -202,3 +205,43 @@ def _parameter(strategy: str, name: str, hint: Any, default: Value) -> Parameter
         return replace(parameter, default=parameter.check(strategy, default))
     except UsageError as error:
         raise UsageError(f"default of {error}") from None
+
+
+def checked_grid(strategy: str, dose: Parameter | None, grid: tuple[float, ...]) -> tuple[float, ...]:
+    """Return a strategy's grid of doses, or one over its dose's range.
+
+    A dose without a range has its default as the only value. Errors: UsageError (a grid without a dose, a value outside
+    the range, values that do not rise, or a dose of 0, which is the text alone).
+    """
+    if dose is None:
+        raise UsageError(f"strategy {strategy}: dose_grid without a dose; name the setting by dose=")
+    if not grid:
+        if dose.range is None or dose.type is not float:
+            return (float(dose.check(strategy, dose.default)),)
+        return tuple(round(fraction * dose.range.high, 6) for fraction in FRACTIONS)
+    values = tuple(float(dose.check(strategy, value)) for value in grid)
+    if values[0] <= 0 or any(high <= low for low, high in pairwise(values)):
+        raise UsageError(f"strategy {strategy}: dose_grid must rise and begin above 0, not {grid}")
+    return values
+
+
+def label(name: str, settings: Mapping[str, Value]) -> str:
+    """Return a strategy's name with settings."""
+    texts = [f"{key}={value_text(value)}" for key, value in settings.items()]
+    return f"{name}:{','.join(texts)}" if texts else name
+
+
+def assignments(text: str, settings: str) -> Iterator[tuple[str, str]]:
+    """Yield names and values of `param=value,...`. Errors: UsageError."""
+    for part in filter(None, settings.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise UsageError(f"{shown(text)}: {shown(part)} is not parameter=value")
+        yield key.strip(), value.strip()
+
+
+def value_text(value: Value) -> str:
+    """Return a parameter's value as labels have it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

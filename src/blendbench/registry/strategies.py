@@ -13,14 +13,15 @@ from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
 from blendbench.core.lazy import Tensor
 from blendbench.core.tokens import Pair, TokenMode, Tokens
-from blendbench.registry.doses import checked_grid
 from blendbench.registry.entries import SHIPPED
 from blendbench.registry.guard import guarded_state, seeded
-from blendbench.registry.labels import assignments, label
 from blendbench.registry.parameters import (
     LayerParameter,
     Parameter,
     Value,
+    assignments,
+    checked_grid,
+    label,
     layer_weights,
     plain_function,
     read_parameters,

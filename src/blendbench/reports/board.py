@@ -135,6 +135,10 @@ def read_board(results: Results, experiment: str | None = None) -> Board:
     (items, seeds), *_ = results.rows(
         "SELECT count(DISTINCT item), count(DISTINCT seed) FROM expected_cells WHERE experiment = ?", [experiment]
     )
+    ((count,),) = results.rows(
+        "SELECT count(*) FROM cells ANTI JOIN current_cells USING (experiment, cell_id) WHERE experiment = ?",
+        [experiment],
+    )
     return Board(
         experiment=experiment,
         baseline=baseline,
@@ -147,7 +151,7 @@ def read_board(results: Results, experiment: str | None = None) -> Board:
         run=run,
         items=int(items),
         seeds=int(seeds),
-        other_cells=_other_cells(results, experiment),
+        other_cells=int(count),
         imported=tuple(noise_notes(results, experiment)),
         repeats=read_repeats(results, experiment),
     )
@@ -322,11 +326,3 @@ def _run(results: Results, experiment: str) -> dict[str, Any]:
         "SELECT max(started_at) FROM current_cells c JOIN runs USING (run_id) WHERE c.experiment = ?", [experiment]
     )
     return {**read_setting(results, experiment), "data_date": date}
-
-
-def _other_cells(results: Results, experiment: str) -> int:
-    ((count,),) = results.rows(
-        "SELECT count(*) FROM cells ANTI JOIN current_cells USING (experiment, cell_id) WHERE experiment = ?",
-        [experiment],
-    )
-    return int(count)

@@ -10,7 +10,7 @@ from blendbench.core.config import suggest
 from blendbench.core.depths import Depth, is_relative
 from blendbench.core.errors import UsageError
 from blendbench.core.metric_info import MetricInfo
-from blendbench.registry.labels import value_text
+from blendbench.registry.parameters import value_text
 from blendbench.results.pairs import Pairs
 from blendbench.results.store import Results
 from blendbench.verdict.comparison import Comparison, Comparisons

@@ -8,12 +8,10 @@ from blendbench.core.files import write_atomically
 from blendbench.core.metric_info import Role
 from blendbench.core.numbers import counted
 from blendbench.reports.board import Board, read_board
-from blendbench.reports.contact_sheet import caption, write_contact_sheet
-from blendbench.reports.dose_plot import plot_doses
-from blendbench.reports.extremes import Extreme, extremes, write_extremes
+from blendbench.reports.contact_sheet import Extreme, caption, extremes, write_contact_sheet, write_extremes
 from blendbench.reports.folders import make_folder
 from blendbench.reports.formats import blocks, label_text, plain_text
-from blendbench.reports.front_plot import plot_front
+from blendbench.reports.front_plot import plot_doses, plot_front
 from blendbench.reports.gallery.links import FOLDER, Gallery, find_gallery
 from blendbench.reports.gallery.write import gallery_of
 from blendbench.reports.images import PageImages

@@ -84,7 +84,12 @@ def _changed(
     transferred = palette_transfer(baselines, shown)
     yield "none", baselines
     yield "the objects moved", _pixels(replace(plain, offset=moved))
-    yield "JPEG of quality 50", _jpeg(baselines, 50)
+    made = []
+    for image in baselines.permute(0, 2, 3, 1).numpy():
+        file = BytesIO()
+        Image.fromarray(image).save(file, "JPEG", quality=50)
+        made.append(np.asarray(Image.open(file)))
+    yield "JPEG of quality 50", torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2)
     yield "noise of 3 levels", _bytes(light + 3 * torch.randn(light.shape, generator=generator))
     yield PERFECT, styled
     yield PALETTE, transferred
@@ -126,15 +131,6 @@ def _pixels(scenes: world.Scenes) -> torch.Tensor:
 
 def _bytes(light: torch.Tensor) -> torch.Tensor:
     return light.round().clamp(0, 255).byte()
-
-
-def _jpeg(images: torch.Tensor, quality: int) -> torch.Tensor:
-    made = []
-    for image in images.permute(0, 2, 3, 1).numpy():
-        file = BytesIO()
-        Image.fromarray(image).save(file, "JPEG", quality=quality)
-        made.append(np.asarray(Image.open(file)))
-    return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2)
 
 
 def color_section(cases: list[ColorCase]) -> list[str]:

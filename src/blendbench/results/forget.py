@@ -35,8 +35,13 @@ def forget(folder: Path, label: str, experiment: str | None = None) -> Forgotten
     rows = results.rows(
         "SELECT cell_id, image_sha256 FROM cells WHERE experiment = ? AND label = ? ORDER BY ALL", [chosen, label]
     )
-    if label in _labels(results).get(chosen, ()):
-        _refuse_baseline(results, chosen, label)
+    labels = _labels(results).get(chosen, set())
+    if label in labels:
+        others = labels - {label}
+        if others and results.rows("SELECT 1 FROM current_sets WHERE experiment = ? AND baseline = ?", [chosen, label]):
+            raise UsageError(
+                f"{label}: {len(others)} configurations of {chosen} are compared with it; forget them first"
+            )
         before = results.rows("SELECT images FROM forgotten WHERE experiment = ? AND label = ?", [chosen, label])
         images = {**(json.loads(before[0][0]) if before else {}), **dict(rows)}
         with ShardWriter(folder, f"forget-{uuid.uuid4().hex[:8]}") as shard:
@@ -74,14 +79,6 @@ def _experiment(results: Results, label: str, wanted: str | None) -> str:
         every = sorted({each for name, labels in known.items() if wanted in (None, name) for each in labels})
         raise UsageError(f"{label}: no such configuration in these results{suggest(label, every)}")
     return has.pop()
-
-
-def _refuse_baseline(results: Results, experiment: str, label: str) -> None:
-    others = _labels(results)[experiment] - {label}
-    if others and results.rows("SELECT 1 FROM current_sets WHERE experiment = ? AND baseline = ?", [experiment, label]):
-        raise UsageError(
-            f"{label}: {len(others)} configurations of {experiment} are compared with it; forget them first"
-        )
 
 
 def _unused(results: Results) -> list[str]:

@@ -241,7 +241,12 @@ def _fill(connection: duckdb.DuckDBPyConnection, changes: _Changes, times: dict[
             raise _UnusualError(f"table is {str(name)[:60]!r}, not one of {', '.join(tables())}")
         _replace_rows(connection, name, changes.rebuild, is_marked)
     connection.execute("DROP TABLE lines")
-    _drop_forgotten(connection)
+    # Scores of what was forgotten stay: they hold for the same image, should a later run generate it again.
+    forgotten = "forgotten f JOIN runs r ON r.experiment = f.experiment AND r.sequence < f.sequence"
+    for table in ("cells", "planned_configurations"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE (run_id, label) IN (SELECT (r.run_id, f.label) FROM {forgotten})"
+        )
     create_views(connection)
     return rows
 
@@ -312,15 +317,3 @@ def _replace_rows(connection: duckdb.DuckDBPyConnection, name: str, rebuild: boo
         connection.execute(f"DELETE FROM {target} USING staged WHERE {same}")
     connection.execute(f"INSERT INTO {target} ({table.names}) SELECT {table.names} FROM staged {latest}")
     connection.execute("DROP TABLE staged")
-
-
-def _drop_forgotten(connection: duckdb.DuckDBPyConnection) -> None:
-    """Drop what was generated and planned before it was forgotten.
-
-    Scores stay: they hold for the same image, should a later run generate it again.
-    """
-    forgotten = "forgotten f JOIN runs r ON r.experiment = f.experiment AND r.sequence < f.sequence"
-    for table in ("cells", "planned_configurations"):
-        connection.execute(
-            f"DELETE FROM {table} WHERE (run_id, label) IN (SELECT (r.run_id, f.label) FROM {forgotten})"
-        )

@@ -134,7 +134,12 @@ def _union(folders: Iterable[Path]) -> dict[str, Path]:
 def _check_rows(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
     """Refuse rows that would change how results of other folders are read."""
     for number, folder in enumerate(folders):
-        _check_own_rows(connection, _name(number), folder)
+        escaping = connection.execute(
+            f"SELECT reference_image FROM {_name(number)}.items WHERE reference_image IS NOT NULL AND NOT"
+            " regexp_full_match(reference_image, 'images/[0-9a-f]{2}/[0-9a-f]{64}[.]png') ORDER BY ALL LIMIT 1"
+        ).fetchall()
+        if escaping:
+            raise UsageError(f"{printable(folder)}: {printable(escaping[0][0])} is not the path of a stored image")
     for one, other in combinations(range(len(folders)), 2):
         for table in _DECLARED:
             key = ", ".join(map(sql_name, tables()[table].key))
@@ -149,15 +154,6 @@ def _check_rows(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path]) 
                 )
         for first, second in ((one, other), (other, one)):
             _check_forgotten(connection, first, second, folders)
-
-
-def _check_own_rows(connection: duckdb.DuckDBPyConnection, name: str, folder: Path) -> None:
-    escaping = connection.execute(
-        f"SELECT reference_image FROM {name}.items WHERE reference_image IS NOT NULL AND NOT"
-        " regexp_full_match(reference_image, 'images/[0-9a-f]{2}/[0-9a-f]{64}[.]png') ORDER BY ALL LIMIT 1"
-    ).fetchall()
-    if escaping:
-        raise UsageError(f"{printable(folder)}: {printable(escaping[0][0])} is not the path of a stored image")
 
 
 def _check_forgotten(connection: duckdb.DuckDBPyConnection, one: int, other: int, folders: Sequence[Path]) -> None:

@@ -225,7 +225,13 @@ def open_results(path: Path | str = "results") -> Results:
     try:
         ingest(path)
     except ReadOnlyFolderError as refused:
-        return _elsewhere(path, refused)
+        try:
+            made = Path(tempfile.mkdtemp(prefix="blendbench-"))
+        except OSError as error:
+            raise UsageError(f"{refused}; and no temporary folder can be made: {error.strerror}") from error
+        results = Results(made / DATABASE, path, temporary=made)
+        ingest(path, results.database)
+        return results
     return Results(path / DATABASE)
 
 
@@ -261,14 +267,4 @@ def _named_database(path: Path) -> Results:
         raise UsageError(
             f"{printable(path)}: not a database of this version of blendbench; name the results folder with --results"
         )
-    return results
-
-
-def _elsewhere(folder: Path, refused: ReadOnlyFolderError) -> Results:
-    try:
-        made = Path(tempfile.mkdtemp(prefix="blendbench-"))
-    except OSError as error:
-        raise UsageError(f"{refused}; and no temporary folder can be made: {error.strerror}") from error
-    results = Results(made / DATABASE, folder, temporary=made)
-    ingest(folder, results.database)
     return results

@@ -61,7 +61,12 @@ def take_in_votes(file: Path, results_dir: Path) -> tuple[int, int]:
     opened = open_results(results_dir)
     places = _places(opened, read.experiment)
     for vote in read.votes:
-        _check_cells(file, vote, read.experiment, places)
+        for cell in (vote.left_cell, vote.right_cell):
+            if places.get(cell) != (vote.item, vote.seed):
+                raise UsageError(
+                    f"{file}: vote {vote.vote_id[:8]}: these results have no cell {cell[:12]} of {read.experiment} at"
+                    f" {vote.item}, seed {vote.seed}; name the folder the gallery was made from with --results"
+                )
     known = {vote_id for (vote_id,) in opened.rows("SELECT vote_id FROM votes")}
     fresh = {vote.vote_id: vote for vote in read.votes if vote.vote_id not in known}
     if fresh:
@@ -80,12 +85,3 @@ def take_in_votes(file: Path, results_dir: Path) -> tuple[int, int]:
 def _places(results: Results, experiment: str) -> dict[str, tuple[str, int]]:
     rows = results.rows("SELECT cell_id, item, seed FROM cells WHERE experiment = ? AND status = 'ok'", [experiment])
     return {cell_id: (item, seed) for cell_id, item, seed in rows}
-
-
-def _check_cells(file: Path, vote: _Vote, experiment: str, places: dict[str, tuple[str, int]]) -> None:
-    for cell in (vote.left_cell, vote.right_cell):
-        if places.get(cell) != (vote.item, vote.seed):
-            raise UsageError(
-                f"{file}: vote {vote.vote_id[:8]}: these results have no cell {cell[:12]} of {experiment} at"
-                f" {vote.item}, seed {vote.seed}; name the folder the gallery was made from with --results"
-            )

@@ -190,20 +190,16 @@ def _confine(parent: int) -> None:
     sys.stdin = open(0)  # noqa: SIM115
     sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    limit = _kilobytes("/proc/self/status", "VmData:") * 1024 + min(_MEMORY, _available() // 2)
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123
-        file.write("1000")  # if memory runs out all the same, this process goes first
-
-
-def _available() -> int:
-    """Return the bytes of memory that this machine, or this container, has left."""
+    # What this machine, or this container, has left.
     found = [_kilobytes("/proc/meminfo", "MemAvailable:") * 1024]
     with suppress(OSError, ValueError):
         texts = [_text(f"/sys/fs/cgroup/memory.{part}") for part in ("max", "current")]
         found.append(max(0, int(texts[0]) - int(texts[1])))
-    return min(found)
+    limit = _kilobytes("/proc/self/status", "VmData:") * 1024 + min(_MEMORY, min(found) // 2)
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123
+        file.write("1000")  # if memory runs out all the same, this process goes first
 
 
 def _kilobytes(path: str, key: str) -> int:

@@ -127,7 +127,8 @@ def read_hidden_states(path: Path) -> Tokens:
     try:
         # Read whole, not mapped: a mapped file that is cut short meanwhile would end the process.
         data = read_file(path, _LARGEST)
-        stored, expected = load(data), _stated_sha256(data)
+        length = int.from_bytes(data[:8], "little")
+        stored, expected = load(data), str(json.loads(data[8 : 8 + length])["__metadata__"]["sha256"])
         # A changed name is missing here, and of an unknown type there are no bytes to hash.
         found = _content_sha256(stored)
         rows, columns = stored["grid"].tolist()
@@ -166,12 +167,6 @@ def _packed(encoded: Tokens) -> bytes:
         "grid": torch.tensor(encoded.grid or (0, 0)),
     }
     return save(tensors, {"sha256": _content_sha256(tensors)})
-
-
-def _stated_sha256(data: bytes) -> str:
-    """Return the hash in a safetensors header. Errors: ValueError, KeyError."""
-    length = int.from_bytes(data[:8], "little")
-    return str(json.loads(data[8 : 8 + length])["__metadata__"]["sha256"])
 
 
 def _content_sha256(tensors: Mapping[str, Tensor]) -> str:

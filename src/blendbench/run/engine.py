@@ -113,7 +113,12 @@ class LocalEngine:
     def generate(self, cells: Sequence[Cell]) -> Iterator[Finished | Rows]:
         """Encode, blend and generate; score behind where the device has room for both."""
         with self.prefetch.of(cells) as prefetch:
-            self._encode_first()
+            # All is encoded first, unless the networks fit on the device together.
+            ahead, encoders = self.models.at_once("text", "vision", "generate"), self.prefetch.encoders
+            # What cannot be loaded is reported at its first use, with nothing beside it.
+            if encoders and not (ahead and self.models.load(*encoders, "denoiser")):
+                self.prefetch.encode_all()
+                self._note_peak("encode")
             progress = self.task.reporter.stage(self.task.stage, len(cells))
             for outcome in self.generate_encoded(prefetch.encoded(cells, max(_ENCODED_AHEAD, 2 * self.batch_size))):
                 yield outcome
@@ -141,14 +146,6 @@ class LocalEngine:
                 break
             yield rows
         self._note_peak("measure")
-
-    def _encode_first(self) -> None:
-        """Encode all before generating, unless both fit on the device together."""
-        ahead, encoders = self.models.at_once("text", "vision", "generate"), self.prefetch.encoders
-        # What cannot be loaded is reported at its first use, with nothing beside it.
-        if encoders and not (ahead and self.models.load(*encoders, "denoiser")):
-            self.prefetch.encode_all()
-            self._note_peak("encode")
 
     def _score_behind(self) -> Iterator[Rows]:
         """Score full batches while the device generates, if it has room for both."""

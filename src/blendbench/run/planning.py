@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from blendbench.core.depths import is_relative
 from blendbench.core.errors import Problems, UsageError
 from blendbench.core.shipped import shipped
-from blendbench.core.suites import Split, Suite
+from blendbench.core.suites import Split
 from blendbench.run.experiments import Experiment, Grid, Value, experiment_path, sound_part
 
 if TYPE_CHECKING:
@@ -157,7 +157,14 @@ def plan_on_models(
         suite = trial(suite, prompt, image)
         experiment = replace(experiment, name=f"{experiment.name}-trial", items=None)
     elif experiment.fresh:
-        suite = _fresh(suite, experiment)
+        if suite.folder != shipped("prompts").absolute() / "miniature":
+            raise UsageError(f"--fresh: only the world of the suite miniature is known, not that of {suite.name}")
+        from blendbench.models.miniature.suite import fresh
+
+        # The references live as long as this process.
+        folder = Path(tempfile.mkdtemp(prefix="blendbench-fresh-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        suite = fresh(suite, experiment.items or 0, experiment.split, folder)
     return make_plan(experiment, suite, model_set), model_set
 
 
@@ -172,14 +179,3 @@ def suite_on(experiment: Experiment, model_set: "ModelSet") -> str:
     own = load_model_set(experiment.model_set)
     elsewhere = own.folder != model_set.folder and own.sha256 != model_set.sha256
     return (elsewhere and model_set.suite) or experiment.suite
-
-
-def _fresh(suite: Suite, experiment: Experiment) -> Suite:
-    """Return a suite of new items, with references that live as long as this process."""
-    if suite.folder != shipped("prompts").absolute() / "miniature":
-        raise UsageError(f"--fresh: only the world of the suite miniature is known, not that of {suite.name}")
-    from blendbench.models.miniature.suite import fresh
-
-    folder = Path(tempfile.mkdtemp(prefix="blendbench-fresh-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return fresh(suite, experiment.items or 0, experiment.split, folder)

@@ -1,7 +1,9 @@
 """Encode, blend, generate and score; write each batch to disk at once."""
 
+import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from blendbench.results.shards import ShardWriter
 from blendbench.run.engine import Engine, LocalEngine, Rows, Task
 from blendbench.run.failures import StoppedError, is_lost
 from blendbench.run.generate import Finished, GeneratedImage
-from blendbench.run.plan import Missing, Plan
+from blendbench.run.plan import Cell, Plan
 from blendbench.run.preflight import preflight_lines
 from blendbench.run.progress import Reporter
 from blendbench.run.provenance import (
@@ -23,7 +25,6 @@ from blendbench.run.provenance import (
     write_models,
     write_opening,
 )
-from blendbench.run.repeat import cells_to_repeat, repeat_rows, repeating_task
 from blendbench.run.resume import Remaining, images_of, missing_scores
 
 
@@ -72,7 +73,12 @@ class Work:
                 self.reporter.note(f"memory plan {self.models.residency}")
             try:
                 if self.remaining.cells:
-                    self._generate(shard)
+                    described: set[str] = set()
+                    for outcome in self.engine.generate(self.remaining.cells):
+                        if isinstance(outcome, Finished):
+                            self._write(outcome, shard, described)
+                        else:
+                            self._write_scores(outcome, shard)
                 self._score_rest(shard)
                 if self._repeat_percent:
                     self._repeat(shard)
@@ -90,15 +96,6 @@ class Work:
             for cell in self.plan.cells
             if cell.cell_id in rows
         ]
-
-    def _generate(self, shard: ShardWriter) -> None:
-        """Write down what the engine generates, and the scores measured behind it."""
-        described: set[str] = set()
-        for outcome in self.engine.generate(self.remaining.cells):
-            if isinstance(outcome, Finished):
-                self._write(outcome, shard, described)
-            else:
-                self._write_scores(outcome, shard)
 
     def _refuse(self, shard: ShardWriter) -> None:
         """Record and report what cannot work, before anything is loaded."""
@@ -123,7 +120,12 @@ class Work:
         self.untried -= len(finished.images)
 
     def _score_rest(self, shard: ShardWriter) -> None:
-        missing = self._not_failed(missing_scores(self.plan, self.task.images, self.results))
+        # What failed in this run is not measured again in it.
+        left = {
+            cell_id: tuple(name for name in metrics if (cell_id, name) not in self._failed_scores)
+            for cell_id, metrics in missing_scores(self.plan, self.task.images, self.results).items()
+        }
+        missing = {cell_id: metrics for cell_id, metrics in left.items() if metrics}
         if not missing:
             return
         progress = self.reporter.stage("scores", sum(map(len, missing.values())))
@@ -145,13 +147,6 @@ class Work:
                     self.differing += sum(row["again_sha256"] not in (None, row["image_sha256"]) for row in rows)
                     self.clock.counts["repeat"] += len(rows)
 
-    def _not_failed(self, missing: Missing) -> Missing:
-        left = {
-            cell_id: tuple(name for name in metrics if (cell_id, name) not in self._failed_scores)
-            for cell_id, metrics in missing.items()
-        }
-        return {cell_id: metrics for cell_id, metrics in left.items() if metrics}
-
     def _write_scores(self, rows: Rows, shard: ShardWriter) -> None:
         shard.append("scores", rows)
         self._failed_scores.update((row["cell_id"], row["metric"]) for row in rows if row["status"] == "failed")
@@ -164,3 +159,39 @@ class Work:
             {"run_id": self.run_id, "stage": stage, "seconds": seconds, "count": self.clock.counts[stage]}
             for stage, seconds in self.clock.seconds.items()
         ]
+
+
+def cells_to_repeat(plan: Plan, images: Mapping[str, str], percent: float) -> list[Cell]:
+    """Return `percent` % of the cells with different images, rounded up, in the order that they are generated in.
+
+    `images`: hashes by cell id. Cell ids are hashes: their order spreads over strategies and items, and is not that of
+    the plan, so that batches hold other jobs than before.
+    """
+    by_image: dict[str, Cell] = {}
+    for cell in sorted(plan.cells, key=lambda cell: cell.cell_id):
+        if image := images.get(cell.cell_id):
+            by_image.setdefault(image, cell)
+    cells = list(by_image.values())
+    # Rounded first: 1.1 % of 1,000 is 11.000000000000002.
+    return cells[: math.ceil(round(len(cells) * percent / 100, 9))]
+
+
+def repeating_task(task: Task, cells: list[Cell]) -> Task:
+    """Return a task that knows no image, and measures nothing."""
+    seen = {cell.cell_id for cell in cells}  # what may have scores is not scored beside generation
+    return Task(replace(task.plan, metrics=()), task.models, task.folder, task.reporter, seen=seen, stage="repeat")
+
+
+def repeat_rows(outcome: Finished, images: Mapping[str, str], run_id: str) -> Rows:
+    """Return the rows of `repeats`; `images`: hashes of the first images, by cell id."""
+    return [
+        {
+            "run_id": run_id,
+            "cell_id": image.cell.cell_id,
+            "image_sha256": images[image.cell.cell_id],
+            "again_sha256": image.image_sha256,
+            "batch_size": image.batch_size,
+            "error": image.error,
+        }
+        for image in outcome.images
+    ]

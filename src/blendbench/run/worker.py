@@ -56,7 +56,14 @@ class Worker:
 
     def __init__(self, models: str | Path, file: ModelSetFile, device: str, memory_budget: float | None) -> None:
         self.models = ModelSet(load_model_set(models).folder, file, device, memory_budget)
-        _remove_left_behind()
+        # Workers that were killed on this machine have left their folders.
+        for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+            try:
+                if time.time() - folder.stat().st_mtime > _FRESH:
+                    with FileLock(folder / _LOCK, timeout=0):
+                        shutil.rmtree(folder, ignore_errors=True)
+            except (Timeout, OSError):
+                continue  # a worker has it, or it is somebody else's
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         self._lock = FileLock(self.folder / _LOCK)
         self._lock.acquire()
@@ -194,13 +201,3 @@ def software() -> dict[str, str]:
     code = sorted((name, path.read_text("utf-8")) for name, path in files.items() if not name.startswith("_shipped"))
     versions = {name: version for name, version in environment().items() if name != "platform"}
     return versions | {"blendbench": sha256_json(code)}
-
-
-def _remove_left_behind() -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        try:
-            if time.time() - folder.stat().st_mtime > _FRESH:
-                with FileLock(folder / _LOCK, timeout=0):
-                    shutil.rmtree(folder, ignore_errors=True)
-        except (Timeout, OSError):
-            continue  # a worker has it, or it is somebody else's

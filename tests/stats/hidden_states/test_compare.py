@@ -7,8 +7,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics.pairwise import cosine_similarity
 
 from blendbench.stats.hidden_states.compare import compare, correlation, ordered_outliers, paired_cosine, std_ratio
-from blendbench.stats.hidden_states.describe import describe, pairwise_cosine
-from blendbench.stats.hidden_states.spread import spread_of
+from blendbench.stats.hidden_states.spread import describe, pairwise_cosine, spread_of
 from blendbench.steps.mask import outlier_dimensions, spread_ratio
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.linalg import sqrtm
 from scipy.stats import entropy
 
-from blendbench.stats.hidden_states.covariance import effective_rank, frechet_distance, root
+from blendbench.stats.hidden_states.compare import effective_rank, frechet_distance, root
 
 RNG = np.random.default_rng(0)
 

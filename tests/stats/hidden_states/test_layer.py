@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from blendbench.stats.hidden_states.describe import Values
-from blendbench.stats.hidden_states.jackknife import intervals, mean_interval
 from blendbench.stats.hidden_states.layer import (
+    intervals,
     largest_dimensions,
+    mean_interval,
     outlier_dimensions,
     own_statistics,
     reference_statistics,
     summarise,
     word_cosine,
 )
-from blendbench.stats.hidden_states.spread import Spread, pool, spread_of
+from blendbench.stats.hidden_states.spread import Spread, Values, pool, spread_of
 
 RNG = np.random.default_rng(3)
 

@@ -33,7 +33,10 @@ def parse(text: str) -> Page:
         if opening.type == "heading_open":
             words = "".join(part.content for part in inline.children or () if part.type in ("text", "code_inline"))
             title = title or words
-            opening.attrSet("id", _anchor(words, used))
+            anchor = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
+            count = used.get(anchor, 0)
+            used[anchor] = count + 1
+            opening.attrSet("id", f"{anchor}-{count}" if count else anchor)
     return Page(title, tokens)
 
 
@@ -85,10 +88,3 @@ def whole(title: str, root: str, navigation: str, body: str, head: str = "") -> 
 def page_file(name: str) -> Template:
     """Return a shipped part of pages, whose `$names` are to be filled in."""
     return Template(files(__package__).joinpath("page", name).read_text(encoding="utf-8"))
-
-
-def _anchor(words: str, used: dict[str, int]) -> str:
-    anchor = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
-    count = used.get(anchor, 0)
-    used[anchor] = count + 1
-    return f"{anchor}-{count}" if count else anchor
