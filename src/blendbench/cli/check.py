@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from blendbench.cli import options
 from blendbench.run.planning import CHECK_ITEMS
@@ -48,8 +49,6 @@ def check(
 
 def print_check(done: "CheckResult", file: Path, every: bool = False) -> None:
     """Print verdicts with the effects that decide (or `every`), and pages."""
-    from rich.console import Console
-
     from blendbench.reports.gallery.links import find_gallery
     from blendbench.reports.gate_formats import as_terminal, with_links
 

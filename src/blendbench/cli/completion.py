@@ -29,9 +29,7 @@ autoload -Uz bashcompinit && bashcompinit
 """
 
 
-def completion(
-    shell: Annotated[Shell, typer.Argument(help="the shell that is to complete")],
-) -> None:
+def completion(shell: Annotated[Shell, typer.Argument(help="the shell that is to complete")]) -> None:
     """Print a script that completes commands, options and choices.
 
     bash: put eval "$(blendbench completion bash)" into ~/.bashrc.

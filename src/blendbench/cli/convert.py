@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 
 
-def convert(
-    folder: Annotated[Path, typer.Argument(help="results folder that an older blendbench wrote")],
-) -> None:
+def convert(folder: Annotated[Path, typer.Argument(help="results folder that an older blendbench wrote")]) -> None:
     """Convert a results folder of format 1 once.
 
     The old shards stay beside the new ones.

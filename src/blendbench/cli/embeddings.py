@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from blendbench.cli import options
 from blendbench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from blendbench.reports.embedding_study import Study
 
 
@@ -58,8 +58,6 @@ def embeddings(
         typer.echo(json.dumps(_summary(study, computed, page)))
         return
 
-    from rich.console import Console
-
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(_table(study))
     for sentence in findings(study):
@@ -93,8 +91,7 @@ def _summary(study: "Study", computed: bool, page: Path) -> dict[str, Any]:
     }
 
 
-def _table(study: "Study") -> "Table":
-    from rich.table import Table
+def _table(study: "Study") -> Table:
 
     from blendbench.reports.embedding_study import NAMES
     from blendbench.reports.embeddings import value_text

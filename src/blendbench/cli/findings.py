@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 
 _COLOURS = {
     "supported": "green",
@@ -26,9 +28,6 @@ def findings(
     json_: Annotated[bool, typer.Option("--json", help="print the findings as JSON and write nothing")] = False,
 ) -> None:
     """Judge every hypothesis, print the verdicts and write the page."""
-    from rich.console import Console
-    from rich.markup import escape
-
     from blendbench.reports.findings import VERDICTS, Findings, judge
     from blendbench.reports.findings_page import write_findings
     from blendbench.results.store import open_results

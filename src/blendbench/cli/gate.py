@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.console import Console
 
 from blendbench.core.errors import UsageError
 
@@ -37,8 +38,6 @@ def gate(
     Exit codes: 0 better, cheaper, trade, no effect, no-op; 1 regression, dominated; 2 usage; 3 undecided; 4 canary not
     detected; 5 some cells failed.
     """
-    from rich.console import Console
-
     from blendbench.reports.gallery.links import find_gallery, named_gallery
     from blendbench.reports.gate_formats import FORMS, as_terminal, with_links
     from blendbench.results.store import open_results

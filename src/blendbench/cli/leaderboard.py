@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from blendbench.reports.board import Board
     from blendbench.reports.standings import Group, Standing, Standings
 
@@ -37,9 +38,6 @@ def leaderboard(
 
     The page has intervals, plots and images.
     """
-    from rich.console import Console
-    from rich.text import Text
-
     from blendbench.reports.leaderboard import write_leaderboard
     from blendbench.reports.summary import LISTED, ROWS, TITLES, answer
     from blendbench.reports.truth import truth_checks
@@ -69,11 +67,8 @@ def leaderboard(
     console.print(f"\nwritten: {page}", soft_wrap=True)
 
 
-def _families(standings: "Standings") -> "Table":
+def _families(standings: "Standings") -> Table:
     """Return a row a family that gains, coloured by its group; the caption is the legend."""
-    from rich.table import Table
-    from rich.text import Text
-
     from blendbench.reports.summary import ROWS, TITLES
     from blendbench.verdict.headline import BUDGETS
 
@@ -103,11 +98,8 @@ def _words(row: "Standing") -> list[str]:
     return [name + (f"\n  dominated by {row.dominated_by}" if row.dominated_by else ""), *cells]
 
 
-def _configurations(board: "Board") -> "Table":
+def _configurations(board: "Board") -> Table:
     """Return a row a configuration, coloured by its outcome."""
-    from rich.table import Table
-    from rich.text import Text
-
     from blendbench.core.numbers import number
     from blendbench.reports.formats import decision_word
     from blendbench.reports.metric_tables import outcome_notes

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from blendbench.core.errors import UsageError
 
@@ -66,7 +67,6 @@ def measure(
 
 
 def _print(records: list[dict[str, Any]], given: "_Inputs") -> None:
-    from rich.console import Console
 
     from blendbench.cli.sql import print_whole
     from blendbench.core.files import printable

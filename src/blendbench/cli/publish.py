@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 
 def publish(
@@ -16,8 +17,6 @@ def publish(
 
     Exit code 1 if --check finds a page that differs.
     """
-    from rich.console import Console
-
     from blendbench.reports import published
 
     console = Console(highlight=False, soft_wrap=True)

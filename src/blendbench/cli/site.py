@@ -22,8 +22,8 @@ def site(
 
     Tables can be sorted, and each point of a front shows what it stands for. Nothing is loaded from elsewhere.
     """
-    from blendbench.reports.site import write_site
     from blendbench.reports.site.duckdb_wasm import archive
+    from blendbench.reports.site.write import write_site
 
     package, refusal = None, None
     try:

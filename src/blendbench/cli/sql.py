@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
 
 from blendbench.core.errors import UsageError
 from blendbench.core.files import read_file
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.table import Table
 
 _LONGEST = 2**20  # bytes of a statement
 _SHORT = 12  # digits of a hash, in a table for people
@@ -61,10 +64,6 @@ def _statement(query: str | None, file: Path | None) -> str:
 
 def print_table(rows: "pd.DataFrame") -> None:
     """Print rows as a table, NULL where a value is missing; count on stderr."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(box=None, header_style="bold")
     for name in rows.columns:
         numeric = rows[name].dtype.kind in "iuf"
@@ -75,11 +74,8 @@ def print_table(rows: "pd.DataFrame") -> None:
     Console(stderr=True).print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}", highlight=False)
 
 
-def print_whole(table: "Table") -> None:
+def print_whole(table: Table) -> None:
     """Print a table: fitted to a terminal, with long rows into a file or a log."""
-    from rich.console import Console
-    from rich.measure import Measurement
-
     console = Console(highlight=False)
     if not console.is_terminal:
         whole = console.options.update(max_width=sys.maxsize)

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import typer
+from rich.console import Console
 
 from blendbench.cli import options
 from blendbench.core.errors import UsageError
@@ -35,8 +36,6 @@ def watch(
     """
     if not file.is_file():
         raise UsageError(f"{file}: no such file")
-
-    from rich.console import Console
 
     from blendbench.core.saves import saves
     from blendbench.registry.loading import files_behind
