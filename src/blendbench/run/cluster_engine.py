@@ -65,18 +65,8 @@ class ClusterEngine:
         self._cells = {cell.cell_id: cell for cell in task.plan.cells}
         self._shared: dict[str, Any] = {}
         self._uses: Counter[str] = Counter()
-        self._batch_size = task.models.file.sampler.batch_size
-        self._peaks: dict[str, int] = {}
-
-    @property
-    def batch_size(self) -> int:
-        """Return the number of images that the smallest device generates at once."""
-        return self._batch_size
-
-    @property
-    def peaks(self) -> dict[str, int]:
-        """Return the most memory that was allocated on any GPU, in bytes, by stage."""
-        return self._peaks
+        self.batch_size = task.models.file.sampler.batch_size  # of the smallest device
+        self.peaks: dict[str, int] = {}
 
     def generate(self, cells: Sequence[Cell]) -> Iterator[Finished | Rows]:
         """Encode everything once, then generate group by group, the longest captions first."""
@@ -282,8 +272,8 @@ class ClusterEngine:
         for stage, count in message.clock.counts.items():
             self.task.clock.counts[stage] += count
         for stage, peak in message.peaks.items():
-            self._peaks[stage] = max(peak, self._peaks.get(stage, 0))
-        self._batch_size = min(self._batch_size, message.batch_size)
+            self.peaks[stage] = max(peak, self.peaks.get(stage, 0))
+        self.batch_size = min(self.batch_size, message.batch_size)
         return message
 
     def _closing(self, results: Iterator[Job]) -> Iterator[Job]:

@@ -51,16 +51,16 @@ class Task:
 
 
 class Engine(Protocol):
-    """Generates and scores the cells of a task."""
+    """Generates and scores the cells of a task.
+
+    `peaks`: the most GPU memory that was allocated, in bytes, by stage.
+    """
+
+    peaks: dict[str, int]
 
     @property
     def batch_size(self) -> int:
         """Return the number of images generated at once in the end."""
-        ...
-
-    @property
-    def peaks(self) -> dict[str, int]:
-        """Return the most GPU memory that was allocated, in bytes, by stage."""
         ...
 
     def generate(self, cells: Sequence[Cell]) -> Iterator[Finished | Rows]:
@@ -96,7 +96,7 @@ class LocalEngine:
             task.clock,
             task.reporter,
         )
-        self._peaks: dict[str, int] = {}
+        self.peaks: dict[str, int] = {}
         self._loading: Future[bool] | None = None
         self._note_peak()
 
@@ -104,11 +104,6 @@ class LocalEngine:
     def batch_size(self) -> int:
         """Return the number of images generated at once."""
         return self.generator.batch_size
-
-    @property
-    def peaks(self) -> dict[str, int]:
-        """Return the most GPU memory that was allocated, in bytes, by stage."""
-        return self._peaks
 
     def generate(self, cells: Sequence[Cell]) -> Iterator[Finished | Rows]:
         """Encode, blend and generate; score behind where the device has room for both."""
@@ -178,4 +173,4 @@ class LocalEngine:
         """Record the peak memory since the last call as that of `stage`."""
         peak = self.models.peak_memory()
         if stage and peak is not None:
-            self._peaks[stage] = peak
+            self.peaks[stage] = peak

@@ -2,8 +2,8 @@
 
 import functools
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from blendbench.run.lock import folder_lock
 from blendbench.run.plan import Plan
 from blendbench.run.preflight import refuse_hopeless
 from blendbench.run.progress import Reporter
-from blendbench.run.resume import Remaining, remaining_work
+from blendbench.run.resume import remaining_work
 
 if TYPE_CHECKING:
     from blendbench.run.cluster import Cluster
@@ -83,79 +83,51 @@ def run(
     if not 0 <= repeat <= 100:  # NaN is neither
         raise UsageError(f"repeat={repeat}: write a percentage from 0 to 100")
     began = time.perf_counter()
-    with folder_lock(results), _without_child():
+    with folder_lock(results), ExitStack() as after:
+        after.callback(end_child)  # the process that calls strategies holds what memory held when it began
         remaining = remaining_work(plan, models, results)
         refuse_hopeless(plan, remaining.refused, wanted)
-        report = (
-            _nothing_done(plan, remaining)
-            if remaining.empty and not repeat
-            else _do(plan, models, results, remaining, reporter, cluster, repeat)
-        )
+        reused, failed = len(plan.cells) - len(remaining.cells) - len(remaining.refused), len(remaining.refused)
+        report = RunReport(plan.experiment.name, len(plan.cells), ok=reused, reused=reused, failed=failed)
+        if repeat or not remaining.empty:
+            # Here, because a run with nothing to do must not wait for torch.
+            from blendbench.models.residency import GIB
+            from blendbench.run.work import Work
+
+            if cluster is None:
+                work = Work(plan, models, results, remaining, reporter, repeat=repeat)
+            else:
+                from blendbench.run.cluster_engine import ClusterEngine
+
+                engine = functools.partial(ClusterEngine, cluster)
+                work = Work(plan, models, results, remaining, reporter, engine, repeat)
+            work.do()
+            left = work.failed + work.untried
+            report = replace(
+                report,
+                run_id=work.run_id,
+                ok=len(plan.cells) - left,
+                failed=work.failed,
+                generated=len(remaining.cells) + failed - left,
+                images=work.clock.counts["save"],
+                scored=work.clock.counts["measure"],
+                scores_failed=work.scores_failed,
+                untried=work.untried,
+                stopped=work.stopped,
+                stages={stage: round(seconds, 3) for stage, seconds in work.clock.seconds.items()},
+                residency=models.residency.name,
+                batch_size=work.engine.batch_size,
+                peak_gib={stage: round(peak / GIB, 3) for stage, peak in work.engine.peaks.items()},
+                repeated=work.repeated,
+                differing=work.differing,
+                repeats_failed=work.repeats_failed,
+            )
         if keep:
             from blendbench.run.keep import keep_embeddings
 
             report = replace(report, kept=keep_embeddings(plan, models, results, reporter))
         _bring_in(results, plan.experiment.name)
     return replace(report, seconds=round(time.perf_counter() - began, 3))
-
-
-@contextmanager
-def _without_child() -> Iterator[None]:
-    """End the process that calls strategies: it holds what memory held when it began."""
-    try:
-        yield
-    finally:
-        end_child()
-
-
-def _nothing_done(plan: Plan, remaining: Remaining) -> RunReport:
-    count, failed = len(plan.cells), len(remaining.refused)
-    return RunReport(
-        experiment=plan.experiment.name, expected=count, ok=count - failed, reused=count - failed, failed=failed
-    )
-
-
-def _do(
-    plan: Plan,
-    models: ModelSet,
-    results: Path,
-    remaining: Remaining,
-    reporter: Reporter,
-    cluster: "Cluster | None",
-    repeat: float,
-) -> RunReport:
-    # Here, because a run with nothing to do must not wait for torch.
-    from blendbench.models.residency import GIB
-    from blendbench.run.work import Work
-
-    if cluster is None:
-        work = Work(plan, models, results, remaining, reporter, repeat=repeat)
-    else:
-        from blendbench.run.cluster_engine import ClusterEngine
-
-        work = Work(plan, models, results, remaining, reporter, functools.partial(ClusterEngine, cluster), repeat)
-    work.do()
-    return RunReport(
-        run_id=work.run_id,
-        experiment=plan.experiment.name,
-        expected=len(plan.cells),
-        ok=len(plan.cells) - work.failed - work.untried,
-        failed=work.failed,
-        generated=len(remaining.cells) + len(remaining.refused) - work.failed - work.untried,
-        images=work.clock.counts["save"],
-        reused=len(plan.cells) - len(remaining.cells) - len(remaining.refused),
-        scored=work.clock.counts["measure"],
-        scores_failed=work.scores_failed,
-        untried=work.untried,
-        stopped=work.stopped,
-        stages={stage: round(seconds, 3) for stage, seconds in work.clock.seconds.items()},
-        residency=models.residency.name,
-        batch_size=work.engine.batch_size,
-        peak_gib={stage: round(peak / GIB, 3) for stage, peak in work.engine.peaks.items()},
-        repeated=work.repeated,
-        differing=work.differing,
-        repeats_failed=work.repeats_failed,
-    )
 
 
 def _bring_in(results: Path, experiment: str) -> None:

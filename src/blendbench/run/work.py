@@ -10,21 +10,13 @@ from pathlib import Path
 from blendbench.models.sets import ModelSet
 from blendbench.results.images import ImageStore
 from blendbench.results.shards import ShardWriter
+from blendbench.run import provenance
 from blendbench.run.engine import Engine, LocalEngine, Rows, Task
 from blendbench.run.failures import StoppedError, is_lost
 from blendbench.run.generate import Finished, GeneratedImage
 from blendbench.run.plan import Cell, Plan
 from blendbench.run.preflight import preflight_lines
 from blendbench.run.progress import Reporter
-from blendbench.run.provenance import (
-    batch_row,
-    cell_row,
-    made_by,
-    planned_columns,
-    run_row,
-    write_models,
-    write_opening,
-)
 from blendbench.run.resume import Remaining, images_of, missing_scores
 
 
@@ -65,8 +57,13 @@ class Work:
     def do(self) -> None:
         """Do everything that is left; what is finished is on disk batch by batch."""
         with ShardWriter(self.results, self.run_id) as shard, self.reporter:
-            write_opening(shard, self.plan, run_row(self.plan, self.run_id) | made_by(self.models), self.store)
-            write_models(shard, self.models, self.run_id)
+            provenance.write_opening(
+                shard,
+                self.plan,
+                provenance.run_row(self.plan, self.run_id) | provenance.made_by(self.models),
+                self.store,
+            )
+            provenance.write_models(shard, self.models, self.run_id)
             shard.append("cells", self._adopted())
             self._refuse(shard)
             if self.models.residency.budget is not None:
@@ -92,7 +89,7 @@ class Work:
         """Return finished cells as this experiment's, with its suite and splits."""
         rows = {row["cell_id"]: row for row in self.remaining.adopted}
         return [
-            rows[cell.cell_id] | planned_columns(cell, self.plan, self.models, self.run_id)
+            rows[cell.cell_id] | provenance.planned_columns(cell, self.plan, self.models, self.run_id)
             for cell in self.plan.cells
             if cell.cell_id in rows
         ]
@@ -101,7 +98,7 @@ class Work:
         """Record and report what cannot work, before anything is loaded."""
         refused = self.remaining.refused
         failed = [GeneratedImage(c, error=refused[c.cell_id]) for c in self.plan.cells if c.cell_id in refused]
-        shard.append("cells", [cell_row(image, self.plan, self.models, self.run_id) for image in failed])
+        shard.append("cells", [provenance.cell_row(image, self.plan, self.models, self.run_id) for image in failed])
         self.failed += len(failed)
         for line in preflight_lines(self.plan, self.models, refused):
             self.reporter.note(line)
@@ -111,8 +108,10 @@ class Work:
         shard.append_all(
             {
                 "conditionings": [row for sha256, row in fresh.items() if sha256 not in described],
-                "cells": [cell_row(i, self.plan, self.models, self.run_id) for i in finished.images],
-                "cell_batches": [batch_row(i.cell, i.batch_size, self.run_id) for i in finished.images if i.batch_size],
+                "cells": [provenance.cell_row(i, self.plan, self.models, self.run_id) for i in finished.images],
+                "cell_batches": [
+                    provenance.batch_row(i.cell, i.batch_size, self.run_id) for i in finished.images if i.batch_size
+                ],
             }
         )
         described.update(fresh)
