@@ -28,6 +28,13 @@ from blendbench.verdict.decide import JUDGED_ROLES, is_judged
 
 DOSES, FRONT, SHEET, EXTREMES = "doses.webp", "front.webp", "images.webp", "extremes.webp"
 RESIDUALS = "residuals.webp"
+_FRONT_TEXT = (
+    "Up is better, left is better. Each point is a configuration on all items; a thin line joins the doses of a"
+    " family, the thick one what no other mean beats in both (bars: 95 % intervals). Dashed: losses of 10 and 25 %."
+    " Triangles: controls, among them the canary, which is broken on purpose."
+)
+_DOSES_TEXT = "Means on all items; bands are 95 % intervals, the dashed line is a loss of 10 %."
+_RESIDUALS_TITLE = "## What the images of a strategy have in common"
 _ROLES: tuple[Role, ...] = ("gain", "prompt", "artifact", "drift", "diagnostic")
 
 
@@ -103,18 +110,23 @@ def render(
     damaged images.
     """
     pairs = extremes(results, board, standings) if gallery is not None else []
+
+    def shown(name: str, title: str, alternative: str, *text: str | list[str]) -> list[str]:
+        image = f"![{alternative}]({board.experiment}/{name})"
+        return blocks(title, image, *text) if name in images else []
+
     return "\n".join(
         [
             *_head(board, standings),
             *([f"The gallery shows and compares [every image]({gallery.grid()}).", ""] if gallery is not None else []),
             *blocks(left_out),
-            *(_front(board) if FRONT in images else []),
+            *shown(FRONT, "", "What each blend gains against what it costs", _FRONT_TEXT),
             *_board(standings),
             *_strata(standings),
-            *(_doses(board) if DOSES in images else []),
-            *(_images(board, caption(results, board, standings)) if SHEET in images else []),
-            *(_extremes(board, pairs, gallery) if EXTREMES in images else []),
-            *(_residuals(board) if RESIDUALS in images else []),
+            *shown(DOSES, "## Dose curves", "Gain and loss over the dose", _DOSES_TEXT),
+            *shown(SHEET, "## Images", "Generated images", caption(results, board, standings)),
+            *shown(EXTREMES, "## Best and worst items", "Best and worst items", *_extremes(board, pairs, gallery)),
+            *shown(RESIDUALS, _RESIDUALS_TITLE, "Tiles", CAPTION.format(board.baseline)),
             *blocks("## Every configuration and metric"),
             *configurations_section(board, gallery),
             *(line for metric in board.of_role(*_ROLES) for line in metric_section(board, metric)),
@@ -166,15 +178,6 @@ def _too_few_items(board: Board) -> str:
     )
 
 
-def _front(board: Board) -> list[str]:
-    return blocks(
-        f"![What each blend gains against what it costs]({board.experiment}/{FRONT})",
-        "Up is better, left is better. Each point is a configuration on all items; a thin line joins the doses of a"
-        " family, the thick one what no other mean beats in both (bars: 95 % intervals). Dashed: losses of 10 and 25 %."
-        " Triangles: controls, among them the canary, which is broken on purpose.",
-    )
-
-
 def _board(standings: Standings | None) -> list[str]:
     if standings is None or not standings.rows:
         return []
@@ -193,26 +196,12 @@ def _strata(standings: Standings | None) -> list[str]:
     return blocks("## Where it holds", "The same doses, by kind of item (test items only).", table) if table else []
 
 
-def _doses(board: Board) -> list[str]:
-    return blocks(
-        "## Dose curves",
-        f"![Gain and loss over the dose]({board.experiment}/{DOSES})",
-        "Means on all items; bands are 95 % intervals, the dashed line is a loss of 10 %.",
-    )
-
-
-def _images(board: Board, sheet: str) -> list[str]:
-    return blocks("## Images", f"![Generated images]({board.experiment}/{SHEET})", sheet)
-
-
-def _extremes(board: Board, shown: list[tuple[Extreme, Extreme]], gallery: Gallery | None) -> list[str]:
-    return blocks(
-        "## Best and worst items",
-        f"![Best and worst items]({board.experiment}/{EXTREMES})",
-        f"By the difference of {board.primaries['prompt'].name} to `{board.baseline}` at the same item and seed, which"
-        " each row states.",
-        [] if gallery is None else [_links(board, both, gallery) for both in shown],
-    )
+def _extremes(board: Board, shown: list[tuple[Extreme, Extreme]], gallery: Gallery | None) -> list[str | list[str]]:
+    metric = board.primaries.get("prompt")
+    if metric is None:
+        return []
+    text = f"By the difference of {metric.name} to `{board.baseline}` at the same item and seed, which each row states."
+    return [text, [] if gallery is None else [_links(board, both, gallery) for both in shown]]
 
 
 def _links(board: Board, both: tuple[Extreme, Extreme], gallery: Gallery) -> str:
@@ -223,14 +212,6 @@ def _links(board: Board, both: tuple[Extreme, Extreme], gallery: Gallery) -> str
         text = f"{word}: {pair.item}, seed {pair.seed}"
         words.append(f"[{text}]({link})" if link else text)
     return f"- `{both[0].label}`: {'; '.join(words)}"
-
-
-def _residuals(board: Board) -> list[str]:
-    return blocks(
-        "## What the images of a strategy have in common",
-        f"![Tiles]({board.experiment}/{RESIDUALS})",
-        CAPTION.format(board.baseline),
-    )
 
 
 def _truth(checks: list[Check], repeats: Repeats) -> list[str]:
