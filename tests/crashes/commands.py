@@ -93,7 +93,7 @@ def _publish(folder: Path) -> object:
 
 
 def _site(folder: Path) -> object:
-    from blendbench.reports.site import write_site
+    from blendbench.reports.site.write import write_site
 
     return write_site(folder / "published", folder / "site")
 

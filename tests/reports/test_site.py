@@ -13,9 +13,8 @@ from test_gallery_browser import chromium, one, pytestmark  # noqa: F401
 
 from blendbench.core.errors import UsageError
 from blendbench.reports.published import publish
-from blendbench.reports.site import write_site
 from blendbench.reports.site.html import SCRIPT, STYLE
-from blendbench.reports.site.write import INDEX
+from blendbench.reports.site.write import INDEX, write_site
 from blendbench.reports.standings import read_points
 from blendbench.results.export import import_published
 

@@ -13,7 +13,8 @@ from blendbench.cli.site import site as write
 from blendbench.core.errors import UsageError
 from blendbench.core.files import cache_folder
 from blendbench.reports.published import publish
-from blendbench.reports.site import duckdb_wasm, write_site
+from blendbench.reports.site import duckdb_wasm
+from blendbench.reports.site.write import write_site
 from blendbench.results.export import open_folder
 
 By = pytest.importorskip("selenium.webdriver.common.by").By

@@ -16,8 +16,7 @@ from blendbench.core.config import suggest
 from blendbench.core.errors import UsageError
 from blendbench.core.metric_info import MetricInfo, Role
 from blendbench.results.imported import noise_notes
-from blendbench.results.metrics import read_metrics
-from blendbench.results.pairs import Pairs, read_pairs
+from blendbench.results.pairs import Pairs, read_metrics, read_pairs
 from blendbench.results.repeats import Repeats, read_repeats
 from blendbench.results.store import Results, read_setting
 from blendbench.stats.clusters import Array, cluster_means, standard_errors

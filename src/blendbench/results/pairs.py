@@ -1,7 +1,7 @@
-"""Read pairs: values of two configurations at the same items and seeds."""
+"""Read metrics, and pairs: values of two configurations at the same items and seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import duckdb
@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blendbench.core.metric_info import MetricInfo
-from blendbench.results.metrics import read_metrics
 from blendbench.results.store import Results
 
 Array = NDArray[np.float64]
+_KINDS = """
+    SELECT metric, metric_version, row_number() OVER (ORDER BY metric, metric_version) - 1 AS place FROM metrics
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +95,14 @@ def _places(column: str) -> str:
     """
 
 
-_KINDS = """
-    SELECT metric, metric_version, row_number() OVER (ORDER BY metric, metric_version) - 1 AS place FROM metrics
-"""
+def read_metrics(results: Results) -> dict[tuple[str, int], MetricInfo]:
+    """Return every metric of a database by name and version."""
+    rows = results.rows(
+        """
+        SELECT metric, metric_version, title, CAST(role AS VARCHAR), CAST(direction AS VARCHAR), unit,
+            [coalesce(low, '-inf'::DOUBLE), coalesce(high, 'inf'::DOUBLE)], margin, decimals, paired, threshold
+        FROM metrics
+        """
+    )
+    found = (MetricInfo(*row) for row in rows)
+    return {(info.name, info.version): replace(info, range=(info.range[0], info.range[1])) for info in found}

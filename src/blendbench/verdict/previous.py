@@ -6,8 +6,7 @@ from collections.abc import Collection
 import numpy as np
 
 from blendbench.core.errors import UsageError
-from blendbench.results.metrics import read_metrics
-from blendbench.results.pairs import Pairs, read_strata
+from blendbench.results.pairs import Pairs, read_metrics, read_strata
 from blendbench.results.store import Results
 from blendbench.verdict.comparison import CellState, Comparison, Place, Scores, ScoreState, pair_up, read_cells
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from blendbench.core.metric_info import MetricInfo, Role
-from blendbench.results.metrics import read_metrics
+from blendbench.results.pairs import read_metrics
 from blendbench.results.store import Results
 
 # Of each role the first that was measured, unless the suite names one. The probe shares no weights with the generator,
