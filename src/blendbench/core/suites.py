@@ -308,10 +308,7 @@ def trial(suite: Suite, prompt: str | None, image: Path | None) -> Suite:
 
 
 def _content_sha256(suite: Suite) -> str:
-    """Hash what a suite asks for and how it is reported, images by content.
-
-    File names, titles and licences are no part of it.
-    """
+    """Hash what a suite asks for and how it is reported, images by content."""
 
     def by_content(value: Any) -> Any:
         return image_identity(value) if isinstance(value, Path) else value

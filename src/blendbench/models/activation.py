@@ -1,7 +1,4 @@
-"""CLIP's activation function, QuickGELU or GELU.
-
-The same weights are different networks under each.
-"""
+"""CLIP's activation function, QuickGELU or GELU: other networks of equal weights."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +12,8 @@ Activation = Literal["quick_gelu", "gelu"]
 def resolve_activation(folder: Path, declared: bool | None = None, repository: str | None = None) -> Activation:
     """Return the activation function that a folder's weights need.
 
-    Args:
-        folder: A scorer in open_clip's layout.
-        declared: `clip_quick_gelu` of model_set.toml.
-        repository: The hub repository that the folder was downloaded from.
-
-    Raises:
-        UsageError: Nothing states the activation function, or two statements differ.
+    `folder`: a scorer in open_clip's layout. `declared`: `clip_quick_gelu` of model_set.toml. `repository`: where the
+    folder was downloaded from. Errors: UsageError if nothing states the function, or two statements differ.
     """
     config = folder / "open_clip_config.json"
     model = read_object(config).get("model_cfg") or {}

@@ -20,10 +20,7 @@ _CHUNK = {"cpu": 32, "cuda": 1}
 
 
 def load_judge(folder: Path, dtype: torch.dtype, device: str) -> "Judge":
-    """Load Qwen3-VL with its head and processor.
-
-    Errors: ValueError if weights are missing or an answer is no single token.
-    """
+    """Load Qwen3-VL with its head and processor. Errors: ValueError."""
     with quiet_loading():
         processor = AutoProcessor.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
         model = load_complete(Qwen3VLForConditionalGeneration, folder, dtype, device)
@@ -46,14 +43,10 @@ class Judge:
         return found
 
     def probabilities(self, images: Tensor, questions: Sequence[Sequence[str]]) -> list[Tensor]:
-        """Ask each image its questions.
+        """Ask each image its questions; return probabilities of yes, float32.
 
-        Args:
-            images: uint8 (n, 3, h, w).
-            questions: Those about each image, any number of them.
-
-        Returns:
-            For each image the probabilities of yes, float32 (number of its questions,), on the CPU.
+        `images`: uint8 (n, 3, h, w). `questions`: any number about each image. The tensors are on the CPU, (number of
+        its questions,) for each image.
         """
         size = _CHUNK[torch.device(self.model.device).type]
         asked = [i for i, texts in enumerate(questions) if texts]

@@ -13,11 +13,9 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 class Layout:
     """The files of one component, relative to its folder.
 
-    Attributes:
-        needed: Configurations and tokenizer files; of several names one is enough.
-        networks: Sub-folder of each network, and the names that its weights may have, without ".safetensors".
-        optional: Further files that change what is computed, if they are there.
-        identity_ignores: Needed files whose effect is part of another identity.
+    `needed`: configurations and tokenizer files; of several names one is enough. `networks`: sub-folder of each
+    network, and the names that its weights may have, without ".safetensors". `optional`: further files that change what
+    is computed, if they are there. `identity_ignores`: needed files whose effect is part of another identity.
     """
 
     needed: tuple[tuple[str, ...], ...]

@@ -85,11 +85,8 @@ def read_weights(
 ) -> dict[str, Tensor]:
     """Read weights of safetensors files to a device, several at a time.
 
-    Args:
-        files: The shards.
-        dtype: What floating-point weights are cast to; None leaves them as they are.
-        device: "cpu" or "cuda".
-        fp8: Names of weights that become fp8, as `read_network` returns them.
+    `dtype`: what floating-point weights are cast to; None leaves them as they are. `device`: "cpu" or "cuda". `fp8`:
+    names of weights that become fp8, as `read_network` returns them.
     """
     sizes = {
         (path, name): entry["data_offsets"][1] - entry["data_offsets"][0]
@@ -148,8 +145,5 @@ def load_complete(kind: Any, folder: Path, dtype: torch.dtype, device: str) -> A
 
 
 def _without_hooks(network: Any) -> None:
-    """Remove accelerate's hooks, which only cost time on one device.
-
-    They move inputs before every forward.
-    """
+    """Remove accelerate's hooks, which only cost time on one device."""
     import_module("accelerate.hooks").remove_hook_from_submodules(network)

@@ -17,20 +17,13 @@ class _Strict(BaseModel):
 class Sampler(_Strict):
     """The settings of the sampler.
 
-    Attributes:
-        height: Pixels.
-        width: Pixels.
-        steps: Number of function evaluations (NFE) of the transformer.
-        sigmas: Noise level before each step; computed from `steps` and `shift` if not given.
-        guidance: Scale of classifier-free guidance; 0 is none. The velocity is moved away from the negative's by
-            `guidance` times the difference of the two.
-        negative_prompt: What guidance leads away from.
-        negative: "prompt" for the negative prompt's own text rows, "blend" for these rows blended as the prompt's are.
-        cfg_normalization: Whether a guided velocity is at most as long as the conditioning's own.
-        shift: Static shift in place of the scheduler's own.
-        batch_size: Images per batch.
-        precision: "fp8" for the transformer's blocks in 8-bit floating point; as `dtype` if not given.
-        compile: Whether to compile the networks on a GPU; they round otherwise than the pipeline's own.
+    `height`, `width`: pixels. `steps`: number of function evaluations (NFE) of the transformer. `sigmas`: noise level
+    before each step; computed from `steps` and `shift`, which replaces the scheduler's own, if not given. `guidance`:
+    scale of classifier-free guidance, 0 for none: the velocity is moved away from the negative's by that many times the
+    difference of the two; `cfg_normalization`: whether it is then at most as long as the conditioning's own.
+    `negative`: "prompt" for the text rows of `negative_prompt`, "blend" for these rows blended as the prompt's are.
+    `batch_size`: images per batch. `precision`: "fp8" for the transformer's blocks in 8-bit floating point; as `dtype`
+    if not given. `compile`: whether to compile the networks on a GPU; they round otherwise than the pipeline's own.
     """
 
     height: int = Field(ge=16)
@@ -118,13 +111,10 @@ class Revisions(_Strict):
 class ModelSetFile(_Strict):
     """The content of a model_set.toml.
 
-    A component is a sub-folder of the file's folder, an absolute folder, or a hub repository.
-
-    Attributes:
-        suite: What experiments that were written for another model set run on here.
-        clip_quick_gelu: CLIP's activation function, if its own configuration leaves it open.
-        judge: A Qwen3-VL that is asked about images; it may be the one that conditions.
-        trained_to_show: Losses that build a result into the models; findings do not count what they train.
+    A component is a sub-folder of the file's folder, an absolute folder, or a hub repository. `suite`: what experiments
+    that were written for another model set run on here. `clip_quick_gelu`: CLIP's activation function, if its own
+    configuration leaves it open. `judge`: a Qwen3-VL that is asked about images; it may be the one that conditions.
+    `trained_to_show`: losses that build a result into the models; findings do not count what they train.
     """
 
     name: str

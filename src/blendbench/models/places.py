@@ -1,10 +1,8 @@
-"""Find the components of a model set.
-
-They are in folders here, or in hub repositories at a pinned commit.
+"""Find the components of a model set: folders, or pinned hub repositories.
 
 A repository becomes a folder too, that of its commit in the hub's cache; everything else reads folders only. So there
-is one place where something is downloaded, and what is downloaded are configurations, tokenizers and safetensors:
-no pickle and no code.
+is one place where something is downloaded, and what is downloaded are configurations, tokenizers and safetensors: no
+pickle and no code.
 """
 
 import re

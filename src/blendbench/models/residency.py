@@ -31,13 +31,10 @@ _OTHERS = {"text": GIB // 2, "vision": GIB, "score": GIB, "judge": GIB}
 
 @dataclass(frozen=True)
 class Residency:
-    """A plan and its memory in bytes.
+    """A plan (one of `PLANS`) and its memory in bytes.
 
-    Attributes:
-        name: One of `PLANS`.
-        needs: Memory at its peak.
-        budget: Memory that it was given; None: no limit.
-        roomy: Whether everything that is together also has memory to work at the same time.
+    `needs`: at its peak. `budget`: that it was given; None: no limit. `roomy`: whether everything that is together also
+    has memory to work at the same time.
     """
 
     name: str
@@ -70,10 +67,7 @@ class Sizes:
     working: Mapping[str, int]
 
     def needs(self, plan: str, at_once: bool = False) -> int:
-        """Return a plan's memory at its peak.
-
-        `at_once`: with groups that are together working at the same time.
-        """
+        """Return a plan's memory at its peak, groups of `at_once` working together."""
         alone = PLANS[plan]
         shared = [group for group in GROUPS if group not in alone]
         peaks = [self.weights[group] + self.working[group] for group in alone]
@@ -93,20 +87,14 @@ def working_memory(images: int, pixels: int, value_bytes: int, guided: bool = Fa
 
 
 def choose(sizes: Sizes, budget: int | None) -> Residency:
-    """Return the plan that loads the least often within `budget` bytes.
-
-    The smallest where none fits.
-    """
+    """Return the plan within `budget` bytes that loads least, or the smallest."""
     fitting = (name for name in PLANS if budget is None or sizes.needs(name) <= budget)
     name = next(fitting, list(PLANS)[-1])
     return Residency(name, sizes.needs(name), budget, budget is None or sizes.needs(name, at_once=True) <= budget)
 
 
 def free_memory(device: str) -> int | None:
-    """Return the bytes of a device's memory that a run may use.
-
-    None for the CPU, which can swap.
-    """
+    """Return a device's memory for a run in bytes; None for the CPU."""
     if device == "cpu":
         return None
     import torch
@@ -149,10 +137,7 @@ def limit(device: str, budget: int) -> None:
 
 
 def peak(device: str) -> int | None:
-    """Return the most bytes allocated on a device since the last call.
-
-    None for the CPU.
-    """
+    """Return the most bytes allocated since the last call; None for the CPU."""
     if device == "cpu":
         return None
     import torch

@@ -24,37 +24,17 @@ _LONG_TEXT = "word " * 1000
 # Tokens that are counted of a text, however long it is.
 _LONGEST = 4096
 # What open_clip, transformers and safetensors raise on incomplete or damaged files.
-_UNLOADABLE = (
-    RuntimeError,
-    ValueError,
-    OSError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    EOFError,
-    SafetensorError,
-)
+_UNLOADABLE = (RuntimeError, ValueError, OSError, TypeError, KeyError, AttributeError, EOFError, SafetensorError)
 # Functions that fill new weights with random values.
-_FILLS = {
-    Tensor.uniform_,
-    Tensor.normal_,
-    Tensor.erfinv_,
-    nn.init.uniform_,
-    nn.init.normal_,
-    nn.init.kaiming_uniform_,
-}
+_FILLS = {Tensor.uniform_, Tensor.normal_, Tensor.erfinv_, nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_}
 
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
     """An image-text encoder.
 
-    Attributes:
-        name: Its folder.
-        context_length: Tokens that every text is padded or truncated to.
-        logit_scale: The model's own logit is `logit_scale` x cosine + `logit_bias`.
-        logit_bias: 0 for a model without one.
-        device: "cpu" or "cuda".
+    `name`: its folder. `context_length`: tokens that every text is padded or truncated to. The model's own logit is
+    `logit_scale` x cosine + `logit_bias`, which is 0 for a model without one. `device`: "cpu" or "cuda".
     """
 
     name: str
@@ -134,16 +114,10 @@ class Encoder:
 def load_encoder(folder: Path, quick_gelu: bool, device: str = "cpu") -> Encoder:
     """Load CLIP or SigLIP from an open_clip folder, safetensors only.
 
-    On a GPU weights are stored in half precision and widened as they are used.
-
-    Args:
-        folder: Configuration, tokenizer and weights.
-        quick_gelu: Whether the weights were trained with QuickGELU instead of GELU.
-        device: "cpu" or "cuda".
-
-    Raises:
-        UsageError: The folder is incomplete, weights are missing or do not fit, or texts would be read otherwise than
-            in training: end token lost on truncation, SigLIP texts not padded to the context or not canonicalised.
+    On a GPU weights are stored in half precision and widened as they are used. `quick_gelu`: whether they were trained
+    with QuickGELU instead of GELU. `device`: "cpu" or "cuda". Errors: UsageError if the folder is incomplete, weights
+    are missing or do not fit, or texts would be read otherwise than in training: end token lost on truncation, SigLIP
+    texts not padded to the context or not canonicalised.
     """
     source = _source(folder)
     try:

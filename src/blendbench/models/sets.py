@@ -1,6 +1,4 @@
-"""Model sets: pipeline, vision-language encoder and scorers.
-
-One model_set.toml names them.
+"""Model sets: pipeline, encoders and scorers, as a model_set.toml names them.
 
 Components load on first use: a run with nothing left to do loads nothing. They share the device by the plan of
 `residency`.
@@ -61,14 +59,9 @@ def load_model_set(
 ) -> "ModelSet":
     """Open a model set by shipped name or by folder; nothing heavy is loaded.
 
-    Args:
-        name_or_folder: A shipped name, or a folder with a model_set.toml.
-        device: "auto", "cpu" or "cuda".
-        sampler: Fields of the sampler to override.
-        memory_budget: GiB of the device's memory to use; default: what is free.
-        hash_weights: Whether weights may be read to identify them by content, which takes long once.
-
-    Errors: UsageError in one line.
+    `device`: "auto", "cpu" or "cuda". `sampler`: fields of the sampler to override. `memory_budget`: GiB of the
+    device's memory to use; default: what is free. `hash_weights`: whether weights may be read to identify them by
+    content, which takes long once. Errors: UsageError in one line.
     """
     folder = _SHIPPED.get(str(name_or_folder), Path(name_or_folder))
     if not (folder / "model_set.toml").is_file():
@@ -144,10 +137,7 @@ class ModelSet(DescribedSet):
         return torch.cuda.Stream(priority=-1)
 
     def peak_memory(self) -> int | None:
-        """Return the most bytes allocated on the GPU since the last call.
-
-        None without a GPU.
-        """
+        """Return the most bytes allocated on the GPU since last asked, or None."""
         return memory.peak(self.device)
 
     def unload(self) -> None:

@@ -16,10 +16,7 @@ class Steps(Registry[Function]):
     """
 
     def register(self, name: str) -> Callable[[Function], Function]:
-        """Return a decorator that adds a function.
-
-        Errors: UsageError for a name that is malformed or taken.
-        """
+        """Return a decorator that adds a function. Errors: UsageError."""
 
         def add(function: Function) -> Function:
             self.add(name, function, origin=origin_of(function))

@@ -7,10 +7,7 @@ from blendbench.core.files import sweep_partial
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder, if it is not there; remove what killed writers left in it.
-
-    Errors: UsageError if it cannot be made.
-    """
+    """Make a folder, and remove what killed writers left. Errors: UsageError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

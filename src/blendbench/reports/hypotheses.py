@@ -17,16 +17,8 @@ Text = Annotated[str, Field(min_length=1)]
 class Hypothesis(Strict):
     """A statement, supported if all its claims are, refuted if one is.
 
-    Attributes:
-        id: Name within the file.
-        theme: Title of the group that it stands in.
-        statement: One sentence that can be understood by itself.
-        source: Where it comes from, with the place there.
-        presupposes: Ids of hypotheses before it that must be supported, else it cannot occur here.
-        built_in: The loss that trains it into some models; there it is no finding (`trained_to_show`).
-        limits: What the models or the test cannot say.
-        if_supported: What follows for a reader.
-        if_refuted: What follows for a reader.
+    docs/hypotheses.md explains the fields. `presupposes`: ids before it that must be supported, else it cannot occur
+    here. `built_in`: the loss that trains it into some models; there it is no finding (`trained_to_show`).
     """
 
     id: Name

@@ -52,10 +52,7 @@ _MODELS = "SELECT model_set FROM current_sets JOIN runs r USING (run_id) WHERE r
 
 
 def calibrate() -> Calibration:
-    """Measure everything, in about 3 minutes of one core.
-
-    Errors: UsageError without scikit-image or scikit-learn.
-    """
+    """Measure everything, in about 3 minutes. Errors: UsageError."""
     clean = patterns.crops(256, 4)
     colourful = patterns.colourful(256)
     return Calibration(
@@ -296,10 +293,7 @@ def _ranks(what: str, rows: list[Response]) -> Iterable[tuple[str, str, str, boo
 
 
 def seed_floor(results: Path, experiment: str) -> SeedFloor:
-    """Measure the baseline's images against each other.
-
-    Errors: UsageError if the results folder has no two images of an item there.
-    """
+    """Measure images of two seeds against each other. Errors: UsageError."""
     opened, store = open_results(results), ImageStore(results)
     cells = opened.rows(_IMAGES, [experiment, REFERENCE])
     present = store.present(sha256 for _, hashes in cells for sha256 in hashes)

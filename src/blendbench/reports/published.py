@@ -1,7 +1,5 @@
 """Publish pages together with the data that they are made from.
 
-Anybody can check the one by the other.
-
 `reports/data/` holds the current rows of every published experiment, the latest analysis of hidden states, and the
 hypotheses that the findings answer. Pages are written from these data, not from the folder of a run, which may hold
 more.
@@ -89,10 +87,7 @@ def _check_known(names: list[str], known: list[str]) -> None:
 
 
 def _has_images(results: Results, store: ImageStore, experiment: str) -> bool:
-    """Return whether the images of an experiment exist.
-
-    Errors: UsageError if only some of them do.
-    """
+    """Return whether an experiment's images exist. Errors: UsageError if some."""
     hashes = image_hashes(results, experiment)
     missing = len(hashes) - len(store.present(hashes))
     if 0 < missing < len(hashes):

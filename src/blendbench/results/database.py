@@ -37,10 +37,7 @@ class ReadOnlyFolderError(UsageError):
 
 
 def open_patiently(database: Path) -> duckdb.DuckDBPyConnection:
-    """Open a database read-only, waiting a while for another process that writes to it.
-
-    Errors: UsageError.
-    """
+    """Open a database read-only, waiting for a writer. Errors: UsageError."""
     deadline = time.monotonic() + LOCK_TIMEOUT
     require_regular_file(database)  # opening a named pipe would wait for its other end
     while True:

@@ -61,10 +61,7 @@ def export_experiments(results: Results, names: Iterable[str], out: Path) -> lis
 
 
 def import_published(folder: Path, experiment: str | None = None) -> Results:
-    """Open what was published in `folder`, or one experiment of it.
-
-    The database is gone with the object. Errors: UsageError.
-    """
+    """Open published data in a temporary database. Errors: UsageError."""
     if not any((folder / f"{name}.parquet").is_file() for name in _plain()):
         raise UsageError(f"{printable(folder)}: no stored data; `blendbench publish` writes them")
     made = Path(tempfile.mkdtemp(prefix="blendbench-"))

@@ -1,7 +1,5 @@
 """Ingest shards into a new database file that replaces the old one.
 
-DuckDB reads the rows.
-
 Readers see the old or the new database as a whole, and nobody waits for anybody.
 """
 
@@ -28,15 +26,7 @@ from blendbench.results.database import (
     open_patiently,
     os_error,
 )
-from blendbench.results.schema import (
-    RowError,
-    brackets_sql,
-    parse_line,
-    row_of,
-    sql_name,
-    sql_text,
-    tables,
-)
+from blendbench.results.schema import RowError, brackets_sql, parse_line, row_of, sql_name, sql_text, tables
 from blendbench.results.shards import Shard, check_shards, read_shard, shard_paths
 
 WORK = ".ingest"  # folder in which a new database is made

@@ -1,16 +1,8 @@
 """Cells and scores as published: without the hashes that make them large.
 
-Three files replace the tables `cells` and `scores`:
-
-- `cells.parquet`: a row a cell. Of the hash of its image it has the first 12 hexadecimal digits, as a number (`image`).
-  In place of the hash of its conditioning stands the first label, by name, that has the same one at that experiment,
-  item and seed (`conditioning_of`). Its own hash follows from where it stands.
-- `scores.parquet`: a row a cell and a column a metric, in steps of 10^-digits. `score_digits.parquet` has the digits:
-  as many as make a step at most a 500th of the metric's margin. So no stored value is off by more than a thousandth of
-  the margin, and no mean is. A metric with a value of 2^31 steps or more is stored as it is.
-- `missing_scores.parquet`: the cells and metrics without a value, with the reason.
-
-What is restored from them has the same rows in the same views. Hashes are stand-ins, equal where the originals were.
+docs/results.md describes the files. In place of the hash of a conditioning stands the first label, by name, that has
+the same one at that experiment, item and seed (`conditioning_of`). A metric with a value of 2^31 steps or more is
+stored as it is.
 """
 
 import math
@@ -116,10 +108,7 @@ def packed_rows(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 
 def restore(connection: duckdb.DuckDBPyConnection) -> None:
-    """Fill the tables of cells and scores from packed ones.
-
-    All other tables, and the views, are there already.
-    """
+    """Fill the tables of cells and scores from packed ones."""
     connection.execute(
         f"""
         INSERT INTO cells BY NAME
@@ -154,10 +143,7 @@ def stored_images(results: Results, experiment: str) -> dict[str, str]:
 
 
 def same_image(first: str, second: str) -> bool:
-    """Return whether two images are the same, by their hashes or the paths named after them.
-
-    In published data a hash is shortened.
-    """
+    """Return whether two images are the same; published hashes are shortened."""
     return first.rpartition("/")[2][:_SHORT] == second.rpartition("/")[2][:_SHORT]
 
 

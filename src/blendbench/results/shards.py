@@ -145,10 +145,7 @@ def read_header(path: Path) -> tuple[int, str] | None:
 
 
 def read_shard(path: Path, prefix: int = 0) -> Shard:
-    """Read a shard once: size, lines, hash and hash of the first `prefix`.
-
-    `prefix` is in bytes. Errors: UsageError.
-    """
+    """Read a shard once: size, lines, hashes, also of the first `prefix` bytes."""
     sequence, run_id = read_header(path) or (0, path.stem)
     digest, start = hashlib.sha256(), hashlib.sha256()
     size = lines = longest = begun = 0
@@ -164,10 +161,7 @@ def read_shard(path: Path, prefix: int = 0) -> Shard:
 
 
 def check_shards(paths: Iterable[Path]) -> None:
-    """Raise UsageError with shard and line of the first broken rule.
-
-    This is slow, so call it when one is broken.
-    """
+    """Raise UsageError with shard and line of the first broken rule; slow."""
     checker = RowChecker()
     for path in paths:
         read_header(path)

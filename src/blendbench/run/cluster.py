@@ -48,12 +48,8 @@ class Hand:
 class Cluster:
     """Workers that keep a model set loaded over several runs.
 
-    Args:
-        address: Of a running Ray cluster; default: one is started on this machine.
-        gpus: How many GPUs to use; default: all of the cluster.
-        workers: How many processes to use where there is no GPU; default: one for each machine.
-        device: "auto", "cpu" or "cuda".
-
+    `address`: of a running Ray cluster; default: one is started on this machine. `gpus`: how many to use; default: all.
+    `workers`: processes where there is no GPU; default: one for each machine. `device`: "auto", "cpu" or "cuda".
     Errors: UsageError (no Ray, no such cluster, fewer GPUs).
     """
 

@@ -1,11 +1,9 @@
 """Call strategies that are not shipped in a child process.
 
-Such a strategy may exit, crash, hang or fill the memory: only the child ends, and the run goes on. Shipped strategies
-are called in this process. So is everything on systems without a safe `fork`, which is all but Linux: there a strategy
-has no limits of time and memory.
-
-A forked child has the strategies and modules of this process and costs milliseconds; a new interpreter would take
-seconds to import torch, and could not call functions of a notebook.
+Such a strategy may exit, crash, hang or fill the memory: only the child ends, and the run goes on. Everything else is
+called in this process, as is everything on systems without a safe `fork`, which is all but Linux: there a strategy has
+no limits of time and memory. A forked child has the strategies and modules of this process and costs milliseconds; a
+new interpreter would take seconds to import torch, and could not call functions of a notebook.
 """
 
 import ctypes

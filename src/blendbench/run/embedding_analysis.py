@@ -112,11 +112,7 @@ class Outcome:
     arrays: dict[str, Array] = field(default_factory=dict)
 
     def add(
-        self,
-        analysis_id: str,
-        place: tuple[int, str, bool, str],
-        estimates: Estimates,
-        dimensions: list[Dimension],
+        self, analysis_id: str, place: tuple[int, str, bool, str], estimates: Estimates, dimensions: list[Dimension]
     ) -> None:
         """Add the rows of one layer, kind of token, position 0 and reference."""
         at = dict(zip(("layer", "tokens", "position_0", "reference"), place, strict=True)) | {

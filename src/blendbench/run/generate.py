@@ -204,10 +204,7 @@ class ImageGenerator:
         return [self.store.save(arrays[i]) if finite[i] else None for i in range(count)]
 
     def _drain(self, in_flight: int) -> Iterator[Finished]:
-        """Yield the oldest batches, until only so many are in flight.
-
-        Errors: StoppedError if they fail one like the other.
-        """
+        """Yield the oldest batches until few are in flight. Errors: StoppedError."""
         while len(self._in_flight) > in_flight:
             finished = self._finish(self._in_flight.popleft())
             yield finished

@@ -38,10 +38,7 @@ class SourceReader:
         self._pairs: dict[tuple[Any, Any, str], tuple[Pair, ...]] = {}
 
     def read(self, item: Item, configuration: Configuration) -> Sources:
-        """Return what a configuration reads for an item.
-
-        Errors: InputError; ValueError if no token is of the kind asked for.
-        """
+        """Return what a configuration reads. Errors: InputError, ValueError."""
         wanted, params, embeddings = configuration.strategy.inputs, configuration.params, self.embeddings
         text = embeddings.tokens(View(item.prompt))
         found: dict[str, Any] = {}

@@ -13,10 +13,7 @@ Within the margin wins: a difference that is both significant and equivalent is 
 difference that matters.
 
 A family is the metrics of one role for one pair of candidate and baseline. Its decisions depend on its own differences
-alone, never on other rows of a page.
-
-The floor is 0, except for a distance to the baseline's own image. Such a metric is 0 for the baseline and cannot fall,
-so any change at all raises it, and only more than the margin counts: there the floor is the margin.
+alone, never on other rows of a page. What the floor is: `verdict.decide.floor_of`.
 """
 
 import math

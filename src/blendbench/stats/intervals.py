@@ -90,7 +90,6 @@ def intervals(
 def relative_losses(
     candidates: ArrayLike,
     baseline: ArrayLike,
-    level: float = 0.95,
     bounds: tuple[float, float] = (0.0, np.inf),
     strata: Sequence[object] | None = None,
     resamples: int = RESAMPLES,
@@ -107,7 +106,7 @@ def relative_losses(
         raise ValueError(f"a baseline mean of {mean:g} cannot be lost in part")
     ratios = data.mean(axis=1, keepdims=True) / mean
     ends = (1 - bounds[1] / mean, 1 - bounds[0] / mean)
-    return intervals(1 - ratios - (data - ratios * base) / mean, level, resamples, bounds=ends, strata=strata)
+    return intervals(1 - ratios - (data - ratios * base) / mean, 0.95, resamples, bounds=ends, strata=strata)
 
 
 def _intervals(

@@ -11,6 +11,7 @@ from blendbench.stats.clusters import Array, resampled_means, rounding_of, strat
 from blendbench.stats.intervals import Estimate
 
 SAMPLES = 2_000  # for the largest t
+RESAMPLES = 999  # for the interval of a rank correlation
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,7 @@ class Ranking:
 
 
 def simultaneous_ranks(
-    means: ArrayLike,
-    higher_is_better: bool,
-    strata: Sequence[object] | None = None,
-    level: float = 0.95,
+    means: ArrayLike, higher_is_better: bool, strata: Sequence[object] | None = None, level: float = 0.95
 ) -> list[Ranking]:
     """Rank configurations by their cluster means (configurations, clusters).
 
@@ -94,18 +92,16 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float:
     return float(np.corrcoef(_mean_ranks(a), _mean_ranks(b))[0, 1])
 
 
-def spearman_of_means(
-    first: ArrayLike, second: ArrayLike, level: float = 0.95, resamples: int = 999, seed: int = 0
-) -> Estimate:
+def spearman_of_means(first: ArrayLike, second: ArrayLike) -> Estimate:
     """Correlate the ranks of two metrics' means over configurations.
 
     Each metric is given as (configurations, clusters). The interval resamples the clusters (percentiles): how far the
     agreement depends on the items.
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    resampled = (resampled_means(means, resamples, seed).T for means in (a, b))
+    resampled = (resampled_means(means, RESAMPLES, 0).T for means in (a, b))
     values = [spearman(x, y) for x, y in zip(*resampled, strict=True)]
-    tail = (1 - level) / 2
+    tail = (1 - 0.95) / 2
     low, high = np.nanquantile(values, [tail, 1 - tail]) if not np.isnan(values).all() else (np.nan, np.nan)
     return Estimate(spearman(a.mean(axis=1), b.mean(axis=1)), float(low), float(high), a.shape[1])
 

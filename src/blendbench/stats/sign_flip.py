@@ -54,10 +54,7 @@ def sign_flip_ps(rows: ArrayLike, alternative: Alternative = "two-sided") -> Arr
 
 
 def least_p(clusters: int, alternative: Alternative = "two-sided") -> float:
-    """Return the smallest p that so many clusters can give.
-
-    2^-(clusters - 1), and half of it for one side.
-    """
+    """Return the least p of so many clusters: 2^-(n - 1), half of it one-sided."""
     return math.ldexp(1.0, -clusters) if alternative == "greater" else min(1.0, math.ldexp(1.0, 1 - clusters))
 
 

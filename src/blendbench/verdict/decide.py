@@ -106,10 +106,7 @@ def tolerated(metric: MetricInfo, baseline_mean: float, allow: Mapping[str, floa
 
 
 def measure_effects(
-    pairs: Iterable[Pairs],
-    level: float = 0.95,
-    unscorable: Mapping[str, int] | None = None,
-    allow: Mapping[str, float] | None = None,
+    pairs: Iterable[Pairs], unscorable: Mapping[str, int] | None = None, allow: Mapping[str, float] | None = None
 ) -> list[Effect]:
     """Measure the effect in each of many pairs, without deciding on it.
 
@@ -127,7 +124,7 @@ def measure_effects(
         differences = cluster_means([pairs[index].differences for index in members], items)
         # In the order of the cluster means.
         strata = [pairs[members[0]].strata.get(item, "") for item in sorted(set(items))]
-        estimates = intervals(differences, level, bounds=metric.changes, strata=strata)
+        estimates = intervals(differences, bounds=metric.changes, strata=strata)
         for index, row, estimate in zip(members, differences, estimates, strict=True):
             baseline_mean = float(cluster_means(pairs[index].baseline_values, items).mean())
             accepted = tolerated(metric, baseline_mean, allow or {})

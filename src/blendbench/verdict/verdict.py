@@ -265,7 +265,7 @@ def _needed(effects: list[Effect], lost: LostItems | None, tolerated: float | No
     return max(known) if known and len(known) == len(counts) else None
 
 
-def worst_items(comparison: Comparison, prompts: dict[str, str], count: int = WORST) -> tuple[WorstItem, ...]:
+def worst_items(comparison: Comparison, prompts: dict[str, str]) -> tuple[WorstItem, ...]:
     """Return the items where a cost is the most margins worse, by worst seed."""
     images = {(unit.item, unit.seed): unit.images for unit in comparison.units}
     found: dict[str, WorstItem] = {}
@@ -291,7 +291,7 @@ def worst_items(comparison: Comparison, prompts: dict[str, str], count: int = WO
                     image_name(candidate),
                     image_name(baseline),
                 )
-    return tuple(sorted(found.values(), key=lambda entry: (-entry.worse, entry.item))[:count])
+    return tuple(sorted(found.values(), key=lambda entry: (-entry.worse, entry.item))[:WORST])
 
 
 def _test_items(results: Results, experiment: str, label: str) -> tuple[str, list[str] | None]:

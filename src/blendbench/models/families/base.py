@@ -25,14 +25,10 @@ Capability = Literal["compilation", "fp8", "guidance", "image_start", "injection
 class Facts:
     """Numbers of a model set that plans and strategies depend on.
 
-    Attributes:
-        patch_grid: Period of the transformer's patches in pixels.
-        longest_caption: Most tokens of a conditioning.
-        caption_bucket: Captions are padded to multiples of so many tokens.
-        blocks: Blocks of the transformer's main stream.
-        caption_width: Values of a caption token.
-        hidden_states: Hidden states of the vision-language model: its layers and the embedding.
-        deepstack: Number of its first layers after which features of the image are added.
+    `patch_grid`: period of the transformer's patches in pixels. `longest_caption`: most tokens of a conditioning, which
+    is padded to multiples of `caption_bucket`. `caption_width`: values of a caption token. `blocks`: of the
+    transformer's main stream. `hidden_states`: of the vision-language model, its layers and the embedding. `deepstack`:
+    number of its first layers after which features of the image are added.
     """
 
     patch_grid: int
@@ -57,9 +53,8 @@ class Facts:
 class Injection:
     """Captions that only some blocks of the main stream read.
 
-    Attributes:
-        rows: One array (tokens, dim) per caption, of its shape: those of the images, then those of their negatives.
-        blocks: Indices of the blocks.
+    `rows`: an array (tokens, dim) per caption, of its shape: those of the images, then of their negatives. `blocks`:
+    indices.
     """
 
     rows: "list[Tensor]"
@@ -114,17 +109,12 @@ class Denoiser(Protocol):
         start: Start | None = None,
         negatives: "Sequence[tuple[Tensor, ...]] | None" = None,
     ) -> "Tensor":
-        """Denoise n images.
+        """Denoise n images; return float32 latents on the transformer's device.
 
-        Args:
-            schedules: For each image its conditionings (tokens, dim): one per step, or one for all steps.
-            latents: Initial latents, (n, channels, height, width).
-            injection: Captions for some of the blocks.
-            start: Images to start from instead of noise.
-            negatives: As `schedules`, what guidance leads away from; needed if there is guidance.
-
-        Returns:
-            float32 latents on the transformer's device. A GPU may still be computing them.
+        `schedules`: for each image its conditionings (tokens, dim): one per step, or one for all steps. `latents`:
+        initial ones, (n, channels, height, width). `injection`: captions for some of the blocks. `start`: images to
+        start from instead of noise. `negatives`: as `schedules`, what guidance leads away from; needed if there is
+        guidance. A GPU may still be computing what is returned.
         """
 
     def decode(self, latents: "Tensor") -> "tuple[Tensor, Tensor]":
@@ -175,11 +165,7 @@ class Family(ABC):
     ) -> Denoiser:
         """Load transformer and VAE from the complete folder of the pipeline.
 
-        Args:
-            folder: The pipeline's folder with all weights.
-            file: Sampler and planted activations are read from it.
-            dtype: Precision of weights and activations.
-            device: "cpu" or "cuda".
-            compiled: Whether to compile the networks.
-            recorded: Whether to replay calls as CUDA graphs; takes memory of its own.
+        Sampler and planted activations are read from `file`. `dtype`: precision of weights and activations. `device`:
+        "cpu" or "cuda". `compiled`: whether to compile the networks. `recorded`: whether to replay calls as CUDA
+        graphs, which takes memory of its own.
         """

@@ -145,10 +145,7 @@ def facts(stated: Attributes) -> tuple[Fact, ...]:
     them would leave a judge nothing better than the fact itself.
     """
     made = [Fact(object_phrase(*pair), _object_foils(stated, *pair)) for pair in stated.objects]
-    for name, known, axis in (
-        (stated.background, BACKGROUNDS, "background"),
-        (stated.style, STYLES, "style"),
-    ):
+    for name, known, axis in ((stated.background, BACKGROUNDS, "background"), (stated.style, STYLES, "style")):
         if name is not None:
             made.append(Fact(f"{name} {axis}", tuple(f"{other} {axis}" for other in known if other != name)))
     return tuple(made)

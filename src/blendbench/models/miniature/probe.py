@@ -1,6 +1,4 @@
-"""The attribute probe: reads an image's ground truth independently.
-
-It is trained on the renderer alone.
+"""The attribute probe, trained on the renderer alone: reads an image's truth.
 
 It is no part of the pipeline and shares no weight with the models that it judges.
 """

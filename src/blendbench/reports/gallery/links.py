@@ -109,10 +109,7 @@ def _shown(data: dict[str, Any]) -> dict[tuple[str, str, int], str]:
 
 
 def named_gallery(place: str) -> Gallery:
-    """Return the gallery at a folder or at an address on the web.
-
-    Errors: UsageError if the folder holds none.
-    """
+    """Return the gallery of a folder or web address. Errors: UsageError."""
     if place.startswith(("http://", "https://")):
         return Gallery(place.removesuffix(PAGE).rstrip("/"), None)
     found = find_gallery(Path(place))

@@ -10,10 +10,7 @@ FACTORS = (4, 10)  # a dimension is an outlier if its spread is this many times 
 
 
 def std_ratio(rows: Spread, reference: Spread) -> Array:
-    """Return (dim,) standard deviations over the reference's.
-
-    Below 1 the rows lack spread that the reference has.
-    """
+    """Return (dim,) standard deviations over the reference's."""
     return rows.std / reference.std
 
 
