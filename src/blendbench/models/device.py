@@ -10,7 +10,7 @@ _DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
 def choose_device(requested: str) -> str:
-    """Resolve "auto", "cpu" or "cuda", torch only by a GPU. Errors: UsageError."""
+    """Resolve a device, importing torch only beside a GPU. Errors: UsageError."""
     if requested == "cpu":
         return "cpu"
     available = _may_have_gpu() and _has_gpu()

@@ -48,7 +48,8 @@ class ImageTokens:
 
 def image_tokens(folder: Path) -> ImageTokens:
     """Read the settings from a vision-language model's folder, or take the library's."""
-    config = _processor(folder)
+    joint: Any = read_object(folder / "processor_config.json").get("image_processor")
+    config = joint if isinstance(joint, dict) else read_object(folder / "preprocessor_config.json")
     size = config.get("size") or {}
     return ImageTokens(
         side=int(config.get("patch_size", 14)) * int(config.get("merge_size", 2)),
@@ -56,8 +57,3 @@ def image_tokens(folder: Path) -> ImageTokens:
         least=int(config.get("min_pixels") or size.get("shortest_edge") or 56**2),
         most=int(config.get("max_pixels") or size.get("longest_edge") or 28**2 * 1280),
     )
-
-
-def _processor(folder: Path) -> dict[str, Any]:
-    joint: Any = read_object(folder / "processor_config.json").get("image_processor")
-    return joint if isinstance(joint, dict) else read_object(folder / "preprocessor_config.json")

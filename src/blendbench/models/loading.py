@@ -140,10 +140,6 @@ def load_complete(kind: Any, folder: Path, dtype: torch.dtype, device: str) -> A
         missing = sorted(report["missing_keys"])
         raise ValueError(f"{kind.__name__}: {len(missing)} weights are missing, {missing[0]} first")
     if straight:
-        _without_hooks(network)
+        # The hooks only cost time on one device.
+        import_module("accelerate.hooks").remove_hook_from_submodules(network)
     return network.to(device).eval()
-
-
-def _without_hooks(network: Any) -> None:
-    """Remove accelerate's hooks, which only cost time on one device."""
-    import_module("accelerate.hooks").remove_hook_from_submodules(network)

@@ -78,7 +78,7 @@ class Home:
         return [path for path in self.files if not path.name.endswith(_ENDS)]
 
     def named(self, literals: frozenset[str], opens: bool) -> set[Path]:
-        """Return data files that strings name, by their end (`*.npz`) if code opens."""
+        """Return data files that strings name, by their end if code opens files."""
         found: set[Path] = set()
         for text in literals:
             if _may_be_path(text) and not self.shipped:

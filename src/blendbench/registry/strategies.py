@@ -159,7 +159,7 @@ class Configuration:
 
     @property
     def label(self) -> str:
-        """Return name, alpha and other settings, for `parse_configuration`."""
+        """Return name, alpha and non-default settings for `parse_configuration`."""
         return self._labelled(self.params)
 
     @property
