@@ -204,6 +204,7 @@ def assert_alike(made: Image.Image, kept: Path) -> None:
     assert np.abs(difference).mean() < 6
 
 
+@pytest.mark.slow
 def test_experiments_run_on_it_with_other_models(untrained: Path, tmp_path: Path) -> None:
     """The core experiment is written for the miniature; z-image-turbo's file names this suite."""
     experiment, shipped_set = load_experiment("core"), load_model_set("z-image-turbo")

@@ -29,6 +29,7 @@ def results(cli: Cli, untrained: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_cell_runs_and_shows_something(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(results)
     mpl.use("agg")

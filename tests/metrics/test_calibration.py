@@ -18,6 +18,7 @@ def test_a_response_has_the_limit_the_areas_and_the_ranks_of_its_values() -> Non
     assert flat.limit is None and flat.rho_median == 0
 
 
+@pytest.mark.slow
 def test_detectors_hold_on_a_few_photos() -> None:
     found = calibration.responses(patterns.crops(256, 1)[::3], {"mesh": patterns.mesh, "offsets": patterns.offsets})
     by = {(row.metric, row.pattern): row for row in found}

@@ -120,7 +120,9 @@ def test_content_that_repeats_is_distinguished_from_a_patch_grid(clean: list[Pix
     assert np.mean(["faint_grid" in pixel_flags(batch(image))[0] for image in meshed]) >= 0.85
 
 
-@pytest.mark.parametrize(("size", "level"), [(128, 8), (256, 4), (512, 4)])
+@pytest.mark.parametrize(
+    ("size", "level"), [(128, 8), *(pytest.param(size, 4, marks=pytest.mark.slow) for size in (256, 512))]
+)
 def test_seams_are_flagged_at_every_size_and_clean_images_are_not(size: int, level: float) -> None:
     crops = patterns.crops(size, at_most=1)[:8]
     seamed = patterns.inject(crops, patterns.offsets(size, size), level)
