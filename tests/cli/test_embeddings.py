@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic_results import white_plots
 
 from blendbench.results.store import open_results
 
@@ -96,6 +97,7 @@ def test_mistakes_get_one_line_and_write_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@white_plots()
 def test_models_are_compared_on_their_own_suite(
     tiny_set: Path, tmp_path: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
