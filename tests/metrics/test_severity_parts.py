@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from metric_values import Pixels, Values, clipped, tensor
 from scipy import ndimage
 
 from blendbench.metrics import Batch, patterns
 from blendbench.metrics.inputs import severity_parts
+from blendbench.metrics.patch_grid import _of_both, _Peaks, _product_threshold
 
 SIZE = 512
 
@@ -56,6 +58,27 @@ def test_a_pattern_in_an_eighth_of_the_image_counts_by_its_window(ground: Values
     edge = ground.copy()
     edge[:, 100:104] += 60
     assert parts(clipped(edge))["local pattern"] == 0
+
+
+@pytest.mark.parametrize(
+    ("across", "down", "counts"), [(9.0, 9.0, True), (5.0, 20.0, True), (20.0, 2.0, False), (6.0, 6.0, False)]
+)
+def test_a_harmonic_along_both_axes_counts_from_where_neither_alone_does(
+    across: float, down: float, counts: bool
+) -> None:
+    """Patches are square, what content repeats has most often one direction."""
+    floor, nearest, limit = torch.ones(1, 1), torch.zeros(1, 1), torch.full((1, 1), 22.0)
+    peaks = [_Peaks(torch.full((1, 1), power), nearest, floor, 12) for power in (across, down)]
+    lowered = _of_both([limit, limit], peaks, 3 * 49)
+    assert [bool(threshold < min(across, down)) for threshold in lowered] == [counts, counts]
+
+
+def test_two_ratios_to_their_floors_exceed_the_threshold_as_often_as_stated() -> None:
+    rng = np.random.default_rng(0)
+    for places in (10, 16):
+        floors = np.median(rng.exponential(size=(2, 400_000, places)), -1) / np.log(2)
+        product = (rng.exponential(size=floors.shape) / floors).prod(0)
+        assert (product > _product_threshold(0.002, places) ** 2).mean() == pytest.approx(0.002, rel=0.2)
 
 
 def test_a_mesh_of_equal_brightness_is_one_of_colour(ground: Values) -> None:
