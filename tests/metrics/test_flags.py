@@ -1,5 +1,7 @@
 """What an image went through, read from its pixels, and the flags that follow."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from metric_values import Pixels, values
 from PIL import Image
 
 from blendbench.metrics import Batch, patterns
+from blendbench.metrics.borders import read_borders
 from blendbench.metrics.colourspace import luma
 from blendbench.metrics.flags import FLAGS, pixel_flags
 from blendbench.metrics.history import was_resampled, were_jpeg
@@ -129,6 +132,51 @@ def test_seams_are_flagged_at_every_size_and_clean_images_are_not(size: int, lev
     assert np.mean(["seams" in pixel_flags(batch(image))[0] for image in seamed]) >= 0.85
     coded = [patterns.jpeg(image, quality) for image in crops for quality in (50, 90)]
     assert not any("seams" in pixel_flags(batch(image))[0] for image in [*crops, *coded])
+
+
+def test_steps_along_one_axis_are_content_and_those_of_patches_are_seams() -> None:
+    photo = patterns.crops(512, at_most=1)[:1]
+    shades = np.random.default_rng(4).standard_normal((1, 32)).repeat(512, 0).repeat(16, 1)
+    assert "seams" not in pixel_flags(batch(patterns.inject(photo, shades, 6)[0]))[0]
+    assert "seams" in pixel_flags(batch(patterns.inject(photo, shades + shades.T, 6)[0]))[0]
+
+
+def test_steps_at_quarters_show_the_macroblocks_of_a_codec() -> None:
+    """WebP predicts blocks of 16 pixels and transforms blocks of 4; patches have steps at their borders alone."""
+    photo = patterns.crops(512, at_most=1)[2]
+    file = BytesIO()
+    Image.fromarray(photo).save(file, "WEBP", quality=50)
+    coded = read_borders(luma(batch(np.array(Image.open(file).convert("RGB"))).images), 16)
+    seamed = patterns.inject(photo[None], patterns.offsets(512, 512), 2)[0]
+    patches = read_borders(luma(batch(seamed).images), 16)
+    assert coded.excess > 0.05
+    assert coded.quarters >= 0.15 > patches.quarters
+    assert "seams" not in pixel_flags(batch(np.array(Image.open(file).convert("RGB"))))[0]
+    assert "seams" in pixel_flags(batch(seamed))[0]
+
+
+def test_a_drawing_with_shaded_tiles_has_no_seams() -> None:
+    """Six of ten neighbours are exactly alike, which no decoder leaves."""
+    rng = np.random.default_rng(2)
+    shades = (128 + 30 * rng.standard_normal((16, 16))).repeat(16, 0).repeat(16, 1)
+    shades += np.where(rng.random(shades.shape) < 0.17, rng.normal(0, 20, shades.shape), 0)
+    flat = np.clip(np.rint(shades), 0, 255).astype(np.uint8)[..., None].repeat(3, -1)
+    assert "seams" not in pixel_flags(batch(flat))[0]
+    dithered = np.clip(np.rint(shades + rng.normal(0, 1.5, shades.shape)), 0, 255).astype(np.uint8)
+    assert "seams" in pixel_flags(batch(dithered[..., None].repeat(3, -1)))[0]
+
+
+def test_frames_alike_on_the_patch_grid_and_off_it_are_no_tiles() -> None:
+    rng = np.random.default_rng(5)
+    frames = 128 + rng.normal(0, 1.5, (512, 512, 3))
+    frames[128:384, 128:384] += 20
+
+    def flagged() -> bool:
+        return "tile_seams" in pixel_flags(batch(np.clip(np.rint(frames), 0, 255).astype(np.uint8)))[0]
+
+    assert flagged()
+    frames[52:460, 52:460] += 20
+    assert not flagged()
 
 
 def test_dots_of_another_period_are_no_seams() -> None:

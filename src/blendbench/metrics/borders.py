@@ -38,13 +38,18 @@ class BorderReading:
     such steps. `half`: how much steps at borders and half way between them, both, exceed the median phase and those at
     quarters; JPEG has them too. `line`: mean step of one sign along one straight line at a multiple of half the period,
     in units of the steps beside, the geometric mean of both axes; 0 where one axis has no line that stands out, or the
-    strongest ones elsewhere have more.
+    strongest ones elsewhere have more. `line_lead`: `line` over these. `lesser`: `excess` of the axis that has less.
+    `quarters`: fraction of the steps at borders, over the median phase, that each quarter of the period along each axis
+    has; video codecs and WebP transform blocks of 4 pixels within theirs of 16.
     """
 
     excess: Tensor
     lead: Tensor
     half: Tensor
     line: Tensor
+    line_lead: Tensor
+    lesser: Tensor
+    quarters: Tensor
 
 
 def read_borders(y: Tensor, p: int) -> BorderReading:
@@ -54,13 +59,16 @@ def read_borders(y: Tensor, p: int) -> BorderReading:
     """
     if min(y.shape[-2:]) < _MIN_TILES * p or p < _MIN_PATCH_GRID:
         nothing = torch.full((len(y),), math.nan, device=y.device)
-        return BorderReading(nothing, nothing, nothing, nothing)
-    excess, lead, half, line, elsewhere = (
+        return BorderReading(nothing, nothing, nothing, nothing, nothing, nothing, nothing)
+    excess, lead, half, line, elsewhere, border, quarter = (
         torch.stack(both) for both in zip(*(_read(y, p, axis) for axis in (-1, -2)), strict=True)
     )
     both = line.prod(0).sqrt()
-    found = both >= elsewhere.clamp_min(0).prod(0).sqrt().clamp_min(_LEAST_LINE)
-    return BorderReading(excess.mean(0), lead.mean(0), half.mean(0), torch.where(found, both, 0.0))
+    others = elsewhere.clamp_min(0).prod(0).sqrt()
+    line = torch.where(both >= others.clamp_min(_LEAST_LINE), both, 0.0)
+    lead_of_line = line / others.clamp_min(_ROUNDING)
+    quarters = quarter.amin(0) / border.mean(0).clamp_min(_ROUNDING)
+    return BorderReading(excess.mean(0), lead.mean(0), half.mean(0), line, lead_of_line, excess.amin(0), quarters)
 
 
 def sampling_deviation(height: int, width: int, p: int) -> float:
@@ -68,8 +76,12 @@ def sampling_deviation(height: int, width: int, p: int) -> float:
     return _DEVIATION * math.sqrt(p / (height * width))
 
 
-def _read(y: Tensor, p: int, axis: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return (n,) excess, lead, half, line and line elsewhere along one axis of (n, h, w)."""
+def _read(y: Tensor, p: int, axis: int) -> tuple[Tensor, ...]:
+    """Read one axis of (n, h, w).
+
+    Returns (n,) excess, lead, half, line, line elsewhere, and steps at borders and at the lesser quarter over the
+    median phase.
+    """
     reach = min(_REACH, p // 4)
     ratio, lines, field, length = torch.zeros(()), y, y, 1
     for longer in (1, p // 4, p):
@@ -87,10 +99,11 @@ def _read(y: Tensor, p: int, axis: int) -> tuple[Tensor, Tensor, Tensor, Tensor,
     usual = torch.maximum(phases[half], median)
     # A line of one pixel along the border, or a blurred step, has steps at the next phase too.
     distant = others[1:-1]
-    quarters = torch.stack([phases[half - p // 4], phases[half + p // 4]]).amax(0)
-    double = torch.minimum(phases[border], phases[half]) - torch.maximum(quarters, median)
+    quarters = torch.stack([phases[half - p // 4], phases[half + p // 4]])
+    double = torch.minimum(phases[border], phases[half]) - torch.maximum(quarters.amax(0), median)
     line, elsewhere = _outstanding(lines, (half - 2 * reach) % (p // 2), p // 2)
-    return phases[border] - usual, phases[border] - distant.amax(0), double, line, elsewhere
+    over_median = phases[border] - median, quarters.amin(0) - median
+    return phases[border] - usual, phases[border] - distant.amax(0), double, line, elsewhere, *over_median
 
 
 def _along(steps: Tensor, axis: int) -> Tensor:

@@ -28,6 +28,14 @@ _DEVIATIONS = 2.5
 
 # Log ratio of steps at half patches that is flagged: the decoders of good images leave 0.12.
 _HALF = 0.15
+# Log ratio of steps that a codec explains: its blocks are 16 pixels wide too (colour of JPEG at half size, blocks of
+# WebP and of video codecs). Zero coefficients show JPEG, steps at quarters of this part of those at borders the others.
+_CODEC, _QUARTERS = 0.25, 0.15
+# Part of the threshold of seams that the axis with less needs: patches have borders along both, most content has not.
+_LESSER = 0.25
+# Times the strongest lines elsewhere that a line must have: content has its own lines at any place. Tiles of decoders
+# mostly have 1.3 or more, diagrams and cards whose edges happen to lie on the patch grid at most 1.1.
+_LINE_LEAD = 1.15
 # Enlargements that a patch grid is looked for after.
 _SCALES = (1.25, 1.5, 2)
 
@@ -83,8 +91,8 @@ def _own_flags(batch: Batch, i: int) -> list[str]:
     jpeg, resampled = bool(were_jpeg(y[None])), was_resampled(y, batch.patch_grid)
     # Pixel art on the patch grid has the same steps, but no decoder makes neighbours exactly alike.
     exact = is_drawing(y)
-    seams = not exact and _has_seams(batch, i, half=not jpeg and not repeats)
-    lines = tile_seams(batch)[i].item()
+    seams = not exact and _has_seams(batch, i, jpeg=jpeg, repeats=repeats)
+    lines = tile_seams(batch)[i].item() > 0 and border_reading(batch).line_lead[i].item() >= _LINE_LEAD
     flags = {
         shows: shows != "",
         "jpeg_history": jpeg,
@@ -95,7 +103,7 @@ def _own_flags(batch: Batch, i: int) -> list[str]:
         "faint_grid": found and not periodic and amplitude >= _FAINT,
         "visible_grid": not exact and _is_visible(batch, i, whole=found, places=not jpeg, repeats=repeats),
         "seams": seams,
-        "tile_seams": lines > 0 and not (seams or exact or jpeg),
+        "tile_seams": lines and not (seams or exact or jpeg),
     }
     return [name for name, holds in flags.items() if holds]
 
@@ -113,15 +121,17 @@ def _is_visible(batch: Batch, i: int, *, whole: bool, places: bool, repeats: boo
     return any(counts and parts[name] >= _threshold("grid_severity") for name, counts in counted.items())
 
 
-def _has_seams(batch: Batch, i: int, *, half: bool) -> bool:
-    """Say whether borders of patches, or of half patches too, have steps."""
+def _has_seams(batch: Batch, i: int, *, jpeg: bool, repeats: bool) -> bool:
+    """Say whether borders of patches, or of half patches too, have steps that no codec explains."""
     reading = border_reading(batch)
     height, width = batch.images.shape[-2:]
     limit = _threshold("blockiness") + _DEVIATIONS * sampling_deviation(height, width, batch.patch_grid)
+    codec = jpeg or reading.quarters[i].item() >= _QUARTERS
+    on_both = reading.lesser[i].item() >= _LESSER * limit
     # Dots and stripes of other periods meet the borders unevenly, and other phases as much.
-    if reading.excess[i].item() >= limit and reading.lead[i].item() > 0:
+    if on_both and reading.excess[i].item() >= max(limit, codec * _CODEC) and reading.lead[i].item() > 0:
         return True
-    return half and half_seams(batch)[i].item() >= max(limit, _HALF)
+    return not jpeg and not repeats and half_seams(batch)[i].item() >= max(limit, _HALF)
 
 
 def _has_resized_grid(y: Tensor, p: int) -> bool:
