@@ -29,7 +29,9 @@ def leaderboard(
     experiment: Annotated[str | None, typer.Argument(help="experiment; default: that of the latest run")] = None,
     results: Annotated[Path, typer.Option(help="results folder")] = Path("results"),
     out: Annotated[Path, typer.Option(help="where EXPERIMENT.md and its images are written")] = Path("reports"),
-    all_: Annotated[bool, typer.Option("--all", help="also every configuration with its outcome")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="also every configuration with its outcome, and every check")
+    ] = False,
     gallery: Annotated[
         bool, typer.Option("--gallery", help="also write OUT/gallery/EXPERIMENT, which the page then links to")
     ] = False,
@@ -59,7 +61,13 @@ def leaderboard(
     open_ = [check for check in truth_checks(board) if not check.answer.startswith("holds")]
     if not open_ and not board.repeats.differing:
         console.print("\nAll checks of the benchmark itself hold.", style="green")
-    for check in open_:
+    failed = [check for check in open_ if check.answer == "does not hold"]
+    if unsettled := len(open_) - len(failed):
+        more = "" if all_ else "; --all lists them"
+        console.print(
+            f"\nChecks of the benchmark itself: {unsettled} not settled by so few items{more}.", style="yellow"
+        )
+    for check in open_ if all_ else failed:
         line = f"{check.question}: {check.answer} ({check.evidence.replace('`', '')})"
         console.print(Text(line, style="bold red" if check.answer == "does not hold" else "yellow"))
     if board.repeats.repeated:
