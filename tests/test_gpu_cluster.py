@@ -31,7 +31,7 @@ def test_the_rate_leaves_loading_out(speed_scripts: Path) -> None:
 def test_a_simulated_run_is_busy_in_proportion_until_it_saturates(speed_scripts: Path) -> None:
     import cluster_simulation
 
-    costs = cluster_simulation.Costs(message=0.0005, write=0.001, cell=0.001, item=0.01)
+    costs = cluster_simulation.Costs(message=0.0005, scores=0.0, write=0.001, cell=0.001, item=0.01)
     few, more, many = (cluster_simulation.simulate(gpus, 1.0, 10, costs) for gpus in (1, 100, 2000))
     assert few["gpus_used"] == pytest.approx(1.0, abs=0.02)
     assert few["busy"] < 0.01

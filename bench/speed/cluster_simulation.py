@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +23,41 @@ import numpy as np
 
 from blendbench.core.suites import Item
 from blendbench.registry.strategies import get_strategy
+from blendbench.results.schema import RowChecker
 from blendbench.results.shards import ShardWriter
 from blendbench.run.cluster import GATHERED, MANY, Cluster
 from blendbench.run.generate import Finished, GeneratedImage
 from blendbench.run.plan import Cell
+from blendbench.run.score import Scores
 from blendbench.run.ship import Message, pack, unpack
 
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "results"))
 from synthetic_results import cell_row, item_name, score_row, sha
 
-_METRICS = 23
+_METRICS = 29
+_SCORED = 8  # cells whose scores come as one message
 _STATES = 8 << 20  # bytes of hidden states that an item's cells read: text and one layer of a reference at 1024 pixels
-_MESSAGES = 1.125  # for a cell: its own, and that of the scores of eight
 _GPUS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048)
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of the run's process: for a message, a write to disk, a cell with its scores, and an item."""
+    """Seconds of the run's process.
+
+    `message`: for that of a cell; `scores`: for that of some cells' scores; `write`: for a write to disk; `cell`: for
+    what is written of a cell and its scores; `item`: for its hidden states.
+    """
 
     message: float
+    scores: float
     write: float
     cell: float
     item: float
+
+    @property
+    def each(self) -> float:
+        """Seconds for a cell, without waiting for the disk and without its item's."""
+        return self.message + self.scores / _SCORED + self.cell
 
 
 def measured() -> Costs:
@@ -52,17 +65,29 @@ def measured() -> Costs:
     item = Item("a", "a circle", Path("a.png"), "", Path("a.png"), "matched", None, None)
     cell = Cell(sha("c"), get_strategy("text_only").bind(), item, 0, 0)
     image = GeneratedImage(cell, sha("conditioning"), sha("image"), 300, None, 1)
-    packed = pack(Message(Finished([image], [{"conditioning_sha256": sha("conditioning")}]), {}))
-    message = _seconds(lambda: unpack(packed, {cell.cell_id: cell}), 300)
+    packed = [
+        pack(Message(Finished([image], [{"conditioning_sha256": sha("conditioning")}]), {})),
+        pack(
+            Message(
+                Scores(_score_lines([cell_row("canary", item_name(i), 0, sha("i", i)) for i in range(_SCORED)]), {}), {}
+            )
+        ),
+    ]
+    unpacking = [_seconds(partial(unpack, data, {cell.cell_id: cell}), 300) for data in packed]
     with tempfile.TemporaryDirectory(dir=".") as folder:
         times = {count: _writing(Path(folder), count, time.process_time) for count in (1, 256)}
         write = _writing(Path(folder), 1, time.perf_counter)  # waits for the disk
         states = Path(folder) / "states"
         states.write_bytes(np.random.default_rng(0).bytes(_STATES))
         with Cluster(workers=1, device="cpu") as cluster:
-            receiving, sharing = _receiving(cluster), _sharing(cluster, states)
-    each = (times[256] - times[1]) / 255
-    return Costs(message + receiving, write, each, sharing)
+            receiving, sharing = [_receiving(cluster, len(data)) for data in packed], _sharing(cluster, states)
+    message, scores = (sum(both) for both in zip(unpacking, receiving, strict=True))
+    return Costs(message, scores, write, (times[256] - times[1]) / 255, sharing)
+
+
+def _score_lines(cells: list[Any]) -> list[str]:
+    scores = [_plain(score_row(cell, f"m{m}", 0.5)) for cell in cells for m in range(_METRICS)]
+    return RowChecker().lines("scores", scores)  # the work of those who measure them
 
 
 def _sharing(cluster: Cluster, path: Path) -> float:
@@ -72,10 +97,10 @@ def _sharing(cluster: Cluster, path: Path) -> float:
     return _seconds(lambda: cluster.ray.put(np.frombuffer(path.read_bytes(), np.uint8)), 40)
 
 
-def _receiving(cluster: Cluster, messages: int = 1000) -> float:
-    """Return the CPU seconds in which a process receives a small message from a worker of Ray."""
+def _receiving(cluster: Cluster, size: int, messages: int = 1000) -> float:
+    """Return the CPU seconds in which a process receives a message of some bytes from a worker of Ray."""
     remote = cluster.ray.remote(_Sender).options(num_cpus=0).remote()
-    stream = remote.send.options(num_returns="streaming").remote(messages)
+    stream = remote.send.options(num_returns="streaming").remote(size, messages)
 
     def receive() -> None:
         cluster.ray.wait([stream], num_returns=1)
@@ -86,9 +111,9 @@ def _receiving(cluster: Cluster, messages: int = 1000) -> float:
 
 
 class _Sender:
-    def send(self, messages: int) -> Iterator[bytes]:
+    def send(self, size: int, messages: int) -> Iterator[bytes]:
         for _ in range(messages):
-            yield bytes(2000)
+            yield bytes(size)
 
 
 def _seconds(call: Callable[[], Any], repeats: int, clock: Callable[[], float] = time.process_time) -> float:
@@ -104,10 +129,15 @@ def _writing(folder: Path, count: int, clock: Callable[[], float]) -> float:
     rows = {
         "cells": [_plain(cell) for cell in cells],
         "cell_batches": [{"cell_id": cell.cell_id, "run_id": "run1", "batch_size": 1} for cell in cells],
-        "scores": [_plain(score_row(cell, f"m{m}", 0.5)) for cell in cells for m in range(_METRICS)],
     }
+    lines = _score_lines(cells)
     with ShardWriter(folder, f"run-{count}-{clock.__name__}") as shard:
-        return _seconds(lambda: shard.append_all(rows), max(5, 100 // count), clock)
+
+        def write() -> None:
+            shard.append_all(rows)
+            shard.append_lines(lines)
+
+        return _seconds(write, max(5, 100 // count), clock)
 
 
 def _plain(row: Any) -> dict[str, Any]:
@@ -129,7 +159,7 @@ def simulate(gpus: int, cell_seconds: float, strategies: int, costs: Costs, seco
         while queue and queue[0][0] <= now:
             taken.append(heapq.heappop(queue))
         asking = [worker for _, worker, done in taken if (done + 1) % strategies == 0]
-        spent = costs.write + len(taken) * (_MESSAGES * costs.message + costs.cell) + len(asking) * costs.item
+        spent = costs.write + len(taken) * costs.each + len(asking) * costs.item
         now, busy, used = now + spent, busy + spent, used + len(taken) * cell_seconds
         for ended, worker, done in taken:
             # Two batches wait at the device: only who asks for an item may have to wait, and longer than those take.
@@ -146,7 +176,7 @@ def main() -> None:
     options = parser.parse_args()
     costs = measured()
     table = {gpus: simulate(gpus, options.cell_seconds, options.strategies, costs) for gpus in _GPUS}
-    saturates = options.cell_seconds / (costs.cell + _MESSAGES * costs.message + costs.item / options.strategies)
+    saturates = options.cell_seconds / (costs.each + costs.item / options.strategies)
     found = {"costs_s": vars(costs), "cell_s": options.cell_seconds, "strategies": options.strategies}
     found |= {"gpus": table, "saturates_at_gpus": saturates}
     options.out.write_text(json.dumps(found, indent=2) + "\n")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from blendbench.run.engine import Task
     from blendbench.run.generate import Finished
     from blendbench.run.plan import Cell, Missing, Plan
+    from blendbench.run.score import Scores
 
 ALPHAS, ITEMS = 94, 250  # with the baseline and five controls, 100 configurations
 SHARED = 10  # cells that share an image
@@ -54,7 +55,7 @@ class StubEngine:
         self.peaks: dict[str, int] = {}
         self.scorer = Scorer(task.plan, task.models, task.images, PixelCache(self.store))
 
-    def generate(self, cells: "Sequence[Cell]") -> "Iterator[Finished | list[Row]]":
+    def generate(self, cells: "Sequence[Cell]") -> "Iterator[Finished | Scores]":
         """Store an image for every few cells."""
         import numpy as np
 
@@ -76,10 +77,13 @@ class StubEngine:
                 self.task.images[cell.cell_id] = str(image.image_sha256)
             yield finished
 
-    def score(self, missing: "Missing") -> Iterator[list[Row]]:
+    def score(self, missing: "Missing") -> "Iterator[Scores]":
         """Make up the item's part of a value, the dose's, and one of its own."""
         from blendbench.metrics import Score
+        from blendbench.results.schema import RowChecker
+        from blendbench.run.score import Scores
 
+        checker = RowChecker()
         for cells, names in self.scorer.batches(missing):
             rows = []
             for cell in cells:
@@ -91,7 +95,7 @@ class StubEngine:
                         higher = self.task.plan.metric(metric).metric.info.direction == "higher"
                         value = 0.01 * value if higher else 1 - 0.01 * value
                     rows.append(self.scorer._row(cell, metric, Score(value, "ok")))
-            yield rows
+            yield Scores(checker.lines("scores", rows), {})
 
 
 def plan_of(count: int) -> "Plan":

@@ -55,7 +55,10 @@ class ShardWriter:
 
     def append_all(self, rows: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
         """Write rows of several tables with one disk sync. Errors: as `append`."""
-        lines = [line for table, every in rows.items() for line in self._checker.lines(table, every)]
+        self.append_lines([line for table, every in rows.items() for line in self._checker.lines(table, every)])
+
+    def append_lines(self, lines: list[str]) -> None:
+        """Write lines that a `RowChecker` returned, with one disk sync. Errors: UsageError if the disk is full."""
         if lines:
             try:
                 self._write(lines)

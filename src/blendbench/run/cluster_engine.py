@@ -20,12 +20,12 @@ from blendbench.run.cluster import Cluster, Hand, WorkerLostError
 from blendbench.run.embeddings import FOLDER as EMBEDDINGS
 from blendbench.run.embeddings import Embeddings
 from blendbench.run.encode import missing_views, read_views
-from blendbench.run.engine import Rows, Task
+from blendbench.run.engine import Task
 from blendbench.run.failures import is_lost
 from blendbench.run.generate import Finished, GeneratedImage
 from blendbench.run.pixels import PixelCache
 from blendbench.run.plan import Cell, Missing
-from blendbench.run.score import Scorer
+from blendbench.run.score import Scorer, Scores
 from blendbench.run.ship import Message, SentFiles, Unit, unpack
 
 Job = TypeVar("Job")
@@ -68,7 +68,7 @@ class ClusterEngine:
         self.batch_size = task.models.file.sampler.batch_size  # of the smallest device
         self.peaks: dict[str, int] = {}
 
-    def generate(self, cells: Sequence[Cell]) -> Iterator[Finished | Rows]:
+    def generate(self, cells: Sequence[Cell]) -> Iterator[Finished | Scores]:
         """Encode everything once, then generate group by group, the longest captions first."""
         self._encode(cells)
         progress = self.task.reporter.stage(self.task.stage, len(cells))
@@ -77,7 +77,7 @@ class ClusterEngine:
             if isinstance(outcome, Finished):
                 progress.advance(len(outcome.images), outcome.failed)
 
-    def score(self, missing: Missing) -> Iterator[Rows]:
+    def score(self, missing: Missing) -> Iterator[Scores]:
         """Yield the rows of all missing scores, a batch at a time."""
         scorer = Scorer(self.task.plan, self.task.models, self.task.images, PixelCache(self._store))
         self._uses.clear()
@@ -90,7 +90,7 @@ class ClusterEngine:
             return hand.actor.score.remote([cell.cell_id for cell in batch], part, images, *files)
 
         for _, message in self._closing(self._each(scorer.batches(missing), call)):
-            if isinstance(message.outcome, list):
+            if isinstance(message.outcome, Scores):
                 yield message.outcome
 
     def _encode(self, cells: Sequence[Cell]) -> None:
@@ -128,7 +128,7 @@ class ClusterEngine:
             names += [image_name(self.task.images[c]) for c in sorted(baselines) if c in self.task.images]
         return [name for name in names if (self.task.folder / name).is_file()]
 
-    def _generated(self, groups: list[_Group]) -> Iterator[Finished | Rows]:
+    def _generated(self, groups: list[_Group]) -> Iterator[Finished | Scores]:
         waiting, lines = deque(groups), dict[Hand, _Line]()
         while lines or any(group.left for group in groups):
             for hand in self.cluster.hands:
@@ -136,7 +136,7 @@ class ClusterEngine:
                     lines[hand] = _Line(hand.actor.generate.options(num_returns="streaming").remote())
                     self._offer(hand, lines[hand], waiting)
             waited = [part for line in lines.values() for part in (line.stream, line.offer) if part is not None]
-            ready, outcomes = self.cluster.welcome_next(*waited), list[Finished | Rows]()
+            ready, outcomes = self.cluster.welcome_next(*waited), list[Finished | Scores]()
             try:
                 for hand in list(lines):
                     outcomes += self._advance(hand, lines, ready, waiting)
@@ -145,7 +145,7 @@ class ClusterEngine:
 
     def _advance(
         self, hand: Hand, lines: dict[Hand, _Line], ready: list[Any], waiting: deque[_Group]
-    ) -> Iterator[Finished | Rows]:
+    ) -> Iterator[Finished | Scores]:
         """Do what a worker is ready for: give it a group, and yield its next outcome."""
         line = lines[hand]
         try:
@@ -180,7 +180,7 @@ class ClusterEngine:
         )
         line.offer = hand.actor.offer.remote(unit, *self._sent(hand, group.files))
 
-    def _next(self, line: _Line) -> Finished | Rows | None:
+    def _next(self, line: _Line) -> Finished | Scores | None:
         """Return a worker's next outcome, None after the last. Errors: WorkerLostError."""
         try:
             reference = next(line.stream)
@@ -194,8 +194,8 @@ class ClusterEngine:
             for data in message.files.values():
                 self._store.save_bytes(data)
             self._settle(outcome, line.groups)
-        elif outcome and all(is_lost(row["error"]) for row in outcome):
-            raise WorkerLostError(outcome[0]["error"])
+        elif outcome and outcome.lost:
+            raise WorkerLostError(outcome.lost)
         return outcome
 
     def _settle(self, outcome: Finished, groups: list[_Group]) -> None:
@@ -287,12 +287,13 @@ class ClusterEngine:
                 self.cluster.close()
 
 
-def _together(outcomes: list[Finished | Rows]) -> Iterator[Finished | Rows]:
+def _together(outcomes: list[Finished | Scores]) -> Iterator[Finished | Scores]:
     """Yield outcomes as few: what is written down at once waits for the disk once."""
     finished = [outcome for outcome in outcomes if isinstance(outcome, Finished)]
-    rows = [row for outcome in outcomes if not isinstance(outcome, Finished) for row in outcome]
+    scores = [outcome for outcome in outcomes if isinstance(outcome, Scores)]
     if finished:
         images = [image for each in finished for image in each.images]
         yield Finished(images, [row for each in finished for row in each.conditionings])
-    if rows:
-        yield rows
+    if scores:
+        errors = {key: error for each in scores for key, error in each.errors.items()}
+        yield Scores([line for each in scores for line in each.lines], errors)

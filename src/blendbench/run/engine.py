@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from blendbench.models.sets import ModelSet
 from blendbench.results.images import ImageStore
@@ -22,9 +22,8 @@ from blendbench.run.generate import Finished, ImageGenerator
 from blendbench.run.pixels import PixelCache
 from blendbench.run.plan import Cell, Missing, Plan
 from blendbench.run.progress import Clock, Reporter
-from blendbench.run.score import Scorer
+from blendbench.run.score import Scorer, Scores
 
-Rows = list[dict[str, Any]]
 # Cells encoded ahead, at least. On an H200 they take longer to generate than the slowest encoder pass beside them: at
 # 1024 pixels 7 s and 5 s.
 _ENCODED_AHEAD = 8
@@ -63,15 +62,15 @@ class Engine(Protocol):
         """Return the number of images generated at once in the end."""
         ...
 
-    def generate(self, cells: Sequence[Cell]) -> Iterator[Finished | Rows]:
-        """Yield outcomes of all cells, and rows of scores measured meanwhile.
+    def generate(self, cells: Sequence[Cell]) -> Iterator[Finished | Scores]:
+        """Yield outcomes of all cells, and scores measured meanwhile.
 
         Images of what is yielded are stored. Errors: StoppedError if all fail alike.
         """
         ...
 
-    def score(self, missing: Missing) -> Iterator[Rows]:
-        """Yield the rows of all missing scores, a batch at a time."""
+    def score(self, missing: Missing) -> Iterator[Scores]:
+        """Yield all missing scores, a batch at a time."""
         ...
 
 
@@ -105,7 +104,7 @@ class LocalEngine:
         """Return the number of images generated at once."""
         return self.generator.batch_size
 
-    def generate(self, cells: Sequence[Cell]) -> Iterator[Finished | Rows]:
+    def generate(self, cells: Sequence[Cell]) -> Iterator[Finished | Scores]:
         """Encode, blend and generate; score behind where the device has room for both."""
         with self.prefetch.of(cells) as prefetch:
             # All is encoded first, unless the networks fit on the device together.
@@ -121,7 +120,7 @@ class LocalEngine:
                     progress.advance(len(outcome.images), outcome.failed)
         self._note_peak("denoise")
 
-    def generate_encoded(self, cells: Iterable[Cell]) -> Iterator[Finished | Rows]:
+    def generate_encoded(self, cells: Iterable[Cell]) -> Iterator[Finished | Scores]:
         """Blend and generate cells as they come."""
         for finished in self.generator.generate(cells):
             yield finished
@@ -131,18 +130,18 @@ class LocalEngine:
             self.scorer.add(image.cell for cell_id, image in images.items() if cell_id not in self.task.seen)
             yield from self._score_behind()
 
-    def score(self, missing: Missing) -> Iterator[Rows]:
-        """Yield the rows of all missing scores, a batch at a time."""
+    def score(self, missing: Missing) -> Iterator[Scores]:
+        """Yield all missing scores, a batch at a time."""
         batches = self.scorer.score_rest(missing)
         while True:
             with self.task.clock.time("measure", 0):
-                rows = next(batches, None)
-            if rows is None:
+                scores = next(batches, None)
+            if scores is None:
                 break
-            yield rows
+            yield scores
         self._note_peak("measure")
 
-    def _score_behind(self) -> Iterator[Rows]:
+    def _score_behind(self) -> Iterator[Scores]:
         """Score full batches while the device generates, if it has room for both."""
         if not self.models.at_once("generate", *self.scorer.groups_ahead):
             return

@@ -32,7 +32,7 @@ from blendbench.run.plan import Cell, Plan, PlannedMetric, judged_by, scorer_sha
 from blendbench.run.progress import Reporter
 from blendbench.run.provenance import identity_columns, run_row, write_opening
 from blendbench.run.resume import missing_scores
-from blendbench.run.score import Scorer
+from blendbench.run.score import Scorer, Scores
 
 BASELINE = "text_only"
 
@@ -175,9 +175,9 @@ def import_images(
             write_opening(shard, plan, run | {"device": models.device, "dtype": ""}, store)
             shard.append("cells", [made.cell_row(cell, plan, run_id) for cell in plan.cells])
             scored = failed = 0
-            for rows in _scores(made, plan, models, results, reporter):
-                shard.append("scores", rows)
-                scored, failed = scored + len(rows), failed + sum(row["status"] == "failed" for row in rows)
+            for scores in _scores(made, plan, models, results, reporter):
+                shard.append_lines(scores.lines)
+                scored, failed = scored + len(scores.lines), failed + len(scores.errors)
         ingest(results)
     return ImportReport(
         experiment=experiment,
@@ -190,10 +190,8 @@ def import_images(
     )
 
 
-def _scores(
-    made: Import, plan: Plan, models: ModelSet, results: Path, reporter: Reporter
-) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of missing scores; a batch holds images of one size."""
+def _scores(made: Import, plan: Plan, models: ModelSet, results: Path, reporter: Reporter) -> Iterator[Scores]:
+    """Yield missing scores; a batch holds images of one size."""
     images = {cell.cell_id: made.image(cell).image_sha256 for cell in plan.cells}
     missing = missing_scores(plan, images, results)
     by_size: defaultdict[tuple[int, int], dict[str, tuple[str, ...]]] = defaultdict(dict)
@@ -203,9 +201,9 @@ def _scores(
     scorer = Scorer(plan, models, images, PixelCache(ImageStore(results)))
     progress = reporter.stage("scores", sum(map(len, missing.values())))
     for part in by_size.values():
-        for rows in scorer.score_rest(part):
-            yield rows
-            progress.advance(len(rows), sum(row["status"] == "failed" for row in rows))
+        for scores in scorer.score_rest(part):
+            yield scores
+            progress.advance(len(scores.lines), len(scores.errors))
 
 
 def _stored(pairing: Pairing, store: ImageStore) -> dict[Path, Stored]:

@@ -12,11 +12,30 @@ from blendbench.metrics import Batch, Score, measure
 from blendbench.metrics.shared import SCORERS
 from blendbench.metrics.style_space import StylePairs, style_pairs
 from blendbench.models.sets import ModelSet
+from blendbench.results.schema import RowChecker
+from blendbench.run.failures import is_lost
 from blendbench.run.pixels import PixelCache
 from blendbench.run.plan import Cell, Missing, Plan
 
 # Images at once. On a GPU always so many, so that rounding is always the same, in a GiB at 1024 pixels.
 _BATCH = {"cpu": 32, "cuda": 8}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Measured scores: checked `lines` of a shard, and the `errors` of those that failed, by cell id and metric.
+
+    They are checked where they are measured: the process that writes those of many devices down would be busy with it.
+    """
+
+    lines: list[str]
+    errors: dict[tuple[str, str], str]
+
+    @property
+    def lost(self) -> str | None:
+        """Return the error if all of them failed with the loss of the device."""
+        errors = list(self.errors.values())
+        return errors[0] if self.lines and len(errors) == len(self.lines) and all(map(is_lost, errors)) else None
 
 
 @dataclass
@@ -35,6 +54,7 @@ class Scorer:
     _passes: list[list[str]] = field(init=False, repr=False)
     _pairs: StylePairs | None = field(init=False, repr=False)
     _waiting: list[Cell] = field(default_factory=list, init=False)
+    _checker: RowChecker = field(default_factory=RowChecker, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Open the suite's pairs, which are embedded once a process."""
@@ -66,17 +86,17 @@ class Scorer:
         """Return whether more than one batch waits."""
         return len(self._waiting) >= 2 * self._size
 
-    def score_full(self) -> Iterator[list[dict[str, Any]]]:
-        """Yield the rows of a full batch whose baselines have images too."""
+    def score_full(self) -> Iterator[Scores]:
+        """Yield the scores of a full batch whose baselines have images too."""
         ready = [cell for cell in self._waiting if self._has_baseline(cell)][: self._size]
         if len(ready) == self._size:
-            rows = self.score(ready, dict.fromkeys((cell.cell_id for cell in ready), self._ahead))
+            scores = self.score(ready, dict.fromkeys((cell.cell_id for cell in ready), self._ahead))
             done = {cell.cell_id for cell in ready}
             self._waiting = [cell for cell in self._waiting if cell.cell_id not in done]
-            yield rows
+            yield scores
 
-    def score_rest(self, missing: Missing) -> Iterator[list[dict[str, Any]]]:
-        """Yield the rows of all cells of `missing`, a batch at a time."""
+    def score_rest(self, missing: Missing) -> Iterator[Scores]:
+        """Yield the scores of all cells of `missing`, a batch at a time."""
         for cells, part in self.batches(missing):
             yield self.score(cells, part)
 
@@ -108,8 +128,8 @@ class Scorer:
     def _has_baseline(self, cell: Cell) -> bool:
         return self.plan.baseline_of(cell).cell_id in self.images
 
-    def score(self, cells: Sequence[Cell], missing: Missing) -> list[dict[str, Any]]:
-        """Return the rows of one batch, which has a baseline for all of its cells or for none."""
+    def score(self, cells: Sequence[Cell], missing: Missing) -> Scores:
+        """Return the scores of one batch, which has a baseline for all of its cells or for none."""
         readable, rows = self._readable(cells, missing)
         if readable:
             names = list(dict.fromkeys(name for cell in readable for name in missing[cell.cell_id]))
@@ -126,7 +146,8 @@ class Scorer:
                 for cell, score in zip(readable, found, strict=False)
                 if name in missing[cell.cell_id]
             ]
-        return rows
+        errors = {(row["cell_id"], row["metric"]): row["error"] for row in rows if row["status"] == "failed"}
+        return Scores(self._checker.lines("scores", rows), errors)
 
     def _readable(self, cells: Sequence[Cell], missing: Missing) -> tuple[list[Cell], list[dict[str, Any]]]:
         """Split off cells with a damaged image, whose scores fail for now."""

@@ -6,7 +6,6 @@ A plan travels whole, with the functions of strategies. Outcomes name their cell
 import io
 import pickle
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from blendbench.models.residency import Residency
 from blendbench.run.generate import Finished
 from blendbench.run.plan import Cell, Plan
 from blendbench.run.progress import Clock
+from blendbench.run.score import Scores
 
 # By path in a results folder: from a worker, and to workers. The object store copies an array once, and bytes twice.
 Files = dict[str, bytes]
@@ -41,11 +41,11 @@ class Description:
 class Message:
     """What a worker has done since the last message.
 
-    `outcome`: cells, or rows of scores; `files`: images and hidden states that belong to it; `peaks`: GPU memory in
+    `outcome`: cells or scores; `files`: images and hidden states that belong to it; `peaks`: GPU memory in
     bytes, by stage.
     """
 
-    outcome: Finished | list[dict[str, Any]] | None
+    outcome: Finished | Scores | None
     files: Files
     notes: list[str] = field(default_factory=list)
     clock: Clock = field(default_factory=Clock)

@@ -6,18 +6,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from blendbench.models.sets import ModelSet
 from blendbench.results.images import ImageStore
 from blendbench.results.shards import ShardWriter
 from blendbench.run import provenance
-from blendbench.run.engine import Engine, LocalEngine, Rows, Task
-from blendbench.run.failures import StoppedError, is_lost
+from blendbench.run.engine import Engine, LocalEngine, Task
+from blendbench.run.failures import StoppedError
 from blendbench.run.generate import Finished, GeneratedImage
 from blendbench.run.plan import Cell, Plan
 from blendbench.run.preflight import preflight_lines
 from blendbench.run.progress import Reporter
 from blendbench.run.resume import Remaining, images_of, missing_scores
+from blendbench.run.score import Scores
 
 
 class Work:
@@ -85,7 +87,7 @@ class Work:
             peaks = [{"run_id": self.run_id, "stage": s, "peak_bytes": peak} for s, peak in self.engine.peaks.items()]
             shard.append("stage_memory", peaks)
 
-    def _adopted(self) -> Rows:
+    def _adopted(self) -> list[dict[str, Any]]:
         """Return finished cells as this experiment's, with its suite and splits."""
         rows = {row["cell_id"]: row for row in self.remaining.adopted}
         return [
@@ -128,9 +130,9 @@ class Work:
         if not missing:
             return
         progress = self.reporter.stage("scores", sum(map(len, missing.values())))
-        for rows in self.engine.score(missing):
-            self._write_scores(rows, shard)
-            progress.advance(len(rows), sum(row["status"] == "failed" for row in rows))
+        for scores in self.engine.score(missing):
+            self._write_scores(scores, shard)
+            progress.advance(len(scores.lines), len(scores.errors))
 
     def _repeat(self, shard: ShardWriter) -> None:
         """Generate some cells again with an engine that knows no image, and write down whether they are the same."""
@@ -146,14 +148,14 @@ class Work:
                     self.differing += sum(row["again_sha256"] not in (None, row["image_sha256"]) for row in rows)
                     self.clock.counts["repeat"] += len(rows)
 
-    def _write_scores(self, rows: Rows, shard: ShardWriter) -> None:
-        shard.append("scores", rows)
-        self._failed_scores.update((row["cell_id"], row["metric"]) for row in rows if row["status"] == "failed")
-        self.clock.counts["measure"] += len(rows)
-        if rows and all(is_lost(row["error"]) for row in rows):
-            raise StoppedError(rows[0]["error"])
+    def _write_scores(self, scores: Scores, shard: ShardWriter) -> None:
+        shard.append_lines(scores.lines)
+        self._failed_scores.update(scores.errors)
+        self.clock.counts["measure"] += len(scores.lines)
+        if scores.lost:
+            raise StoppedError(scores.lost)
 
-    def _stage_times(self) -> Rows:
+    def _stage_times(self) -> list[dict[str, Any]]:
         return [
             {"run_id": self.run_id, "stage": stage, "seconds": seconds, "count": self.clock.counts[stage]}
             for stage, seconds in self.clock.seconds.items()
@@ -181,7 +183,7 @@ def repeating_task(task: Task, cells: list[Cell]) -> Task:
     return Task(replace(task.plan, metrics=()), task.models, task.folder, task.reporter, seen=seen, stage="repeat")
 
 
-def repeat_rows(outcome: Finished, images: Mapping[str, str], run_id: str) -> Rows:
+def repeat_rows(outcome: Finished, images: Mapping[str, str], run_id: str) -> list[dict[str, Any]]:
     """Return the rows of `repeats`; `images`: hashes of the first images, by cell id."""
     return [
         {

@@ -134,8 +134,8 @@ class Worker:
         with self._networks:
             self._task.images.update(images)
             with self._task.clock.time("measure", 0):
-                rows = self._engine.scorer.score([self._cells[cell_id] for cell_id in cell_ids], missing)
-        return self._packed(Message(rows, {}))
+                scores = self._engine.scorer.score([self._cells[cell_id] for cell_id in cell_ids], missing)
+        return self._packed(Message(scores, {}))
 
     def close(self) -> None:
         """Remove what the worker kept."""
