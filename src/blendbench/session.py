@@ -205,7 +205,7 @@ class Session:
         generated = 0
         # Looked at in parts, what is finished would be planned anew for each.
         finished = is_finished(plan, self.models, self.results)
-        for look in looks(len(plan.items)) if sequential else (Look(len(plan.items), ALPHA),):
+        for look in self._looks(len(plan.items), sequential):
             pending = [label for label in candidates if label not in verdicts or not settled(verdicts[label].outcome)]
             if not pending:
                 break
@@ -222,6 +222,9 @@ class Session:
                     # What an idea loses in single items is reported; only the gate requires that it is little.
                     verdicts[label] = gate(opened, label, reference, EXPERIMENT, names, look.alpha, tolerated=None)
         return tuple(verdicts.values()), generated
+
+    def _looks(self, items: int, sequential: bool) -> tuple[Look, ...]:
+        return looks(items, self.models.file.sampler.batch_size) if sequential else (Look(items, ALPHA),)
 
     def _write_pages(self, verdicts: tuple[Verdict, ...], asked: str, folder: Path) -> tuple[Path, Path]:
         """Write the page and the gallery, unless they are there for these results by this program; their paths."""

@@ -11,6 +11,8 @@ from interval_coverage import RankRates
 from statistics_page import Promise, Trials
 from truths import TRUTHS, Change, Simulation, Truth
 
+from blendbench.verdict.sequential import LOOKS, looks
+
 BY_NAME = {truth.name: truth for truth in TRUTHS}
 
 
@@ -44,6 +46,14 @@ def test_a_candidate_that_loses_items_does_not_pass_and_one_that_loses_none_does
 
 
 @pytest.mark.slow
+def test_the_first_look_is_at_whole_batches_of_images_at_the_same_risk() -> None:
+    for items, batch, first in ((36, 1, 18), (36, 16, 16), (96, 16, 48), (36, 4, 16), (24, 16, 12), (30, 16, 15)):
+        found = looks(items, batch)
+        assert [look.items for look in found] == [first, items], (items, batch)
+        assert [look.alpha for look in found] == [alpha for _, alpha in LOOKS]
+    assert [look.items for look in looks(20, 8)] == [20]
+
+
 def test_looks_that_are_paid_for_keep_the_level() -> None:
     paid, free = (truths.ideas_at_margin(100, 40, 6, paid) for paid in (True, False))
     assert paid <= 0.05 + 0.04 and free > 0.15

@@ -24,9 +24,16 @@ class Look:
     alpha: float
 
 
-def looks(items: int) -> tuple[Look, ...]:
-    """Return the looks at a suite: one, at full level, if half is too few."""
+def looks(items: int, batch: int = 1) -> tuple[Look, ...]:
+    """Return the looks at a suite: one, at full level, if half is too few.
+
+    Images are generated `batch` at a time, and a batch that is not full takes as long: the first look is at whole ones,
+    unless that leaves it too few items.
+    """
     planned = [Look(round(fraction * items), alpha) for fraction, alpha in LOOKS]
+    whole = planned[0].items // batch * batch
+    if whole >= LEAST_ITEMS:
+        planned[0] = Look(whole, planned[0].alpha)
     if planned[0].items < LEAST_ITEMS:
         return (Look(items, sum(alpha for _, alpha in LOOKS)),)
     return tuple(planned)
