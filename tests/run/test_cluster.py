@@ -122,6 +122,17 @@ def test_losses_change_nothing(nodes: Any, models: ModelSet, plan: Plan, tmp_pat
     assert outcome(tmp_path / "several") == outcome(tmp_path / "one")
 
 
+def test_ray_does_not_take_the_signals_of_the_command_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ray:
+        def init(self, *_: object, **__: object) -> None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray sets a handler that ends the process with code 15
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cluster_module, "_imported", Ray)
+    assert isinstance(Cluster(workers=1).ray, Ray)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_a_killed_command_leaves_what_the_next_one_finishes(
     nodes: Any, cli: Any, untrained: Path, tmp_path: Path
 ) -> None:

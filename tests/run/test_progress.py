@@ -197,6 +197,7 @@ def test_every_signal_that_ends_a_command_is_in_its_exit_code(number: int, monke
         time.sleep(60)
         return 0
 
+    assert signal.getsignal(number) is signal.SIG_DFL  # or it would end these tests
     monkeypatch.setattr("blendbench.cli._verb", killed)
     monkeypatch.setattr(sys, "argv", ["blendbench", "run", "smoke"])
     with pytest.raises(SystemExit) as ended:

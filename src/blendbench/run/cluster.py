@@ -2,7 +2,11 @@
 
 import functools
 import os
+import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -88,7 +92,8 @@ class Cluster:
         # Ray warns of this setting unless it is given; workers without a GPU are started for the CPU.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
-            ray.init(self._address, log_to_driver=False, logging_level="error", **own)
+            with _sigterm_kept():
+                ray.init(self._address, log_to_driver=False, logging_level="error", **own)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise _no_cluster(self._address, error) from error
         return ray
@@ -236,6 +241,17 @@ def _require_listener(address: str) -> None:
 
 def _no_cluster(address: str, error: Exception) -> UsageError:
     return UsageError(f"--ray-address {address}: no cluster there ({first_line(error)}); start one with `ray start`")
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Keep what SIGTERM does: Ray would end the process there and then, without a word and with exit code 15."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _imported() -> Any:
