@@ -3,6 +3,7 @@
 import gc
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -120,6 +121,15 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         return int(caught.value.code or 0)
 
     return call
+
+
+@pytest.fixture
+def default_signals() -> Iterator[None]:
+    """Let signals do what they do by default: whatever started the tests may ignore them, and Ray handles SIGTERM."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

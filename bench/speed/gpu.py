@@ -99,7 +99,7 @@ class Runner:
         }
         part |= headline(self.readings)
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        self.out.write_text(json.dumps(self.file | {self.machine["key"]: part}, indent=2, sort_keys=True) + "\n")
+        self.out.write_text(json.dumps(self.file | {self.machine["key"]: part}, indent=1, sort_keys=True) + "\n")
 
 
 def machine() -> dict[str, Any]:

@@ -174,7 +174,7 @@ def main() -> None:
             notes[name] = {"section": name, "date": today, "status": status, "seconds": seconds}
             sections = [*notes.values()]
             part = {"machine": machine, "readings": readings, "sections": sections, **headline(readings, options.gpus)}
-            options.out.write_text(json.dumps(file | {key: part}, indent=2, sort_keys=True) + "\n")
+            options.out.write_text(json.dumps(file | {key: part}, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

@@ -378,7 +378,7 @@ def main() -> None:
     file = json.loads(options.file.read_text()) if options.file.is_file() else {}
     if options.benchmarks:
         file["cpu"] = cpu_part(json.loads(options.benchmarks.read_text()))
-        options.file.write_text(json.dumps(file, indent=2, sort_keys=True) + "\n")
+        options.file.write_text(json.dumps(file, indent=1, sort_keys=True) + "\n")
     options.out.write_text(page(file))
 
 

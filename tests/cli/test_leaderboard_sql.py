@@ -108,6 +108,7 @@ def test_sql_without_results_makes_no_folder(tmp_path: Path, cli: Cli) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("default_signals")
 def test_a_signal_during_a_query_ends_the_command_in_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,7 +118,6 @@ def test_a_signal_during_a_query_ends_the_command_in_one_line(
         time.sleep(1)  # the query takes hours
         os.kill(os.getpid(), signal.SIGTERM)
 
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # or `stop` would end these tests
     query = "SELECT count(*) FROM range(1000000000) a, range(1000000) b WHERE hash(a.range) < hash(b.range)"
     monkeypatch.setattr(sys, "argv", ["blendbench", "sql", query, "--results", str(folder)])
     threading.Thread(target=stop).start()

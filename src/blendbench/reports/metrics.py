@@ -80,7 +80,8 @@ def write_calibration(found: Calibration, out: Path) -> Path:
         pattern: {str(dose): {"ratio": ratio, "within_15_percent": near} for dose, (ratio, near) in row.items()}
         for pattern, row in found.recovery.items()
     }
-    write_atomically(out / "metrics.json", f"{json.dumps(fields, indent=1, sort_keys=True)}\n".encode())
+    content = json.dumps(fields, separators=(",", ":"), sort_keys=True)
+    write_atomically(out / "metrics.json", f"{content}\n".encode())
     page = out / "metrics.md"
     text = "\n".join(_page(found, real_section(out))).rstrip()
     write_atomically(page, f"{text}\n".encode())
