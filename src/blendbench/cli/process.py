@@ -36,6 +36,6 @@ def _end(codes: list[int]) -> None:
         try:
             sys.stdout.flush()
             sys.stderr.flush()
-        except OSError:
+        except (OSError, ValueError, AttributeError):  # nobody reads it, or it was closed or is not there
             return  # Python says it in its own way
         os._exit(codes[0])

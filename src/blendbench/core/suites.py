@@ -19,6 +19,7 @@ from blendbench.core.shipped import shipped
 
 Split = Literal["", "dev", "test"]
 PrimaryRole = Literal["prompt", "gain", "artifact", "drift"]
+_DECODED_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -238,9 +239,9 @@ def _checked_file(folder: Path) -> _SuiteFile:
         file = checked(content, _SuiteFile, printable(source))
     images = partial(_image, folder, set())
     named = list(_images_named_in(content))
-    # Decoded several at a time; what is wrong with one is said in its turn.
-    with ThreadPoolExecutor() as pool:
-        pool.map(partial(_image, folder, set()), *zip(*((name, field) for field, name in named), strict=True))
+    # Decoded several at a time, few enough for their memory; what is wrong with one is said in its turn.
+    with ThreadPoolExecutor(_DECODED_AT_ONCE) as pool:
+        pool.map(partial(_image, folder, set()), [name for _, name in named], [field for field, _ in named])
     for field, name in named:
         with problems.collected():
             images(name, field)
