@@ -127,8 +127,10 @@ def _reason(metric: Metric, error: BaseException) -> str:
 
 
 def _values(metric: Metric, batch: Batch) -> list[float]:
-    third_party = metric.origins != {SHIPPED}
-    with torch.inference_mode(), guarded_state() if third_party else contextlib.nullcontext():
+    with torch.inference_mode(), contextlib.ExitStack() as stack:
+        if metric.origins != {SHIPPED}:
+            stack.enter_context(guarded_state())
+            stack.enter_context(metric.reading_its_files())
         values = metric.function(batch.declaring(metric.needs, metric.origin))
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
         values = torch.from_numpy(values.astype(np.float64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +17,9 @@ from blendbench.metrics.cards import Card, card_of, make_card, read_card
 from blendbench.metrics.shared import check_needs, roots, sources
 from blendbench.registry.entries import SHIPPED
 from blendbench.registry.plugins import origin_of
+from blendbench.registry.reading import reading_only
 from blendbench.registry.registry import Registry
-from blendbench.registry.source import source_identity
+from blendbench.registry.source import SourceIdentity, home, source_identity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,9 +79,20 @@ class Metric:
     @cached_property
     def source_sha256(self) -> str:
         """Return the hash of the function's code and of its shared inputs'."""
-        identity = source_identity(self.function, self.version, declared_files=self.files)
         inputs = {name: source_identity(source.function, 1).sha256 for name, source in sources(self.needs).items()}
-        return sha256_json([identity.sha256, inputs])
+        return sha256_json([self._identity.sha256, inputs])
+
+    @cached_property
+    def _identity(self) -> SourceIdentity:
+        return source_identity(self.function, self.version, declared_files=self.files)
+
+    def reading_its_files(self) -> AbstractContextManager[None]:
+        """Raise where it opens a file that its identity does not hold."""
+        functions = [self.function, *(source.function for source in sources(self.needs).values())]
+        homes = [home(function) for function in functions]
+        files = {*self._identity.files, *(file for _, file in homes)}
+        files |= {path for function in functions[1:] for path in source_identity(function, 1).files}
+        return reading_only(files, (place.folder for place, _ in homes if not place.shipped))
 
     @property
     def origins(self) -> frozenset[str]:

@@ -9,6 +9,8 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
 
 from blendbench.core.errors import UsageError
 from blendbench.registry.syntax import Import, Source, facts, parse
@@ -22,7 +24,7 @@ _LIBRARIES = tuple(
     for name, path in sysconfig.get_paths().items()
     if name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
-_ENDS = (".py", ".pyc", ".so", ".pyd")
+_ENDS = (".py", ".pyc")
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,20 @@ def _file_sha256(path: Path, _modified: int, _size: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def module_name(value: Any) -> str:
+    """Return the name of the module that defines a function or class."""
+    if isinstance(value, FunctionType):
+        return str(value.__globals__.get("__name__", ""))  # `__module__` of a wrapper names the wrapped one's
+    return str(getattr(value, "__module__", None) or "")
+
+
+def module_at(path: Path) -> ModuleType | None:
+    """Find the loaded module of a file."""
+    # The last first: code that is followed was loaded after some thousand modules of libraries.
+    modules = (module for module in reversed(list(sys.modules.values())) if isinstance(module, ModuleType))
+    return next((module for module in modules if vars(module).get("__file__") == str(path)), None)
+
+
 def module_source(path: Path) -> Source | None:
     """Parse a module that may not have been imported."""
     try:
@@ -182,8 +198,9 @@ def _is_module(path: Path) -> bool:
 
 
 def _module_file(path: Path) -> Path | None:
-    for candidate in (path / "__init__.py", path.with_name(path.name + ".py")):
-        if path.name and candidate.is_file():
+    compiled = [path.name + end for end in importlib.machinery.EXTENSION_SUFFIXES]
+    for name in (f"{path.name}/__init__.py", *compiled, path.name + ".py") if path.name else ():
+        if (candidate := path.parent / name).is_file():
             return _real(candidate)
     return None
 

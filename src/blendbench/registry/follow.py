@@ -6,20 +6,38 @@ import enum
 import functools
 import hashlib
 import importlib.util
-import inspect
 import os
 import re
 import sys
+import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
-from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
+from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 from blendbench.core.errors import UsageError
-from blendbench.registry.folder import PLUGIN_PREFIX, Home, file_sha256, is_shipped, module_source
-from blendbench.registry.openers import dynamic_access, opened_files, reads_environment
-from blendbench.registry.syntax import Definition, Facts, Import, dotted, facts, read_source, shell, undecorated
-from blendbench.registry.values import Values
+from blendbench.registry.folder import (
+    PLUGIN_PREFIX,
+    Home,
+    file_sha256,
+    is_shipped,
+    module_at,
+    module_name,
+    module_source,
+)
+from blendbench.registry.openers import Imported, dynamic_access, opened_files, opens, reads_environment
+from blendbench.registry.syntax import (
+    Definition,
+    Facts,
+    Import,
+    code_names,
+    facts,
+    read_source,
+    set_attributes,
+    shell,
+    undecorated,
+)
+from blendbench.registry.values import Values, is_filled, is_generated
 
 _REGISTRY_LAYER = "blendbench.registry"
 _GENERATED = ("__dict__", "__weakref__", "__doc__", "__module__", "__annotations__")
@@ -40,6 +58,7 @@ class Walk(Values):
         self._waiting: list[Any] = []
         self._attributes: set[str] = set()
         self._received: set[str] = set()
+        self._renamed: Imported = {}  # names that the module of the code that is being followed imports
         self._paths = 0  # data files reached by the function that is being followed
 
     def blank(self) -> "Walk":
@@ -80,7 +99,7 @@ class Walk(Values):
         return type(value).__module__.startswith(_REGISTRY_LAYER)
 
     def _is_own(self, value: FunctionType | type) -> bool:
-        name = _module_name(value)
+        name = module_name(value)
         if is_shipped(name):
             return not (name + ".").startswith(_REGISTRY_LAYER + ".")
         if isinstance(value, FunctionType):
@@ -95,11 +114,13 @@ class Walk(Values):
 
     def _library(self, value: FunctionType | type) -> str:
         if not isinstance(value, FunctionType):
+            if value.__module__ == "types" and not hasattr(types, value.__name__):
+                self.give_up(f"{self._place()}: the class {value.__qualname__} is in no file")
             return f"library:{value.__module__}.{value.__qualname__}"
         # By its code: a wrapper bears the name of what it wraps.
-        name = f"library:{_module_name(value)}.{value.__code__.co_qualname}"
+        name = f"library:{module_name(value)}.{value.__code__.co_qualname}"
         # A library's wrapper around the user's function holds it in its closure.
-        cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+        cells = [cell.cell_contents for cell in value.__closure__ or () if is_filled(cell)]
         held = [*cells, *(value.__defaults__ or ()), *value.__dict__.values()]
         reached = [self.encode(item) for item in held if self._holds_own(item)]
         plain = [self.encode(item) for item in cells if isinstance(item, int | float | str | None)]
@@ -131,11 +152,11 @@ class Walk(Values):
             return self._class(value) if isinstance(value, type) else self._function(value)
 
     def _whole_module_of(self, value: Any) -> None:
-        module = sys.modules.get(_module_name(value))
+        module = sys.modules.get(module_name(value))
         filename = getattr(module, "__file__", None)
         if isinstance(value, FunctionType) and not value.__code__.co_filename.startswith("<"):
             filename = value.__code__.co_filename
-        if filename and not is_shipped(_module_name(value)):
+        if filename and not is_shipped(module_name(value)):
             self._whole(Path(os.path.realpath(filename)))
 
     # Functions and classes
@@ -148,29 +169,30 @@ class Walk(Values):
             self.give_up(f"{function.__qualname__}: its source cannot be found")
         mentioned = [facts(undecorated(node, self._registers(node, function.__globals__))) for node in nodes]
         parts = [fact.sha256 for fact in mentioned]
-        known = set(_names(code))
+        known = set(code_names(code))
         names = self._names_of(function)
         self._paths = 0
+        self._renamed = source.imported if source else {}
         for fact in mentioned:
-            parts += self._reached(fact, names, known, Path(code.co_filename), is_shipped(_module_name(function)))
+            parts += self._reached(fact, names, known, Path(code.co_filename), is_shipped(module_name(function)))
         with self.at("default"):
             parts.append(self.encode(function.__defaults__))
             parts.append(self.encode(function.__kwdefaults__))
         parts.append(self.mapping(dict(sorted(function.__dict__.items()))))
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             with self.at(name):
-                parts.append(f"{name}={self.encode(cell.cell_contents) if _is_filled(cell) else 'empty'}")
+                parts.append(f"{name}={self.encode(cell.cell_contents) if is_filled(cell) else 'empty'}")
         for fact in mentioned:
-            if not is_shipped(_module_name(function)):
+            if not is_shipped(module_name(function)):
                 self._files(fact, names)
         return "function" + ";".join(parts)
 
     def _names_of(self, function: FunctionType) -> dict[str, Any]:
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        return function.__globals__ | {name: cell.cell_contents for name, cell in cells if _is_filled(cell)}
+        return function.__globals__ | {name: cell.cell_contents for name, cell in cells if is_filled(cell)}
 
     def _class(self, kind: type) -> str:
-        module = sys.modules.get(_module_name(kind))
+        module = sys.modules.get(module_name(kind))
         names = vars(module) if module else {}
         filename = getattr(module, "__file__", None) or ""
         source = read_source(filename, names) if filename else None
@@ -178,6 +200,7 @@ class Walk(Values):
         if not nodes and not hasattr(kind, "_fields") and not issubclass(kind, enum.Enum):
             self.give_up(f"class {kind.__qualname__}: its source cannot be found")
         parts = [self.sequence(kind.__bases__), self.encode(type(kind))]
+        self._renamed = source.imported if source else {}
         generated = dataclasses.is_dataclass(kind) or hasattr(kind, "_fields")
         for node in nodes:
             outer = shell(node)  # methods are followed as the class holds them
@@ -190,7 +213,7 @@ class Walk(Values):
         return "class" + ";".join(parts)
 
     def _member(self, kind: type, name: str, value: Any, generated: bool) -> str | None:
-        if name in _GENERATED or (generated and _is_generated(value)):
+        if name in _GENERATED or (generated and is_generated(value)):
             return None
         if name == "__dataclass_fields__":
             fields = [(key, field.default, field.default_factory, field.metadata) for key, field in value.items()]
@@ -237,9 +260,9 @@ class Walk(Values):
                 with self.at(".".join(chain)):
                     if followed or (isinstance(value, FunctionType | type) and self._is_own(value)):
                         parts.append(f"{'.'.join(chain)}={self.encode(value)}")
-        if (reason := dynamic_access(fact, names, self._is_library)) is not None:
+        if (reason := dynamic_access(fact, names, self._renamed, self._is_library)) is not None:
             self.give_up(f"{self._place()}: {reason}")
-        if not shipped and (read := reads_environment(fact, names)) is not None:
+        if not shipped and (read := reads_environment(fact, names, self._renamed)) is not None:
             raise UsageError(
                 f"{self._place()}: reads {read} when it is called; make it a parameter or a constant of the file"
             )
@@ -263,7 +286,8 @@ class Walk(Values):
         filename = getattr(module, "__file__", None)
         if filename is None:
             return not any(self.home.owns(entry) for entry in getattr(module, "__path__", ()))
-        return not filename.endswith(".py") or not (is_shipped(module.__name__) or self.home.owns(filename))
+        # Torch has modules with the name of a file and no place.
+        return not os.path.isabs(filename) or not (is_shipped(module.__name__) or self.home.owns(filename))  # noqa: PTH117
 
     def _imported(self, wanted: Import, file: Path, names: Mapping[str, Any], shipped: bool) -> Iterator[str]:
         if shipped or wanted.module.partition(".")[0] == "blendbench":
@@ -280,6 +304,9 @@ class Walk(Values):
         for path in self.home.module_files(wanted, Path(os.path.realpath(file))):
             if path == self.home_file:
                 self.give_up(f"{self._place()}: it imports its own file")
+            source = module_source(path)
+            if source and (read := reads_environment(facts(source.tree), {}, source.imported)) is not None:
+                raise UsageError(f"{path.name}: reads {read}; import it at the top of the file, not in the function")
             self._whole(path)
 
     def _whole(self, path: Path) -> None:
@@ -290,14 +317,14 @@ class Walk(Values):
         source = module_source(path)
         fact = facts(source.tree if source else ast.Module([], []))
         self._attributes |= fact.attributes
-        loaded = _module_at(path)
-        names = vars(loaded) if loaded else {}
-        if (reason := dynamic_access(fact, names, self._is_library)) is not None:
+        loaded = module_at(path)
+        names, imported = vars(loaded) if loaded else {}, source.imported if source else {}
+        if (reason := dynamic_access(fact, names, imported, self._is_library)) is not None:
             self.give_up(f"{path.name}: {reason}")
         for wanted in fact.imports:
             for other in self.home.module_files(wanted, path):
                 self._whole(other)
-        self.data |= self.home.named(fact.literals, _opens(fact, names))
+        self.data |= self.home.named(fact.literals, opens(fact, names, imported))
 
     # Files
 
@@ -326,7 +353,7 @@ class Walk(Values):
         return f"path:{value.as_posix()!r}"
 
     def _files(self, fact: Facts, names: Mapping[str, Any]) -> None:
-        calls = opened_files(fact, names)
+        calls = opened_files(fact, names, self._renamed)
         here = ("__file__",) in fact.chains
         found = self.home.named(fact.literals, opens=bool(calls) or here)
         self.data |= found
@@ -334,16 +361,24 @@ class Walk(Values):
             self.data |= set(self.home.data_files())
             self.give_up(f"{self._place()}: it opens a file that it does not name literally")
 
-    def check_patches(self) -> None:
-        """Give up on a file that patches a library: anything may call it."""
-        module = _module_at(self.home_file)
-        source = read_source(str(self.home_file), vars(module)) if module and not self.home.shipped else None
-        for statement in source.tree.body if source else []:
-            for target in getattr(statement, "targets", [getattr(statement, "target", None)]):
-                chain = dotted(target) if isinstance(target, ast.Attribute) else ()
-                root = vars(module).get(chain[0]) if chain else None
-                if isinstance(root, ModuleType) and self._is_library(root):
-                    self.give_up(f"{self.home_file.name}: it sets {'.'.join(chain)}, which other code may read")
+    def check_imports(self) -> None:
+        """Count compiled modules that its file imports; give up on files that patch a library, as all code reads it."""
+        if self.home.shipped:
+            return
+        source = read_source(str(self.home_file))
+        wanted = facts(source.tree).imports if source else ()
+        imported = {path for one in wanted for path in self.home.module_files(one, self.home_file)}
+        self.modules |= {path for path in imported if path.suffix != ".py"}
+        for path in sorted({self.home_file, *self.modules, *imported}):
+            names = vars(module_at(path) or ModuleType(""))
+            source = read_source(str(path), names) if names.get("__file__") else None
+            for chain in set_attributes(source.tree) if source else ():
+                root = names.get(chain[0])
+                if self._is_library(root) if isinstance(root, ModuleType) else self._is_library_class(root):
+                    self.give_up(f"{path.name}: it sets {'.'.join(chain)}, which other code may read")
+
+    def _is_library_class(self, value: Any) -> bool:
+        return isinstance(value, type) and not self._is_own(value)
 
     def _received_members(self) -> str:
         """Encode members and operators of received objects that the code uses."""
@@ -353,43 +388,7 @@ class Walk(Values):
             operators = {name for base in owners for name in vars(base) if name.startswith("__")}
             for name in sorted((self._attributes | operators) - self._received):
                 member = next((vars(base)[name] for base in owners if name in vars(base)), None)
-                if isinstance(member, _CODE) and not _is_generated(member):
+                if isinstance(member, _CODE) and not is_generated(member):
                     parts.append(f"{kind.__name__}.{name}={self.encode(member)}")
         self._received |= self._attributes
         return ";".join(parts)
-
-
-def _opens(fact: Facts, names: Mapping[str, Any]) -> bool:
-    return bool(opened_files(fact, names)) or ("__file__",) in fact.chains
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from (*code.co_names, *code.co_freevars, *code.co_cellvars)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
-
-
-def _module_name(value: Any) -> str:
-    if isinstance(value, FunctionType):
-        return str(value.__globals__.get("__name__", ""))  # `__module__` of a wrapper names the wrapped one's
-    return str(getattr(value, "__module__", None) or "")
-
-
-def _module_at(path: Path) -> ModuleType | None:
-    """Find the loaded module of a file."""
-    # The last first: code that is followed was loaded after some thousand modules of libraries.
-    modules = (module for module in reversed(list(sys.modules.values())) if isinstance(module, ModuleType))
-    return next((module for module in modules if vars(module).get("__file__") == str(path)), None)
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not cell
-    except ValueError:
-        return False
-
-
-def _is_generated(value: Any) -> bool:
-    function = inspect.unwrap(getattr(value, "__func__", value))
-    return isinstance(function, FunctionType) and function.__code__.co_filename.startswith("<")

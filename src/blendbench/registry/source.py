@@ -74,7 +74,7 @@ def _identity(
     place, home_file = home(function)
     walk = Walk(place, home_file, receives)
     content = walk.encode_alone(function)
-    walk.check_patches()
+    walk.check_imports()
     files = walk.modules | walk.data | {_declared(place, name) for name in declared}
     if walk.fallbacks:
         files |= {*place.python_files(), *place.data_files()}

@@ -4,6 +4,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -28,6 +29,7 @@ from blendbench.registry.parameters import (
     shown,
 )
 from blendbench.registry.plugins import origin_of
+from blendbench.registry.reading import reading_only
 from blendbench.registry.registry import Registry
 from blendbench.registry.source import SourceIdentity, home, source_identity
 
@@ -186,13 +188,23 @@ class Configuration:
         return key | {"steps": dict(self._steps)} if self._steps else key
 
     @functools.cached_property
+    def _step_functions(self) -> dict[str, Callable[..., Any]]:
+        named = {name: p.steps for name, p in self.strategy.parameters.items() if p.steps is not None}
+        return {name: steps.get(str(self.params[name])) for name, steps in named.items()}
+
+    @functools.cached_property
     def _steps(self) -> dict[str, str]:
         """Return the hashes of the registered steps that it names."""
-        named = {name: p.steps for name, p in self.strategy.parameters.items() if p.steps is not None}
-        return {
-            name: source_identity(steps.get(str(self.params[name])), 1, receives=_RECEIVES).sha256
-            for name, steps in named.items()
-        }
+        found = self._step_functions.items()
+        return {name: source_identity(step, 1, receives=_RECEIVES).sha256 for name, step in found}
+
+    def _reading_its_files(self) -> AbstractContextManager[None]:
+        if self.is_shipped:
+            return nullcontext()
+        steps = [source_identity(step, 1, receives=_RECEIVES).files for step in self._step_functions.values()]
+        homes = [home(function) for function in (self.strategy.function, *self._step_functions.values())]
+        files = {*self.strategy.files_read, *(path for read in steps for path in read), *(file for _, file in homes)}
+        return reading_only(files, (place.folder for place, _ in homes if not place.shipped))
 
     @property
     def layers(self) -> set[int]:
@@ -227,7 +239,7 @@ class Configuration:
         name = self.strategy.name
         given = self._given(sources)
         own = {key: value for key, value in self.params.items() if key in self.strategy.own}
-        with guarded_state(), seeded(seed):
+        with guarded_state(), seeded(seed), self._reading_its_files():
             try:
                 made = sources.text.hidden if self._is_text else self.strategy.function(*given, **own)
                 conditioning = made if isinstance(made, Conditioning) else Conditioning((made,))

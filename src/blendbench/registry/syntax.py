@@ -4,7 +4,7 @@ import ast
 import functools
 import hashlib
 import linecache
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -37,6 +37,7 @@ class Facts:
     imports: tuple[Import, ...]
     calls: tuple[ast.Call, ...]
     opened: frozenset[str]  # names bound by `with ... as name`
+    imported: Mapping[str, tuple[str, ...]]  # dotted names that import statements give another name
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,30 @@ class Source:
     definitions: tuple[tuple[str, int, Definition], ...]
 
     def functions(self, code: CodeType) -> list[Definition]:
-        """Return the nodes of a code object: several only for one-line lambdas."""
-        return [
+        """Return the nodes of a code object: several only for one-line lambdas of a Python without columns."""
+        found: list[Definition] = [
             node
             for qualname, line, node in self.definitions
             if not isinstance(node, ast.ClassDef) and qualname == code.co_qualname and line == code.co_firstlineno
         ]
+        return [node for node in found if _spans(node, code)] or found if len(found) > 1 else found
+
+    @functools.cached_property
+    def imported(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the dotted names that the module's own import statements give another name."""
+        outside = [statement for statement in self.tree.body if not isinstance(statement, _DEFINED)]
+        return facts(ast.Module(outside, [])).imported
 
     def classes(self, qualname: str) -> list[Definition]:
         """Return every class statement of this qualified name."""
         return [node for name, _, node in self.definitions if isinstance(node, ast.ClassDef) and name == qualname]
+
+
+def _spans(node: Definition, code: CodeType) -> bool:
+    """Say whether all instructions of a code object lie within a node."""
+    begin, end = (node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0)
+    known = [(line, column) for line, _, column, last in code.co_positions() if line and last and column is not None]
+    return bool(known) and all(begin <= place <= end for place in known)
 
 
 def read_source(filename: str, module_globals: dict[str, Any] | None = None) -> Source | None:
@@ -110,6 +125,7 @@ def facts(node: ast.AST) -> Facts:
         tuple(seen.imports),
         tuple(seen.calls),
         frozenset(seen.opened),
+        seen.imported,
     )
 
 
@@ -121,6 +137,7 @@ class _Seen(ast.NodeVisitor):
         self.imports: list[Import] = []
         self.calls: list[ast.Call] = []
         self.opened: set[str] = set()
+        self.imported: dict[str, tuple[str, ...]] = {}
 
     def visit_Name(self, node: ast.Name) -> None:
         self.chains.append((node.id,))
@@ -132,6 +149,11 @@ class _Seen(ast.NodeVisitor):
             self.chains.append(names)
         else:
             self.visit(node.value)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        if isinstance(node.ctx, ast.Load) or dotted(node.value)[-1:] != ("environ",):
+            self.visit(node.value)  # setting an environment variable reads none
+        self.visit(node.slice)
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str):
@@ -146,9 +168,12 @@ class _Seen(ast.NodeVisitor):
 
     def visit_Import(self, node: ast.Import) -> None:
         self.imports += [Import(alias.name, 0, ()) for alias in node.names]
+        self.imported |= {alias.asname: tuple(alias.name.split(".")) for alias in node.names if alias.asname}
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         self.imports.append(Import(node.module or "", node.level, tuple(alias.name for alias in node.names)))
+        module = () if node.level else tuple((node.module or "").split("."))
+        self.imported |= {alias.asname or alias.name: (*module, alias.name) for alias in node.names if module}
 
     def visit_withitem(self, node: ast.withitem) -> None:
         if isinstance(node.optional_vars, ast.Name):
@@ -194,6 +219,29 @@ def shell(node: Definition) -> ast.AST:
     values = dict(ast.iter_fields(node))
     values["body"] = [s for s in node.body if not isinstance(s, ast.FunctionDef | ast.AsyncFunctionDef)]
     return ast.copy_location(ast.ClassDef(**values), node)
+
+
+def set_attributes(tree: ast.AST) -> Iterator[tuple[str, ...]]:
+    """Yield the dotted names that code sets, deletes, or changes an element of."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and dotted(node.func) == ("setattr",) and node.args:
+            yield (*dotted(node.args[0]), "*")
+        for target in getattr(node, "targets", [getattr(node, "target", None)]):
+            held = _container(target)
+            if isinstance(held, ast.Attribute) and (chain := dotted(held)):
+                yield chain
+
+
+def _container(node: ast.AST | None) -> ast.AST | None:
+    return _container(node.value) if isinstance(node, ast.Subscript) else node
+
+
+def code_names(code: CodeType) -> Iterator[str]:
+    """Yield the names that a code object and those within it read."""
+    yield from (*code.co_names, *code.co_freevars, *code.co_cellvars)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from code_names(constant)
 
 
 def dotted(node: ast.expr) -> tuple[str, ...]:

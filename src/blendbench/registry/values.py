@@ -6,9 +6,11 @@ import datetime
 import enum
 import functools
 import hashlib
+import inspect
 import io
 import math
 import mmap
+import os
 import random
 import re
 import socket
@@ -30,6 +32,7 @@ _LIVE: tuple[tuple[tuple[type, ...], str], ...] = (
     ((random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator), "a random generator"),
     ((io.IOBase, mmap.mmap), "an open file"),
     ((socket.socket,), "a socket"),
+    ((type(os.environ),), "the environment"),
     ((threading.Thread, type(threading.Lock()), type(threading.RLock()), threading.Condition), "a lock or thread"),
     ((threading.Event, threading.Semaphore, threading.local, types.FrameType), "the state of a thread"),
 )
@@ -291,6 +294,8 @@ def _typed(values: Values, value: Any) -> str | None:
 
 def _array(values: Values, value: Any) -> str | None:
     if isinstance(value, np.ufunc):
+        if not value.__name__.isidentifier():
+            return values.give_up(f"{values._place()}: {value.__name__} is made of a function that it does not show")
         return f"ufunc:{value.__name__}"
     if isinstance(value, np.dtype):
         return f"dtype:{value!r}"
@@ -332,3 +337,17 @@ def _torch(values: Values, value: Any) -> str | None:
         raw = held.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
         content = raw.view(torch.uint8).numpy() if raw.numel() else np.zeros(0, np.uint8)
         return f"{kind}{hashlib.sha256(content.tobytes()).hexdigest()}"
+
+
+def is_filled(cell: Any) -> bool:
+    """Say whether a cell of a closure holds a value yet."""
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:
+        return False
+
+
+def is_generated(value: Any) -> bool:
+    """Say whether a function was made from text, as the methods of dataclasses are."""
+    function = inspect.unwrap(getattr(value, "__func__", value))
+    return isinstance(function, types.FunctionType) and function.__code__.co_filename.startswith("<")
