@@ -87,20 +87,21 @@ def judge(results: Results, path: Path | None = None) -> Findings:
     wanted: dict[str, set[str]] = {}
     for claim in (claim for hypothesis in file.hypotheses for claim in hypothesis.claims):
         wanted.setdefault(claim.experiment, set()).update(claim.labels)
-    evidence = Evidence(results, wanted)
-    found = [[claim.judge(evidence) for claim in hypothesis.claims] for hypothesis in file.hypotheses]
-    places = [(i, j, v) for i, outcomes in enumerate(found) for j, o in enumerate(outcomes) for v in o.tests]
-    adjusted: Iterable[float] = holm([found[i][j].tests[v] for i, j, v in places]) if places else []
-    tests: dict[tuple[int, int], dict[Verdict, float]] = {}
-    for (i, j, verdict), p in zip(places, adjusted, strict=True):
-        tests.setdefault((i, j), {})[verdict] = float(p)
-    corrected = [
-        tuple(outcome.corrected(tests.get((i, j), {})) for j, outcome in enumerate(outcomes))
-        for i, outcomes in enumerate(found)
-    ]
-    known: dict[str, Finding] = {}
-    for hypothesis, outcomes in zip(file.hypotheses, corrected, strict=True):
-        known[hypothesis.id] = _finding(hypothesis, outcomes, known, evidence)
+    with results.held():
+        evidence = Evidence(results, wanted)
+        found = [[claim.judge(evidence) for claim in hypothesis.claims] for hypothesis in file.hypotheses]
+        places = [(i, j, v) for i, outcomes in enumerate(found) for j, o in enumerate(outcomes) for v in o.tests]
+        adjusted: Iterable[float] = holm([found[i][j].tests[v] for i, j, v in places]) if places else []
+        tests: dict[tuple[int, int], dict[Verdict, float]] = {}
+        for (i, j, verdict), p in zip(places, adjusted, strict=True):
+            tests.setdefault((i, j), {})[verdict] = float(p)
+        corrected = [
+            tuple(outcome.corrected(tests.get((i, j), {})) for j, outcome in enumerate(outcomes))
+            for i, outcomes in enumerate(found)
+        ]
+        known: dict[str, Finding] = {}
+        for hypothesis, outcomes in zip(file.hypotheses, corrected, strict=True):
+            known[hypothesis.id] = _finding(hypothesis, outcomes, known, evidence)
     return Findings(file, sha256, tuple(known.values()))
 
 

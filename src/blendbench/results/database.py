@@ -57,12 +57,10 @@ def open_patiently(database: Path) -> duckdb.DuckDBPyConnection:
 
 def has_current_schema(connection: duckdb.DuckDBPyConnection) -> bool:
     """Return whether a database has this version's declarations."""
-    found = connection.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'schema_hash' AND database_name = current_database()"
-    ).fetchall()
-    if found == [(0,)]:
+    try:
+        return connection.execute("SELECT sha256 FROM schema_hash").fetchall() == [(declarations_sha256(),)]
+    except (duckdb.CatalogException, duckdb.BinderException):
         return False
-    return connection.execute("SELECT sha256 FROM schema_hash").fetchall() == [(declarations_sha256(),)]
 
 
 def create_database(path: Path) -> None:

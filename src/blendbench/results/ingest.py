@@ -33,6 +33,7 @@ WORK = ".ingest"  # folder in which a new database is made
 _LOCK = "ingest.lock"
 _MEMORY = "256MiB"  # of DuckDB: more is put on the disk
 _LEAST_BUFFER, _LONGEST_LINE = 1 << 20, 64 << 20  # bytes
+_FEW = 2000  # lines that one thread reads as fast as two
 # What moves a cursor or turns the direction of writing; tabs and newlines stay.
 _CONTROL = r"[\x01-\x08\x0b-\x1f\x7f-\x9f\x{202a}-\x{202e}\x{2066}-\x{2069}]"
 _DELETE = 0x7F
@@ -57,6 +58,10 @@ class _Changes:
 
     read: list[Shard]
     rebuild: bool
+
+
+# The shards of the database that was read last, by its path and the times of its file.
+_last: dict[tuple[Path, tuple[int, ...]], dict[str, _Known]] = {}
 
 
 def ingest(results_dir: Path | str, into: Path | None = None) -> int:
@@ -130,13 +135,23 @@ def _known(database: Path) -> dict[str, _Known] | None:
     """Return the shards of a database by name; None for a damaged database."""
     if not database.exists() or database.with_name(f"{database.name}.wal").exists():
         return None
+    state = database.absolute(), file_times(database)
+    if (known := _last.get(state)) is not None:
+        return known
     try:
         with open_patiently(database) as connection:
             if not has_current_schema(connection):
                 return None
-            rows = connection.execute("SELECT name, sequence, bytes, times, sha256 FROM shards").fetchall()
+            known = _shards_of(connection)
     except (DamagedDatabaseError, duckdb.Error):
         return None
+    _last.clear()
+    _last[state] = known
+    return known
+
+
+def _shards_of(connection: duckdb.DuckDBPyConnection) -> dict[str, _Known]:
+    rows = connection.execute("SELECT name, sequence, bytes, times, sha256 FROM shards").fetchall()
     return {name: _Known(sequence, size, tuple(times), sha256) for name, sequence, size, times, sha256 in rows}
 
 
@@ -182,8 +197,11 @@ def _bring_in(database: Path, changes: _Changes, limit: str = _MEMORY) -> int:
                 if limit:
                     connection.execute(f"SET memory_limit = {sql_text(limit)}")
                     connection.execute(f"SET temp_directory = {sql_text(str(work / 'spill'))}")
+                if sum(shard.lines for shard in changes.read) <= _FEW:
+                    connection.execute("SET threads = 1")
                 rows = _fill(connection, changes, times)
                 connection.execute("CHECKPOINT")  # closing does it too, and is silent about a full disk
+                known = _shards_of(connection)
         except (duckdb.Error, _UnusualError) as error:
             if limit and isinstance(error, duckdb.OutOfMemoryException):
                 return _bring_in(database, changes, "")
@@ -193,6 +211,8 @@ def _bring_in(database: Path, changes: _Changes, limit: str = _MEMORY) -> int:
                 raise database_error(database, error) from error
             raise
         fresh.replace(database)
+        _last.clear()
+        _last[database.absolute(), file_times(database)] = known
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return rows
