@@ -102,11 +102,10 @@ def resampled_moments(data: Array, resamples: int, seed: int, groups: Groups | N
     centres = [part - part.mean(axis=1, keepdims=True) for part in parts]
     shifts, variances = np.zeros((2, len(data), resamples))
     for part, indices, small in _resamples(n, resamples, seed, groups):
-        counts = small.astype(np.float64)
         start = 0
         for group, centred in zip(groups, centres, strict=True):
             size = len(group)
-            of_group = counts if size == n else counts[:, group]
+            of_group = (small if size == n else small[:, group]).astype(np.float64)
             shift = centred @ of_group.T / size
             squares = centred**2 @ of_group.T / size
             variance = squares - shift**2

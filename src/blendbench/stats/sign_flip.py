@@ -116,15 +116,16 @@ def _grid_probability(sizes: Array, limit: float) -> float:
 
 def _masses(cells: NDArray[np.int64], last: int) -> Array:
     """Return probabilities of subset sums of ascending `cells` up to `last`."""
-    masses = np.zeros(min(int(cells.sum()), last) + 1)
+    # Two arrays in turn: a new one for each of thousands of sums would take as long as the sums.
+    masses, other = np.zeros((2, min(int(cells.sum()), last) + 1))
     masses[0] = 1.0
     size = 1
     for start in range(0, len(cells), HALVINGS):
         block = cells[start : start + HALVINGS]
         masses[:size] *= math.ldexp(1.0, -len(block))
         for shift in map(int, block):
-            moved = min(size, len(masses) - shift)
-            if moved > 0:
-                masses[shift : shift + moved] += masses[:moved].copy()
-            size = min(size + shift, len(masses))
+            grown = min(size + shift, len(masses))
+            other[:shift] = masses[:shift]
+            np.add(masses[shift:grown], masses[: max(0, grown - shift)], out=other[shift:grown])
+            masses, other, size = other, masses, grown
     return masses
