@@ -200,12 +200,16 @@ def test_people_get_a_sentence_and_a_table(png: Path, tmp_path: Path, capsys: py
         ([], 2.0, "no grid visible, but lines of its content lie on the patch grid: measure the same prompt"),
         (["faint_grid", "visible_grid", "seams"], 2.0, "grid visible; steps at the borders of patches"),
         (["faint_grid"], 0.1, "a grid that is too faint to be seen"),
-        (["jpeg", "jpeg_history"], None, "no grid visible, but blocks of JPEG lie on the patch grid: measure"),
+        (["jpeg", "jpeg_history"], 0.1, "no grid visible, but blocks of JPEG lie on the patch grid: measure"),
         (["noise", "visible_grid"], 10.0, "shows nothing: noise alone"),
+        ([], None, "whether a grid is visible cannot be measured: too few tiles"),
+        (["jpeg"], None, "whether a grid is visible cannot be measured: too few tiles"),
+        (["seams"], None, "steps at the borders of patches"),
     ],
 )
 def test_the_sentence_of_an_image(flags: list[str], severity: float | None, said: str) -> None:
     record = {"status": "ok", "flags": flags, "values": {"grid_severity": severity}}
+    record["unscorable"] = {"grid_severity": "too few tiles"} if severity is None else {}
     assert sentence(record).startswith(said)
 
 

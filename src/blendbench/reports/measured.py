@@ -45,7 +45,10 @@ def sentence(record: dict[str, Any]) -> str:
     seen = "; ".join(_SEEN[flag] for flag in shown)
     doubts = dict.fromkeys(word for flag, word in _DOUBTS.items() if flag in flags)
     severity, limit = record["values"].get("grid_severity"), get_metric("grid_severity").info.threshold
-    if not seen and None not in (severity, limit) and severity >= limit:
+    if not seen and severity is None:
+        reason = record.get("unscorable", {}).get("grid_severity") or record.get("error")
+        return f"whether a grid is visible cannot be measured: {reason}"
+    if not seen and limit is not None and severity >= limit:
         doubts[_DRAWING] = None
     found = seen or "no grid visible"
     return f"{found}, but {' and '.join(doubts)}: {_ADVICE}" if doubts else found
