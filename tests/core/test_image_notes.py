@@ -61,6 +61,7 @@ def png(path: Path, texts: dict[str, str]) -> Path:
         ({"parameters": PARAMETERS}, "a cat, in the snow", 2**32),
         ({"parameters": "a cat"}, "a cat", None),
         ({"parameters": "a cat\nSteps: 20, Sampler: x"}, "a cat", None),
+        ({"parameters": 'a cat\nSteps: 20, Seed: 5, Template: "a {cat}, Seed: 7"'}, "a cat", 5),
         ({"prompt": json.dumps(KSAMPLER), "workflow": "{}"}, "a cat in the snow", 2**64 - 1),
         ({"prompt": json.dumps(CUSTOM)}, "a fox", 7),
         ({"prompt": json.dumps(TWO)}, "a cat in the snow", 2**64 - 1),

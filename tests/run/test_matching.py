@@ -1,11 +1,14 @@
 """Images are paired by seed, and in their order where seeds do not say it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from blendbench.core.errors import UsageError
-from blendbench.run.matching import Found, file_pattern, pair, read_table
+from blendbench.core.suites import load_suite
+from blendbench.run.matching import Found, Naming, file_pattern, match, pair, read_table
 
 
 def found(*images: tuple[str, int | None]) -> list[Found]:
@@ -71,6 +74,42 @@ def test_a_table_needs_its_columns(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("file,item,seed,more\n sub/a.png , one ,3,x\n,two,4,\n")
     assert read_table(path) == {"a.png": {"file": "sub/a.png", "item": "one", "seed": "3", "more": "x"}}
+    path.write_text("file, item, seed\nC:\\blend\\a.png,one,3\nplain/a.png,one,3\n")
+    assert {name: (row["item"], row["seed"]) for name, row in read_table(path).items()} == {"a.png": ("one", "3")}
     path.write_text("name,item\n")
     with pytest.raises(UsageError, match="file, and item or prompt"):
         read_table(path)
+
+
+def test_a_table_that_contradicts_itself_or_states_no_seed_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("file,item,seed\nx/a.png,one,3\nb.png,two,3.0\ny/a.png,one,4\nb.png,two,-1\n")
+    with pytest.raises(UsageError) as refused:
+        read_table(path)
+    said = [problem.split(": ", 1)[1] for problem in refused.value.problems]
+    assert said == [
+        "line 3: seed = '3.0'; write a whole number from 0, or nothing",
+        "line 4: another line says otherwise of a.png; give each file a name of its own",
+        "line 5: another line says otherwise of b.png; give each file a name of its own",
+        "line 5: seed = '-1'; write a whole number from 0, or nothing",
+    ]
+
+
+def test_a_name_that_fits_two_items_belongs_to_neither(tmp_path: Path) -> None:
+    suite = load_suite("miniature")
+    suite = replace(
+        suite, items=tuple(replace(suite.items[n], id=name) for n, name in enumerate(("cat", "cat-2", "d")))
+    )
+    for name in ("cat-2-7", "cat-7", "d-8", "e-9", "cat"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    exact = match(tmp_path, suite, Naming(pattern=file_pattern("{item}-{seed}")))
+    assert [(image.path.stem, image.item, image.noise_seed) for image in exact.images] == [
+        ("cat-2-7", "cat-2", 7),
+        ("cat-7", "cat", 7),
+        ("d-8", "d", 8),
+    ]
+    assert exact.left_out[0] == "cat.png: its name does not fit the pattern"
+    assert exact.left_out[1].startswith("e-9.png: the suite has no item 'e'")
+    loose = match(tmp_path, suite, Naming(pattern=file_pattern("{item}-{any}")))
+    assert "cat-2-7.png: its name fits the items cat and cat-2; make the pattern exact" in loose.left_out
+    assert [image.item for image in loose.images] == ["cat", "d"]

@@ -77,7 +77,7 @@ def _from_texts(texts: dict[str, str]) -> ImageNotes:
         # AUTOMATIC1111: the prompt, then lines of settings.
         text = texts["parameters"]
         end = _PARAMETERS_END.search(text)
-        seed = re.search(r"^Steps: \d.*\bSeed: (\d+)", text, re.MULTILINE)
+        seed = re.search(r"^Steps: \d.*?\bSeed: (\d+)", text, re.MULTILINE)
         prompt = re.sub(r"<(?:lora|lyco|hypernet):[^>]*>", "", text[: end.start()] if end else text)
         return ImageNotes(_text(prompt), seed_of(seed[1]) if seed else None)
     if "invokeai_metadata" in texts:

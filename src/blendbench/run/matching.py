@@ -1,15 +1,16 @@
 """Find out which item and which noise each image of a folder belongs to, and pair it with a baseline's."""
 
 import csv
+import functools
 import io
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from blendbench.core.config import suggest
-from blendbench.core.errors import UsageError
+from blendbench.core.errors import Problems, UsageError
 from blendbench.core.files import printable, read_file
 from blendbench.core.image_notes import image_notes, seed_of
 from blendbench.core.images import image_files
@@ -55,11 +56,23 @@ def read_table(path: Path) -> dict[str, dict[str, str]]:
     except UnicodeDecodeError:
         raise UsageError(f"{printable(path)}: not UTF-8; save it as UTF-8 text") from None
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    names = set(reader.fieldnames or ())
+    names = {name.strip() for name in reader.fieldnames or ()}
     if "file" not in names or not names & {"item", "prompt"}:
         raise UsageError(f"{printable(path)}: the first line must name the columns file, and item or prompt")
-    rows = ({key: value.strip() for key, value in row.items() if key and isinstance(value, str)} for row in reader)
-    return {Path(row["file"]).name: row for row in rows if row.get("file")}
+    table: dict[str, dict[str, str]] = {}
+    problems = Problems()
+    for read in reader:
+        row = {key.strip(): value.strip() for key, value in read.items() if key and isinstance(value, str)}
+        if not (name := PureWindowsPath(row.get("file", "")).name):  # either kind of slash
+            continue
+        line = f"{printable(path)}: line {reader.line_num}"
+        if any(table.get(name, row).get(key) != row.get(key) for key in ("item", "prompt", "seed")):
+            problems.add(f"{line}: another line says otherwise of {printable(name)}; give each file a name of its own")
+        if row.get("seed") and seed_of(row["seed"]) is None:
+            problems.add(f"{line}: seed = {row['seed'][:30]!r}; write a whole number from 0, or nothing")
+        table[name] = row
+    problems.check()
+    return table
 
 
 def file_pattern(text: str) -> re.Pattern[str]:
@@ -108,9 +121,13 @@ def _named(
         item, prompt, seed = row.get("item", ""), row.get("prompt"), seed_of(row.get("seed"))
     elif naming.pattern is not None:
         found = naming.pattern.fullmatch(path.stem)
-        why = "" if found else "its name does not fit the pattern"
-        groups = found.groupdict() if found else {}
+        fits = {one: whole for one in sorted(ids) if (whole := _of_item(naming.pattern, one).fullmatch(path.stem))}
+        fit = next(iter(fits.values()), found)
+        groups = fit.groupdict() if fit else {}
         item, seed = groups.get("item", ""), seed_of(groups.get("seed"))
+        why = "" if found else "its name does not fit the pattern"
+        if len(fits) > 1:
+            why = f"its name fits the items {' and '.join(fits)}; make the pattern exact"
     else:
         notes = image_notes(path)
         prompt, seed = notes.prompt, notes.seed
@@ -123,6 +140,11 @@ def _named(
     elif not why and item not in ids:
         why = f"the suite has no item {item!r}{suggest(item, [*ids])}"
     return item, seed, why
+
+
+@functools.cache
+def _of_item(pattern: re.Pattern[str], item: str) -> re.Pattern[str]:
+    return re.compile(pattern.pattern.replace(_PLACEHOLDERS["item"], f"(?P<item>{re.escape(item)})"))
 
 
 def _plain(prompt: str) -> str:
