@@ -227,7 +227,9 @@ def test_an_embedding_that_is_not_finite_is_a_failure_and_not_unscorable() -> No
     assert {score.status for score in measure(batch, ["clip_cosine"])["clip_cosine"]} == {"failed"}
 
 
-@pytest.mark.parametrize(("value", "status"), [(math.nan, "unscorable"), (math.inf, "failed"), (7.0, "failed")])
+@pytest.mark.parametrize(
+    ("value", "status"), [(math.nan, "unscorable"), (math.inf, "failed"), (7.0, "failed"), (-1e200, "failed")]
+)
 def test_values_that_are_no_values(monkeypatch: pytest.MonkeyPatch, value: float, status: str) -> None:
     replace_function(monkeypatch, lambda batch: torch.full((len(batch),), value))
     score = measure(full_batch(n=1), ["grid_energy"])["grid_energy"][0]

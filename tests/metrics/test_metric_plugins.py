@@ -160,7 +160,14 @@ def test_a_mistake_is_one_line_with_the_users_file_and_line(plugin: Path, call: 
         ("return torch.zeros(len(batch), 2)", "failed", "shape (3, 2) for 3 images"),
         ("return 'high'", "failed", "gave str, not a tensor"),
         ("return torch.full((len(batch),), torch.nan)", "unscorable", "the metric is not defined for this image"),
-        ("return torch.full((len(batch),), torch.inf)", "failed", "odd = inf is outside"),
+        ("return torch.full((len(batch),), torch.inf)", "failed", "odd = inf; NaN says that a metric is not defined"),
+        ("return torch.full((len(batch),), 1e200, dtype=torch.float64)", "failed", "odd = 1e+200; give it a unit in"),
+        (
+            "v = batch.images.double().mean((1, 2, 3)); return v - v.mean()",
+            "failed",
+            "may depend on its own image only",
+        ),
+        ("return torch.arange(len(batch))", "failed", "gave 2 for an image in a batch and 0 for the same image alone"),
         ("return np.ones(len(batch))", "ok", None),
     ],
 )
@@ -173,10 +180,17 @@ def test_each_outcome_has_a_status_and_a_reason(plugin: Path, body: str, status:
     assert {score.status for score in found["effect_size"]} == {"ok"}
 
 
+def test_random_draws_of_a_metric_are_the_same_in_every_run(plugin: Path) -> None:
+    load_function(plugin, "return batch.images.double().mean((1, 2, 3)) + torch.randn(1) + np.random.rand()")
+    assert scored("odd") == scored("odd")
+    assert {score.status for score in scored("odd")["odd"]} == {"ok"}
+
+
 def test_a_value_outside_the_stated_range_fails(plugin: Path) -> None:
     load(
         plugin,
-        "@metric('odd', needs=('images',), range=(0, 1), **CARD)\ndef odd(batch):\n    return 2 * torch.ones(3)\n",
+        "@metric('odd', needs=('images',), range=(0, 1), **CARD)\n"
+        "def odd(batch):\n    return 2 * torch.ones(len(batch))\n",
     )
     assert scored("odd")["odd"] == [Score(None, "failed", "odd = 2.0 is outside 0.0..1.0")] * 3
 
@@ -216,7 +230,8 @@ def test_global_state_is_restored_and_what_is_printed_goes_to_stderr(
     )
     assert {score.status for score in scored("odd")["odd"]} == {"ok"}
     assert (torch.get_default_dtype(), torch.get_num_threads(), torch.initial_seed()) == before
-    assert capsys.readouterr() == ("", "hello\n")
+    printed = capsys.readouterr()
+    assert (printed.out, {*printed.err.splitlines()}) == ("", {"hello"})
 
 
 def test_a_paired_metric_is_skipped_without_a_baseline_and_names_the_one_that_it_used(plugin: Path) -> None:

@@ -48,7 +48,7 @@ def random_rows(rng: random.Random, count: int = 60) -> list[Row]:
         cell = cell_row(label, item, 0, sha(rng.random()) if ok else None, tokens=rng.choice([None, 1, 2]))
         image = cell.image_sha256 or sha("an image of before")
         status = rng.choice(["ok", "failed", "skipped", "unscorable"])
-        value = rng.choice([0.1, -1e-300, 1e300, rng.random()]) if status == "ok" else None
+        value = rng.choice([0.1, -1e-300, 1e99, rng.random()]) if status == "ok" else None
         made += [cell, score_row(cell, rng.choice("ab"), value, status=status, image_sha256=image)]
     return made
 

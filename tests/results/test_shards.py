@@ -43,12 +43,12 @@ def write_shard(folder: Path, *lines: str | bytes, name: str = "run1") -> Path:
 
 def test_rows_survive_the_round_trip(tmp_path: Path) -> None:
     cell = CELL.changed(params={"x": [0.1, None, True, ODD]}, label=ODD, tokens=None)
-    append(tmp_path, "run1", cell, *(SCORE.changed(metric=f"m{i}", value=v) for i, v in enumerate((-1e-300, 1e300, 5))))
+    append(tmp_path, "run1", cell, *(SCORE.changed(metric=f"m{i}", value=v) for i, v in enumerate((-1e-300, 1e99, 5))))
     results = open_results(tmp_path)
     label, params, tokens, seed = results.rows("SELECT label, params, tokens, noise_seed FROM cells")[0]
     # What would move a terminal's cursor is replaced in texts; JSON has it escaped.
     assert (label, json.loads(params), tokens, seed) == (ODD.replace("\1", "\ufffd"), cell.params, None, 2**63)
-    assert results.rows("SELECT value FROM scores ORDER BY metric") == [(-1e-300,), (1e300,), (5.0,)]
+    assert results.rows("SELECT value FROM scores ORDER BY metric") == [(-1e-300,), (1e99,), (5.0,)]
 
 
 def test_every_shard_begins_with_the_next_sequence(tmp_path: Path) -> None:
@@ -93,6 +93,7 @@ BAD_ROWS: list[tuple[Row, str]] = [
     (SCORE.changed(status="failed", error="x"), "CHECK"),
     (SCORE.changed(value=float("nan")), "value is nan"),
     (SCORE.changed(value=float("inf")), "value is inf"),
+    (SCORE.changed(value=-1e100), "CHECK"),
     (SCORE.changed(value=10**400), "integer that is too large"),
     (SCORE.changed(value=[True]), "value is"),
     (SCORE.changed(value=True), "value is True"),

@@ -164,6 +164,24 @@ def test_a_canary_that_looks_fine_stops_the_gate(rows: list[Row], tmp_path: Path
     assert "artifact: not worse" in verdict.canary.evidence and "prompt: worse in" in verdict.canary.evidence
 
 
+def test_a_metric_that_fails_keeps_no_other_from_finding_the_canary(rows: list[Row], tmp_path: Path) -> None:
+    def broken(*metrics: str) -> Results:
+        def change(row: Row) -> Row:
+            if row.table == "scores" and row.metric in metrics:
+                return row.changed(value=None, status="failed", error="boom")
+            return row
+
+        return changed(rows, tmp_path / str(len(metrics)), change)
+
+    verdict = gate(broken("blockiness"), "vision_only", "text_only")
+    assert (verdict.outcome, verdict.exit_code) == ("cells failed", 5)
+    assert verdict.canary.detected and "artifact: worse in grid_energy" in verdict.canary.evidence
+    assert "scores failed, the first: canary: item item-00, seed 0: blockiness: boom" in verdict.canary.evidence
+    # Nothing is left that sees an artifact.
+    blind = gate(broken("blockiness", "grid_energy"), "vision_only", "text_only")
+    assert (blind.outcome, blind.exit_code) == ("canary not detected", 4)
+
+
 def test_results_without_a_canary_clear_nothing(rows: list[Row], tmp_path: Path) -> None:
     without = changed(rows, tmp_path, lambda row: None if row.get("label") == "canary" else row)
     verdict = gate(without, "lerp:alpha=0.1,align=area", "text_only")

@@ -5,7 +5,6 @@ There is one outcome per image and metric, and a failure is never a 0.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import traceback
 from collections.abc import Iterator, Sequence
@@ -18,13 +17,19 @@ from blendbench.core.errors import UsageError, described
 from blendbench.core.lazy import torch
 from blendbench.metrics.registry import METRICS, Metric
 from blendbench.registry.entries import SHIPPED
-from blendbench.registry.guard import guarded_state
+from blendbench.registry.guard import guarded_state, seeded
 
 if TYPE_CHECKING:
     from blendbench.metrics.batch import Batch
 
 # Cosines and fractions may leave their range by rounding alone.
 _ROUNDING = 1e-5
+# Values of one image in batches of different sizes, which kernels round differently.
+_ROUNDED = 1e-3
+# Metrics whose values were compared between a batch and images alone.
+_ALONE: set[str] = set()
+# Squares and sums of larger values may overflow; the table of scores has this limit too.
+_LARGEST = 1e100
 # Pixels an image from which a batch is slower than its images alone.
 _LARGE = 1 << 17
 
@@ -127,11 +132,30 @@ def _reason(metric: Metric, error: BaseException) -> str:
 
 
 def _values(metric: Metric, batch: Batch) -> list[float]:
-    with torch.inference_mode(), contextlib.ExitStack() as stack:
-        if metric.origins != {SHIPPED}:
-            stack.enter_context(guarded_state())
-            stack.enter_context(metric.reading_its_files())
-        values = metric.function(batch.declaring(metric.needs, metric.origin))
+    if metric.origins == {SHIPPED}:
+        with torch.inference_mode():
+            return _numbers(metric, batch)
+    with torch.inference_mode(), guarded_state(), seeded(0), metric.reading_its_files():
+        values = _numbers(metric, batch)
+    if len(batch) > 1 and metric.source_sha256 not in _ALONE:
+        for i in (0, len(batch) - 1):
+            _check_alone(metric, values[i], _values(metric, batch.single(i))[0])
+        _ALONE.add(metric.source_sha256)
+    return values
+
+
+def _check_alone(metric: Metric, value: float, alone: float) -> None:
+    """Raise where the value of an image depends on the images beside it, as on how a run was divided."""
+    close = math.isclose(value, alone, rel_tol=_ROUNDED, abs_tol=max(_ROUNDED, metric.info.margin / 10))
+    if not close and not (math.isnan(value) and math.isnan(alone)):
+        raise WrongResultError(
+            f"{metric.name} gave {value:g} for an image in a batch and {alone:g} for the same image alone; a value may"
+            " depend on its own image only"
+        )
+
+
+def _numbers(metric: Metric, batch: Batch) -> list[float]:
+    values = metric.function(batch.declaring(metric.needs, metric.origin))
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
         values = torch.from_numpy(values.astype(np.float64))
     if not isinstance(values, torch.Tensor):
@@ -149,6 +173,12 @@ def _score(metric: Metric, value: float) -> Score:
     low, high = metric.info.range
     if math.isnan(value):
         return Score(None, "unscorable", metric.card.unscorable)
-    if math.isinf(value) or not low - _ROUNDING <= value <= high + _ROUNDING:
+    if math.isinf(value):
+        return Score(None, "failed", f"{metric.name} = {value}; NaN says that a metric is not defined for an image")
+    if not low - _ROUNDING <= value <= high + _ROUNDING:
         return Score(None, "failed", f"{metric.name} = {value} is outside {low}..{high}")
+    if abs(value) >= _LARGEST:
+        return Score(
+            None, "failed", f"{metric.name} = {value:g}; give it a unit in which values stay below {_LARGEST:g}"
+        )
     return Score(min(max(value, low), high), "ok")

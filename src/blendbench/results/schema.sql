@@ -148,7 +148,7 @@ CREATE TABLE scores (
     scorer_sha256 VARCHAR NOT NULL DEFAULT '', -- hash of the weights of the network that judged
     baseline_image_sha256 VARCHAR NOT NULL DEFAULT '', -- second image of a paired metric
     image_sha256 VARCHAR NOT NULL CHECK (length(image_sha256) = 64),
-    value DOUBLE CHECK (isfinite(value)), -- NULL unless status is ok; a failure is never 0
+    value DOUBLE CHECK (abs(value) < 1e100), -- NULL unless status is ok; a failure is never 0
     status score_status NOT NULL,
     error VARCHAR, -- why there is no value
     CHECK ((status = 'ok') = (value IS NOT NULL))

@@ -59,15 +59,18 @@ def judge_canary(against: Comparison) -> Canary:
     """Detect the canary: a metric of each measured role must be worse.
 
     The roles are artifact and prompt. Holm's correction runs within a role: that both must find it needs no other (an
-    intersection-union test).
+    intersection-union test). A metric with scores that failed finds nothing, and keeps no other one from it.
     """
-    if against.failed:
-        return Canary(False, f"{len(against.failed)} cells or scores failed, the first: {against.failed[0]}")
     pairs = [pair for pair in against.pairs.values() if pair.metric.role in CANARY_ROLES]
     effects = decide_effects(measure_effects(pairs))
+    failed = f"{len(against.failed)} cells or scores failed, the first: {(*against.failed, '')[0]}"
+    if any(None in unit.images for unit in against.units):
+        return Canary(False, failed)
     reports, detected = [], True
     for role in CANARY_ROLES:
         judged = [effect for effect in effects if effect.judged and effect.metric.role == role]
+        if not judged and against.failed:
+            return Canary(False, failed)
         if not judged:
             continue
         found = [effect for effect in judged if effect.decision == "worse"]
@@ -81,4 +84,4 @@ def judge_canary(against: Comparison) -> Canary:
     if not reports:
         return Canary(False, "no artifact or prompt metric was measured")
     extent = f"{len(against.units)} pairs with {against.baseline} in {against.experiment}"
-    return Canary(detected, f"{extent}; {'; '.join(reports)}")
+    return Canary(detected, "; ".join([extent, *reports, *([failed] if against.failed else [])]))
