@@ -131,6 +131,14 @@ def test_a_folder_of_something_else_is_left_alone(reports: Path, tmp_path: Path)
         write_site(tmp_path, tmp_path / "site")
 
 
+def test_results_that_are_not_there_leave_an_earlier_site_as_it_was(reports: Path, tmp_path: Path) -> None:
+    index = write_site(reports, tmp_path / "site")
+    before = index.read_bytes()
+    with pytest.raises(UsageError, match="no results here"):
+        write_site(reports, tmp_path / "site", tmp_path / "none")
+    assert index.read_bytes() == before
+
+
 def test_tables_are_sorted_and_points_answer_to_the_keyboard(site: Path, chromium: Any) -> None:  # noqa: F811
     chromium.get("about:blank")
     chromium.get_log("performance")

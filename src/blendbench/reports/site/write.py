@@ -31,7 +31,7 @@ def write_site(reports: Path, out: Path, results: Path | None = None, duckdb_was
 
     `results`: a results folder whose images the points of the front show; without it they show figures alone.
     `duckdb_wasm`: the package that a SQL console runs; without it no console is written. Returns the first page.
-    Errors: UsageError if there are no pages, no data for a console, or `out` holds something else than a site.
+    Errors: UsageError if there are no pages, results or data for a console, or `out` holds something else than a site.
     """
     reports = reports.resolve()
     named = sorted(reports.glob("*.md"))
@@ -40,6 +40,8 @@ def write_site(reports: Path, out: Path, results: Path | None = None, duckdb_was
     data = published_data(reports) if duckdb_wasm is not None else None
     if duckdb_wasm is not None and data is None:
         raise UsageError(f"{printable(reports)}: no data for a SQL console; `blendbench publish` writes them")
+    if results is not None:
+        open_results(results)  # before an earlier site is removed
     out = _emptied(out)
     # First, so that a folder in which this was interrupted is known as a site.
     for name in (STYLE, SCRIPT):
