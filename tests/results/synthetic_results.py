@@ -1,5 +1,6 @@
 """A results folder with known effects, for the tests of results and reports."""
 
+import functools
 import hashlib
 import io
 import json
@@ -381,15 +382,19 @@ def _dimension(at: dict[str, Any], **values: Any) -> Row:
 
 
 def _image(folder: Path, seed: str, index: int, damage: float) -> str:
-    rng = np.random.default_rng(int(seed[:8], 16))
-    pixels = np.full((128, 128, 3), 235, np.float64)
-    rows, columns = np.mgrid[:128, :128]
-    pixels[(rows - 64) ** 2 + (columns - 40 - 8 * index) ** 2 < 900] = (200, 40, 30)
-    pixels += damage * 120 * rng.normal(size=(8, 8, 3)).repeat(16, 0).repeat(16, 1)
-    buffer = io.BytesIO()
-    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(buffer, "PNG")
-    name = hashlib.sha256(buffer.getvalue()).hexdigest()
+    name = hashlib.sha256(content := _png(seed, index, damage)).hexdigest()
     path = folder / "images" / name[:2] / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(buffer.getvalue())
+    path.write_bytes(content)
     return name
+
+
+@functools.cache
+def _png(seed: str, index: int, damage: float) -> bytes:
+    noise = np.random.default_rng(int(seed[:8], 16)).normal(size=(8, 8, 3))
+    pixels = np.full((128, 128, 3), 235, np.float64)
+    pixels[(np.mgrid[-64:64, -40 - 8 * index : 88 - 8 * index] ** 2).sum(axis=0) < 900] = (200, 40, 30)
+    pixels += damage * 120 * noise.repeat(16, 0).repeat(16, 1)
+    buffer = io.BytesIO()
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
