@@ -33,7 +33,7 @@ WORK = ".ingest"  # folder in which a new database is made
 _LOCK = "ingest.lock"
 _MEMORY = "256MiB"  # of DuckDB: more is put on the disk
 _LEAST_BUFFER, _LONGEST_LINE = 1 << 20, 64 << 20  # bytes
-_FEW = 2000  # lines that one thread reads as fast as two
+_FEW = 1000  # lines that one thread reads as fast as two, and Python checks as fast as DuckDB
 # What moves a cursor or turns the direction of writing; tabs and newlines stay.
 _CONTROL = r"[\x01-\x08\x0b-\x1f\x7f-\x9f\x{202a}-\x{202e}\x{2066}-\x{2069}]"
 _DELETE = 0x7F
@@ -197,9 +197,10 @@ def _bring_in(database: Path, changes: _Changes, limit: str = _MEMORY) -> int:
                 if limit:
                     connection.execute(f"SET memory_limit = {sql_text(limit)}")
                     connection.execute(f"SET temp_directory = {sql_text(str(work / 'spill'))}")
-                if sum(shard.lines for shard in changes.read) <= _FEW:
+                few = sum(shard.lines for shard in changes.read) <= _FEW
+                if few:
                     connection.execute("SET threads = 1")
-                rows = _fill(connection, changes, times)
+                rows = _fill(connection, changes, times, few)
                 connection.execute("CHECKPOINT")  # closing does it too, and is silent about a full disk
                 known = _shards_of(connection)
         except (duckdb.Error, _UnusualError) as error:
@@ -222,7 +223,9 @@ class _UnusualError(UsageError):
     """A line that is not as it is written."""
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, changes: _Changes, times: dict[str, tuple[int, ...]]) -> int:
+def _fill(
+    connection: duckdb.DuckDBPyConnection, changes: _Changes, times: dict[str, tuple[int, ...]], few: bool
+) -> int:
     """Put shards' rows into their tables, later over earlier; count them."""
     rows = 0
     connection.execute(
@@ -243,13 +246,13 @@ def _fill(connection: duckdb.DuckDBPyConnection, changes: _Changes, times: dict[
                 shard.torn,
             ],
         )
-    _check_structure(connection)
+    distinct = _check_structure(connection, few)
     # JSON writes control characters as escapes; other languages are rare enough to be looked at.
     marked = f"bool_or(contains(_line, '\\u') OR strlen(_line) <> length(_line) OR contains(_line, chr({_DELETE})))"
     for name, is_marked in connection.execute(f"SELECT _table, {marked} FROM lines GROUP BY 1").fetchall():
         if name not in tables():
             raise _UnusualError(f"table is {str(name)[:60]!r}, not one of {', '.join(tables())}")
-        _replace_rows(connection, name, changes.rebuild, is_marked)
+        _replace_rows(connection, name, changes.rebuild, is_marked, distinct)
     connection.execute("DROP TABLE lines")
     # Scores of what was forgotten stay: they hold for the same image, should a later run generate it again.
     forgotten = "forgotten f JOIN runs r ON r.experiment = f.experiment AND r.sequence < f.sequence"
@@ -281,13 +284,18 @@ def _read_lines(connection: duckdb.DuckDBPyConnection, shard: Shard) -> int:
     return int(found)
 
 
-def _check_structure(connection: duckdb.DuckDBPyConnection) -> None:
-    """Check a line of each combination of types. Errors: _UnusualError."""
+def _check_structure(connection: duckdb.DuckDBPyConnection, few: bool) -> bool:
+    """Check a `few` lines, or of more one of each combination of types.
+
+    Returns whether all lines are known to have different keys. Errors: _UnusualError.
+    """
     if connection.execute("SELECT count(*) FROM lines WHERE contains(_line, '\\u0000')").fetchall() != [(0,)]:
         raise _UnusualError("a text has a null byte")
     # A line of many brackets may be nested deeper than DuckDB goes, and is checked by itself.
     samples = connection.execute(
-        f"""
+        "SELECT _shard, _n, _line FROM lines"
+        if few
+        else f"""
         SELECT arg_min(_shard, (_sequence, _shard, _n)), arg_min(_n, (_sequence, _shard, _n)),
             arg_min(_line, (_sequence, _shard, _n))
         FROM lines
@@ -295,15 +303,21 @@ def _check_structure(connection: duckdb.DuckDBPyConnection) -> None:
             len(json_keys(_line))
         """
     )
+    checked, keys = 0, set()
     while batch := samples.fetchmany(1000):
         for shard, number, line in batch:
             try:
-                row_of(parse_line(line.encode()))
+                name, row = row_of(parse_line(line.encode()))
             except RowError as error:
                 raise _UnusualError(f"{printable(shard)}:{number}: {error}") from None
+            checked += 1
+            keys.add((name, *(row[column] for column in tables()[name].key)))
+    return few and len(keys) == checked
 
 
-def _replace_rows(connection: duckdb.DuckDBPyConnection, name: str, rebuild: bool, is_marked: bool) -> None:
+def _replace_rows(
+    connection: duckdb.DuckDBPyConnection, name: str, rebuild: bool, is_marked: bool, distinct: bool
+) -> None:
     """Put the rows of one table in place.
 
     Of rows with one key the latest counts. In texts of `is_marked` tables control characters are replaced: whoever
@@ -311,19 +325,21 @@ def _replace_rows(connection: duckdb.DuckDBPyConnection, name: str, rebuild: boo
     """
     table = tables()[name]
     target, key = sql_name(name), [sql_name(column) for column in table.key]
-    lines = f"(SELECT * FROM lines WHERE _table = {sql_text(name)})"
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE staged AS {table.select(lines)}")
-    for column in [sql_name(column.name) for column in table.columns if is_marked and column.kind == "VARCHAR"]:
-        connection.execute(
-            f"UPDATE staged SET {column} = regexp_replace({column}, '{_CONTROL}', '\ufffd', 'g')"
-            f" WHERE regexp_matches({column}, '{_CONTROL}')"
-        )
-    # Hashes are quicker to count than keys; two keys with one hash only cost the sort.
-    twins = connection.execute(f"SELECT count(*) - count(DISTINCT hash({', '.join(key)})) FROM staged").fetchall()
-    order = f"PARTITION BY {', '.join(key)} ORDER BY _sequence DESC, _shard DESC, _n DESC"
-    latest = f"QUALIFY row_number() OVER ({order}) = 1" if twins != [(0,)] else ""
+    staged, latest = f"({table.select(f'(SELECT * FROM lines WHERE _table = {sql_text(name)})')})", ""
+    if is_marked or not distinct:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE staged AS FROM {staged}")
+        staged = "staged"
+        for column in [sql_name(column.name) for column in table.columns if is_marked and column.kind == "VARCHAR"]:
+            connection.execute(
+                f"UPDATE staged SET {column} = regexp_replace({column}, '{_CONTROL}', '\ufffd', 'g')"
+                f" WHERE regexp_matches({column}, '{_CONTROL}')"
+            )
+        # Hashes are quicker to count than keys; two keys with one hash only cost the sort.
+        twins = connection.execute(f"SELECT count(*) - count(DISTINCT hash({', '.join(key)})) FROM staged").fetchall()
+        order = f"PARTITION BY {', '.join(key)} ORDER BY _sequence DESC, _shard DESC, _n DESC"
+        latest = f"QUALIFY row_number() OVER ({order}) = 1" if twins != [(0,)] else ""
     if not rebuild:
         same = " AND ".join(f"{target}.{column} = staged.{column}" for column in key)
-        connection.execute(f"DELETE FROM {target} USING staged WHERE {same}")
-    connection.execute(f"INSERT INTO {target} ({table.names}) SELECT {table.names} FROM staged {latest}")
-    connection.execute("DROP TABLE staged")
+        connection.execute(f"DELETE FROM {target} USING {staged} AS staged WHERE {same}")
+    connection.execute(f"INSERT INTO {target} ({table.names}) SELECT {table.names} FROM {staged} AS staged {latest}")
+    connection.execute("DROP TABLE IF EXISTS staged")
