@@ -44,6 +44,8 @@ def test_pages_read_the_same_from_published_data(results: Results, tmp_path: Pat
             query = f"SELECT {columns} FROM {view} ORDER BY ALL"
             assert published.rows(query) == results.rows(query) != [], view
         assert published.rows("FROM orphans") == []
+        with pytest.raises(UsageError, match="published data hold no images; open the results folder"):
+            published.image(str(published.rows("SELECT cell_id FROM cells WHERE status = 'ok'")[0][0]))
         database = published.database
     assert not database.exists()
     assert published_experiments(tmp_path) == ["core", "other"]
@@ -113,6 +115,8 @@ def test_what_is_replaced_is_gone(results: Results, tmp_path: Path) -> None:
     with import_published(tmp_path / "out") as published:
         assert published.rows("SELECT DISTINCT item FROM cells") == [(item_name(0),)]
         assert published.rows("FROM orphans") == []
+        with pytest.raises(UsageError, match="published data hold no images; open the results folder"):
+            published.image(str(published.rows("SELECT cell_id FROM cells WHERE status = 'ok'")[0][0]))
 
 
 def test_the_files_are_plain_parquet(results: Results, tmp_path: Path) -> None:

@@ -35,6 +35,10 @@ def test_frames_are_the_views(results: Results) -> None:
     assert len(cells) == results.rows("SELECT count(*) FROM current_cells")[0][0]
     assert set(results.scores("core", "grid_energy").metric) == {"grid_energy"}
     assert len(results.scores()) > len(results.scores(metric="grid_energy")) > 0
+    with pytest.raises(UsageError, match=r"grid_enrgy: no metric of this name; did you mean 'grid_energy'\?"):
+        results.scores(metric="grid_enrgy")
+    with pytest.raises(UsageError, match="the same configuration"):
+        results.pairs("text_only", "text_only")
     summary = results.summary()
     assert list(summary.experiment) == ["core"] and "<td>core</td>" in results._repr_html_()
 

@@ -94,14 +94,22 @@ class Results:
         return self._of("cell_scores", experiment)
 
     def scores(self, experiment: str | None = None, metric: str | None = None) -> "pd.DataFrame":
-        """Return a row a cell and metric, with the reason where there is no value (view `unit_scores`)."""
+        """Return a row a cell and metric, with the reason where there is no value (view `unit_scores`).
+
+        Errors: UsageError for an unknown experiment or metric.
+        """
+        if metric is not None and not self.rows("SELECT 1 FROM metrics WHERE metric = ? LIMIT 1", [metric]):
+            known = [str(name) for (name,) in self.rows("SELECT DISTINCT metric FROM metrics")]
+            raise UsageError(f"{metric}: no metric of this name{suggest(metric, known)}")
         return self._of("unit_scores", experiment, "(?::VARCHAR IS NULL OR metric = ?)", [metric, metric])
 
     def pairs(self, candidate: str, baseline: str, experiment: str | None = None) -> "pd.DataFrame":
         """Return a row a pair of cells and metric; `difference` is candidate minus baseline (view `pairs`).
 
-        Both are labels. Errors: UsageError if no cell has one of them.
+        Both are labels. Errors: UsageError if no cell has one of them, or they are the same.
         """
+        if candidate == baseline:
+            raise UsageError(f"{candidate}: candidate and baseline are the same configuration; name two")
         for label in (candidate, baseline):
             if not self.rows("SELECT 1 FROM current_cells WHERE label = ? LIMIT 1", [label]):
                 known = [str(name) for (name,) in self.rows("SELECT DISTINCT label FROM current_cells")]
@@ -118,6 +126,8 @@ class Results:
             raise UsageError(f"{cell}: {len(found) or 'no'} cells begin so; give the cell_id of one")
         if found[0][1] is None:
             raise UsageError(f"{cell}: this cell failed and has no image")
+        if self._drop:
+            raise UsageError(f"{cell}: published data hold no images; open the results folder that they were made of")
         from PIL import Image
 
         from blendbench.results.images import ImageStore
