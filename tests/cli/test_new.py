@@ -111,7 +111,7 @@ def test_what_cannot_become_a_suite_is_named_and_leaves_nothing(cli: Cli, photos
     for prompts, said in (
         ("gone.txt", "no such file"),
         ("p.csv", "no column 'prompt'"),
-        ("q.csv", "image 'gone.png' is not in"),
+        ("q.csv", "line 2: image 'gone.png' is not in --images"),
         ("empty.txt", "holds no prompt"),
         ("latin.txt", "not UTF-8"),
     ):
@@ -120,8 +120,45 @@ def test_what_cannot_become_a_suite_is_named_and_leaves_nothing(cli: Cli, photos
     (photos / "z.png").write_bytes(b"no image")
     (photos / "Red Barn.JPG").write_bytes(b"")
     done = cli("new", "suite", "own", "--images", photos, "--prompts", "p.txt", cwd=tmp_path)
-    assert done.returncode == 2 and "Red Barn.JPG" in done.stderr and "1 more" in done.stderr
+    assert done.returncode == 2 and [line.split(":")[1].split("/")[-1] for line in done.stderr.splitlines()] == [
+        "Red Barn.JPG",
+        "z.png",
+    ]
     assert not (tmp_path / "own").exists()
+
+
+def test_a_table_is_read_as_spreadsheets_write_it_or_refused_by_line(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    make = ("new", "suite", "own", "--images", photos, "--prompts", "p.csv")
+    (tmp_path / "p.csv").write_bytes(b"\xef\xbb\xbfprompt, image, relation\r\n a cat , z.png , Matched\r\n,,\r\n")
+    assert cli(*make, cwd=tmp_path).returncode == 0
+    (item,) = load_suite(tmp_path / "own").items
+    assert (item.prompt, item.reference_caption, item.relation) == ("a cat", "a grey square", "matched")
+    assert item.unrelated.read_bytes() != item.reference.read_bytes()
+    shutil.rmtree(tmp_path / "own")
+    (tmp_path / "p.csv").write_text("prompt,image,captions,relation\na,gone.png,,\n,z.png,,\nb,,,\nc,z.png,,other\n")
+    done = cli(*make, cwd=tmp_path)
+    assert [line.removeprefix("blendbench: --prompts p.csv: ") for line in done.stderr.splitlines()] == [
+        "unknown column 'captions'; did you mean 'caption'?",
+        "line 2: image 'gone.png' is not in --images",
+        "line 3 has no prompt",
+        "line 4 has no image, and others have",
+        "line 5: relation = 'other'; write matched or unrelated",
+    ]
+    assert not (tmp_path / "own").exists()
+
+
+def test_copies_of_one_image_are_no_unrelated_ones(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    shutil.copy(photos / "z.png", photos / "y.png")
+    (tmp_path / "p.txt").write_text("a cat\n")
+    make = ("new", "suite", "own", "--images", photos, "--prompts", "p.txt")
+    assert cli(*make, cwd=tmp_path).returncode == 0
+    items = load_suite(tmp_path / "own").items
+    assert all(item.reference.read_bytes() != item.unrelated.read_bytes() for item in items)
+    for name in ("Red Barn.JPG", "sea_at-night.png"):
+        (photos / name).unlink()
+    shutil.rmtree(tmp_path / "own")
+    done = cli(*make, cwd=tmp_path)
+    assert done.returncode == 2 and "all are copies of one image" in done.stderr
 
 
 @pytest.mark.parametrize(

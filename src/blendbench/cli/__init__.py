@@ -40,6 +40,7 @@ VERBS = {
     "doctor": "check this installation",
 }
 _USAGE = "usage: blendbench [--version] COMMAND [ARGUMENTS]\n\ncommands:\n"
+_SHOWN = 10  # problems that one refusal names
 _SIGNAL = 128  # exit codes above it name the signal that ended the command
 _CTRL_C = _SIGNAL + 2
 # What only an extra brings; without `models`, results can still be read.
@@ -71,9 +72,12 @@ def main() -> None:
         with _signals_as_ctrl_c(received):
             code = _verb(arguments[0], arguments[1:])
     except UsageError as error:
-        others = len(error.problems) - 1
-        more = f" (and {others} more; `blendbench validate` lists them)" if others else ""
-        _refuse(f"blendbench: {error}{more}")
+        # What `import` and `new` read is no file that `validate` knows.
+        shown = _SHOWN if arguments[0] in ("import", "new") else 1
+        others = len(error.problems) - shown
+        hint = "" if shown > 1 else "; `blendbench validate` lists them"
+        more = f" (and {others} more{hint})" if others > 0 else ""
+        _refuse("\n".join(f"blendbench: {problem}" for problem in error.problems[:shown]) + more)
     except ModuleNotFoundError as error:
         if (extra := _EXTRAS.get(error.name or "")) is None:
             raise

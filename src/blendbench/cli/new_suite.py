@@ -1,22 +1,23 @@
 """Make a suite of prompts and images that somebody has."""
 
-import csv
-import io
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from blendbench.core.errors import Problems, UsageError
 from blendbench.core.files import printable, read_file
-from blendbench.core.images import image_files, image_size, load_image
+from blendbench.core.images import image_files, image_identity, image_size, load_image
+from blendbench.core.tables import csv_rows, read_text
 
 _TEXT_LIMIT = 8 * 1024 * 1024
 _SPLIT_FROM = 12  # items; with fewer all are for tuning and reporting
+_COLUMNS = ("prompt", "image", "caption", "relation")
 _EXAMPLES = (
     ("a lighthouse on a cliff at night", "orange stripes on blue", ("#1d3f72", "#f28f3b"), (0, 64)),
     ("a bowl of ripe peaches", "white bars on green", ("#2d6a4f", "#ffffff"), (32, 16)),
@@ -27,10 +28,11 @@ _EXAMPLES = (
 
 @dataclass(frozen=True)
 class Row:
-    """One item: its prompt, reference and what the reference shows."""
+    """One item: its prompt, reference, another image, and what the reference shows."""
 
     prompt: str
     image: Path
+    unrelated: Path
     caption: str
     relation: str = "unrelated"
 
@@ -50,22 +52,23 @@ def rows_of(images: Path, prompts: Path) -> list[Row]:
         with problems.collected():
             load_image(path)
     problems.check()
-    asked = list(_asked(prompts))
-    if not asked:
-        raise UsageError(f"--prompts {printable(prompts)}: holds no prompt; write one a line")
-    by_name = {path.name: path for path in found}
-    for line in asked:
-        if line.get("image") and line["image"] not in by_name:
-            problems.add(f"--prompts {printable(prompts)}: image {line['image']!r} is not in {printable(images)}")
-    problems.check()
-    named = any(line.get("image") for line in asked)
+    asked = _asked(prompts, {path.name: path for path in found})
+    named = any(line.image for line in asked)
     rows = []
     for number in range(len(asked) if named else max(len(asked), len(found))):
         line = asked[number % len(asked)]
-        image = by_name.get(line.get("image", ""), found[number % len(found)])
-        relation = "matched" if line.get("relation") == "matched" else "unrelated"
-        rows.append(Row(line["prompt"], image, line.get("caption") or _caption(image), relation))
+        image = line.image or found[number % len(found)]
+        rows.append(Row(line.prompt, image, _another(image, found), line.caption or _caption(image), line.relation))
     return rows
+
+
+def _another(image: Path, found: Sequence[Path]) -> Path:
+    """Return the next image that shows something else: copies of one image are no control. Errors: UsageError."""
+    start = found.index(image) + 1
+    for other in (*found[start:], *found[:start]):
+        if image_identity(other) != image_identity(image):
+            return other
+    raise UsageError(f"--images {printable(image.parent)}: all are copies of one image; add another one")
 
 
 def example_rows(folder: Path) -> list[Row]:
@@ -78,30 +81,29 @@ def example_rows(folder: Path) -> list[Row]:
             brush.rectangle((left, 0, left + width // 2, 512), fill=ink)
         path = folder / f"reference-{number}.png"
         image.save(path)
-        rows.append(Row(prompt, path, caption))
-    return rows
+        rows.append(Row(prompt, path, path, caption))
+    others = [*rows[1:], rows[0]]
+    return [replace(row, unrelated=other.image) for row, other in zip(rows, others, strict=True)]
 
 
 def write_suite(folder: Path, head: str, rows: list[Row]) -> None:
     """Write suite.toml and copies of the images into an empty folder."""
     (folder / "images").mkdir(exist_ok=True)
     names: dict[Path, str] = {}
-    for path in dict.fromkeys(row.image for row in rows):
+    for path in dict.fromkeys([*(row.image for row in rows), *(row.unrelated for row in rows)]):
         names[path] = f"images/{len(names) + 1:03}-{_slug(path.stem, 30) or 'image'}{path.suffix.lower()}"
         shutil.copyfile(path, folder / names[path])
     height, width = image_size(rows[0].image)
     for name, colour in (("blank", "#808080"), ("white", "#ffffff")):
         Image.new("RGB", (width, height), colour).save(folder / "images" / f"{name}.png")
-    used = list(names.values())
     text = head
     for number, row in enumerate(rows):
-        reference = names[row.image]
         fields = {
             "id": "-".join(filter(None, (f"{number + 1:03}", _slug(row.prompt, 40)))),
             "prompt": row.prompt,
-            "reference": reference,
+            "reference": names[row.image],
             "reference_caption": row.caption,
-            "unrelated": used[(used.index(reference) + 1) % len(used)],
+            "unrelated": names[row.unrelated],
             "relation": row.relation,
         }
         if len(rows) >= _SPLIT_FROM:
@@ -112,22 +114,49 @@ def write_suite(folder: Path, head: str, rows: list[Row]) -> None:
     (folder / "suite.toml").write_text(text, encoding="utf-8")
 
 
-def _asked(path: Path) -> Iterator[dict[str, str]]:
-    """Yield the prompts of a file, with what a .csv says beside them."""
-    try:
-        text = read_file(path, _TEXT_LIMIT).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageError(f"--prompts {printable(path)}: not UTF-8; save it as UTF-8 text") from None
-    if path.suffix.lower() != ".csv":
-        yield from ({"prompt": _line(line)} for line in text.splitlines() if _line(line))
-        return
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    if "prompt" not in (reader.fieldnames or ()):
-        raise UsageError(f"--prompts {printable(path)}: has no column 'prompt'; name it in the first line")
-    for row in reader:
-        cells = {key: _line(value) for key, value in row.items() if isinstance(key, str) and isinstance(value, str)}
-        if cells.get("prompt"):
-            yield cells
+@dataclass(frozen=True)
+class _Line:
+    prompt: str
+    image: Path | None = None
+    caption: str = ""
+    relation: str = "unrelated"
+
+
+def _asked(path: Path, images: Mapping[str, Path]) -> list[_Line]:
+    """Return the prompts of a file, with what a .csv says beside them. Errors: UsageError."""
+    said = f"--prompts {printable(path)}"
+    if path.suffix.lower() == ".csv":
+        lines = _table(path, said, images)
+    else:
+        lines = [_Line(_line(line)) for line in read_text(path, said).splitlines() if _line(line)]
+    if not lines:
+        raise UsageError(f"{said}: holds no prompt; write one a line")
+    return lines
+
+
+def _table(path: Path, said: str, images: Mapping[str, Path]) -> list[_Line]:
+    columns, rows = csv_rows(path, said)
+    if "prompt" not in columns:
+        raise UsageError(f"{said}: has no column 'prompt'; name it in the first line, between commas")
+    problems = Problems()
+    for column in sorted(columns - {*_COLUMNS}):
+        if meant := get_close_matches(column.lower(), _COLUMNS, n=1, cutoff=0.7):
+            problems.add(f"{said}: unknown column {column!r}; did you mean {meant[0]!r}?")
+    lines = []
+    for number, row in rows:
+        prompt, image = _line(row.get("prompt", "")), row.get("image", "")
+        relation = row.get("relation", "").lower() or "unrelated"
+        if not prompt:
+            problems.add(f"{said}: line {number} has no prompt")
+        if image and image not in images:
+            problems.add(f"{said}: line {number}: image {image!r} is not in --images")
+        elif not image and any(other.get("image") for _, other in rows):
+            problems.add(f"{said}: line {number} has no image, and others have")
+        if relation not in ("matched", "unrelated"):
+            problems.add(f"{said}: line {number}: relation = {relation!r}; write matched or unrelated")
+        lines.append(_Line(prompt, images.get(image), _line(row.get("caption", "")), relation))
+    problems.check()
+    return lines
 
 
 def _caption(image: Path) -> str:

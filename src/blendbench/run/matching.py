@@ -1,8 +1,6 @@
 """Find out which item and which noise each image of a folder belongs to, and pair it with a baseline's."""
 
-import csv
 import functools
-import io
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,12 +9,12 @@ from pathlib import Path, PureWindowsPath
 
 from blendbench.core.config import suggest
 from blendbench.core.errors import Problems, UsageError
-from blendbench.core.files import printable, read_file
+from blendbench.core.files import printable
 from blendbench.core.image_notes import image_notes, seed_of
 from blendbench.core.images import image_files
 from blendbench.core.suites import Suite
+from blendbench.core.tables import csv_rows
 
-_TABLE_LIMIT = 8 * 1024 * 1024
 _PLACEHOLDERS = {"item": r"(?P<item>[a-z0-9][a-z0-9_-]*?)", "seed": r"(?P<seed>\d{1,20})", "any": ".*?"}
 Unit = tuple[str, int]  # item, and the number of the image among the item's
 
@@ -51,21 +49,15 @@ class Naming:
 
 def read_table(path: Path) -> dict[str, dict[str, str]]:
     """Read a .csv with the columns file, item or prompt, and seed. Errors: UsageError."""
-    try:
-        text = read_file(path, _TABLE_LIMIT).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageError(f"{printable(path)}: not UTF-8; save it as UTF-8 text") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    names = {name.strip() for name in reader.fieldnames or ()}
-    if "file" not in names or not names & {"item", "prompt"}:
+    columns, rows = csv_rows(path, printable(path))
+    if "file" not in columns or not columns & {"item", "prompt"}:
         raise UsageError(f"{printable(path)}: the first line must name the columns file, and item or prompt")
     table: dict[str, dict[str, str]] = {}
     problems = Problems()
-    for read in reader:
-        row = {key.strip(): value.strip() for key, value in read.items() if key and isinstance(value, str)}
+    for number, row in rows:
         if not (name := PureWindowsPath(row.get("file", "")).name):  # either kind of slash
             continue
-        line = f"{printable(path)}: line {reader.line_num}"
+        line = f"{printable(path)}: line {number}"
         if any(table.get(name, row).get(key) != row.get(key) for key in ("item", "prompt", "seed")):
             problems.add(f"{line}: another line says otherwise of {printable(name)}; give each file a name of its own")
         if row.get("seed") and seed_of(row["seed"]) is None:
