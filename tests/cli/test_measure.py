@@ -105,7 +105,8 @@ def test_images_of_odd_sizes_have_a_defined_result(tmp_path: Path, capsys: pytes
         assert record["status"] == "ok"
         assert record["values"]["grid_energy"] is None and "grid_energy" in record["unscorable"]
     assert flat["flags"] == ["blank"]
-    assert {name for name, value in flat["values"].items() if value} == {"grid_energy", "grid_severity", "blockiness"}
+    worst = {"grid_energy", "grid_severity", "blockiness", "collapsed"}
+    assert {name for name, value in flat["values"].items() if value} == worst
 
 
 def test_what_the_loader_did_is_flagged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

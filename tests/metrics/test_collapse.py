@@ -91,3 +91,10 @@ def test_artifacts_are_worst_where_nothing_is_shown(name: str) -> None:
 @pytest.mark.parametrize("name", ARTIFACTS)
 def test_an_image_too_small_to_measure_stays_unscorable(name: str) -> None:
     assert np.isnan(values(name, np.zeros((1, 40, 40, 3), np.uint8))).all()
+
+
+def test_what_shows_nothing_is_a_metric_beside_the_worst_values() -> None:
+    flat = np.full((1, 128, 128, 3), (98, 98, 38), np.uint8)
+    found = {name: list(values(name, np.concatenate([flat, clouds(128, 8.0)]))) for name in ("collapsed", *ARTIFACTS)}
+    assert found["collapsed"] == [1.0, 0.0]
+    assert all(found[name][0] > found[name][1] for name in ARTIFACTS)

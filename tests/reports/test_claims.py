@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from synthetic_results import NO_OP, append, embedding_rows, run_rows, write_results
+from synthetic_results import NO_OP, append, embedding_rows, result_rows, run_rows, write_results
 
 from blendbench.reports.claims import (
     Agreement,
@@ -200,3 +200,21 @@ def test_percentages_are_of_the_depth_of_the_run(tmp_path: Path) -> None:
     assert same.verdict == "cannot occur here"
     assert same.figure == "vision_only:layer=100% and vision_only are both vision_only on these models"
     assert evidence.label("core", "lerp:align=area,alpha=0.8") == "lerp:alpha=0.8,align=area"
+
+
+def test_a_claim_about_artifacts_says_how_many_images_show_nothing(evidence: Evidence, tmp_path: Path) -> None:
+    rows = [
+        row.changed(metric="collapsed", **({"value": float(row.value > 0.1)} if row.table == "scores" else {}))
+        if row.get("metric") == "blockiness"
+        else row
+        for row in result_rows(tmp_path, items=12, images=False)
+    ]
+    append(tmp_path, "run1", *rows)
+    seen = Evidence(open_results(tmp_path), {"core": EVERY})
+    worse = differs("grid_energy", "canary", "text_only", "worse")
+    assert worse.judge(seen).figure == (
+        worse.judge(evidence).figure + "; 24 of the candidate's 24 images and 0 of the baseline's show nothing"
+    )
+    for claim in (differs("collapsed", "canary", "text_only", "worse"), differs(TRUTH, "canary", "text_only", "worse")):
+        assert "show nothing" not in claim.judge(seen).figure
+    assert "show nothing" not in equivalent("grid_energy", NO_OP).judge(seen).figure

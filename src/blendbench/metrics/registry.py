@@ -38,6 +38,7 @@ METRICS: Registry[Metric] = Registry(
         for module in (
             "grid",
             "blockiness",
+            "collapsed",
             "colour",
             "texture",
             "bleeding",

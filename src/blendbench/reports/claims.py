@@ -92,6 +92,14 @@ class _Pair(_Claim):
             raise ValueError(f"candidate and baseline are both {self.candidate}; name two")
         return self
 
+    def judge(self, evidence: Evidence) -> Outcome:
+        """Return the outcome, with the images that show nothing where the claim is about artifacts."""
+        outcome, metric = super().judge(evidence), getattr(self, "metric", None)
+        if metric is None or not outcome.tests:
+            return outcome
+        nothing = evidence.collapsed(self.experiment, metric, self.candidate, self.baseline)
+        return replace(outcome, figure=outcome.figure + nothing)
+
     @property
     def difference(self) -> str:
         """Return the two labels as a difference."""

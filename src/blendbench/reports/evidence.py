@@ -17,6 +17,7 @@ from blendbench.verdict.comparison import Comparison, Comparisons
 from blendbench.verdict.primaries import PREFERRED, read_primaries
 
 LAYERS, BLOCKS = ("layer", "text_layer"), ("first", "count")  # settings that may be a percentage of the depth
+COLLAPSED = "collapsed"  # the metric of images that show nothing
 
 
 class CannotOccurError(Exception):
@@ -56,6 +57,20 @@ class Evidence:
         if name not in compared.pairs:
             raise UsageError(f"{name} was not measured: not in this run{suggest(name, sorted(compared.pairs))}")
         return compared.pairs[name]
+
+    def collapsed(self, experiment: str, metric: str, candidate: str, baseline: str) -> str:
+        """Say how many images show nothing, which count as the worst artifacts; '' for none, or another role's metric.
+
+        Errors: as `pairs`.
+        """
+        compared = self.compare(experiment, candidate, baseline)
+        shown = compared.pairs.get(COLLAPSED)
+        pairs = compared.pairs.get(self.metric(experiment, metric))
+        if shown is None or pairs is None or pairs.metric.role != "artifact" or pairs.metric.name == COLLAPSED:
+            return ""
+        counts = [int(values.sum()) for values in (shown.values, shown.baseline_values)]
+        sides = f"{counts[0]} of the candidate's {len(shown.items)} images and {counts[1]} of the baseline's"
+        return f"; {sides} show nothing" if any(counts) else ""
 
     def metric(self, experiment: str, metric: str) -> str:
         """Return the name of a metric, given by itself or as a role."""
