@@ -292,7 +292,7 @@ def test_intervals_stay_within_the_range_of_the_metric_and_labels_may_break(tmp_
     board, _, page = write_leaderboard(tmp_path, tmp_path / "reports")
     found = _entry(board, "lerp:alpha=0.3,align=area", "attribute_adherence").difference
     assert found is not None and found.low == -1.0
-    assert "<code>lerp:<wbr>alpha=<wbr>0.3,<wbr>align=<wbr>area</code>" in page.read_text()
+    assert "<code>lerp:<wbr>alpha=0.3,<wbr>align=area</code>" in page.read_text()
 
 
 @pytest.mark.parametrize("text", ["lerp:alpha=0.3", "outlier_mask_published:mode=none,layer=-4", "x" * 60, "a b" * 20])
@@ -339,7 +339,7 @@ def test_without_images_and_alphas_the_page_still_stands(tmp_path: Path) -> None
     rows = run_rows(items=1, labels=["text_only"], seeds=[0])
     append(tmp_path, "run1", *rows, cell, score_row(cell, "grid_energy", 0.5))
     board, _, page = write_leaderboard(tmp_path, tmp_path / "out")
-    assert "| `text_only` | 0.5000 | – |" in page.read_text().replace("<code>text_<wbr>only</code>", "`text_only`")
+    assert "| `text_only` | 0.5000 | – |" in page.read_text()
     assert "No blend can be recommended here: no metric of gain or prompt was measured" in page.read_text()
     assert "![" not in page.read_text()
     assert all(check.answer == "undecided" for check in truth_checks(board))

@@ -9,6 +9,8 @@ from blendbench.core.numbers import number
 from blendbench.reports.board import Entry
 from blendbench.verdict.decide import Effect
 
+_UNBROKEN = 12  # letters of a part of a label that is not broken: more would widen a column
+
 
 def p_text(p: float) -> str:
     """Write a p-value: three decimals without a leading zero."""
@@ -31,11 +33,10 @@ def decision_word(effect: Effect | None) -> str:
 
 
 def label_text(label: str) -> str:
-    """Write a label as markdown code that may break between its parts."""
-    if not re.search("[:,_=]", label):
-        return f"`{label}`"
-    parts = re.sub("([:,_=])", r"\1<wbr>", escape(label))
-    return f"<code>{parts}</code>"
+    """Write a label as markdown code that may break between its parts, and within one that is long."""
+    parts = re.findall("[^:,]+[:,]?|[:,]", escape(label))
+    broken = "<wbr>".join(re.sub("([_=])", r"\1<wbr>", part) if len(part) > _UNBROKEN else part for part in parts)
+    return f"`{label}`" if broken == label else f"<code>{broken}</code>"
 
 
 def plain_text(text: str) -> str:

@@ -15,7 +15,7 @@ from blendbench.core.errors import UsageError
 from blendbench.core.files import printable, require_regular_file
 from blendbench.core.images import image_identity
 from blendbench.results.export import import_published, published_data, published_experiments
-from blendbench.results.packed import same_image
+from blendbench.results.packed import PART_OF_MARGIN, same_image
 from blendbench.results.store import Results, open_results
 from blendbench.run.loop import run
 from blendbench.run.plan import Plan
@@ -192,8 +192,7 @@ def _compared(theirs: Results, ours: Results, items: Sequence[str]) -> tuple[int
     for place in sorted(own):
         status, value, margin = own[place]
         their_status, their_value, _ = published.get(place, ("missing", None, 0))
-        # Published values are rounded to a 500th of the margin at most.
-        allowed = margin * (_TOLERANCE + 0.002) or 1e-3 * max(1.0, abs(value or 0.0))
+        allowed = margin * (_TOLERANCE + 1 / PART_OF_MARGIN) or 1e-3 * max(1.0, abs(value or 0.0))
         if their_status != status or (value is not None and abs(value - their_value) > allowed):
             label, item, seed, metric = map(str, place)
             said, found = (

@@ -18,7 +18,7 @@ CELLS, SCORES, DIGITS, MISSING = "packed_cells", "packed_scores", "score_digits"
 FILES = {CELLS: "cells", SCORES: "scores", DIGITS: "score_digits", MISSING: "missing_scores"}
 _PLACE = "experiment, label, item, seed"
 # A step of a stored value is at most this part of the metric's margin.
-PART_OF_MARGIN = 500
+PART_OF_MARGIN = 100
 _SHORT = 12  # hexadecimal digits that are kept of an image's hash
 _TABLES = f"""
     CREATE TABLE {CELLS} AS
