@@ -13,7 +13,8 @@ from blendbench.results.store import Results
 
 Array = NDArray[np.float64]
 _KINDS = """
-    SELECT metric, metric_version, row_number() OVER (ORDER BY metric, metric_version) - 1 AS place FROM metrics
+    SELECT metric, metric_version, CAST(row_number() OVER (ORDER BY metric, metric_version) - 1 AS INTEGER) AS place
+    FROM metrics
 """
 
 
@@ -55,14 +56,15 @@ def read_pairs(results: Results, experiment: str, baseline: str, labels: Sequenc
     # The rows of the view `pairs`: DuckDB joins all pairs of configurations there before it looks at the baseline.
     # Names come as places in sorted lists: of millions of pairs, their texts would take more memory than all else.
     query = f"""
-        WITH valued AS MATERIALIZED (
-            SELECT label, metric, metric_version, item, seed, value FROM current_scores
-            WHERE experiment = $1 AND status = 'ok' AND ($3 IS NULL OR label = $2 OR list_contains($3, label))
-        ), labels AS ({_places("label")}), names AS ({_places("item")}), kinds AS ({_KINDS})
-        SELECT l.place AS label, k.place AS metric, n.place AS item, c.seed, c.value, b.value AS baseline_value
-        FROM valued c JOIN valued b USING (item, seed, metric) JOIN labels l ON l.label = c.label
-        JOIN names n ON n.item = c.item JOIN kinds k ON k.metric = c.metric AND k.metric_version = c.metric_version
-        WHERE b.label = $2 AND c.label <> $2 ORDER BY ALL
+        WITH labels AS ({_places("label")}), names AS ({_places("item")}), kinds AS ({_KINDS}),
+        valued AS MATERIALIZED (
+            SELECT l.place AS label, k.place AS metric, n.place AS item, s.seed, s.value FROM current_scores s
+            JOIN labels l USING (label) JOIN names n USING (item) JOIN kinds k USING (metric, metric_version)
+            WHERE s.experiment = $1 AND s.status = 'ok'
+                AND ($3 IS NULL OR s.label = $2 OR list_contains($3, s.label))
+        ), base AS (SELECT * FROM valued WHERE label = (SELECT place FROM labels WHERE label = $2))
+        SELECT c.label, c.metric, c.item, c.seed, c.value, b.value AS baseline_value
+        FROM valued c JOIN base b USING (item, seed, metric) WHERE c.label <> b.label ORDER BY ALL
     """
     columns = results.read(query, [experiment, baseline, labels], duckdb.DuckDBPyConnection.fetchnumpy)
     names, items = (
@@ -90,7 +92,7 @@ def read_pairs(results: Results, experiment: str, baseline: str, labels: Sequenc
 def _places(column: str) -> str:
     """Return the query of all values of a column of an experiment's cells, each with its place in their order."""
     return f"""
-        SELECT {column}, row_number() OVER (ORDER BY {column}) - 1 AS place
+        SELECT {column}, CAST(row_number() OVER (ORDER BY {column}) - 1 AS INTEGER) AS place
         FROM (SELECT DISTINCT {column} FROM cells WHERE experiment = $1)
     """
 
