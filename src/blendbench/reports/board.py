@@ -161,7 +161,8 @@ def _experiment(results: Results, wanted: str | None) -> str:
     if wanted is not None and wanted not in known:
         raise UsageError(f"{wanted}: no results of this experiment{suggest(wanted, known)}")
     experiment = wanted if wanted is not None else known[0]
-    if not results.rows("SELECT 1 FROM current_cells WHERE experiment = ? LIMIT 1", [experiment]):
+    codes = "comparable_cells JOIN current_codes USING (experiment, label, source_sha256)"
+    if not results.rows(f"SELECT 1 FROM {codes} WHERE experiment = ? LIMIT 1", [experiment]):
         raise UsageError(f"{experiment}: its latest run has no cells yet; run `blendbench run {experiment}`")
     return experiment
 
@@ -263,17 +264,22 @@ def _means(pairs: Iterable[Pairs], metrics: Iterable[str], baseline: str) -> dic
 def _configurations(results: Results, experiment: str) -> list[Configuration]:
     rows = results.rows(
         """
-        SELECT e.label, coalesce(any_value(c.strategy), split_part(e.label, ':', 1)), any_value(c.params),
-            coalesce(bool_or(c.control), false),
-            bool_or((c.strategy, c.source_sha256) IN (
-                SELECT (strategy, source_sha256) FROM strategies WHERE upper_bound
-            )),
-            count(*) FILTER (c.status = 'ok'), count(*) FILTER (c.status = 'failed'), count(*), count(n.cell_id),
-            count(DISTINCT e.item)
-        FROM expected_cells e
-        LEFT JOIN current_cells c USING (experiment, label, item, seed)
-        LEFT JOIN no_effect_cells n USING (experiment, label, item, seed)
-        WHERE e.experiment = ? GROUP BY e.label ORDER BY e.label
+        WITH expected AS (
+            SELECT label, count(*) AS cells, count(DISTINCT item) AS items FROM expected_cells
+            WHERE experiment = $1 GROUP BY label
+        ), made AS (
+            SELECT label, any_value(strategy) AS strategy, any_value(params) AS params, bool_or(control) AS control,
+                bool_or((strategy, source_sha256) IN (
+                    SELECT (strategy, source_sha256) FROM strategies WHERE upper_bound
+                )) AS upper_bound,
+                count(*) FILTER (status = 'ok') AS ok, count(*) FILTER (status = 'failed') AS failed
+            FROM current_cells WHERE experiment = $1 GROUP BY label
+        ), same AS (
+            SELECT label, count(*) AS cells FROM no_effect_cells WHERE experiment = $1 GROUP BY label
+        )
+        SELECT label, coalesce(m.strategy, split_part(label, ':', 1)), m.params, coalesce(m.control, false),
+            m.upper_bound, coalesce(m.ok, 0), coalesce(m.failed, 0), e.cells, coalesce(n.cells, 0), e.items
+        FROM expected e LEFT JOIN made m USING (label) LEFT JOIN same n USING (label) ORDER BY label
         """,
         [experiment],
     )
