@@ -165,6 +165,12 @@ def test_version_and_declared_files_count(tmp_path: Path) -> None:
     (tmp_path / "stats.bin").write_text("22")
     assert source_identity(one, 1, declared_files=["stats.bin"]).sha256 != declared.sha256
     assert source_identity(one, 1) == plain
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "a.bin").write_text("1")
+    folder = source_identity(one, 1, declared_files=["shards"])
+    assert folder.files == (tmp_path / "shards" / "a.bin",)
+    (tmp_path / "shards" / "b.bin").write_text("1")
+    assert len(source_identity(one, 1, declared_files=["shards"]).files) == 2
     with pytest.raises(UsageError, match=r"files='none\.bin': no such file in "):
         source_identity(one, 1, declared_files=["none.bin"])
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from blendbench.core.errors import UsageError
 from blendbench.registry.folder import Home, file_sha256, home_of
+from blendbench.registry.folder import walk as listed
 from blendbench.registry.follow import Walk
 
 
@@ -45,19 +46,26 @@ def source_identity(
 ) -> SourceIdentity:
     """Hash a function with all that it reaches, its version and files.
 
-    `declared_files` are relative to the folder of the function's file. `receives` are the types of what it is called
-    with: their methods and properties count where the code names them. Call it after the module is loaded, because a
-    helper may stand below the function, and before the function is called, because it may change its own globals.
+    `declared_files` are relative to the folder of the function's file; a folder stands for all that it holds.
+    `receives` are the types of what it is called with: their methods and properties count where the code names them.
+    Call it after the module is loaded, because a helper may stand below the function, and before the function is
+    called, because it may change its own globals.
     Errors: UsageError (a declared file is missing, there is no source, a constant that has no fixed content).
     """
     declared = tuple(str(path) for path in declared_files)
+    # A folder changes with the files that are added to it.
+    folders = tuple(home(function)[0].folder / name for name in declared)
     key = (id(function), version, declared, receives)
     if key in _KNOWN:
         _, known, state = _KNOWN[key]
-        if state == _state(known.files):
+        if state == _state((*known.files, *folders)):
             return known
     identity = _identity(function, version, declared, receives)
-    _KNOWN[key] = (function, identity, _state(identity.files))  # holding the function keeps its id from being reused
+    _KNOWN[key] = (
+        function,
+        identity,
+        _state((*identity.files, *folders)),
+    )  # holding the function keeps its id from being reused
     return identity
 
 
@@ -75,7 +83,7 @@ def _identity(
     walk = Walk(place, home_file, receives)
     content = walk.encode_alone(function)
     walk.check_imports()
-    files = walk.modules | walk.data | {_declared(place, name) for name in declared}
+    files = walk.modules | walk.data | {path for name in declared for path in _declared(place, name)}
     if walk.fallbacks:
         files |= {*place.python_files(), *place.data_files()}
     hashes = sorted(file_sha256(path) for path in files)
@@ -83,11 +91,13 @@ def _identity(
     return SourceIdentity(digest, min(walk.fallbacks, default=None), tuple(sorted(files)))
 
 
-def _declared(home: Home, name: str) -> Path:
+def _declared(home: Home, name: str) -> list[Path]:
     path = Path(os.path.realpath(home.folder / name))
+    if path.is_dir():
+        return [Path(os.path.realpath(file)) for file in listed(path)]
     if not path.is_file():
         raise UsageError(f"files={name!r}: no such file in {home.folder}")
-    return path
+    return [path]
 
 
 def home(function: Any) -> tuple[Home, Path]:
