@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from synthetic_results import white_plots
+from synthetic_results import white_plots, write_results
 
 Cli = Callable[..., CompletedProcess[str]]
 ITEMS = 14
@@ -194,3 +194,31 @@ def test_sizes_that_differ_and_damaged_files_are_refused(
     options = ("--baseline", folders[0] / "base", "--label", "large")
     done = imported(cli, tmp_path / "r", large, suite, *options)
     assert done.returncode == 2 and "80 x 80 pixels; its baseline" in done.stderr and "(and 4 more)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--label", "canary"), "--label canary: is a control, which other configurations are judged by"),
+        (("--label", "x", "--dose", "nan"), "--dose nan: write a number"),
+        (("--label", "x", "--dose", "inf"), "--dose inf: write a number"),
+        (("--label", "x", "--experiment", "core"), "--experiment core: holds generated images, which these would hide"),
+    ],
+)
+def test_what_would_spoil_other_results_is_refused(
+    options: tuple[str, ...], said: str, cli: Cli, folders: tuple[Path, Path], suite: Path, tmp_path: Path
+) -> None:
+    place, _ = folders
+    write_results(tmp_path / "results", items=3, images=False)
+    done = imported(cli, tmp_path / "results", place / "mesh", suite, "--baseline", place / "base", *options)
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_another_baseline_says_what_it_hides(cli: Cli, folders: tuple[Path, Path], suite: Path, tmp_path: Path) -> None:
+    place, _ = folders
+    results = tmp_path / "results"
+    first = imported(cli, results, place / "mesh", suite, "--label", "a", "--baseline", place / "base")
+    again = imported(cli, results, place / "other", suite, "--label", "b", "--baseline", place / "base")
+    assert first.returncode == again.returncode == 0 and "no longer shown" not in first.stdout + again.stdout
+    done = imported(cli, results, place / "mesh", suite, "--label", "a", "--baseline", images(tmp_path / "new", 2))
+    assert "no longer shown: b, compared with other images of the baseline; import them again" in done.stdout

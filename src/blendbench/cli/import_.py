@@ -1,5 +1,6 @@
 """`blendbench import`: take in images that were made elsewhere."""
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -49,12 +50,17 @@ def import_(
         raise UsageError(f"--experiment {experiment!r}: write lower-case letters, digits, _ and -")
     if pattern is not None and csv is not None:
         raise UsageError("--pattern and --csv: both say what the files are; leave one out")
+    if dose is not None and not math.isfinite(dose):
+        raise UsageError(f"--dose {dose}: write a number")
     from blendbench.core.suites import load_suite
     from blendbench.models.sets import load_model_set
+    from blendbench.registry.strategies import all_strategies
     from blendbench.run.importing import import_images
     from blendbench.run.matching import Naming, file_pattern, match, pair, read_table
     from blendbench.run.progress import Reporter
 
+    if (known := all_strategies().get(label)) is not None and known.control:
+        raise UsageError(f"--label {label}: is a control, which other configurations are judged by; name it otherwise")
     naming = Naming(read_table(csv) if csv else None, file_pattern(pattern) if pattern else None)
     loaded = load_suite(suite)
     found = match(folder, loaded, naming), match(baseline, loaded, naming)
@@ -80,6 +86,11 @@ def import_(
         f" text_only; the same noise in {done.same_noise} of {done.pairs} pairs; {done.scored} scores measured,"
         f" {done.scores_failed} failed"
     )
+    if done.hidden:
+        print(
+            f"no longer shown: {', '.join(done.hidden)}, compared with other images of the baseline; import them again,"
+            " or keep them apart with --experiment"
+        )
     if models is None:
         print("metrics that need a network were left out; add --models to judge the prompt and the style")
     print(f"next: blendbench gate --candidate {done.label} --experiment {done.experiment} --results {results}")

@@ -22,8 +22,8 @@ from blendbench.registry.parameters import Parameter
 from blendbench.registry.strategies import Configuration, Strategy
 from blendbench.results.images import ImageStore
 from blendbench.results.imported import MODEL_SET
-from blendbench.results.shards import ShardWriter
-from blendbench.results.store import ingest
+from blendbench.results.shards import ShardWriter, shard_paths
+from blendbench.results.store import ingest, open_results
 from blendbench.run.experiments import Experiment
 from blendbench.run.lock import folder_lock
 from blendbench.run.matching import Found, Pairing, Unit
@@ -39,7 +39,10 @@ BASELINE = "text_only"
 
 @dataclass(frozen=True)
 class ImportReport:
-    """The result of an import: how many cells and scores, and of how many pairs the noise is the same."""
+    """The result of an import: how many cells and scores, and of how many pairs the noise is the same.
+
+    `hidden`: labels that were compared with other images of the baseline, and are left out from now on.
+    """
 
     experiment: str
     label: str
@@ -48,6 +51,7 @@ class ImportReport:
     same_noise: int
     scored: int
     scores_failed: int
+    hidden: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -163,9 +167,11 @@ def import_images(
     """Store the images of a pairing, and score what has no scores yet.
 
     `judged`: also by metrics that need a network of `models`; without it only the others are measured.
-    Errors: UsageError (an image that cannot be read, sizes that differ, a folder that cannot be written).
+    Errors: UsageError (an image that cannot be read, sizes that differ, a folder that cannot be written, an experiment
+    with generated images).
     """
     with folder_lock(results):
+        before = _labels(results, experiment) if shard_paths(results) else set()
         store = ImageStore(results)
         made = Import(pairing, _stored(pairing, store), suite)
         plan = made.plan(models, experiment, label, dose, judged)
@@ -187,7 +193,19 @@ def import_images(
         same_noise=pairing.same_noise,
         scored=scored,
         scores_failed=failed,
+        hidden=tuple(sorted(before - _labels(results, experiment))),
     )
+
+
+def _labels(results: Path, experiment: str) -> set[str]:
+    """Return what an experiment of imported images shows. Errors: UsageError for one of generated images."""
+    rows = open_results(results).rows(
+        "SELECT label, count(*) FILTER (imported IS NULL) FROM current_cells WHERE experiment = ? GROUP BY label",
+        [experiment],
+    )
+    if any(generated for _, generated in rows):
+        raise UsageError(f"--experiment {experiment}: holds generated images, which these would hide; name another one")
+    return {label for label, _ in rows}
 
 
 def _scores(made: Import, plan: Plan, models: ModelSet, results: Path, reporter: Reporter) -> Iterator[Scores]:
