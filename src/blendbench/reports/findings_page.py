@@ -122,8 +122,9 @@ def _how(findings: Findings, runs: list[tuple[str, ...]]) -> list[str]:
         " too; a direction is refuted by a difference below the metric's margin. Undecided: neither. Cannot occur here:"
         " something that the statement presupposes is missing on these models. Pairs have equal item, seed and initial"
         " latents; n counts them.",
-        f"The hypotheses were written down before: sha256 of the file {_breakable(findings.sha256)}. Written by"
-        " `blendbench findings` from the database: no figure of a result and no verdict on this page is typed.",
+        f"The hypotheses are a file: sha256 {_breakable(findings.sha256)}. One that was asked after the data were seen"
+        " says so in its source. Written by `blendbench findings` from the database: no figure of a result and no"
+        " verdict on this page is typed.",
     ]
 
 
