@@ -36,11 +36,12 @@ def _near() -> list[tuple[int, int]]:
     return [(dv, du) for dv in (-1, 0, 1) for du in (-1, 0, 1) if (dv, du) != (0, 0)]
 
 
-def _place(v: int, u: int, height: int, width: int) -> int:
-    v, u = v % height, u % width
+def _places(bins: Tensor, height: int, width: int) -> Tensor:
+    """Return the flat half-plane indices of bins (..., 2), given by row and column."""
+    v, u = bins.unbind(-1)
     half = width // 2 + 1
     # The DFT of a real image is symmetric about the origin.
-    return v * half + u if u < half else (-v % height) * half + width - u
+    return torch.where(u % width < half, v % height * half + u % width, -v % height * half + -u % width)
 
 
 @lru_cache(maxsize=32)
@@ -64,13 +65,11 @@ def patch_grid_combs(height: int, width: int, p: int, highest: int, device: torc
     ]
     combs = []
     for orders, around in kinds:
-        places = [
-            [_place(i * step_v + dv, j * step_u + du, height, width) for dv, du in [(0, 0), *_near(), *around]]
-            for i, j in orders
-        ]
+        centres = torch.tensor(orders) * torch.tensor([step_v, step_u])
+        places = _places(centres[:, None] + torch.tensor([(0, 0), *_near(), *around]), height, width)
         least = torch.tensor([[min(i, p - i), min(j, p - j)] for i, j in orders])
         tile = torch.tensor([i * p + j for i, j in orders])
-        combs.append(Comb(torch.tensor(places, device=device), least.to(device), tile.to(device)))
+        combs.append(Comb(places.to(device), least.to(device), tile.to(device)))
     return tuple(combs)
 
 
@@ -93,12 +92,8 @@ def sub_comb(height: int, width: int, p: int, multiple: int, device: torch.devic
                     if not (_beside(v, height // p) and _beside(u, width // p)):
                         bins.add((v, u))
     ring = [(dv, du) for dv in range(-2, 3) for du in range(-2, 3) if max(abs(dv), abs(du)) == 2]
-    places = [
-        [_place(v + dv, u + du, height, width) for dv, du in [(0, 0), *ring]]
-        for v, u in sorted(bins)
-        if (v, u) != (0, 0)
-    ]
-    return torch.tensor(places, device=device).reshape(-1, 1 + len(ring))
+    centres = torch.tensor(sorted(bins - {(0, 0)})).reshape(-1, 1, 2)
+    return _places(centres + torch.tensor([(0, 0), *ring]), height, width).to(device)
 
 
 def _around(numerator: int, denominator: int) -> tuple[int, ...]:
