@@ -24,7 +24,7 @@ with open_state(sys.argv[1]) as state:
     outdated = state.outdated_members("core", plan.suite_sha256, ids)
     planned = [PlannedScore(cell_id, cells[cell_id].image_sha256, "") for cell_id in ids]
     metrics = [MetricKey(f"m{i}", 1, False, "") for i in range(23)]
-    missing = state.missing_scores(planned, metrics)
+    missing = list(state.missing_scores(planned, metrics))
 heavy = {"numpy", "pandas", "torch"} & set(sys.modules)
 # Not `ru_maxrss`, which begins with what the calling process had.
 peak = next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))

@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 def missing(folder: Path, *cells: PlannedScore, metrics: list[MetricKey] = METRICS) -> list[tuple[str, str]]:
     """Return the scores that are left to measure."""
     with open_state(folder) as state:
-        return state.missing_scores(cells, metrics)
+        return list(state.missing_scores(cells, metrics))
 
 
 def test_finished_cells_are_those_of_the_latest_row(folder: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_folder_that_holds_nothing_has_no_answers_and_stays_so(tmp_path: Path)
     with open_state(tmp_path / "none") as state:
         assert state.finished_cells([sha("x")]) == {}
         assert state.known_images("s", "m", "d") == [] and state.pace() == {} and state.last_plan("core") is None
-        assert state.missing_scores([PlannedScore(sha("x"), sha("p"), "")], METRICS[:1]) == [
+        assert list(state.missing_scores([PlannedScore(sha("x"), sha("p"), "")], METRICS[:1])) == [
             (sha("x"), METRICS[0].name)
         ]
     assert not (tmp_path / "none").exists()

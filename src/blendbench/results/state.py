@@ -161,16 +161,14 @@ class State:
         names = [column.name for column in table.columns]
         return [dict(zip(names, row, strict=True)) | {"params": json.loads(row[names.index("params")])} for row in rows]
 
-    def missing_scores(self, cells: Sequence[PlannedScore], metrics: Sequence[MetricKey]) -> list[tuple[str, str]]:
-        """Return cell id and metric of unsettled scores, in the given order.
+    def missing_scores(self, cells: Sequence[PlannedScore], metrics: Sequence[MetricKey]) -> Iterator[tuple[str, str]]:
+        """Yield cell id and metric of unsettled scores, in the given order.
 
         `ok`, `unscorable` and `skipped` are settled for the images, version and weights that they belong to, and
         `failed` is measured again: a score that was skipped for a part that is there now has another key.
         """
-        if not metrics:
-            return []
-        parts = (cells[start : start + _AT_ONCE] for start in range(0, len(cells), _AT_ONCE))
-        return [missing for part in parts for missing in self._missing_scores(part, metrics)]
+        for start in range(0, len(cells) if metrics else 0, _AT_ONCE):
+            yield from self._missing_scores(cells[start : start + _AT_ONCE], metrics)
 
     def _missing_scores(self, cells: Sequence[PlannedScore], metrics: Sequence[MetricKey]) -> list[tuple[str, str]]:
         self._ask(

@@ -1,5 +1,7 @@
 """Resume: compare a plan with a results folder's database."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +71,7 @@ def remaining_work(plan: Plan, models: ModelSet, results: Path) -> Remaining:
             images=images,
             seen=frozenset(rows),
             known={(conditioning, noise): image for conditioning, noise, image in known if image in usable},
-            to_score=len(todo) * len(plan.metrics) + len(_missing(plan, images, state)),
+            to_score=len(todo) * len(plan.metrics) + sum(1 for _ in _missing(plan, images, state)),
             replanned=not _is_planned(plan, models, state.last_plan(name)),
             pace=state.pace(),
             refused=refused,
@@ -102,14 +104,14 @@ def images_of(plan: Plan, results: Path) -> dict[str, str]:
 
 def missing_scores(plan: Plan, images: dict[str, str], results: Path) -> Missing:
     """Return the metrics that each cell with an image lacks."""
-    missing: dict[str, list[str]] = {}
     with open_state(results) as state:
-        for cell_id, metric in _missing(plan, images, state):
-            missing.setdefault(cell_id, []).append(metric)
-    return {cell_id: tuple(metrics) for cell_id, metrics in missing.items()}
+        of_cells = itertools.groupby(_missing(plan, images, state), key=lambda found: found[0])
+        sets: dict[tuple[str, ...], tuple[str, ...]] = {}  # most cells lack the same metrics, and share one tuple
+        found = ((cell_id, tuple(metric for _, metric in each)) for cell_id, each in of_cells)
+        return {cell_id: sets.setdefault(metrics, metrics) for cell_id, metrics in found}
 
 
-def _missing(plan: Plan, images: dict[str, str], state: State) -> list[tuple[str, str]]:
+def _missing(plan: Plan, images: dict[str, str], state: State) -> Iterator[tuple[str, str]]:
     cells = [
         PlannedScore(cell.cell_id, image, images.get(plan.baseline_of(cell).cell_id, ""))
         for cell in plan.cells
