@@ -21,7 +21,7 @@ from blendbench.reports.board import Board, read_board
 from blendbench.reports.embedding_study import NAMES, Study, latest_analysis, read_study
 from blendbench.reports.embeddings import value_text
 from blendbench.reports.formats import markdown_table
-from blendbench.results.store import open_results
+from blendbench.results.export import open_folder
 
 Measures = dict[str, dict[str, dict[str, float]]]
 _TARGETS: tuple[tuple[str, tuple[tuple[str, str], ...], float], ...] = (
@@ -155,6 +155,11 @@ def _monotone(board: Board) -> list[Claim]:
         # No step goes back by more than the margin, and in the end it has moved by more than the margin for sure.
         moved = min(sign * end for end in found[-1][1:])
         figures = ", ".join(_shown(board, metric, value) for value in found)
+        lost = _difference(board, f"lerp:alpha={_ALPHAS[-1]:g}", "collapsed")
+        if board.metrics[metric].role == "artifact" and lost is not None:
+            figures += (
+                f"; images that show nothing, which count as the worst, at the end: {_shown(board, 'collapsed', lost)}"
+            )
         claims.append(Claim(text, min(steps) >= -margin and moved > margin, figures))
     return claims
 
@@ -265,7 +270,7 @@ def main() -> None:
     arguments = parser.parse_args()
     measures = json.loads(arguments.measures.read_text())
     training = [json.loads(line) for line in arguments.training.read_text().splitlines()]
-    results = open_results(arguments.results)
+    results = open_folder(arguments.results)
     board = read_board(results, arguments.experiment)
     analysis = latest_analysis(results, board.run["model_set_sha256"])
     study = read_study(results, analysis) if analysis else None
