@@ -248,3 +248,9 @@ def test_the_command_says_what_was_found(cli: Callable[..., subprocess.Completed
     called = cli("merge", a, b, "--out", tmp_path / "all", "--json")
     assert len(json.loads(called.stdout)["differing"]) == 6
     assert cli("merge", tmp_path / "none").returncode == 2
+
+
+def test_images_of_what_was_forgotten_are_not_missing(tmp_path: Path) -> None:
+    write_run(tmp_path / "mine", "run1", LABELS)
+    forget(tmp_path / "mine", LABELS[-1])
+    assert merge([tmp_path / "mine"], tmp_path / "into").missing == 0

@@ -78,7 +78,8 @@ def merge(folders: Sequence[Path], into: Path) -> Merged:
             connection.execute(f"ATTACH {sql_text(str(database))} AS {_name(number)} (READ_ONLY)")
         _check_rows(connection, sources)
         _load(connection, shards.values())
-        missing, added = _copy_images(connection, sources, ImageStore(into))
+        store = ImageStore(into)
+        added = _copy_images(connection, sources, store)
         before = {path.name: path.stat().st_size for path in shard_paths(into)}
         new = [path for name, path in shards.items() if before.get(name) != path.stat().st_size]
         for path in new:
@@ -87,10 +88,12 @@ def merge(folders: Sequence[Path], into: Path) -> Merged:
             write_atomically(target, read_file(path, _LARGEST_SHARD))
         ingest(into)
         connection.execute(f"ATTACH {sql_text(str(into / DATABASE))} AS merged (READ_ONLY)")
+        # Not those of configurations that were forgotten, which shards still name.
+        named = _named(connection, "merged.cells", "merged.repeats", "merged.items")
         return Merged(
             shards=len(new),
             images=added,
-            missing=missing,
+            missing=len(set(named) - store.present(named)),
             scores=_differing_scores(connection),
             failed=_failed_elsewhere(connection, len(sources)),
             differing=_differing_cells(connection),
@@ -200,23 +203,27 @@ def _load(connection: duckdb.DuckDBPyConnection, shards: Iterable[Path]) -> None
     connection.execute("DROP TABLE lines")
 
 
-def _copy_images(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path], store: ImageStore) -> tuple[int, int]:
-    """Copy the images that rows name; return how many no folder has, and how many were copied."""
-    rows = connection.execute(
-        "SELECT image_sha256 FROM every_cells WHERE image_sha256 IS NOT NULL"
-        " UNION SELECT again_sha256 FROM every_repeats WHERE again_sha256 IS NOT NULL"
-        " UNION SELECT regexp_extract(reference_image, '[0-9a-f]{64}') FROM every_items"
-        " WHERE reference_image IS NOT NULL ORDER BY 1"
-    ).fetchall()
-    named = [sha256 for (sha256,) in rows]
-    lacking = sorted(set(named) - store.present(named))
+def _copy_images(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path], store: ImageStore) -> int:
+    """Copy the images that rows name; return how many were copied."""
+    named = _named(connection, "every_cells", "every_repeats", "every_items")
     copied = 0
-    for sha256 in lacking:
+    for sha256 in sorted(set(named) - store.present(named)):
         for data in _readings(folders, sha256):
             if store.keep(sha256, data):
                 copied += 1
                 break
-    return len(lacking) - copied, copied
+    return copied
+
+
+def _named(connection: duckdb.DuckDBPyConnection, cells: str, repeats: str, items: str) -> list[str]:
+    """Return the hashes of all images that three tables name."""
+    rows = connection.execute(
+        f"SELECT image_sha256 FROM {cells} WHERE image_sha256 IS NOT NULL"
+        f" UNION SELECT again_sha256 FROM {repeats} WHERE again_sha256 IS NOT NULL"
+        f" UNION SELECT regexp_extract(reference_image, '[0-9a-f]{{64}}') FROM {items}"
+        " WHERE reference_image IS NOT NULL ORDER BY 1"
+    ).fetchall()
+    return [sha256 for (sha256,) in rows]
 
 
 def _readings(folders: Sequence[Path], sha256: str) -> Iterator[bytes]:
