@@ -59,6 +59,7 @@ def _call(folder: Path, code: str, files: str = "") -> None:
         "configparser.ConfigParser().read('stats' + end)",
         "io.FileIO(os.fsencode('stats' + end)).close()",
         "open('linked/stats' + end).close()",
+        "open('../far/stats' + end).close()",  # in the temporary folder, as a plug-in that is tried out may be
         "open('data/shards/stats' + end).close()",
         "open(os.path.join(os.path.dirname(os.getcwd()), 'plugin', 'data/shards/stats' + end)).close()",
     ],
@@ -76,6 +77,7 @@ def test_a_file_that_the_identity_does_not_hold_cannot_be_read(code: str, folder
         ("open('none' + end) if os.path.exists('none.dat') else None", ""),
         ("open('made' + end, 'w').close(); open('made' + end).close()", ""),
         ("open('site-packages/stats' + end).close()", ""),
+        ("made = tempfile.NamedTemporaryFile(); open(made.name).close()", ""),
         ("from email import charset", ""),
         ("warnings.warn('look at this line')", ""),
     ],

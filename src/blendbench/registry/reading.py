@@ -7,7 +7,6 @@ for reading is seen here, when it happens: an error then is better than an old i
 import importlib.util
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,11 +16,12 @@ from types import FrameType
 from typing import Any
 
 from blendbench.core.errors import UsageError
+from blendbench.core.files import cache_folder
 from blendbench.registry.folder import SHIPPED, is_library
 
 _EVENTS = ("open", "sqlite3.connect", "ctypes.dlopen")
-# What a system, Python and its packages hold; caches in hidden folders are left out too.
-_SYSTEM = ("/usr", "/etc", "/proc", "/sys", "/dev", "/lib", "/lib64", "/opt", "/run", "/var", "/System", "/Library")
+# What a system holds. Caches in hidden folders are left out too; temporary folders are not, since data lie there.
+_SYSTEM = ("/usr", "/etc", "/proc", "/sys", "/lib", "/lib64", "/System", "/Library")
 
 
 class UndeclaredFileError(UsageError):
@@ -107,5 +107,5 @@ def _is_quoted() -> bool:
 
 def _elsewhere() -> list[Path]:
     package = sys.modules[SHIPPED].__path__[0]
-    places = [*_SYSTEM, package, sys.prefix, sys.base_prefix, sys.exec_prefix, tempfile.gettempdir()]
+    places = [*_SYSTEM, package, sys.prefix, sys.base_prefix, sys.exec_prefix, cache_folder()]
     return [Path(os.path.realpath(place)) for place in places]
