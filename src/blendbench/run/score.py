@@ -19,7 +19,7 @@ from blendbench.run.plan import Cell, Missing, Plan
 
 # Images at once. On a GPU always so many, so that rounding is always the same, in a GiB at 1024 pixels.
 _BATCH = {"cpu": 32, "cuda": 8}
-# A GPU takes as long for 8 images of up to so many pixels as for four times as many.
+# Of images of up to so many pixels four times as many, for which a GPU starts as many kernels.
 _SMALL, _MORE = 1 << 16, 4
 
 
