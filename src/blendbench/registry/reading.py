@@ -107,5 +107,5 @@ def _is_quoted() -> bool:
 
 def _elsewhere() -> list[Path]:
     package = sys.modules[SHIPPED].__path__[0]
-    places = [*_SYSTEM, package, sys.prefix, sys.base_prefix, sys.exec_prefix, cache_folder()]
+    places = [*_SYSTEM, package, sys.prefix, sys.base_prefix, sys.exec_prefix, str(cache_folder())]
     return [Path(os.path.realpath(place)) for place in places]
