@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from blendbench.core.tokens import Kind, Tokens
-from blendbench.registry.entries import Entries
 from blendbench.registry.plugins import load_plugin_file
 from blendbench.registry.reading import UndeclaredFileError, reading_only
 from blendbench.registry.strategies import Sources, get_strategy
@@ -29,8 +28,6 @@ def reads(text):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for entries in Entries.every:
-        monkeypatch.setattr(entries, "_entries", dict(entries._entries))
     folder, far = tmp_path / "plugin", tmp_path / "far"
     (folder / "data" / "shards").mkdir(parents=True)
     far.mkdir()
